@@ -1,0 +1,45 @@
+"""tfgreen: make Keras 3 models small, fast and measured.
+
+Every public name is listed here and loaded on first use, so that ``import tfgreen`` does not import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from tfgreen.version import __version__
+
+_PUBLIC = {
+    "load_model": "tfgreen.model.load",
+    "profile": "tfgreen.model.cost",
+    "PolynomialDecay": "tfgreen.training.schedules",
+    "ConstantSparsity": "tfgreen.training.schedules",
+    "UpdateCompression": "tfgreen.training.callbacks",
+    "PruneConfig": "tfgreen.techniques.prune",
+    "prune": "tfgreen.techniques.prune",
+    "strip": "tfgreen.techniques.strip",
+    "ConvertConfig": "tfgreen.deploy.convert",
+    "convert": "tfgreen.deploy.convert",
+    "LiteRTModel": "tfgreen.deploy.artifact",
+    "load_litert": "tfgreen.deploy.artifact",
+    "verify": "tfgreen.deploy.verify",
+    "benchmark": "tfgreen.deploy.benchmark",
+    "EnergyMeter": "tfgreen.energy.meter",
+    "carbon_footprint": "tfgreen.energy.carbon",
+    "report": "tfgreen.recipes.report",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'tfgreen' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

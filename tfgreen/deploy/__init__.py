@@ -1,0 +1,1 @@
+"""The artifact: convert, run, verify, benchmark."""

@@ -1,0 +1,1 @@
+"""The account: joules, and what they emit."""

@@ -1,0 +1,1 @@
+"""Read a model, hand back another."""

@@ -1,0 +1,1 @@
+"""The verbs: one config and one function (or model class) each."""
