@@ -91,7 +91,7 @@ def concat() -> keras.Model:
     inputs = keras.Input((8, 8, 3))
     branches = [layers.Conv2D(4, k, padding="same", activation="relu")(inputs) for k in (1, 3, 5)]
     x = layers.Concatenate()(branches)
-    x = layers.AveragePooling2D()(x)
+    x = layers.AveragePooling2D(2)(x)
     return keras.Model(inputs, layers.Dense(4, activation="softmax")(layers.Flatten()(x)), name="concat_net")
 
 

@@ -1,0 +1,259 @@
+"""Read the structure of any Keras 3 model: its layers by path, its weights by name, the shapes of its calls.
+
+This is the only file that touches Keras's private attributes; each use says why no public one serves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import keras
+from keras.src.backend import compute_output_spec
+from keras.src.models.functional import Functional, functional_like_constructor
+
+from tfgreen.errors import invalid_type, invalid_value
+
+Shape = tuple[int | None, ...]
+
+
+def check_built_model(model: keras.Model, argument: str = "model") -> None:
+    """Raise unless ``model`` is a Keras model that has its weights.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: The model has not been built.
+    """
+    if not isinstance(model, keras.Model):
+        raise invalid_type(argument, expected="a keras.Model (Keras 3)", received=model)
+    if not model.built:
+        raise invalid_value(
+            f"{argument} '{model.name}'",
+            expected="a built model",
+            received="one without weights",
+            fix="Give it a keras.Input, or call it once on a batch of data.",
+        )
+
+
+def is_container(layer: keras.Layer) -> bool:
+    """Whether a layer is a model whose layers can be replaced one by one: Sequential, or a functional graph.
+
+    A subclassed model, or a functional model whose class has a constructor of its own, is not: Keras could not
+    load it back with other layers inside.
+    """
+    if type(layer) is keras.Sequential:
+        return layer.built and layer._functional is not None  # a deferred Sequential has no graph yet
+    return isinstance(layer, Functional) and functional_like_constructor(type(layer))
+
+
+def sublayers(layer: keras.Layer) -> list[tuple[str, keras.Layer]]:
+    """The direct sublayers of a layer, under names that are equal in every process.
+
+    The layers of a Sequential or functional model go by their names, which its config holds. Those of any other
+    layer go by the attribute they are held in (``"query_dense"``, ``"blocks/0"``): their own names are numbered
+    anew in each process.
+    """
+    if isinstance(layer, (Functional, keras.Sequential)):
+        return [(sub.name, sub) for sub in layer.layers if not isinstance(sub, keras.layers.InputLayer)]
+    tracked = {id(sub): sub for sub in layer._layers}  # what Keras counts as sublayers, without their attribute names
+    found: dict[str, keras.Layer] = {}
+    for attribute, value in vars(layer).items():
+        if attribute == "_layers" or attribute.startswith("_self_"):  # Keras's and TensorFlow's own bookkeeping
+            continue
+        for suffix, sub in _flatten(value):
+            if tracked.pop(id(sub), None) is not None:
+                name = (attribute.lstrip("_") or attribute) + suffix
+                found[name if name not in found else attribute + suffix] = sub
+    for sub in tracked.values():
+        found[sub.name] = sub
+    return list(found.items())
+
+
+def _flatten(value: Any) -> Iterator[tuple[str, keras.Layer]]:
+    """Layers in an attribute: itself, or in (nested) lists, tuples and dicts."""
+    if isinstance(value, keras.Layer):
+        yield "", value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            for suffix, sub in _flatten(item):
+                yield f"/{key}{suffix}", sub
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            for suffix, sub in _flatten(item):
+                yield f"/{index}{suffix}", sub
+
+
+def walk(layer: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
+    """Every layer below ``layer`` once, depth first, with its path; a shared layer goes by its first path.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
+        >>> [path for path, _ in walk(model)]
+        ['out']
+    """
+    seen: set[int] = set()
+
+    def visit(parent: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Layer]]:
+        for name, sub in sublayers(parent):
+            if id(sub) in seen:
+                continue
+            seen.add(id(sub))
+            yield prefix + name, sub
+            yield from visit(sub, f"{prefix}{name}/")
+
+    yield from visit(layer, "")
+
+
+def own_weights(layer: keras.Layer) -> dict[str, keras.Variable]:
+    """The weights a layer holds itself, not in sublayers, by name (``"kernel"``, ``"bias"``), trainable ones first."""
+    # `layer.weights` includes the sublayers' weights and offers no way to leave them out.
+    found: dict[str, keras.Variable] = {}
+    for variable in [*layer._trainable_variables, *layer._non_trainable_variables]:
+        name, index = variable.name, 1
+        while name in found:
+            name, index = f"{variable.name}_{index}", index + 1
+        found[name] = variable
+    return found
+
+
+def weights_by_path(layer: keras.Layer) -> dict[str, keras.Variable]:
+    """All weights of a layer and its sublayers by path (``"kernel"``, ``"cell/recurrent_kernel"``), each once."""
+    found = dict(own_weights(layer))
+    for path, sub in walk(layer):
+        found.update({f"{path}/{name}": variable for name, variable in own_weights(sub).items()})
+    return found
+
+
+def build_configs(layer: keras.Layer) -> dict[str, dict[str, Any]]:
+    """What a built layer and its sublayers were built from, by path (the layer's own under ``""``).
+
+    Plain enough to be stored in a config; :func:`build_from_configs` is the inverse.
+    """
+    configs = {path: sub.get_build_config() for path, sub in [("", layer), *walk(layer)] if sub.built}
+    return {path: config for path, config in configs.items() if config}
+
+
+def build_from_configs(layer: keras.Layer, configs: dict[str, dict[str, Any]], path: str = "") -> None:
+    """Build a layer as the one was whose :func:`build_configs` are given.
+
+    A layer without a ``build()`` of its own leaves its sublayers to be built by its first call, so they are built here
+    one by one.
+    """
+    if layer.built:
+        return
+    if path in configs and type(layer).build not in (keras.Layer.build, keras.Model.build):
+        layer.build_from_config(configs[path])
+    for name, sub in sublayers(layer):
+        build_from_configs(sub, configs, f"{path}/{name}" if path else name)
+    layer.built = True
+
+
+def input_layers(model: keras.Model) -> Any:
+    """The InputLayers of a functional or Sequential model, in the structure of its inputs."""
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    # A KerasTensor's own name may differ from its InputLayer's, and only the latter is the name users feed by.
+    return keras.tree.map_structure(lambda tensor: tensor._keras_history.operation, graph._inputs_struct)
+
+
+def copy_input(layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
+    """A new InputLayer whose layer and tensor bear the names of the original's (they differ for anonymous inputs)."""
+    new = type(layer).from_config(layer.get_config())
+    new.output.name = layer.output.name
+    return new
+
+
+def replay(model: keras.Model, inputs: Any, operation: Callable[[keras.Operation], keras.Operation]) -> Any:
+    """Run a functional model's graph on other inputs with other operations; returns its outputs in their structure.
+
+    ``keras.models.clone_model`` does nearly this, but renames anonymous inputs and shares the raw operations.
+    """
+    return model._run_through_graph(inputs, operation_fn=operation)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer while a model runs on one batch.
+
+    ``inputs`` holds the shapes of all tensors passed, ``output`` that of the first tensor returned; ``depth`` counts
+    the layers around it.
+    """
+
+    layer: keras.Layer
+    inputs: tuple[Shape, ...]
+    output: Shape
+    depth: int
+
+
+def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[Call]:
+    """Every layer call that ``layer`` makes for one batch, with its shapes, in the order in which the calls begin.
+
+    Works for subclassed models too, because it listens to the calls of a symbolic run instead of reading a graph.
+
+    Args:
+        layer: A model or layer; its own call comes first.
+        inputs: KerasTensors to call it on, see :func:`symbolic_inputs`.
+        named_inputs: The same, by argument name.
+    """
+    calls: list[Call | None] = []
+    depth = 0
+    plain_call = keras.Layer.__call__
+
+    def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        nonlocal depth
+        place = len(calls)
+        calls.append(None)
+        depth += 1
+        try:
+            outputs = plain_call(callee, *args, **kwargs)
+        finally:
+            depth -= 1
+        calls[place] = Call(callee, tuple(_shapes((args, kwargs))), next(_shapes(outputs), ()), depth)
+        return outputs
+
+    with mock.patch.object(keras.Layer, "__call__", listen):
+        compute_output_spec(lambda *args, **kwargs: layer(*args, **kwargs), *inputs, **named_inputs)
+    return [call for call in calls if call is not None]
+
+
+def _shapes(structure: Any) -> Iterator[Shape]:
+    for leaf in keras.tree.flatten(structure):
+        if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
+            yield tuple(leaf.shape)
+
+
+def symbolic_inputs(model: keras.Model) -> tuple[tuple, dict[str, Any]]:
+    """Positional and keyword inputs of a model as KerasTensors whose batch size is ``None``.
+
+    Raises:
+        ValueError: A subclassed model does not say what its input shape was.
+    """
+    if isinstance(model, (Functional, keras.Sequential)) and getattr(model, "inputs", None):
+        layers = input_layers(model)
+        spec = keras.tree.map_structure(lambda layer: _without_batch(layer.batch_shape, layer.dtype), layers)
+        return (spec,), {}
+    built_from = model.get_build_config() or {}
+    if built_from.get("input_shape") is not None:
+        return (_spec(built_from["input_shape"]),), {}
+    if built_from.get("shapes_dict"):
+        return (), {k.removesuffix("_shape"): _spec(v) for k, v in built_from["shapes_dict"].items()}
+    raise invalid_value(
+        f"model '{model.name}' ({type(model).__name__})",
+        expected="a model that knows its input shape",
+        received="none",
+        fix="Call it once on a batch of data.",
+    )
+
+
+def _without_batch(batch_shape: Shape, dtype: str = "float32") -> keras.KerasTensor:
+    return keras.KerasTensor((None, *batch_shape[1:]), dtype)
+
+
+def _spec(shape: Any) -> Any:
+    if isinstance(shape, dict):
+        return {name: _spec(value) for name, value in shape.items()}
+    if shape and isinstance(shape[0], (list, tuple, dict)):
+        return [_spec(value) for value in shape]
+    return _without_batch(tuple(shape))

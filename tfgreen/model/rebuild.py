@@ -1,0 +1,132 @@
+"""Copy a model, putting other layers in the place of some: the step under every verb.
+
+``rebuild(model, replace)`` hands a copy of each layer, weights included, to ``replace`` and puts what comes back into
+the same place of the same graph. Names, dtypes, shared layers, nested models and input and output structures are
+carried over, and the model passed in is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.model.graph import (
+    build_configs,
+    build_from_configs,
+    check_built_model,
+    copy_input,
+    input_layers,
+    is_container,
+    replay,
+    weights_by_path,
+)
+
+Replace = Callable[[str, keras.Layer], keras.Layer]
+
+
+def rebuild(model: keras.Model, replace: Replace) -> keras.Layer:
+    """Return a copy of ``model`` in which ``replace(path, copy)`` stands in the place of each layer.
+
+    Args:
+        model: A built model. Sequential and functional models are rebuilt layer by layer, nested ones included. Any
+            other model or layer is handed to ``replace`` whole; at the top level its path is ``""``.
+        replace: Called once per layer with its path (``"encoder/conv"``) and a copy of it, already built and carrying
+            its weights. Returns the layer to use, often the copy itself.
+
+    Returns:
+        The new model (uncompiled), or what ``replace`` returned for a top-level model that is not a graph.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: The model is not built, or a layer cannot be copied from its ``get_config()``; the layer is named.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
+        >>> rebuild(model, lambda path, layer: layer).get_layer("out").name
+        'out'
+    """
+    check_built_model(model)
+    copies: dict[int, keras.Operation] = {}  # one copy per shared layer, wherever it is used
+
+    def copy(operation: keras.Operation, prefix: str) -> keras.Operation:
+        if id(operation) not in copies:
+            path = prefix + operation.name
+            if not isinstance(operation, keras.Layer):
+                copies[id(operation)] = _from_config(path, operation)
+            elif is_container(operation):
+                copies[id(operation)] = copy_container(operation, f"{path}/")
+            else:
+                copies[id(operation)] = replace(path, copy_layer(operation, path))
+        return copies[id(operation)]
+
+    def copy_container(container: keras.Model, prefix: str) -> keras.Model:
+        inputs = keras.tree.map_structure(copy_input, input_layers(container))
+        if isinstance(container, keras.Sequential):
+            layers = [copy(layer, prefix) for layer in container.layers]
+            result = keras.Sequential([inputs, *layers], name=container.name)
+        else:
+            tensors = keras.tree.map_structure(lambda layer: layer.output, inputs)
+            outputs = replay(container, tensors, lambda operation: copy(operation, prefix))
+            result = type(container)(tensors, outputs, name=container.name)
+        _carry_trainable(container, result)
+        return result
+
+    if is_container(model):
+        return copy_container(model, "")
+    return replace("", copy_layer(model, model.name))
+
+
+def copy_layer(layer: keras.Layer, path: str) -> keras.Layer:
+    """Return a new layer with the config, the build shapes and the weights of ``layer``.
+
+    Args:
+        layer: Any layer or subclassed model.
+        path: How to name the layer in an error.
+
+    Raises:
+        ValueError: The layer cannot be made from its ``get_config()``, or the copy has other weights.
+    """
+    new = _from_config(path, layer)
+    if layer.built:
+        build_from_configs(new, build_configs(layer))
+    old_weights, new_weights = weights_by_path(layer), weights_by_path(new)
+    if {k: v.shape for k, v in old_weights.items()} != {k: v.shape for k, v in new_weights.items()}:
+        raise invalid_value(
+            layer_subject(path, layer),
+            expected="a layer whose get_config() makes one with the same weights",
+            received=f"weights {sorted(new_weights)} instead of {sorted(old_weights)}",
+            fix="Let get_config() return every constructor argument.",
+        )
+    for name, variable in old_weights.items():
+        new_weights[name].assign(variable)
+    return new
+
+
+def _from_config(path: str, operation: keras.Operation) -> keras.Operation:
+    try:
+        config = operation.get_config()
+        if isinstance(operation, keras.layers.Lambda):
+            # The function is the user's own, in this process: the safe mode guards against files, not against it.
+            return type(operation).from_config(config, safe_mode=False)
+        return type(operation).from_config(config)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise invalid_value(
+            layer_subject(path, operation),
+            expected="a layer that can be copied from its get_config()",
+            received=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            fix="Implement get_config() so that cls(**config) makes the layer again.",
+        ) from error
+
+
+def _carry_trainable(old: keras.Model, new: keras.Model) -> None:
+    """Carry over a model's own ``trainable`` flag without losing those of its layers, which setting it overwrites."""
+    if old.trainable:
+        return
+    flags = [(layer, layer.trainable) for layer in new.layers]
+    new.trainable = False
+    for layer, trainable in flags:
+        layer.trainable = trainable
+

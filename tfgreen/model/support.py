@@ -1,0 +1,131 @@
+"""The one table: which weights of a layer class can be compressed, and which axes are input and output channels.
+
+Everything that compresses weights (pruning, clustering, quantization) asks here, so that a new layer class is one row.
+A subclass of a class in the table inherits its row. A layer that is not in the table is compressed by its trainable
+weights of rank 2 or more, and one that holds sublayers (attention, recurrent layers, Bidirectional, a block of the
+user's) by theirs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import layers
+
+from tfgreen.model.graph import own_weights, walk
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """Channel axes of a weight: ``inputs`` are summed over, ``outputs`` index what comes out.
+
+    Negative axes count from the end, so that one row serves 1-D to 3-D convolutions.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+_MATRIX = Axes(inputs=(-2,), outputs=(-1,))
+_NORMALIZES = "it normalizes and has no kernel"
+_DEPTHWISE = "depthwise kernels are small and sensitive; they stay dense unless asked for"
+
+# Layer class -> weight name -> axes. A string instead says why the class has nothing to compress.
+TABLE: Mapping[type[keras.Layer], Mapping[str, Axes] | str] = {
+    layers.Dense: {"kernel": _MATRIX},
+    layers.Conv1D: {"kernel": _MATRIX},
+    layers.Conv2D: {"kernel": _MATRIX},
+    layers.Conv3D: {"kernel": _MATRIX},
+    layers.Conv1DTranspose: {"kernel": Axes(inputs=(-1,), outputs=(-2,))},
+    layers.Conv2DTranspose: {"kernel": Axes(inputs=(-1,), outputs=(-2,))},
+    layers.Conv3DTranspose: {"kernel": Axes(inputs=(-1,), outputs=(-2,))},
+    layers.SeparableConv1D: {"pointwise_kernel": _MATRIX},
+    layers.SeparableConv2D: {"pointwise_kernel": _MATRIX},
+    layers.DepthwiseConv1D: _DEPTHWISE,
+    layers.DepthwiseConv2D: _DEPTHWISE,
+    layers.Embedding: {"embeddings": _MATRIX},
+    layers.LSTMCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
+    layers.GRUCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
+    layers.SimpleRNNCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
+    layers.BatchNormalization: _NORMALIZES,
+    layers.LayerNormalization: _NORMALIZES,
+    layers.GroupNormalization: _NORMALIZES,
+    layers.UnitNormalization: _NORMALIZES,
+    layers.Normalization: _NORMALIZES,
+    layers.PReLU: "it is an activation: its weights are slopes, not a kernel",
+}
+
+
+def compressible_weights(layer: keras.Layer) -> dict[str, Axes]:
+    """The weights of a built layer, its sublayers included, that can be compressed.
+
+    A layer with a method ``get_prunable_weights()`` (TFMOT's name) that returns variables chooses them itself.
+
+    Args:
+        layer: A built layer, or a model to be taken whole.
+
+    Returns:
+        Path of the weight within the layer (``"kernel"``, ``"cell/recurrent_kernel"``, as in
+        :func:`tfgreen.model.graph.weights_by_path`) -> its axes. Empty if there is nothing to compress.
+
+    Example:
+        >>> import keras
+        >>> dense = keras.layers.Dense(2); dense.build((None, 3))
+        >>> compressible_weights(dense)
+        {'kernel': Axes(inputs=(-2,), outputs=(-1,))}
+    """
+    found: dict[str, Axes] = {}
+    for path, sub in [("", layer), *walk(layer)]:
+        for name, axes in _own_compressible(sub).items():
+            found[f"{path}/{name}" if path else name] = axes
+    return found
+
+
+def reason_kept(layer: keras.Layer) -> str:
+    """Why :func:`compressible_weights` is empty for a layer, as a phrase for the report."""
+    row = _row(layer)
+    if isinstance(row, str):
+        return row
+    if not layer.weights:
+        return "it has no weights"
+    return "it has no trainable weight of rank 2 or more"
+
+
+def _row(layer: keras.Layer) -> Any:
+    return next((TABLE[cls] for cls in type(layer).__mro__ if cls in TABLE), None)
+
+
+def _own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
+    weights = own_weights(layer)
+    chosen = getattr(layer, "get_prunable_weights", None)
+    if chosen is not None:
+        wanted = {id(variable) for variable in chosen()}
+        return {name: _default_axes(v) for name, v in weights.items() if id(v) in wanted}
+    if isinstance(layer, layers.EinsumDense):
+        return {"kernel": _einsum_axes(layer)}
+    row = _row(layer)
+    if isinstance(row, str):
+        return {}
+    if row is not None:
+        return {name: axes for name, axes in row.items() if name in weights}
+    trainable = {id(variable) for variable in layer.trainable_variables} if layer.trainable else set(map(id, weights.values()))
+    return {
+        name: _default_axes(v) for name, v in weights.items() if len(v.shape) >= 2 and id(v) in trainable
+    }
+
+
+def _default_axes(variable: keras.Variable) -> Axes:
+    return _MATRIX if len(variable.shape) >= 2 else Axes(inputs=(), outputs=(-1,))
+
+
+def _einsum_axes(layer: layers.EinsumDense) -> Axes:
+    """An axis of the kernel is an output channel if its letter is in the result of the equation, else it is summed."""
+    operands, result = layer.equation.replace(" ", "").split("->")
+    letters = operands.split(",")[1]
+    return Axes(
+        inputs=tuple(i for i, letter in enumerate(letters) if letter not in result),
+        outputs=tuple(i for i, letter in enumerate(letters) if letter in result),
+    )

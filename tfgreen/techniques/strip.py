@@ -1,0 +1,38 @@
+"""strip: bake every chain into the weights, leaving plain Keras layers."""
+
+from __future__ import annotations
+
+import keras
+
+from tfgreen.model.rebuild import rebuild
+from tfgreen.transforms.layers import Compressed, CompressedModel
+
+
+def strip(model: keras.Model) -> keras.Model:
+    """Return a copy of ``model`` in which every transformed weight is stored as it was computed with.
+
+    Args:
+        model: A model from ``tg.prune`` or another verb, trained or not. It is not changed. A model without compressed
+            layers comes back as a copy.
+
+    Returns:
+        A model of plain Keras layers with the same predictions, names and shapes, not compiled.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: The model is not built, or a layer cannot be copied; the layer is named.
+
+    Example:
+        >>> import keras, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> pruned = tg.prune(model, tg.PruneConfig(schedule=tg.ConstantSparsity(0.5, begin_step=0)))
+        >>> type(tg.strip(pruned).get_layer("out")).__name__
+        'Dense'
+    """
+
+    def bake(path: str, layer: keras.Layer) -> keras.Layer:
+        if isinstance(layer, CompressedModel):
+            layer = layer.compressed
+        return layer.bake() if isinstance(layer, Compressed) else layer
+
+    return rebuild(model, bake)

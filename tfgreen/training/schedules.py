@@ -1,0 +1,191 @@
+"""Sparsity schedules: which sparsity at which step. TFMOT's classes compute; this file is the only door to TFMOT.
+
+References: M. Zhu and S. Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878 (the polynomial);
+``tfmot.sparsity.keras.PolynomialDecay`` and ``ConstantSparsity``, whose names and argument order are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import numbers
+import os
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from tfgreen.config import Config
+from tfgreen.errors import invalid_type, invalid_value
+
+
+@functools.cache
+def _tfmot_schedules() -> ModuleType:
+    """TFMOT's schedule module, imported without its side effects.
+
+    Importing TFMOT sets ``TF_USE_LEGACY_KERAS``, after which a first look at ``tf.keras`` finds Keras 2. So that look
+    is taken before, while it still finds Keras 3, and the variable is put back.
+    """
+    import tensorflow as tf
+
+    tf.keras.__version__
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    try:
+        from tensorflow_model_optimization.python.core.sparsity.keras import pruning_schedule
+    finally:
+        if before is None:
+            os.environ.pop("TF_USE_LEGACY_KERAS", None)
+        else:
+            os.environ["TF_USE_LEGACY_KERAS"] = before
+    return pruning_schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class SparsitySchedule(Config):
+    """Base of the schedules: plain numbers in, plain numbers out. Steps count finished batches, from 0."""
+
+    def updates_at(self, step: int) -> bool:
+        """Whether the masks are computed anew at this step."""
+        raise NotImplementedError
+
+    def sparsity_at(self, step: int) -> float:
+        """The share of zeros at this step, in [0, 1)."""
+        raise NotImplementedError
+
+    def __call__(self, step: int) -> tuple[bool, float]:
+        """TFMOT's call: ``(should_prune, sparsity)``, as Python values."""
+        return self.updates_at(step), self.sparsity_at(step)
+
+    def get_config(self) -> dict[str, Any]:
+        return dict(self.to_dict()["config"])
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SparsitySchedule:
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+@dataclasses.dataclass(frozen=True)
+class PolynomialDecay(SparsitySchedule):
+    """Sparsity that rises from ``initial_sparsity`` to ``final_sparsity``, fast at first.
+
+    ``s(t) = final + (initial - final) * (1 - p)^power`` with ``p = (t - begin) / (end - begin)`` clipped to [0, 1].
+    The masks are computed anew at ``begin_step`` and every ``frequency`` steps until ``end_step``. With
+    ``begin_step == end_step`` the final sparsity is reached at once.
+
+    Args:
+        initial_sparsity: Share of zeros at ``begin_step``, in [0, 1).
+        final_sparsity: Share of zeros at ``end_step``, in [0, 1).
+        begin_step: Step of the first update, >= 0.
+        end_step: Step of the last one, >= ``begin_step``.
+        power: Exponent, > 0.
+        frequency: Steps between two updates, >= 1.
+
+    Raises:
+        ValueError, TypeError: An argument is out of its range or of another type.
+
+    Example:
+        >>> schedule = PolynomialDecay(0.0, 0.8, begin_step=0, end_step=1000)
+        >>> round(schedule.sparsity_at(500), 4), schedule.updates_at(500), schedule.updates_at(501)
+        (0.7, True, False)
+    """
+
+    initial_sparsity: float
+    final_sparsity: float
+    begin_step: int
+    end_step: int
+    power: float = 3
+    frequency: int = 100
+
+    def __post_init__(self) -> None:
+        _check_sparsity("initial_sparsity", self.initial_sparsity)
+        _check_sparsity("final_sparsity", self.final_sparsity)
+        _check_integer("begin_step", self.begin_step, at_least=0)
+        _check_integer("end_step", self.end_step, at_least=0)
+        _check_integer("frequency", self.frequency, at_least=1)
+        _check_number("power", self.power)
+        if not self.power > 0:
+            raise invalid_value("power", expected="a number > 0", received=self.power)
+        if self.end_step < self.begin_step:
+            raise invalid_value("end_step", expected=f"a step >= begin_step ({self.begin_step})", received=self.end_step)
+
+    def updates_at(self, step: int) -> bool:
+        inside = self.begin_step <= step <= self.end_step
+        # The last update falls on end_step even where the frequency does not divide the span, or the final sparsity
+        # would be missed by up to one period.
+        return inside and ((step - self.begin_step) % self.frequency == 0 or step == self.end_step)
+
+    def sparsity_at(self, step: int) -> float:
+        if step >= self.end_step:  # also where begin_step == end_step, for which TFMOT computes 0 / 0
+            return float(self.final_sparsity)
+        return float(_polynomial(self)(max(step, self.begin_step))[1])
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+@dataclasses.dataclass(frozen=True)
+class ConstantSparsity(SparsitySchedule):
+    """The same sparsity from ``begin_step`` on; the masks are computed anew every ``frequency`` steps.
+
+    Args:
+        target_sparsity: Share of zeros, in [0, 1).
+        begin_step: Step of the first update, >= 0.
+        end_step: Step of the last one, >= ``begin_step``; -1 for no end.
+        frequency: Steps between two updates, >= 1.
+
+    Raises:
+        ValueError, TypeError: An argument is out of its range or of another type.
+
+    Example:
+        >>> ConstantSparsity(0.5, begin_step=10)(10)
+        (True, 0.5)
+    """
+
+    target_sparsity: float
+    begin_step: int
+    end_step: int = -1
+    frequency: int = 100
+
+    def __post_init__(self) -> None:
+        _check_sparsity("target_sparsity", self.target_sparsity)
+        _check_integer("begin_step", self.begin_step, at_least=0)
+        _check_integer("end_step", self.end_step, at_least=-1)
+        _check_integer("frequency", self.frequency, at_least=1)
+        if self.end_step != -1 and self.end_step < self.begin_step:
+            expected = f"a step >= begin_step ({self.begin_step}), or -1 for no end"
+            raise invalid_value("end_step", expected=expected, received=self.end_step)
+
+    def updates_at(self, step: int) -> bool:
+        inside = self.begin_step <= step and (self.end_step == -1 or step <= self.end_step)
+        return inside and (step - self.begin_step) % self.frequency == 0
+
+    def sparsity_at(self, step: int) -> float:
+        return float(_constant(self)(step)[1])
+
+
+# The masks of all layers share one schedule, so its TFMOT twin is made once; both are immutable.
+@functools.cache
+def _polynomial(schedule: PolynomialDecay) -> Any:
+    return _tfmot_schedules().PolynomialDecay(**schedule.get_config())
+
+
+@functools.cache
+def _constant(schedule: ConstantSparsity) -> Any:
+    return _tfmot_schedules().ConstantSparsity(**schedule.get_config())
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise invalid_type(name, expected="a number", received=value)
+
+
+def _check_sparsity(name: str, value: Any) -> None:
+    _check_number(name, value)
+    if not 0 <= value < 1:
+        raise invalid_value(name, expected="a share of zeros in [0, 1)", received=value)
+
+
+def _check_integer(name: str, value: Any, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise invalid_type(name, expected="an integer", received=value)
+    if value < at_least:
+        raise invalid_value(name, expected=f"an integer >= {at_least}", received=value)

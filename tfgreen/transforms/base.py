@@ -1,0 +1,109 @@
+"""TensorTransform: a function of one weight. Chain: several of them, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+
+class TensorTransform(keras.layers.Layer):
+    """Base of everything that stands between a stored weight and the weight a layer computes with.
+
+    A subclass is registered with Keras, creates its variables in ``build(shape)``, and overrides
+
+    - ``apply(weight)``: weight -> effective weight, inside the graph. Shapes and dtype are kept.
+    - ``project(weight)``: what the optimizer may leave in the stored weight after its step (default: anything).
+      Set ``projects`` to True when it is overridden.
+    - ``due(last_step, step)`` and ``update(weight, step)``: work between batches, outside the graph, such as ranking
+      the weights. ``last_step`` and ``step`` count finished batches; ``last_step`` is -1 before the first.
+
+    It is a Keras layer only so that Keras saves and loads its variables and config; it is never called as one. A
+    transform with work between batches sets ``scheduled`` and gets a variable ``step``: the batches it has seen.
+    """
+
+    scheduled = False
+    projects = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        # A weight is transformed in the dtype it is stored in, whatever the layer computes in.
+        kwargs = {"dtype": "float32", **kwargs}
+        super().__init__(autocast=False, **kwargs)
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        """Create the variables for a weight of this shape."""
+        if self.scheduled:
+            self.step = self.add_weight(shape=(), dtype="int64", initializer="zeros", trainable=False, name="step")
+
+    def apply(self, weight: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must implement apply(weight).")
+
+    def project(self, weight: Any) -> Any:
+        return weight
+
+    def due(self, last_step: int, step: int) -> bool:
+        return False
+
+    def update(self, weight: Any, step: int) -> None:
+        """Recompute the transform's variables from ``weight``, the weight as it comes to this transform."""
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+class Chain(keras.layers.Layer):
+    """The transforms of one weight, applied in order: ``w' = last(...first(w))``.
+
+    Args:
+        weight: Path of the weight within its layer (``"kernel"``).
+        transforms: The transforms, first one first.
+    """
+
+    def __init__(self, weight: str, transforms: Sequence[TensorTransform], **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.weight = weight
+        self.transforms = list(transforms)
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        for transform in self.transforms:
+            if not transform.built:  # one that was trained in an earlier chain keeps its variables
+                transform.build(shape)
+
+    def apply(self, weight: Any) -> Any:
+        for transform in self.transforms:
+            weight = transform.apply(weight)
+        return weight
+
+    def project(self, weight: Any) -> Any:
+        for transform in self.transforms:
+            weight = transform.project(weight)
+        return weight
+
+    @property
+    def projects(self) -> bool:
+        return any(transform.projects for transform in self.transforms)
+
+    def get_config(self) -> dict[str, Any]:
+        transforms = [keras.saving.serialize_keras_object(transform) for transform in self.transforms]
+        return {**super().get_config(), "weight": self.weight, "transforms": transforms}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Chain:
+        transforms = [keras.saving.deserialize_keras_object(transform) for transform in config["transforms"]]
+        return cls(**{**config, "transforms": transforms})
+
+
+class Projection(keras.constraints.Constraint):
+    """A Keras constraint that applies the layer's own constraint, then the chain's projections.
+
+    Optimizers apply a variable's constraint inside the graph after every step, which keeps pruned weights at exactly
+    zero in the stored weight, and so in every checkpoint, without a callback per batch.
+    """
+
+    def __init__(self, chain: Chain, inner: Any = None) -> None:
+        self.chain = chain
+        self.inner = inner
+
+    def __call__(self, weight: Any) -> Any:
+        if self.inner is not None:
+            weight = self.inner(weight)
+        return self.chain.project(weight)
