@@ -6,6 +6,7 @@ Every public name is listed here and loaded on first use, so that ``import tfgre
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 from tfgreen.version import __version__
@@ -27,15 +28,31 @@ _PUBLIC = {
     "benchmark": "tfgreen.deploy.benchmark",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
-    "report": "tfgreen.recipes.report",
+    "report": "tfgreen.recipes.layer_report",
 }
 
 __all__ = ["__version__", *_PUBLIC]
 
 
+# What a saved model may hold. Keras finds these classes once their modules are imported.
+_SERIALIZABLE = (
+    "tfgreen.transforms.layers",
+    "tfgreen.transforms.mask",
+    "tfgreen.transforms.fake_quant",
+    "tfgreen.training.schedules",
+)
+
+
+def _register_serializable() -> None:
+    for module in _SERIALIZABLE:
+        importlib.import_module(module)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'tfgreen' has no attribute '{name}'")
+    if name == "load_model":
+        _register_serializable()
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
@@ -43,3 +60,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if "keras" in sys.modules:  # so that `import keras, tfgreen` is enough for keras.models.load_model
+    _register_serializable()

@@ -107,6 +107,27 @@ def walk(layer: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
     yield from visit(layer, "")
 
 
+def replaceable_layers(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:
+    """The layers that a verb can replace, with their paths: all of a graph, nested graphs included, or a subclassed
+    model as a whole under ``""``."""
+    if not is_container(model):
+        yield "", model
+        return
+    seen: set[int] = set()
+
+    def visit(container: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Layer]]:
+        for name, layer in sublayers(container):
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            if is_container(layer):
+                yield from visit(layer, f"{prefix}{name}/")
+            else:
+                yield prefix + name, layer
+
+    yield from visit(model, "")
+
+
 def own_weights(layer: keras.Layer) -> dict[str, keras.Variable]:
     """The weights a layer holds itself, not in sublayers, by name (``"kernel"``, ``"bias"``), trainable ones first."""
     # `layer.weights` includes the sublayers' weights and offers no way to leave them out.
@@ -117,6 +138,13 @@ def own_weights(layer: keras.Layer) -> dict[str, keras.Variable]:
             name, index = f"{variable.name}_{index}", index + 1
         found[name] = variable
     return found
+
+
+def own_parameters(layer: keras.Layer) -> dict[str, keras.Variable]:
+    """Those of :func:`own_weights` that are made to be trained, whether or not the layer is frozen at present."""
+    # Freezing a layer sets `variable.trainable` to False, but leaves the variable in this list.
+    made = {id(variable) for variable in layer._trainable_variables}
+    return {name: variable for name, variable in own_weights(layer).items() if id(variable) in made}
 
 
 def weights_by_path(layer: keras.Layer) -> dict[str, keras.Variable]:
@@ -144,8 +172,11 @@ def build_from_configs(layer: keras.Layer, configs: dict[str, dict[str, Any]], p
     """
     if layer.built:
         return
-    if path in configs and type(layer).build not in (keras.Layer.build, keras.Model.build):
-        layer.build_from_config(configs[path])
+    config = configs.get(path, {})
+    if config and type(layer).build not in (keras.Layer.build, keras.Model.build):
+        layer.build_from_config(config)
+    elif config:
+        layer._build_shapes_dict = config.get("shapes_dict", config)  # what the copy's get_build_config() reads
     for name, sub in sublayers(layer):
         build_from_configs(sub, configs, f"{path}/{name}" if path else name)
     layer.built = True
@@ -178,13 +209,14 @@ class Call:
     """One call of a layer while a model runs on one batch.
 
     ``inputs`` holds the shapes of all tensors passed, ``output`` that of the first tensor returned; ``depth`` counts
-    the layers around it.
+    the layers around it; ``operations`` are the TensorFlow operations it makes itself, those of its sublayers left out.
     """
 
     layer: keras.Layer
     inputs: tuple[Shape, ...]
     output: Shape
     depth: int
+    operations: tuple[Any, ...]
 
 
 def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[Call]:
@@ -197,20 +229,28 @@ def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[C
         inputs: KerasTensors to call it on, see :func:`symbolic_inputs`.
         named_inputs: The same, by argument name.
     """
+    import tensorflow as tf
+
     calls: list[Call | None] = []
     depth = 0
+    claimed: set[str] = set()  # names of the operations that a call already ended has made
     plain_call = keras.Layer.__call__
 
     def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         nonlocal depth
         place = len(calls)
         calls.append(None)
+        graph = tf.compat.v1.get_default_graph()
+        first = len(graph.get_operations())
         depth += 1
         try:
             outputs = plain_call(callee, *args, **kwargs)
         finally:
             depth -= 1
-        calls[place] = Call(callee, tuple(_shapes((args, kwargs))), next(_shapes(outputs), ()), depth)
+        made = [op for op in graph.get_operations()[first:] if op.name not in claimed]
+        claimed.update(op.name for op in made)
+        inputs = tuple(_shapes((args, kwargs)))
+        calls[place] = Call(callee, inputs, next(_shapes(outputs), ()), depth, tuple(made))
         return outputs
 
     with mock.patch.object(keras.Layer, "__call__", listen):
@@ -225,15 +265,16 @@ def _shapes(structure: Any) -> Iterator[Shape]:
 
 
 def symbolic_inputs(model: keras.Model) -> tuple[tuple, dict[str, Any]]:
-    """Positional and keyword inputs of a model as KerasTensors whose batch size is ``None``.
+    """Positional and keyword inputs of a model as KerasTensors of one sample (batch size 1).
 
     Raises:
         ValueError: A subclassed model does not say what its input shape was.
     """
     if isinstance(model, (Functional, keras.Sequential)) and getattr(model, "inputs", None):
         layers = input_layers(model)
-        spec = keras.tree.map_structure(lambda layer: _without_batch(layer.batch_shape, layer.dtype), layers)
+        spec = keras.tree.map_structure(lambda layer: _one_sample(layer.batch_shape, layer.dtype), layers)
         return (spec,), {}
+    model = getattr(model, "stands_for", model)  # a wrapper that names the model it stands for
     built_from = model.get_build_config() or {}
     if built_from.get("input_shape") is not None:
         return (_spec(built_from["input_shape"]),), {}
@@ -247,8 +288,8 @@ def symbolic_inputs(model: keras.Model) -> tuple[tuple, dict[str, Any]]:
     )
 
 
-def _without_batch(batch_shape: Shape, dtype: str = "float32") -> keras.KerasTensor:
-    return keras.KerasTensor((None, *batch_shape[1:]), dtype)
+def _one_sample(batch_shape: Shape, dtype: str = "float32") -> keras.KerasTensor:
+    return keras.KerasTensor((1, *batch_shape[1:]), dtype)
 
 
 def _spec(shape: Any) -> Any:
@@ -256,4 +297,4 @@ def _spec(shape: Any) -> Any:
         return {name: _spec(value) for name, value in shape.items()}
     if shape and isinstance(shape[0], (list, tuple, dict)):
         return [_spec(value) for value in shape]
-    return _without_batch(tuple(shape))
+    return _one_sample(tuple(shape))

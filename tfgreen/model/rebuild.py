@@ -129,4 +129,3 @@ def _carry_trainable(old: keras.Model, new: keras.Model) -> None:
     new.trainable = False
     for layer, trainable in flags:
         layer.trainable = trainable
-

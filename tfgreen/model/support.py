@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfgreen.model.graph import own_weights, walk
+from tfgreen.model.graph import own_parameters, own_weights, walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +111,7 @@ def _own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
         return {}
     if row is not None:
         return {name: axes for name, axes in row.items() if name in weights}
-    trainable = {id(variable) for variable in layer.trainable_variables} if layer.trainable else set(map(id, weights.values()))
-    return {
-        name: _default_axes(v) for name, v in weights.items() if len(v.shape) >= 2 and id(v) in trainable
-    }
+    return {name: _default_axes(v) for name, v in own_parameters(layer).items() if len(v.shape) >= 2}
 
 
 def _default_axes(variable: keras.Variable) -> Axes:

@@ -107,7 +107,8 @@ class PolynomialDecay(SparsitySchedule):
         if not self.power > 0:
             raise invalid_value("power", expected="a number > 0", received=self.power)
         if self.end_step < self.begin_step:
-            raise invalid_value("end_step", expected=f"a step >= begin_step ({self.begin_step})", received=self.end_step)
+            expected = f"a step >= begin_step ({self.begin_step})"
+            raise invalid_value("end_step", expected=expected, received=self.end_step)
 
     def updates_at(self, step: int) -> bool:
         inside = self.begin_step <= step <= self.end_step

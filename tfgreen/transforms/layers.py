@@ -114,6 +114,11 @@ class Compressed(keras.layers.Layer):
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return self.layer.compute_mask(inputs, previous_mask)
 
+    @property
+    def stands_for(self) -> keras.Layer:
+        """The layer that remains when compression is done; ``tg.profile`` counts it in the place of this one."""
+        return self.layer
+
     def bake(self) -> keras.Layer:
         """Write every transformed weight into the inner layer and return it, free of chains."""
         weights = weights_by_path(self.layer)
@@ -152,6 +157,18 @@ class CompressedModel(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.compressed(inputs, training=training)
+
+    @property
+    def stands_for(self) -> keras.Layer:
+        """As :attr:`Compressed.stands_for`."""
+        return self.compressed.layer
+
+    def get_build_config(self) -> dict[str, Any]:
+        return {"compressed": self.compressed.get_build_config()}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        self.compressed.build_from_config(config["compressed"])
+        self.built = True
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "compressed": keras.saving.serialize_keras_object(self.compressed)}

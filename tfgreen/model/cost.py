@@ -1,0 +1,178 @@
+"""profile: what a model costs on paper, layer by layer: parameters, MACs, bytes, non-zero weights.
+
+A MAC is one multiply-accumulate of a matrix product or convolution, for one sample. Element-wise work (activations,
+normalization, pooling, additions) is not counted, as is usual in published tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from tfgreen.model.graph import (
+    check_built_model,
+    own_weights,
+    symbolic_inputs,
+    trace_calls,
+    walk,
+    weights_by_path,
+)
+from tfgreen.model.macs import count_macs
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """Cost of one layer, without its sublayers.
+
+    Attributes:
+        path: Where the layer is (``"encoder/conv"``).
+        class_name: Its class.
+        parameters: Number of weights, trainable or not.
+        nonzeros: How many of them are not zero.
+        size_bytes: What they take in the dtype they are stored in.
+        macs: Multiply-accumulates for one sample over all calls of the layer; None if they cannot be counted.
+        reason: Why ``macs`` is None, else "".
+    """
+
+    path: str
+    class_name: str
+    parameters: int
+    nonzeros: int
+    size_bytes: int
+    macs: int | None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelProfile:
+    """Costs of all layers of a model; prints as a table.
+
+    Attributes:
+        name: The model's name.
+        layers: One :class:`LayerCost` for each layer that has weights, MACs, or a reason why they are unknown.
+    """
+
+    name: str
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def nonzeros(self) -> int:
+        return sum(layer.nonzeros for layer in self.layers)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(layer.size_bytes for layer in self.layers)
+
+    @property
+    def macs(self) -> int | None:
+        """Sum over the layers; None as soon as one of them is unknown, since a partial sum would mislead."""
+        known = [layer.macs for layer in self.layers if layer.macs is not None]
+        return sum(known) if len(known) == len(self.layers) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        totals = ("name", "parameters", "nonzeros", "size_bytes", "macs")
+        return {
+            **{name: getattr(self, name) for name in totals},
+            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+        }
+
+    def __str__(self) -> str:
+        header = ("layer", "class", "parameters", "non-zero", "bytes", "MACs")
+        rows = [
+            (c.path, c.class_name, f"{c.parameters:,}", f"{c.nonzeros:,}", f"{c.size_bytes:,}", _number(c.macs))
+            for c in self.layers
+        ]
+        total = ("total", "", f"{self.parameters:,}", f"{self.nonzeros:,}", f"{self.size_bytes:,}", _number(self.macs))
+        widths = [max(len(row[i]) for row in [header, *rows, total]) for i in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+            for row in [header, *rows, total]
+        ]
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        unknown = [f"{c.path}: MACs unknown, {c.reason}" for c in self.layers if c.macs is None]
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *unknown])
+
+
+def profile(model: keras.Model) -> ModelProfile:
+    """Count parameters, MACs, bytes and non-zero weights of every layer.
+
+    The model is traced on one symbolic batch, so nested, shared and subclassed models are counted by what they really
+    run; a shared layer's MACs are those of all its calls. Layers that compress (``tg.prune``) are counted as the layer
+    they hold. In a ``call`` of your own the matrix products and convolutions of the traced graph are counted.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        A :class:`ModelProfile`. ``print`` shows it as a table.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: It is not built, or is subclassed and does not know its input shape.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> profile(model).macs
+        32
+    """
+    check_built_model(model)
+    args, kwargs = symbolic_inputs(model)
+    macs = count_macs(trace_calls(model, *args, **kwargs))
+    costs = []
+    for path, layer in _profiled_layers(model):
+        weights = (weights_by_path(layer) if isinstance(layer, layers.RNN) else own_weights(layer)).values()
+        count, reason = macs.get(id(layer), (0, ""))
+        if weights or count or reason:
+            costs.append(
+                LayerCost(
+                    path,
+                    type(layer).__name__,
+                    parameters=sum(math.prod(w.shape) for w in weights),
+                    nonzeros=sum(int(np.count_nonzero(keras.ops.convert_to_numpy(w))) for w in weights),
+                    size_bytes=sum(math.prod(w.shape) * _item_bytes(w.dtype) for w in weights),
+                    macs=count,
+                    reason=reason,
+                )
+            )
+    return ModelProfile(model.name, tuple(costs))
+
+
+def _profiled_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
+    """The layers by path, without the wrappers that exist only while a model is being compressed.
+
+    Such a wrapper has an attribute ``stands_for``: the layer that remains. It takes the wrapper's place and path.
+    """
+    found: list[tuple[str, keras.Layer]] = []
+    hidden: set[int] = set()  # what is inside a wrapper
+    for path, layer in [("", model), *walk(model)]:
+        stands_for = getattr(layer, "stands_for", None)
+        if id(layer) in hidden:
+            continue
+        if stands_for is None:
+            found.append((path or model.name, layer))
+            continue
+        hidden.update(id(sub) for _, sub in walk(layer))
+        prefix = f"{path}/" if path else ""
+        found.append((path or model.name, stands_for))
+        found += [(prefix + sub_path, sub) for sub_path, sub in walk(stands_for)]
+    cells = {id(cell) for _, layer in found if isinstance(layer, layers.RNN) for _, cell in walk(layer)}
+    return [(path, layer) for path, layer in found if id(layer) not in cells]  # an RNN's row includes its cell
+
+
+def _item_bytes(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
