@@ -1,0 +1,142 @@
+"""What every verb promises on every kind of model. A new verb adds one row to VERBS, a new model one to the zoo."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import tfgreen as tg
+from tests import zoo
+from tfgreen.model.graph import input_layers, replaceable_layers, walk, weights_by_path
+from tfgreen.transforms.fake_quant import FakeQuant
+from tfgreen.transforms.layers import compress
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """How the suite calls a verb: on a model, with the callbacks its training needs."""
+
+    apply: Callable[[keras.Model], keras.Model]
+    callbacks: Callable[[], list[keras.callbacks.Callback]]
+    twice: str | None  # what the error of a second application says, or None where it is a no-op
+
+
+def _prune(model: keras.Model) -> keras.Model:
+    schedule = tg.PolynomialDecay(0.2, 0.6, begin_step=0, end_step=2, frequency=1)
+    return tg.prune(model, tg.PruneConfig(schedule=schedule))
+
+
+VERBS = {
+    "prune": Verb(_prune, lambda: [tg.UpdateCompression()], "a pruned one"),
+    "strip": Verb(tg.strip, list, None),
+}
+
+everywhere = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+over_the_zoo = pytest.mark.parametrize("name", zoo.ZOO)
+
+
+def flat_predictions(model: keras.Model, x: Any) -> list[np.ndarray]:
+    return [np.asarray(y) for y in keras.tree.flatten(model.predict(x, verbose=0))]
+
+
+def assert_same_predictions(one: keras.Model, other: keras.Model, x: Any, atol: float = 1e-6) -> None:
+    for a, b in zip(flat_predictions(one, x), flat_predictions(other, x), strict=True):
+        np.testing.assert_allclose(a, b, atol=atol, rtol=0)
+
+
+def interface(model: keras.Model) -> dict[str, Any]:
+    """Names and specs that a caller of the model relies on."""
+    layers = [(path, layer.name) for path, layer in replaceable_layers(model)]
+    found: dict[str, Any] = {"name": model.name, "layers": layers}
+    if getattr(model, "inputs", None):
+        found["inputs"] = [(t.name, tuple(t.shape), t.dtype) for t in model.inputs]
+        found["outputs"] = [(tuple(t.shape), t.dtype) for t in model.outputs]
+        found["input_layers"] = [layer.name for layer in keras.tree.flatten(input_layers(model))]
+        found["output_names"] = getattr(model, "output_names", None)
+    return found
+
+
+@everywhere
+@over_the_zoo
+def test_result_trains_saves_loads_and_strips_and_the_input_is_untouched(verb, name, tmp_path):
+    model = zoo.ZOO[name]()
+    x, y = zoo.sample(name), zoo.targets(name)
+    config, weights = model.get_config(), model.get_weights()
+    predictions = flat_predictions(model, x)
+
+    result = verb.apply(model)
+    assert result is not model
+    assert interface(result) == interface(model)
+    assert_same_predictions(model, result, x)
+
+    result.compile("adam", loss=zoo.loss(name))
+    history = result.fit(x, y, batch_size=4, epochs=1, verbose=0, callbacks=verb.callbacks())
+    assert np.isfinite(history.history["loss"]).all()
+
+    result.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same_predictions(loaded, result, x, atol=0)
+
+    plain = tg.strip(loaded)
+    assert not [path for path, layer in walk(plain) if type(layer).__module__.startswith("tfgreen")]
+    assert not type(plain).__module__.startswith("tfgreen")
+    assert interface(plain) == interface(loaded)  # Keras itself renames the tensors of anonymous inputs on loading
+    assert_same_predictions(plain, result, x)
+
+    assert model.get_config() == config
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    for before, after in zip(predictions, flat_predictions(model, x), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@everywhere
+def test_applied_twice_is_a_clear_error_or_a_no_op(verb):
+    once = verb.apply(zoo.functional())
+    if verb.twice is None:
+        assert_same_predictions(verb.apply(once), once, zoo.sample("functional"))
+    else:
+        with pytest.raises(ValueError, match=f"layer 'hidden'.*{verb.twice}"):
+            verb.apply(once)
+
+
+@everywhere
+def test_no_model_and_an_unbuilt_model_are_named(verb):
+    with pytest.raises(TypeError, match="a keras.Model.*received str"):
+        verb.apply("model.keras")
+    with pytest.raises(ValueError, match="'unbuilt'.*keras.Input"):
+        verb.apply(keras.Sequential([keras.layers.Dense(2)], name="unbuilt"))
+
+
+@over_the_zoo
+def test_two_transforms_share_one_chain_appended_to_a_trained_and_saved_one(name, tmp_path):
+    x, y = zoo.sample(name), zoo.targets(name)
+    pruned = _prune(zoo.ZOO[name]())
+    pruned.compile("adam", loss=zoo.loss(name))
+    pruned.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
+    pruned.save(tmp_path / "pruned.keras")
+    loaded = keras.models.load_model(tmp_path / "pruned.keras")
+
+    both = compress(loaded, lambda path, layer, chains: {weight: [FakeQuant(bits=4)] for weight in chains})
+    assert_same_predictions(loaded, pruned, x, atol=0)
+    both.compile("adam", loss=zoo.loss(name))
+    both.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
+    both.save(tmp_path / "both.keras")
+    again = keras.models.load_model(tmp_path / "both.keras")
+    assert_same_predictions(again, both, x, atol=0)
+    assert_same_predictions(tg.strip(again), both, x)
+
+    for status in tg.report(again).weights:
+        if status.done:
+            assert status.done == ("Mask", "FakeQuant")
+            assert status.sparsity >= 0.6 - 0.5 / status.size
+    plain = weights_by_path(tg.strip(again))
+    for status in tg.report(again).weights:
+        if status.done:
+            path = f"{status.layer}/{status.weight}" if f"{status.layer}/{status.weight}" in plain else status.weight
+            assert len(np.unique(keras.ops.convert_to_numpy(plain[path]))) <= 15
