@@ -70,8 +70,9 @@ class UpdateCompression(keras.callbacks.Callback):
         self._batches = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        finished = batch + 1 - self._batches  # more than one with steps_per_execution
-        self._batches = batch + 1
+        # With steps_per_execution, several batches have ended, and Keras counts the last execution of an epoch as full.
+        batches = min(batch + 1, (self.params or {}).get("steps") or batch + 1)
+        finished, self._batches = batches - self._batches, batches
         for index, (weight, chain, transform) in enumerate(self._scheduled):
             last, step = self._steps[index], self._steps[index] + finished
             self._steps[index] = step

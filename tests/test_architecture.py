@@ -1,0 +1,114 @@
+"""The rules of the layout, checked on the source: imports point one way, private Keras stays in one file."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "tfgreen"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# What each part may import from the package, besides itself.
+BASE = {"config", "errors", "files", "quiet", "version"}
+MAY_IMPORT = {
+    **{name: BASE for name in BASE},
+    "model": BASE,
+    "transforms": BASE | {"model"},
+    "training": BASE | {"model", "transforms"},
+    "techniques": BASE | {"model", "transforms", "training"},
+    "deploy": BASE | {"model"},
+    "energy": BASE | {"model"},
+    "recipes": BASE | {"model", "transforms", "training", "techniques", "deploy", "energy"},
+    "cli": BASE | {"model", "transforms", "training", "techniques", "deploy", "energy", "recipes"},
+}
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Modules a file imports, each with whether that happens inside a function."""
+    found = []
+    tree = ast.parse(path.read_text())
+    top = set(map(id, tree.body)) | {id(n) for stmt in tree.body if isinstance(stmt, ast.If) for n in ast.walk(stmt)}
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+            if node.module == "tfgreen":
+                names = [f"tfgreen.{alias.name}" for alias in node.names]
+        found += [(name, id(node) not in top) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    if path == PACKAGE / "__init__.py":
+        return  # the public surface names everything
+    own = part(path)
+    for name, _ in imports(path):
+        if name.split(".")[0] == "tfgreen" and name != "tfgreen":
+            target = name.split(".")[1]
+            if target in {"__version__"}:
+                continue
+            assert target == own or target in MAY_IMPORT[own], f"{own} must not import {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_odd_dependencies_enter_through_one_door(path):
+    relative = str(path.relative_to(PACKAGE))
+    for name, inside_function in imports(path):
+        root = name.split(".")[0]
+        if root == "tensorflow_model_optimization":
+            assert relative == "training/schedules.py" and inside_function
+        if root == "tf_keras":
+            pytest.fail("tf_keras is TFMOT's business")
+        if root in {"codecarbon"}:
+            assert inside_function, f"{relative} imports {root} at the top"
+        if name.startswith("keras.src"):
+            assert relative == "model/graph.py", f"{relative} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_assert_no_swallowed_exception_no_mutable_default_and_types_on_public_signatures(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}: assert"
+        if isinstance(node, ast.ExceptHandler):
+            silent = all(isinstance(stmt, ast.Pass) for stmt in node.body)
+            broad = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
+            assert not (silent and broad), f"{path}:{node.lineno}: silent except"
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for default in [*node.args.defaults, *node.args.kw_defaults]:
+                assert not isinstance(default, (ast.List, ast.Dict, ast.Set)), f"{path}:{node.lineno}: mutable default"
+            if not node.name.startswith("_"):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                untyped = [a.arg for a in arguments if a.annotation is None and a.arg not in {"self", "cls"}]
+                assert not untyped and node.returns is not None, f"{path}:{node.lineno}: {node.name} {untyped}"
+
+
+# Private attributes of Keras objects; `_self_...` and dunder names are Python's and TensorFlow's own.
+PRIVATE_KERAS = {"_layers", "_functional", "_run_through_graph", "_keras_history", "_inputs_struct", "_outputs_struct"}
+PRIVATE_KERAS |= {"_trainable_variables", "_non_trainable_variables", "_build_shapes_dict", "_flatten_layers", "_inbound_nodes"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_private_keras_attributes_stay_in_graph(path):
+    if path == PACKAGE / "model" / "graph.py":
+        return
+    used = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+    assert not used & PRIVATE_KERAS
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_public_module_class_and_function_has_a_docstring(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), path
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path}:{node.lineno}: {node.name}"
