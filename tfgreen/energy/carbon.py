@@ -1,0 +1,166 @@
+"""From kilowatt-hours to kilograms of CO2 equivalent, offline and with the origin of every factor."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import importlib.metadata
+import importlib.util
+import json
+import math
+import numbers
+from pathlib import Path
+from typing import Any
+
+from tfgreen.errors import FileError, InvalidValueError, invalid_type, invalid_value
+
+MIX_FILE = "data/private_infra/global_energy_mix.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class GridIntensity:
+    """How much CO2 equivalent one kilowatt-hour from a country's grid causes.
+
+    Attributes:
+        region: ISO 3166-1 alpha-3 code.
+        country: The country's name.
+        kg_per_kwh: Kilograms of CO2 equivalent per kilowatt-hour: the national mean of one year.
+        source: The data set, with the version of the package that carries it.
+        year: The year the figure describes, or None where the data set does not tell.
+    """
+
+    region: str
+    country: str
+    kg_per_kwh: float
+    source: str
+    year: int | None
+
+
+def carbon_footprint(
+    *, energy_kwh: float, intensity_kg_per_kwh: float, renewable_kwh: float = 0.0, credit_kg: float = 0.0
+) -> float:
+    """Return the carbon footprint of electricity: ``(energy - renewable) * intensity + credits sold``.
+
+    Renewable energy is taken off in kilowatt-hours, before the grid's intensity is applied: energy covered by
+    contracts or own generation counts as zero (market-based method, GHG Protocol Scope 2 Guidance, 2015). Credits are
+    carbon credits *issued on this energy and sold*: the buyer counts the reduction, so the seller adds it back, or it
+    would be counted twice (the corresponding adjustment of Article 6.2 of the Paris Agreement, decision 2/CMA.3, is
+    the same rule between countries). Credits that were *bought* do not change a footprint and have no argument here:
+    standards ask for offsets to be stated beside it. So the result cannot be negative.
+
+    Args:
+        energy_kwh: Electricity used, in kWh.
+        intensity_kg_per_kwh: Kilograms of CO2e per kWh of the grid (see :func:`grid_intensity`).
+        renewable_kwh: The part of ``energy_kwh`` covered by renewable energy, in kWh.
+        credit_kg: Credits sold, in kg CO2e.
+
+    Returns:
+        Kilograms of CO2 equivalent, at least 0.
+
+    Raises:
+        ValueError: A value is negative, not finite, or ``renewable_kwh`` exceeds ``energy_kwh``.
+        TypeError: A value is not a number.
+
+    Example:
+        >>> carbon_footprint(energy_kwh=1000, intensity_kg_per_kwh=0.8, renewable_kwh=500, credit_kg=100)
+        500.0
+    """
+    given = {
+        "energy_kwh": energy_kwh,
+        "intensity_kg_per_kwh": intensity_kg_per_kwh,
+        "renewable_kwh": renewable_kwh,
+        "credit_kg": credit_kg,
+    }
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise invalid_type(name, expected="a number", received=value)
+        if not math.isfinite(value) or value < 0:
+            fix = "Credits that were bought do not lower a footprint." if name == "credit_kg" else ""
+            raise invalid_value(name, expected="a finite number >= 0", received=value, fix=fix)
+    if renewable_kwh > energy_kwh:
+        raise invalid_value(
+            "renewable_kwh",
+            expected=f"at most energy_kwh ({energy_kwh})",
+            received=renewable_kwh,
+            fix="Only energy that was used can be covered; a surplus belongs to another account.",
+        )
+    return float((energy_kwh - renewable_kwh) * intensity_kg_per_kwh + credit_kg)
+
+
+def grid_intensity(region: str) -> GridIntensity:
+    """Look up a country's grid intensity in the data CodeCarbon carries; never touches the network.
+
+    There is no default country and no world average: a region without a figure is an error.
+
+    Args:
+        region: ISO 3166-1 alpha-3 code in capitals, for example ``"DEU"``.
+
+    Raises:
+        ValueError: The region is unknown (the message names close matches) or the data set has no figure for it.
+        TypeError: The region is not a string.
+
+    Example:
+        >>> germany = grid_intensity("DEU")
+        >>> germany.country, 0.1 < germany.kg_per_kwh < 0.8, germany.year >= 2020
+        ('Germany', True, True)
+    """
+    if not isinstance(region, str):
+        raise invalid_type("region", expected="an ISO 3166 alpha-3 code such as 'DEU'", received=region)
+    mix = _energy_mix()
+    if region not in mix:
+        raise _unknown_region(region, mix)
+    entry = mix[region]
+    grams = entry.get("carbon_intensity")
+    if not grams:
+        raise invalid_value(
+            "region",
+            expected="a country with a known grid intensity",
+            received=f"{region} ({entry['country_name']})",
+            fix="Multiply the kWh with a figure of your own, through carbon_footprint(intensity_kg_per_kwh=...).",
+        )
+    return GridIntensity(
+        region=region,
+        country=str(entry["country_name"]),
+        kg_per_kwh=float(grams) / 1000.0,
+        source=f"CodeCarbon {importlib.metadata.version('codecarbon')}, global_energy_mix.json, national mean",
+        year=int(entry["year"]) if entry.get("year") else None,
+    )
+
+
+def data_path(relative: str) -> Path:
+    """Return the path of a data file inside CodeCarbon, found without importing the package (which is slow).
+
+    Raises:
+        OSError: CodeCarbon or the file is not there.
+    """
+    spec = importlib.util.find_spec("codecarbon")
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        path = Path(folder) / relative
+        if path.is_file():
+            return path
+    raise FileError(f"codecarbon/{relative}: not found; tfgreen needs codecarbon>=3.2 for its data tables.")
+
+
+@functools.lru_cache(maxsize=1)
+def _energy_mix() -> dict[str, dict[str, Any]]:
+    return dict(json.loads(data_path(MIX_FILE).read_text(encoding="utf-8")))
+
+
+def _unknown_region(region: str, mix: dict[str, dict[str, Any]]) -> InvalidValueError:
+    """Build the error: the codes whose spelling or country name is close to what came."""
+    wanted = region.strip().lower()
+    names = {code: str(entry["country_name"]).lower() for code, entry in mix.items()}
+    found = [code for code in mix if wanted and (code.lower() == wanted or names[code] == wanted)]
+    found += [code for code in mix if wanted and (code.lower().startswith(wanted) or names[code].startswith(wanted))]
+    found += [code for code in mix if "".join(word[0] for word in names[code].split()) == wanted]  # UK, US
+    found += difflib.get_close_matches(wanted.upper(), list(mix), n=3)
+    close_names = difflib.get_close_matches(wanted, list(names.values()), n=3)
+    found += [code for code in mix if names[code] in close_names]
+    close = ", ".join(f"{code} ({mix[code]['country_name']})" for code in list(dict.fromkeys(found))[:5])
+    return invalid_value(
+        "region",
+        expected="an ISO 3166 alpha-3 code in capitals, such as 'DEU'",
+        received=repr(region),
+        fix=f"Close matches: {close}." if close else "No code or country name is close to it.",
+    )

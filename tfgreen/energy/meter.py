@@ -1,0 +1,241 @@
+"""EnergyMeter: the joules of a block of code, how they were obtained, and what they emit."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from tfgreen.energy.carbon import GridIntensity, carbon_footprint, grid_intensity
+from tfgreen.energy.probes import Probe, probes
+from tfgreen.energy.sources import COMPONENTS, EnergyComponent, quiet_codecarbon
+from tfgreen.errors import invalid_type, invalid_value
+
+JOULES_PER_KWH = 3.6e6
+NO_REGION = "no region was given; pass one, such as EnergyMeter(region='DEU')"
+
+
+@dataclasses.dataclass(frozen=True)
+class EnergyReading:
+    """What a block of code used.
+
+    Attributes:
+        joules: Energy of all components that were read, or None. Never 0 for "no reading".
+        duration_s: Wall-clock seconds of the block.
+        interval: Lowest and highest joules. For a measurement the error of the counter's step at both ends; for an
+            estimate the published spread of the constant behind it. None where nothing is known about the error.
+        source: ``"measured"`` (every component by a hardware counter), ``"estimated"`` (at least one component from
+            load, time and a constant) or ``"unavailable"``.
+        how: A sentence per component: by which method, or why there is no reading.
+        components: The parts, in the order cpu, gpu, ram.
+        region: ISO 3166 alpha-3 code that was given, or None.
+        co2e_kg: Kilograms of CO2 equivalent, or None.
+        co2e_how: Where ``co2e_kg`` comes from, or why it is None.
+        intensity: Grid intensity used, with its data set and year, or None.
+    """
+
+    joules: float | None
+    duration_s: float
+    interval: tuple[float, float] | None
+    source: str
+    how: str
+    components: tuple[EnergyComponent, ...]
+    region: str | None
+    co2e_kg: float | None
+    co2e_how: str
+    intensity: GridIntensity | None
+
+    @property
+    def kwh(self) -> float | None:
+        """The same energy in kilowatt-hours, or None."""
+        return None if self.joules is None else self.joules / JOULES_PER_KWH
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, fit for strict JSON."""
+        data = dataclasses.asdict(self)
+        data["interval"] = list(self.interval) if self.interval else None
+        data["components"] = [
+            {**dataclasses.asdict(part), "bounds": list(part.bounds) if part.bounds else None}
+            for part in self.components
+        ]
+        return {**data, "kwh": self.kwh}
+
+
+class EnergyMeter:
+    """Measure the energy of a ``with`` block, offline.
+
+    Counters (RAPL through CodeCarbon, NVML) are read where the system allows it; they cover the whole machine. Where
+    there is none, the CPU is estimated from this process's CPU time and memory from what it occupies, and the reading
+    says so. No default country: without a region there is energy but no CO2. Nothing is printed, written, sent or run
+    with raised rights. Meters can be nested in each other and in themselves (the outermost block counts), and any
+    number can run at once.
+
+    Args:
+        region: ISO 3166 alpha-3 code of the country whose grid feeds the machine, or None.
+        components: Which parts to count. Leave ``"gpu"`` out to measure CPU inference on a machine with an idle GPU.
+        cpu_watts: Power of the CPU at full load in watts, if you know it better than the table (estimates only).
+        sample_seconds: How often counters that may wrap are read in between.
+
+    Raises:
+        ValueError: The region is unknown, a component is, or a number is not positive.
+        TypeError: An argument is of the wrong type.
+
+    Example:
+        >>> with EnergyMeter(region="DEU", components=("cpu", "ram")) as meter:
+        ...     _ = sum(i * i for i in range(100_000))
+        >>> meter.reading.joules > 0 and meter.reading.source in ("measured", "estimated")
+        True
+        >>> meter.reading.intensity.country
+        'Germany'
+    """
+
+    def __init__(
+        self,
+        region: str | None = None,
+        *,
+        components: Sequence[str] = COMPONENTS,
+        cpu_watts: float | None = None,
+        sample_seconds: float = 1.0,
+    ) -> None:
+        self._intensity = None if region is None else grid_intensity(region)
+        if isinstance(components, str) or not isinstance(components, Sequence):
+            raise invalid_type("components", expected=f"a sequence of names of {COMPONENTS}", received=components)
+        if not components or set(components) - set(COMPONENTS):
+            raise invalid_value("components", expected=f"one or more of {COMPONENTS}", received=components)
+        for name, value in (("cpu_watts", cpu_watts), ("sample_seconds", sample_seconds)):
+            check_positive(name, value, optional=name == "cpu_watts")
+        self._components = tuple(components)
+        self._cpu_watts = cpu_watts
+        self._sample_seconds = sample_seconds
+        self._depth = 0
+        self._reading: EnergyReading | None = None
+
+    @property
+    def reading(self) -> EnergyReading:
+        """The reading of the block that ended last.
+
+        Raises:
+            ValueError: No block has ended yet.
+        """
+        if self._reading is None or self._depth:
+            state = "a block that is still running" if self._depth else "a meter that has not been used"
+            raise invalid_value("meter.reading", expected="a block that has ended", received=state)
+        return self._reading
+
+    def __enter__(self) -> EnergyMeter:
+        self._depth += 1
+        if self._depth == 1:
+            try:
+                self._run = _Run(self._components, self._cpu_watts, self._sample_seconds)
+            except BaseException:
+                self._depth = 0
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            components, duration = self._run.stop()
+            self._reading = _summarize(components, duration, self._intensity)
+
+
+class _Run:
+    """One block under way: the probes, and a thread that keeps wrapping counters from being missed."""
+
+    def __init__(self, components: tuple[str, ...], cpu_watts: float | None, sample_seconds: float) -> None:
+        self._failed: dict[str, str] = {}
+        self._done = threading.Event()
+        with quiet_codecarbon():
+            self._probes, self._absent = probes(components, cpu_watts)
+            for probe in self._probes:
+                try:
+                    probe.start()
+                except Exception as error:  # a driver may fail with any class of its own; the reading names it
+                    self._fail(probe, error)
+        self._sampled = [probe for probe in self._probes if probe.needs_samples]
+        self._thread: threading.Thread | None = None
+        self._started = self._last = time.perf_counter()
+        if self._sampled:
+            self._thread = threading.Thread(target=self._sample, args=(sample_seconds,), daemon=True)
+            self._thread.start()
+
+    def stop(self) -> tuple[list[EnergyComponent], float]:
+        """Stop the thread and take the last readings; never raises, so that the block's own error gets through."""
+        ended = time.perf_counter()
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+        found = list(self._absent)
+        duration = ended - self._started
+        with quiet_codecarbon():
+            for probe in reversed(self._probes):
+                if probe.name not in self._failed:
+                    since = self._last if probe.needs_samples else self._started
+                    try:
+                        found.append(probe.read(time.perf_counter() - since, duration))
+                        continue
+                    except Exception as error:  # as above
+                        self._fail(probe, error)
+                found.append(EnergyComponent(probe.name, None, "unavailable", self._failed[probe.name]))
+        return sorted(found, key=lambda part: COMPONENTS.index(part.name)), duration
+
+    def _sample(self, every: float) -> None:
+        with quiet_codecarbon():
+            while not self._done.wait(every):
+                now = time.perf_counter()
+                for probe in self._sampled:
+                    try:
+                        probe.sample(now - self._last)
+                    except Exception as error:  # as above
+                        self._fail(probe, error)
+                self._last = now
+
+    def _fail(self, probe: Probe, error: Exception) -> None:
+        self._failed[probe.name] = f"reading it failed: {type(error).__name__}: {error}"
+
+
+def check_positive(name: str, value: object, *, optional: bool = False) -> None:
+    """Raise unless ``value`` is a finite number above 0 (or None, where that is allowed)."""
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise invalid_type(name, expected="a number", received=value)
+    if not 0 < value < float("inf"):
+        raise invalid_value(name, expected="a finite number > 0", received=value)
+
+
+def _summarize(components: list[EnergyComponent], duration: float, intensity: GridIntensity | None) -> EnergyReading:
+    read = [part for part in components if part.joules is not None]
+    joules = sum(part.joules or 0.0 for part in read) if read else None
+    bounds = [part.bounds for part in read if part.bounds is not None]
+    interval = None
+    if read and len(bounds) == len(read):
+        interval = (sum(low for low, _ in bounds), sum(high for _, high in bounds))
+    source = "unavailable"
+    if read:
+        source = "measured" if all(part.source == "measured" for part in read) else "estimated"
+    co2e = None
+    why = NO_REGION
+    if intensity is not None and joules is None:
+        why = "there is no energy reading"
+    elif intensity is not None and joules is not None:
+        co2e = carbon_footprint(energy_kwh=joules / JOULES_PER_KWH, intensity_kg_per_kwh=intensity.kg_per_kwh)
+        per_kwh = f"{intensity.kg_per_kwh:.4g} kg per kWh in {intensity.country}"
+        why = f"{source} energy x {per_kwh} ({intensity.source}, {intensity.year or 'year not told'})"
+    return EnergyReading(
+        joules=joules,
+        duration_s=duration,
+        interval=interval,
+        source=source,
+        how="; ".join(f"{part.name} {part.source}: {part.how}" for part in components),
+        components=tuple(components),
+        region=intensity.region if intensity else None,
+        co2e_kg=co2e,
+        co2e_how=why,
+        intensity=intensity,
+    )

@@ -1,0 +1,180 @@
+"""Probes: read the energy of one component between two moments, each by one method."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tfgreen.energy import sources
+from tfgreen.energy.cpu import CpuClock, thread_power
+from tfgreen.energy.sources import EnergyComponent
+
+RAPL_STEP_S = 0.001  # Intel SDM vol. 3B, "Package RAPL domain": the counter is updated about every millisecond.
+NVML_STEP_S = 0.1  # Yang, Adamek, Armour 2023 (arXiv:2312.02741): 100 ms on recent data-center GPUs.
+# Cloud Carbon Footprint's mean of Crucial's and Micron's figures. CodeCarbon's 5 W per memory module assumes the whole
+# computer: on a virtual machine, or for one process, it outweighs the CPU many times.
+RAM_WATTS_PER_GB = 0.392
+
+
+class Probe(Protocol):
+    """Something that reads the energy of one component between :meth:`start` and :meth:`read`."""
+
+    name: str
+    needs_samples: bool
+
+    def start(self) -> None:
+        """Take the first reading."""
+
+    def sample(self, seconds: float) -> None:
+        """Collect what would be lost by reading only at the end; ``seconds`` since the previous call."""
+
+    def read(self, seconds: float, duration: float) -> EnergyComponent:
+        """Take the last reading, ``seconds`` after the previous call, for a block that lasted ``duration`` seconds."""
+
+
+def probes(components: tuple[str, ...], cpu_watts: float | None) -> tuple[list[Probe], list[EnergyComponent]]:
+    """Choose the best source for each wanted component.
+
+    Memory has no counter of its own here. It is estimated beside an estimated CPU only: beside a measured one it is
+    left out and named, so that a measurement does not become an estimate for the sake of its smallest part.
+
+    Returns:
+        The probes, and a component for everything that has no reading, with the reason.
+    """
+    chosen: list[Probe] = []
+    absent: list[EnergyComponent] = []
+    counters, why = sources.rapl_state()
+    if "gpu" in components:
+        gpus, reason = sources.visible_gpus()
+        if gpus is not None:
+            chosen.append(_GpuProbe(gpus))
+        else:
+            absent.append(EnergyComponent("gpu", None, "unavailable", reason))
+    if "ram" in components:
+        if counters and "cpu" in components:
+            reason = "no counter is read for memory, and an estimate is not mixed into a measurement"
+            absent.append(EnergyComponent("ram", None, "unavailable", reason))
+        else:
+            chosen.append(_MemoryProbe())
+    if "cpu" in components:
+        # Last to start and first to be read, so that the other probes' own work is not counted.
+        chosen.append(_RaplProbe() if counters else _CpuTimeProbe(cpu_watts, why))
+    return chosen, absent
+
+
+def _with_step(joules: float, step: float, duration: float) -> tuple[float, float]:
+    """Bounds from the counter's step: each end of the block may be up to one step old."""
+    error = joules * min(1.0, step / duration) if duration > 0 else joules
+    return joules - error, joules + error
+
+
+class _RaplProbe:
+    name = "cpu"
+    needs_samples = True  # the counters wrap, after minutes on a busy server
+
+    def __init__(self) -> None:
+        from codecarbon.core.cpu import IntelRAPL
+
+        self._joules = 0.0
+        self._rapl = IntelRAPL(rapl_dir=sources.RAPL_DIR)
+
+    def start(self) -> None:
+        self._rapl.start()
+
+    def sample(self, seconds: float) -> None:
+        from codecarbon.core.units import Energy, Time
+
+        details = self._rapl.get_cpu_details(Time.from_seconds(seconds))
+        kwh = sum(v for k, v in details.items() if k.startswith("Processor Energy Delta"))
+        self._joules += kwh / Energy.JOULES_TO_KWH
+
+    def read(self, seconds: float, duration: float) -> EnergyComponent:
+        self.sample(seconds)
+        if self._joules <= 0:
+            why = f"the RAPL counters did not move in {duration:.4g} s (they step about every millisecond)"
+            return EnergyComponent(self.name, None, "unavailable", why)
+        how = "RAPL package counters, the whole machine including idle power; bounds: one counter step of 1 ms"
+        bounds = _with_step(self._joules, RAPL_STEP_S, duration)
+        return EnergyComponent(self.name, self._joules, "measured", how, bounds)
+
+
+class _CpuTimeProbe:
+    name = "cpu"
+    needs_samples = False
+
+    def __init__(self, cpu_watts: float | None, why: str) -> None:
+        self._power = thread_power(cpu_watts)
+        self._why = why
+
+    def start(self) -> None:
+        self._clock = CpuClock()
+
+    def sample(self, seconds: float) -> None:
+        """CPU time adds up by itself."""
+
+    def read(self, seconds: float, duration: float) -> EnergyComponent:
+        busy = self._clock.seconds()
+        how = f"{busy:.4g} CPU-seconds of this process x {self._power.how}, without idle power, as {self._why}"
+        bounds = self._power.bounds
+        spread = (busy * bounds[0], busy * bounds[1]) if bounds else None
+        return EnergyComponent(self.name, busy * self._power.watts, "estimated", how, spread)
+
+
+class _MemoryProbe:
+    name = "ram"
+    needs_samples = False
+
+    def start(self) -> None:
+        self._bytes = [_resident_bytes()]
+
+    def sample(self, seconds: float) -> None:
+        self._bytes.append(_resident_bytes())
+
+    def read(self, seconds: float, duration: float) -> EnergyComponent:
+        self.sample(seconds)
+        gigabytes = sum(self._bytes) / len(self._bytes) / 1e9
+        joules = gigabytes * RAM_WATTS_PER_GB * duration
+        how = f"{gigabytes:.3g} GB resident in this process x {RAM_WATTS_PER_GB} W per GB (Cloud Carbon Footprint)"
+        return EnergyComponent(self.name, joules, "estimated", how, (joules, joules))
+
+
+class _GpuProbe:
+    name = "gpu"
+    needs_samples = True  # GPUs without an energy counter are integrated from their power
+
+    def __init__(self, gpus: Any) -> None:
+        self._gpus = gpus
+        self._ids = set(gpus.gpu_ids)
+        self._joules = 0.0
+        self._problem = ""
+
+    def start(self) -> None:
+        self._gpus.start()
+        ours = [d for d in self._gpus.devices.devices if d.gpu_index in self._ids]
+        # CodeCarbon documents last_energy as None for a device that has no energy counter.
+        self._counted = all(device.last_energy is not None for device in ours)
+
+    def sample(self, seconds: float) -> None:
+        from codecarbon.core.units import Energy, Time
+
+        self._gpus.devices.sample_power(gpu_ids=self._ids)
+        deltas = self._gpus.devices.get_delta(Time.from_seconds(seconds))
+        ours = [d["delta_energy_consumption"].kWh for d in deltas if d["gpu_index"] in self._ids]
+        if len(ours) < len(self._ids):
+            self._problem = "the driver stopped answering during the block"  # CodeCarbon hands back an empty list
+        self._joules += sum(ours) / Energy.JOULES_TO_KWH
+
+    def read(self, seconds: float, duration: float) -> EnergyComponent:
+        self.sample(seconds)
+        if self._problem or self._joules <= 0:
+            why = self._problem or f"the driver reported no energy for {duration:.4g} s (its counter steps every 0.1 s)"
+            return EnergyComponent(self.name, None, "unavailable", why)
+        method = "driver's energy counter" if self._counted else "driver's power readings, averaged"
+        how = f"{method}, {len(self._ids)} GPU(s) as a whole including idle power; bounds: one step of 0.1 s"
+        bounds = _with_step(self._joules, NVML_STEP_S, duration)
+        return EnergyComponent(self.name, self._joules, "measured", how, bounds)
+
+
+def _resident_bytes() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,41 @@
+"""environment: on what a run was made."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+from tfgreen.energy.cpu import cpu_identity
+from tfgreen.version import __version__
+
+PACKAGES = ("tensorflow", "keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "codecarbon")
+
+
+def environment() -> dict[str, Any]:
+    """Return Python, package versions, CPU and operating system, without importing any of the packages.
+
+    A package that is not installed is None. ``virtual_machine`` tells that a hypervisor is underneath, which makes
+    timings and energy less certain.
+
+    Example:
+        >>> sorted(environment())
+        ['cores', 'cpu', 'os', 'packages', 'python', 'tfgreen', 'virtual_machine']
+    """
+    cpu = cpu_identity()
+    return {
+        "tfgreen": __version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "os": platform.platform(),
+        "cpu": cpu.model,
+        "cores": cpu.threads,
+        "virtual_machine": cpu.virtual,
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

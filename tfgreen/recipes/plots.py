@@ -1,0 +1,108 @@
+"""Plots of a report as inline SVG: drawn once, readable on a light and on a dark page."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+INK = "#010203"  # drawn in this color, then replaced: SVG inside a page can follow the page's text color
+BAR = "#2a9d8f"
+LINES = ("#2a9d8f", "#e76f51", "#8a6fdf", "#c9921b", "#4a90d9", "#d65b9a")
+STYLES = ("-", "--", "-.", ":")  # lines differ in style as well as in color
+
+
+def bars(title: str, axis: str, values: Mapping[str, float | None], labels: Mapping[str, str]) -> str:
+    """Draw one horizontal bar per name, in the order given, first on top.
+
+    Args:
+        title: Heading.
+        axis: What the length means, with its unit.
+        values: Name -> value; None is drawn as the words "not available".
+        labels: Name -> the text written at its bar.
+
+    Returns:
+        An ``<svg>`` element: no XML header, no external reference, no script.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> bars("Size", "KiB", {"float32": 80.0, "int8": None}, {"float32": "80 KiB"})[:4]
+        '<svg'
+    """
+    figure, axes = _axes(1.1 + 0.42 * max(2, len(values)))
+    for row, (name, value) in enumerate(values.items()):
+        axes.barh(row, value or 0.0, color=BAR, height=0.62)
+        text = "not available" if value is None else labels[name]
+        axes.text(value or 0.0, row, f" {text}", va="center", ha="left", color=INK, fontsize=9, parse_math=False)
+    axes.set_yticks(range(len(values)))
+    axes.set_yticklabels([_shorten(name) for name in values], parse_math=False)
+    axes.invert_yaxis()
+    longest = max((value for value in values.values() if value is not None), default=0.0)
+    axes.set_xlim(0, longest * 1.42 or 1.0)  # room for the text at the longest bar
+    axes.locator_params(axis="x", nbins=6)
+    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 1.15 * longest])
+    return _svg(figure, axes, title, axis, "")
+
+
+def lines(title: str, x_axis: str, y_axis: str, series: Mapping[str, Sequence[tuple[float, float | None]]]) -> str:
+    """Draw one line per series; a None leaves a gap.
+
+    Args:
+        title: Heading.
+        x_axis: What the steps are.
+        y_axis: What is shown, with its unit.
+        series: Name -> ``(x, y)`` points.
+
+    Returns:
+        An ``<svg>`` element, as :func:`bars`.
+    """
+    figure, axes = _axes(3.1)
+    for i, (name, points) in enumerate(series.items()):
+        x = [point[0] for point in points]
+        y = [float("nan") if point[1] is None else point[1] for point in points]
+        style = {"color": LINES[i % len(LINES)], "linestyle": STYLES[i % len(STYLES)], "linewidth": 1.8}
+        axes.plot(x, y, marker="o" if len(points) < 30 else "", markersize=3, label=f"\u200b{name}", **style)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if len(series) > 1:
+        legend = axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+        for text in legend.get_texts():
+            text.set_text(text.get_text().lstrip("\u200b"))
+            text.set_parse_math(False)
+    return _svg(figure, axes, title, x_axis, y_axis)
+
+
+def _axes(height: float) -> tuple[Any, Any]:
+    # The object interface: pyplot would keep the figure, and pick a window system.
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    return figure, axes
+
+
+def _svg(figure: Any, axes: Any, title: str, x_axis: str, y_axis: str) -> str:
+    axes.set_title(title, color=INK, fontsize=11, loc="left", parse_math=False)
+    axes.set_xlabel(x_axis, color=INK, fontsize=9, parse_math=False)
+    axes.set_ylabel(y_axis, color=INK, fontsize=9, parse_math=False)
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script the font lacks: boxes
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    text = buffer.getvalue()
+    svg = re.sub(r"<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)  # comments repeat the labels
+    return svg.replace(INK, "currentColor").strip()
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= 26 else f"{name[:25]}\u2026"
