@@ -96,6 +96,24 @@ def test_result_trains_saves_loads_and_strips_and_the_input_is_untouched(verb, n
 
 
 @everywhere
+@over_the_zoo
+def test_result_converts_and_verifies_with_its_transforms_inside(verb, name):
+    x = zoo.sample(name)
+    result = verb.apply(zoo.ZOO[name]())
+    result.compile("adam", loss=zoo.loss(name))
+    result.fit(x, zoo.targets(name), batch_size=4, verbose=0, callbacks=verb.callbacks())
+    artifact = tg.convert(result)
+    assert tg.verify(result, artifact, x).passed
+    # what the transforms compute is folded into constants: the file is that of the stripped model
+    stripped = tg.convert(tg.strip(result))
+    assert artifact.operators == stripped.operators
+    assert artifact.sparsity == pytest.approx(stripped.sparsity, abs=1e-9)
+    assert sorted(w.values.nbytes for w in artifact.weights.values()) == sorted(
+        w.values.nbytes for w in stripped.weights.values()
+    )
+
+
+@everywhere
 def test_applied_twice_is_a_clear_error_or_a_no_op(verb):
     once = verb.apply(zoo.functional())
     if verb.twice is None:

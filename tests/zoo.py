@@ -107,7 +107,8 @@ def separable() -> keras.Model:
 
 def nested() -> keras.Model:
     features = keras.Sequential(
-        [keras.Input((6, 6, 3)), layers.Conv2D(6, 3, activation="relu"), layers.GlobalAveragePooling2D()], name="features"
+        [keras.Input((6, 6, 3)), layers.Conv2D(6, 3, activation="relu"), layers.GlobalAveragePooling2D()],
+        name="features",
     )
     inner_in = keras.Input((6,))
     head = keras.Model(inner_in, layers.Dense(4, activation="softmax", name="logits")(inner_in), name="head")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -11,10 +12,11 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_native_output() -> Iterator[list[str]]:
-    """Capture what C++ code writes to file descriptors 1 and 2 while the block runs.
+    """Capture what C++ code writes to file descriptors 1 and 2, and hush TensorFlow's logger, while the block runs.
 
-    Python's own ``print`` and ``warnings`` go to the same descriptors, so keep the block small. Yields a list that
-    holds the captured text once the block has ended, whether or not it raised; the caller puts it into its error.
+    Python's own ``print`` and ``warnings`` go to the same descriptors, so keep the block small. TensorFlow's Python
+    logger is held to errors, because in a notebook it does not write to a descriptor. Yields a list that holds the
+    captured text once the block has ended, whether or not it raised; the caller puts it into its error.
 
     Example:
         >>> import os
@@ -24,6 +26,9 @@ def quiet_native_output() -> Iterator[list[str]]:
         ['noise']
     """
     captured: list[str] = []
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     sys.stdout.flush()
     sys.stderr.flush()
     with tempfile.TemporaryFile() as log:
@@ -33,6 +38,7 @@ def quiet_native_output() -> Iterator[list[str]]:
             os.dup2(log.fileno(), 2)
             yield captured
         finally:
+            logger.setLevel(level)
             sys.stdout.flush()
             sys.stderr.flush()
             for original, target in zip(saved, (1, 2)):

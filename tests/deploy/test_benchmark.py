@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.deploy import cases
+from tests.zoo import ZOO
+from tfgreen.deploy.benchmark import benchmark, random_input, summarize
+from tfgreen.deploy.contents import TensorInfo
+from tfgreen.errors import InvalidTypeError, InvalidValueError
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_zoo_model_is_timed(name):
+    result = benchmark(cases.artifact(name, "int8-io"), runs=5, warmup=1)
+    assert 0 < result.min_ms <= result.median_ms <= result.p90_ms and result.spread_ms >= 0
+    assert (result.runs, result.warmup, result.threads) == (5, 1, 1)
+
+
+def test_several_models_run_in_turn_under_their_names():
+    results = benchmark(
+        {"a": cases.artifact("functional", "float32"), "b": cases.artifact("lstm", "int8")}, runs=20, threads=2
+    )
+    assert list(results) == ["a", "b"] and results["a"].threads == 2
+    assert results["a"].median_ms < results["b"].median_ms  # two matrix products against forty
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=50))
+def test_the_summary_is_numpys(nanoseconds):
+    result = summarize(nanoseconds, threads=3, warmup=2)
+    ms = np.array(nanoseconds) / 1e6
+    assert result.median_ms == pytest.approx(np.median(ms)) and result.min_ms == pytest.approx(ms.min())
+    assert result.p90_ms == pytest.approx(np.percentile(ms, 90))
+    assert result.spread_ms == pytest.approx(np.percentile(ms, 75) - np.percentile(ms, 25))
+    assert json.loads(json.dumps(result.to_dict())) == {**result.to_dict(), "source": "measured"}
+    assert "3 threads" in str(result)
+
+
+def test_random_inputs_have_the_type_and_range_of_the_tensor_and_are_seeded():
+    def make(dtype, scale=None, zero=None, seed=0):
+        return random_input(TensorInfo("x", (1, 500), dtype, scale, zero), (1, 500), np.random.default_rng(seed))
+
+    floats, tokens, stored = make("float32"), make("int32"), make("int8", 0.1, 3)
+    assert floats.dtype == np.float32 and 0 <= floats.min() < floats.max() < 1
+    assert tokens.dtype == np.int32 and set(tokens.ravel()) == {0, 1}
+    assert stored.dtype == np.int8 and stored.min() < -120 and stored.max() > 120
+    np.testing.assert_array_equal(floats, make("float32"))
+    assert (floats != make("float32", seed=1)).any()
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({"threads": 0}, InvalidValueError, "threads: expected 1 or more, received 0"),
+        ({"runs": 0}, InvalidValueError, "runs: expected 1 or more"),
+        ({"warmup": -1}, InvalidValueError, "warmup: expected 0 or more"),
+        ({"runs": 2.5}, InvalidTypeError, "runs: expected an integer, received float"),
+        ({"threads": True}, InvalidTypeError, "threads: expected an integer"),
+    ],
+)
+def test_bad_counts_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        benchmark(cases.artifact("functional", "float32"), **arguments)
+
+
+def test_bad_models_are_refused():
+    with pytest.raises(InvalidValueError, match="at least one model"):
+        benchmark({})
+    with pytest.raises(InvalidTypeError, match=r"lite\['a'\]: expected a LiteRTModel"):
+        benchmark({"a": b"TFL3"})
+    with pytest.raises(InvalidTypeError, match="lite: expected a LiteRTModel"):
+        benchmark(b"TFL3")

@@ -1,0 +1,141 @@
+"""Benchmark: how long one inference takes on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any, overload
+
+import numpy as np
+
+from tfgreen.deploy.artifact import LiteRTModel
+from tfgreen.deploy.contents import TensorInfo
+from tfgreen.errors import invalid_type, invalid_value
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkResult:
+    """Measured latency of one inference (batch of 1), in milliseconds of wall-clock time.
+
+    The minimum is the least disturbed run, the median the typical one; ``p90_ms`` is what nine runs in ten stay below,
+    and ``spread_ms`` the interquartile range. A spread that is large beside the median means a busy machine.
+    """
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+    spread_ms: float
+    threads: int
+    runs: int
+    warmup: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, and ``"source": "measured"``."""
+        return {**dataclasses.asdict(self), "source": "measured"}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.median_ms:.4g} ms median (p90 {self.p90_ms:.4g}, min {self.min_ms:.4g}, "
+            f"spread {self.spread_ms:.4g}), {self.threads} thread{'s' if self.threads > 1 else ''}, {self.runs} runs"
+        )
+
+
+@overload
+def benchmark(
+    lite: LiteRTModel, *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+) -> BenchmarkResult: ...
+
+
+@overload
+def benchmark(
+    lite: Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+) -> dict[str, BenchmarkResult]: ...
+
+
+def benchmark(
+    lite: LiteRTModel | Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+) -> BenchmarkResult | dict[str, BenchmarkResult]:
+    """Measure the latency of one model, or of several in turn.
+
+    Several models run interleaved, one inference each per round: whatever else the machine does then falls on all of
+    them, and the ratio between them holds even where the milliseconds do not. Only the inference is timed, not the
+    copying of inputs and outputs.
+
+    Args:
+        lite: A model, or models by name.
+        threads: CPU threads for the interpreter, at least 1.
+        runs: Inferences timed per model, at least 1.
+        warmup: Inferences run before, per model; the first ones allocate.
+        seed: Of the random inputs: floats in [0, 1), the full range of a quantized input, and 0 or 1 for integers,
+            which every vocabulary has. Latency rarely depends on them.
+
+    Returns:
+        A result, or results under the names given.
+
+    Raises:
+        ValueError: ``threads`` or ``runs`` is below 1, ``warmup`` below 0, or there is no model.
+        TypeError: Something is no ``LiteRTModel``, or a count no integer.
+        ConversionError: The interpreter refuses a model.
+
+    Example:
+        >>> import keras
+        >>> from tfgreen.deploy.convert import convert
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> benchmark(convert(model), runs=20).runs
+        20
+    """
+    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise invalid_type(name, expected="an integer", received=value)
+        if value < least:
+            raise invalid_value(name, expected=f"{least} or more", received=value)
+    models = dict(lite) if isinstance(lite, Mapping) else {"": lite}
+    if not models:
+        raise invalid_value("lite", expected="at least one model", received="none")
+    for key, item in models.items():
+        if not isinstance(item, LiteRTModel):
+            raise invalid_type(f"lite['{key}']" if key else "lite", expected="a LiteRTModel", received=item)
+    interpreters = {key: _ready(item, threads, seed) for key, item in models.items()}
+    times: dict[str, list[int]] = {key: [] for key in models}
+    for turn in range(warmup + runs):
+        for key, interpreter in interpreters.items():
+            start = time.perf_counter_ns()
+            interpreter.invoke()
+            elapsed = time.perf_counter_ns() - start
+            if turn >= warmup:
+                times[key].append(elapsed)
+    results = {key: summarize(values, threads, warmup) for key, values in times.items()}
+    return results if isinstance(lite, Mapping) else results[""]
+
+
+def summarize(nanoseconds: list[int], threads: int, warmup: int) -> BenchmarkResult:
+    """Turn single times into a result.
+
+    Example:
+        >>> summarize([1_000_000, 3_000_000, 2_000_000], threads=1, warmup=0).median_ms
+        2.0
+    """
+    ms = np.asarray(nanoseconds, np.float64) / 1e6
+    low, median, high, p90 = (float(q) for q in np.percentile(ms, [25, 50, 75, 90]))
+    return BenchmarkResult(median, p90, float(ms.min()), high - low, threads, len(ms), warmup)
+
+
+def random_input(info: TensorInfo, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Stored values of one sample for an input; see ``seed`` of :func:`benchmark`."""
+    dtype = np.dtype(info.dtype)
+    if dtype.kind == "f":
+        return rng.random(shape, np.float32).astype(dtype)
+    if info.scale is None:
+        return rng.integers(0, 2, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+
+
+def _ready(lite: LiteRTModel, threads: int, seed: int) -> Any:
+    """An interpreter of its own with random inputs set; a dynamic dimension has the size 1."""
+    rng = np.random.default_rng(seed)
+    interpreter = lite.new_interpreter(threads)
+    for info, detail in zip(lite.inputs, interpreter.get_input_details()):  # both in the file's order
+        interpreter.set_tensor(detail["index"], random_input(info, tuple(detail["shape"]), rng))
+    return interpreter

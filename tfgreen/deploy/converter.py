@@ -1,0 +1,104 @@
+"""SavedModel -> bytes of a .tflite file: the one place that calls TensorFlow's converter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tfgreen.errors import ConversionError
+from tfgreen.quiet import quiet_native_output
+
+SAVED_MODEL, CALIBRATION, SETTINGS, RESULT, FAILURE = "saved_model", "data.npz", "settings.json", "out.tflite", "failed"
+
+_LOG_LINES = 15
+
+
+def run_converter(
+    folder: Path, quantization: str, input_dtype: str, output_dtype: str, samples: list[np.ndarray] | None
+) -> bytes:
+    """Convert ``folder/saved_model`` in this process.
+
+    Args:
+        folder: Holds the SavedModel that :func:`tfgreen.deploy.export.export` wrote.
+        quantization: ``"float32"``, ``"float16"``, ``"dynamic"`` or ``"int8"``.
+        input_dtype: ``"float32"`` or ``"int8"``; only read for ``"int8"``.
+        output_dtype: The same for the outputs.
+        samples: One array per input to calibrate int8 ranges from; None where the model carries trained ranges.
+
+    Raises:
+        ConversionError: The converter refuses the model. The message holds its reason and the end of its log.
+    """
+    captured: list[str] = []
+    try:
+        with quiet_native_output() as captured, warnings.catch_warnings():
+            # TensorFlow's own calibrator warns that the interpreter it uses is deprecated: nothing users can act on.
+            warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+            return _convert(folder, quantization, input_dtype, output_dtype, samples)
+    except Exception as error:  # noqa: B902 - the converter raises its own errors, ValueError, RuntimeError, ...
+        raise ConversionError(_reason(error, captured)) from error
+
+
+def run_converter_apart(
+    folder: Path, quantization: str, input_dtype: str, output_dtype: str, samples: list[np.ndarray] | None
+) -> bytes:
+    """Do as :func:`run_converter`, in a process of its own, so that a crash of the converter becomes an error.
+
+    Raises:
+        ConversionError: As :func:`run_converter`, or the converter's process died.
+    """
+    settings = {"quantization": quantization, "input_dtype": input_dtype, "output_dtype": output_dtype}
+    (folder / SETTINGS).write_text(json.dumps(settings))
+    if samples is not None:
+        np.savez(folder / CALIBRATION, *samples)
+    # The child starts in the temporary folder, so that no file beside the user's script can shadow a module.
+    root = str(Path(__file__).parents[2])
+    start = f"import sys; sys.path.insert(0, {root!r}); from tfgreen.deploy._worker import main; main({str(folder)!r})"
+    child = subprocess.run([sys.executable, "-c", start], cwd=folder, capture_output=True, text=True, check=False)
+    if (folder / RESULT).exists():
+        return (folder / RESULT).read_bytes()
+    if (folder / FAILURE).exists():
+        raise ConversionError((folder / FAILURE).read_text())
+    died = f"was killed by signal {-child.returncode}" if child.returncode < 0 else f"ended with {child.returncode}"
+    raise ConversionError(f"TensorFlow's converter crashed: its process {died}.{_tail([child.stderr])}")
+
+
+def _convert(
+    folder: Path, quantization: str, input_dtype: str, output_dtype: str, samples: list[np.ndarray] | None
+) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / SAVED_MODEL))
+    if quantization != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantization == "int8":
+        converter.inference_input_type = getattr(tf, input_dtype)
+        converter.inference_output_type = getattr(tf, output_dtype)
+        if samples is not None:
+            converter.representative_dataset = lambda: _one_by_one(samples)
+            # Integer kernels only. With trained ranges and no data TensorFlow refuses this setting, and what has no
+            # range stays float32.
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return converter.convert()
+
+
+def _one_by_one(samples: list[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    for k in range(len(samples[0])):
+        yield {f"input_{i}": array[k : k + 1] for i, array in enumerate(samples)}
+
+
+def _reason(error: Exception, captured: list[str]) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return "\n".join(lines[:_LOG_LINES])[:2000] + _tail(captured)
+
+
+def _tail(captured: list[str]) -> str:
+    lines = [line for text in captured for line in text.splitlines() if line.strip()]
+    return "\nThe end of its log:\n" + "\n".join(lines[-_LOG_LINES:])[-3000:] if lines else ""

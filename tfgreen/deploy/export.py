@@ -1,0 +1,112 @@
+"""Keras model -> SavedModel with a static batch of one and tensors called ``input_0``, ..., ``output_0``, ..."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from tfgreen.deploy.structure import Structure, leaf_names, name_leaves, pack
+from tfgreen.errors import ConversionError
+from tfgreen.quiet import quiet_native_output
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """One input: its Keras name, its shape without the batch (``None`` for a dynamic dimension) and its dtype."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CallSpec:
+    """How a model is called: the structure of its inputs by name, and each input in reading order."""
+
+    structure: Structure
+    inputs: tuple[InputSpec, ...]
+    by_keyword: bool = False  # a subclassed model whose call() takes several arguments
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What the traced graph shows: the structure of its outputs by name, its loops, and whether it was trained to
+    be quantized."""
+
+    outputs: Structure
+    loops: tuple[str, ...]
+    fake_quantized: bool
+
+
+def read_call_spec(model: Any) -> CallSpec:
+    """Read from a built Keras model what it is called with.
+
+    Raises:
+        ValueError: A subclassed model does not know its input shape.
+    """
+    from tfgreen.model.graph import input_layers, symbolic_inputs
+
+    if getattr(model, "inputs", None):
+        structure, layers = name_leaves(input_layers(model), lambda layer, _: layer.name)
+        specs = zip(leaf_names(structure), layers)
+        return CallSpec(structure, tuple(InputSpec(n, tuple(x.batch_shape[1:]), str(x.dtype)) for n, x in specs))
+    inputs, named = symbolic_inputs(model)
+    # A subclassed model records no dtypes. Layers that need integers (Embedding) cast for themselves.
+    structure, found = name_leaves(named or inputs[0], lambda _, index: f"input_{index}")
+    specs = zip(leaf_names(structure), found)
+    tensors = tuple(InputSpec(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in specs)
+    return CallSpec(structure, tensors, by_keyword=bool(named))
+
+
+def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
+    """Trace ``model(inputs, training=False)`` on one sample and write it as a SavedModel into ``folder``.
+
+    The batch is static because a dynamic one leaves SHAPE, STRIDED_SLICE and PACK operators in the file, which
+    microcontrollers lack.
+
+    Raises:
+        ConversionError: The model cannot be traced with a batch of one sample.
+    """
+    import tensorflow as tf
+
+    outputs: Structure = None
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        nonlocal outputs
+        values = pack(spec.structure, dict(zip([i.name for i in spec.inputs], tensors)))
+        result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
+        names = _output_names(model)
+        outputs, flat = name_leaves(result, lambda _, i: names[i] if i < len(names) else f"output_{i}")
+        # The identity keeps two outputs (or an input and an output) that are one tensor apart.
+        return {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
+
+    signature = [tf.TensorSpec((1, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
+    try:
+        function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
+    except Exception as error:  # noqa: B902 - whatever a user's call() raises
+        text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
+        raise ConversionError(
+            f"model '{model.name}': cannot be traced with a batch of one sample of shapes "
+            f"{[x.shape for x in spec.inputs]}: {type(error).__name__}: {text[:800]}"
+        ) from error
+    # A SavedModel restores only variables it tracks; the converter turns any other one into a VAR_HANDLE operator
+    # without a value, and the file then computes NaN. So track what the graph reads, whatever Keras lists.
+    holder = tf.Module()
+    holder.variables_read = list(function.variables)
+    with quiet_native_output():
+        tf.saved_model.save(holder, str(folder), signatures={"serving_default": function})
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    loops = sorted({node.name.rpartition("/")[0] or node.name for node in nodes if node.op.endswith("While")})
+    return Exported(outputs, tuple(loops), any(node.op.startswith("FakeQuant") for node in nodes))
+
+
+def _output_names(model: Any) -> list[str]:
+    """The names of the layers that make the outputs, where the model tells."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1].name]
+    return list(getattr(model, "output_names", None) or [])

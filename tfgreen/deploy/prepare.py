@@ -1,0 +1,67 @@
+"""Copies of a model that the converter can take, where it cannot take the model itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HALF = ("float16", "bfloat16")
+
+
+def half_precision_layers(model: Any) -> list[str]:
+    """Paths of the layers that compute in float16 or bfloat16 (``mixed_float16`` training)."""
+    from tfgreen.model.graph import walk
+
+    return [path for path, layer in walk(model) if layer.compute_dtype in _HALF]
+
+
+def looping_layers(model: Any) -> list[str]:
+    """Paths of the recurrent layers that run as a loop."""
+    import keras
+
+    from tfgreen.model.graph import walk
+
+    return [path for path, layer in walk(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
+
+
+def in_float32(model: Any) -> Any:
+    """Return a copy that computes in float32, which is what the weights of a ``mixed_float16`` model are stored in.
+
+    LiteRT has no float16 kernels on the CPU, and the converter refuses them.
+
+    Raises:
+        ValueError: A layer cannot be copied from its ``get_config()``.
+    """
+    import keras
+
+    from tfgreen.model.graph import walk
+    from tfgreen.model.rebuild import rebuild
+
+    def replace(path: str, copy: Any) -> Any:
+        for layer in (copy, *(sub for _, sub in walk(copy))):
+            if layer.compute_dtype in _HALF:
+                layer.dtype_policy = keras.DTypePolicy("float32")
+        return copy
+
+    return rebuild(model, replace)
+
+
+def unrolled(model: Any) -> Any:
+    """Return a copy whose recurrent layers are written out step by step.
+
+    TensorFlow 2.21's int8 calibration crashes the process on a loop over a static batch, and fails on any other.
+
+    Raises:
+        ValueError: A layer cannot be copied from its ``get_config()``, or its number of steps is not fixed.
+    """
+    import keras
+
+    from tfgreen.model.graph import walk
+    from tfgreen.model.rebuild import rebuild
+
+    def replace(path: str, copy: Any) -> Any:
+        for layer in (copy, *(sub for _, sub in walk(copy))):
+            if isinstance(layer, keras.layers.RNN):
+                layer.unroll = True
+        return copy
+
+    return rebuild(model, replace)

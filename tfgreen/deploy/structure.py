@@ -1,0 +1,123 @@
+"""Input and output structures: which named tensor stands where in a list, a dict, or alone.
+
+A structure is a name, or a list or dict of structures: ``"image"``, ``["left", "right"]``, ``{"a": "image"}``. It is
+plain JSON, so that it can travel inside the .tflite file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tfgreen.errors import InvalidValueError, invalid_value
+
+Structure = Any  # str | list[Structure] | dict[str, Structure]; mypy has no good way to say so for JSON
+
+
+def leaf_names(structure: Structure) -> list[str]:
+    """Return the names in a structure, in reading order.
+
+    Example:
+        >>> leaf_names({"a": "image", "b": ["left", "right"]})
+        ['image', 'left', 'right']
+    """
+    if isinstance(structure, str):
+        return [structure]
+    parts = structure.values() if isinstance(structure, dict) else structure
+    return [name for part in parts for name in leaf_names(part)]
+
+
+def name_leaves(tree: Any, default: Callable[[Any, int], str]) -> tuple[Structure, list[Any]]:
+    """Name every leaf of nested dicts, lists and tuples.
+
+    Args:
+        tree: Nested dicts, lists and tuples; anything else is a leaf.
+        default: Names a leaf that no dict key leads to, from the leaf and its position in reading order.
+
+    Returns:
+        The structure of names, and the leaves in reading order. A name that comes twice gets ``_1``, ``_2``, ...
+
+    Example:
+        >>> name_leaves({"label": 0.5, "boxes": [1.5, 2.5]}, lambda leaf, index: f"output_{index}")
+        ({'label': 'label', 'boxes': ['boxes_0', 'boxes_1']}, [0.5, 1.5, 2.5])
+    """
+    names: list[str] = []
+    leaves: list[Any] = []
+
+    def visit(part: Any, path: tuple[str, ...]) -> Structure:
+        if isinstance(part, Mapping):
+            return {str(key): visit(item, (*path, str(key))) for key, item in part.items()}
+        if isinstance(part, (list, tuple)):
+            return [visit(item, (*path, str(i)) if path else ()) for i, item in enumerate(part)]
+        wanted = "_".join(path) if path else default(part, len(leaves))
+        name, count = wanted, 0
+        while name in names:
+            count += 1
+            name = f"{wanted}_{count}"
+        names.append(name)
+        leaves.append(part)
+        return name
+
+    return visit(tree, ()), leaves
+
+
+def pack(structure: Structure, values: Mapping[str, Any]) -> Any:
+    """Put named values into the places their names hold.
+
+    Example:
+        >>> pack(["left", "right"], {"left": 1, "right": 2})
+        [1, 2]
+    """
+    if isinstance(structure, str):
+        return values[structure]
+    if isinstance(structure, dict):
+        return {key: pack(part, values) for key, part in structure.items()}
+    return [pack(part, values) for part in structure]
+
+
+def match(structure: Structure, value: Any, subject: str) -> dict[str, Any]:
+    """Take a user's value apart into named parts.
+
+    Args:
+        structure: What is expected.
+        value: The same structure with data in place of names. A flat dict by name is always accepted, and so is a bare
+            array for a structure of one tensor.
+        subject: The argument, for the error.
+
+    Raises:
+        ValueError: The value has other keys, or more or fewer parts.
+
+    Example:
+        >>> match(["left", "right"], {"right": 2, "left": 1}, "x")
+        {'left': 1, 'right': 2}
+    """
+    names = leaf_names(structure)
+    if isinstance(value, Mapping):
+        if set(value) == set(names):
+            return {name: value[name] for name in names}
+        if not isinstance(structure, dict) or set(value) != set(structure):
+            raise _mismatch(structure, sorted(map(str, value)), subject)
+        return {k: v for key, part in structure.items() for k, v in match(part, value[key], subject).items()}
+    if isinstance(structure, str):
+        return {structure: value}
+    if isinstance(structure, dict):
+        if len(names) == 1 and not isinstance(value, (list, tuple)):
+            return {names[0]: value}
+        raise _mismatch(structure, type(value).__name__, subject)
+    if len(names) == 1 and not isinstance(value, (list, tuple)):
+        return {names[0]: value}
+    if not isinstance(value, (list, tuple)) or len(value) != len(structure):
+        received = f"{len(value)} values" if isinstance(value, (list, tuple)) else type(value).__name__
+        raise _mismatch(structure, received, subject)
+    return {k: v for part, item in zip(structure, value) for k, v in match(part, item, subject).items()}
+
+
+def _mismatch(structure: Structure, received: object, subject: str) -> InvalidValueError:
+    names = leaf_names(structure)
+    if isinstance(structure, str):
+        expected = f"one array (input '{structure}')"
+    elif isinstance(structure, dict):
+        expected = f"a dict with keys {sorted(structure)}"
+    else:
+        expected = f"a list of {len(structure)} arrays, or a dict by name, for inputs {names}"
+    return invalid_value(subject, expected=expected, received=received)
