@@ -5,8 +5,9 @@ This is the only file that touches Keras's private attributes; each use says why
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -219,6 +220,19 @@ class Call:
     operations: tuple[Any, ...]
 
 
+@contextlib.contextmanager
+def listen_to_calls(heard: Callable[[keras.Layer, tuple, dict[str, Any]], None]) -> Iterator[None]:
+    """Call ``heard(layer, args, kwargs)`` before each layer call made in the block."""
+    plain_call = keras.Layer.__call__
+
+    def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        heard(callee, args, kwargs)
+        return plain_call(callee, *args, **kwargs)
+
+    with mock.patch.object(keras.Layer, "__call__", listen):
+        yield
+
+
 def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[Call]:
     """Every layer call that ``layer`` makes for one batch, with its shapes, in the order in which the calls begin.
 
@@ -298,3 +312,109 @@ def _spec(shape: Any) -> Any:
     if shape and isinstance(shape[0], (list, tuple, dict)):
         return [_spec(value) for value in shape]
     return _one_sample(tuple(shape))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerNode:
+    """One call of a layer, or of a raw operation (``x + y``), in the graph of a model; see :class:`LayerGraph`.
+
+    Attributes:
+        path: Where the layer is in the model (``"encoder/conv"``). All calls of a shared layer bear its first path.
+        layer: The layer or operation.
+        producers: For each tensor passed in, the node that made it. Constants have none and are left out.
+        consumers: The nodes that take in what this one made, each once.
+        input_shapes: The shapes of the tensors passed in, in the order of ``producers``.
+        output_shapes: The shapes of the tensors returned.
+    """
+
+    path: str
+    layer: keras.Operation
+    producers: tuple[LayerNode, ...] = dataclasses.field(repr=False)
+    consumers: list[LayerNode] = dataclasses.field(repr=False)
+    input_shapes: tuple[Shape, ...]
+    output_shapes: tuple[Shape, ...]
+
+
+class LayerGraph:
+    """The calls that make up a Sequential or functional model, those of nested models in their place.
+
+    Shapes are the ones with which Keras built the graph that holds the call: a nested model may have been built with
+    fewer sizes known than the model around it.
+
+    Args:
+        model: A built model.
+
+    Attributes:
+        nodes: All calls, producers before consumers. Each input of the model is a node too.
+        inputs: The nodes of the model's inputs, flat, in their order.
+        outputs: For each output of the model, likewise, the node that makes it.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: The model is not built, or is subclassed: its calls are Python code, not a graph.
+
+    Example:
+        >>> import keras
+        >>> x = inputs = keras.Input((3,), name="features")
+        >>> graph = LayerGraph(keras.Model(inputs, x + keras.layers.Dense(3, name="dense")(x)))
+        >>> [(type(node.layer).__name__, [producer.path for producer in node.producers]) for node in graph.nodes]
+        [('InputLayer', []), ('Dense', ['features']), ('Add', ['features', 'dense'])]
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        check_built_model(model)
+        if not is_container(model):
+            raise invalid_value(
+                f"model '{model.name}' ({type(model).__name__})",
+                expected="a Sequential or functional model, whose graph of layers can be read",
+                received="a subclass that runs its layers in code of its own",
+                fix="Build the model with keras.Model(inputs, outputs).",
+            )
+        self._nodes: list[LayerNode] = []
+        self._paths = {id(layer): path for path, layer in replaceable_layers(model)}
+        inputs = [self._add(layer.name, layer, [], [layer.output]) for layer in keras.tree.flatten(input_layers(model))]
+        outputs = self._read(model, inputs, "")
+        self.nodes: tuple[LayerNode, ...] = tuple(self._nodes)
+        self.inputs: tuple[LayerNode, ...] = tuple(inputs)
+        self.outputs: tuple[LayerNode, ...] = tuple(node for node in outputs if node is not None)
+
+    def _read(self, model: keras.Model, inputs: Sequence[LayerNode | None], prefix: str) -> list[LayerNode | None]:
+        """Add the calls of one graph, given the makers of its inputs; returns those of its outputs (a constant passed
+        to a nested model has none)."""
+        graph = model._functional if isinstance(model, keras.Sequential) else model
+        makers = {id(tensor): maker for tensor, maker in zip(graph.inputs, inputs, strict=True)}
+        # The public `operations` lists a shared layer once, so only the nodes hold all its calls and who feeds them.
+        for depth in sorted(graph._nodes_by_depth, reverse=True):
+            for call in graph._nodes_by_depth[depth]:
+                if call.is_input:
+                    continue
+                operation, path = call.operation, prefix + call.operation.name
+                if is_container(operation):
+                    passed = [makers.get(id(tensor)) for tensor in _passed_inputs(call)]
+                    made = self._read(operation, passed, f"{path}/")
+                else:
+                    taken = [(makers[id(tensor)], tensor) for tensor in call.input_tensors]
+                    node = self._add(self._paths.setdefault(id(operation), path), operation, taken, call.outputs)
+                    made = [node] * len(call.outputs)
+                makers.update({id(tensor): maker for tensor, maker in zip(call.outputs, made, strict=True)})
+        return [makers[id(tensor)] for tensor in graph.outputs]
+
+    def _add(self, path: str, layer: keras.Operation, taken: list[tuple[LayerNode | None, Any]], made: Any) -> LayerNode:
+        known = [(maker, tensor) for maker, tensor in taken if maker is not None]
+        producers = tuple(maker for maker, _ in known)
+        shapes = tuple(_shapes([tensor for _, tensor in known]))
+        node = LayerNode(path, layer, producers, [], shapes, tuple(_shapes(made)))
+        for producer in dict.fromkeys(producers):
+            producer.consumers.append(node)
+        self._nodes.append(node)
+        return node
+
+
+def _passed_inputs(call: Any) -> list[Any]:
+    """What one call of a nested model passed for each of its inputs, in the order of the model's ``inputs``."""
+    arguments, operation = call.arguments, call.operation
+    passed = arguments.args[0] if arguments.args else arguments.kwargs["inputs"]
+    structure = (operation._functional if isinstance(operation, keras.Sequential) else operation)._inputs_struct
+    if isinstance(passed, dict) and not isinstance(structure, dict):  # Keras then goes by the names of the inputs
+        passed = [passed[tensor.name] for tensor in keras.tree.flatten(structure)]
+    return keras.tree.flatten(passed)

@@ -79,7 +79,7 @@ def compressible_weights(layer: keras.Layer) -> dict[str, Axes]:
     """
     found: dict[str, Axes] = {}
     for path, sub in [("", layer), *walk(layer)]:
-        for name, axes in _own_compressible(sub).items():
+        for name, axes in own_compressible(sub).items():
             found[f"{path}/{name}" if path else name] = axes
     return found
 
@@ -98,7 +98,8 @@ def _row(layer: keras.Layer) -> Any:
     return next((TABLE[cls] for cls in type(layer).__mro__ if cls in TABLE), None)
 
 
-def _own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
+def own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
+    """As :func:`compressible_weights`, without the layer's sublayers."""
     weights = own_weights(layer)
     chosen = getattr(layer, "get_prunable_weights", None)
     if chosen is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
 
-from tfgreen.errors import invalid_value
+from tfgreen.errors import invalid_value, layer_subject
 from tfgreen.model.graph import weights_by_path
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.layers import compressed_layers
@@ -22,12 +23,18 @@ class UpdateCompression(keras.callbacks.Callback):
     At the end of each epoch the share of zeros over all masked weights is added to the logs as ``sparsity``, so it
     shows in the progress bar and in ``History``.
 
-    In a training loop of your own: ``callback.set_model(model)``, ``callback.on_train_begin()``, then
-    ``callback.on_train_batch_end(batch)`` with ``batch`` counting from 0 after each step, and
-    ``callback.on_train_end()``.
+    In a training loop of your own, make it with the model and call :meth:`step` after each optimizer step::
+
+        update = tg.UpdateCompression(model)
+        for x, y in batches:
+            ...  # forward, gradients, optimizer.apply
+            update.step()
+
+    Args:
+        model: Only for a loop of your own; ``fit`` sets it.
 
     Raises:
-        ValueError: On the start of training, the model holds no compressed layer.
+        ValueError: The model holds no compressed layer, or a weight became NaN or infinite; the layer is named.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -39,11 +46,13 @@ class UpdateCompression(keras.callbacks.Callback):
         [0.5]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: keras.Model | None = None) -> None:
         super().__init__()
-        self._scheduled: list[tuple[keras.Variable, Chain, TensorTransform]] = []
-        self._steps: list[int] = []
+        self._scheduled: list[_Scheduled] = []
         self._batches = 0
+        if model is not None:
+            self.set_model(model)
+            self.on_train_begin()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         compressed = compressed_layers(self.model)
@@ -55,16 +64,16 @@ class UpdateCompression(keras.callbacks.Callback):
                 fix="Pass the model that tg.prune (or another tfgreen verb) returned.",
             )
         self._scheduled = []
-        for _, layer in compressed:
+        for path, layer in compressed:
             layer.watched = True
             weights = weights_by_path(layer.layer)
             for chain in layer.chains:
-                self._scheduled += [(weights[chain.weight], chain, t) for t in chain.transforms if t.scheduled]
-        self._steps = [int(keras.ops.convert_to_numpy(t.step)) for _, _, t in self._scheduled]
-        self._batches = 0
-        for (weight, chain, transform), step in zip(self._scheduled, self._steps):
-            if step == 0 and transform.due(-1, 0):
-                _update(weight, chain, transform, 0)
+                name = f"{layer_subject(path, layer.layer)}, '{chain.weight}'"
+                for transform in chain.transforms:
+                    if transform.scheduled:
+                        step = int(keras.ops.convert_to_numpy(transform.step))
+                        self._scheduled.append(_Scheduled(name, weights[chain.weight], chain, transform, step))
+        _update([item for item in self._scheduled if item.step == 0 and item.transform.due(-1, 0)])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._batches = 0
@@ -72,13 +81,18 @@ class UpdateCompression(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # With steps_per_execution, several batches have ended, and Keras counts the last execution of an epoch as full.
         batches = min(batch + 1, (self.params or {}).get("steps") or batch + 1)
-        finished, self._batches = batches - self._batches, batches
-        for index, (weight, chain, transform) in enumerate(self._scheduled):
-            last, step = self._steps[index], self._steps[index] + finished
-            self._steps[index] = step
-            transform.step.assign(step)
-            if transform.due(last, step):
-                _update(weight, chain, transform, step)
+        self.step(batches - self._batches)
+        self._batches = batches
+
+    def step(self, count: int = 1) -> None:
+        """Say that ``count`` more batches are finished, and do what was scheduled for them."""
+        due = []
+        for item in self._scheduled:
+            last, item.step = item.step, item.step + count
+            item.transform.step.assign(item.step)
+            if item.transform.due(last, item.step):
+                due.append(item)
+        _update(due)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
@@ -102,11 +116,35 @@ def masked_share(model: keras.Model) -> float:
     return zeros / size if size else 0.0
 
 
-def _update(weight: keras.Variable, chain: Chain, transform: TensorTransform, step: int) -> None:
-    """Let ``transform`` see the weight as it comes to it, then hold the stored weight to what the chain allows."""
-    value = weight.value
-    for earlier in chain.transforms[: chain.transforms.index(transform)]:
+@dataclasses.dataclass
+class _Scheduled:
+    """A transform with work between batches, where it sits, and the batches it has seen."""
+
+    name: str
+    weight: keras.Variable
+    chain: Chain
+    transform: TensorTransform
+    step: int
+
+
+def _update(due: list[_Scheduled]) -> None:
+    """Update the transforms, groups together, and hold the stored weights to what their chains then allow."""
+    groups: dict[Any, list[_Scheduled]] = {}
+    for index, item in enumerate(due):
+        group = item.transform.group
+        groups.setdefault((type(item.transform), item.step, index if group is None else group), []).append(item)
+    for items in groups.values():
+        values = [_before(item) for item in items]
+        names = [item.name for item in items]
+        items[0].transform.update_together([item.transform for item in items], values, names, items[0].step)
+    for item in due:
+        if item.chain.projects:
+            item.weight.assign(item.chain.project(item.weight.value))
+
+
+def _before(item: _Scheduled) -> Any:
+    """The weight as it comes to the transform through the chain."""
+    value = item.weight.value
+    for earlier in item.chain.transforms[: item.chain.transforms.index(item.transform)]:
         value = earlier.apply(value)
-    transform.update(value, step)
-    if chain.projects:
-        weight.assign(chain.project(weight.value))
+    return value

@@ -163,6 +163,77 @@ class ConstantSparsity(SparsitySchedule):
         return float(_constant(self)(step)[1])
 
 
+@keras.saving.register_keras_serializable(package="tfgreen")
+@dataclasses.dataclass(frozen=True)
+class CallableSchedule(SparsitySchedule):
+    """A schedule made of a function of the step, or of any TFMOT ``PruningSchedule``.
+
+    Args:
+        function: Called with the step (int). Returns ``(should_prune, sparsity)`` as TFMOT's schedules do, or only the
+            sparsity; then the masks are computed anew at each step where it differs from the step before. It is saved
+            with a model if it is registered with Keras (``keras.saving.register_keras_serializable``).
+
+    Raises:
+        TypeError: ``function`` cannot be called.
+        ValueError: When used: it returned something else, or a sparsity outside [0, 1).
+
+    Example:
+        >>> ramp = CallableSchedule(lambda step: min(step // 10 * 0.1, 0.5))
+        >>> [step for step in range(100) if ramp.updates_at(step)], ramp.sparsity_at(99)
+        ([0, 10, 20, 30, 40, 50], 0.5)
+    """
+
+    function: Any
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise invalid_type("schedule", expected="a function of the step", received=self.function)
+
+    def updates_at(self, step: int) -> bool:
+        due, sparsity = self._call(step)
+        return due if due is not None else step == 0 or sparsity != self._call(step - 1)[1]
+
+    def sparsity_at(self, step: int) -> float:
+        return self._call(step)[1]
+
+    def _call(self, step: int) -> tuple[bool | None, float]:
+        value = self.function(step)
+        due, sparsity = value if isinstance(value, (tuple, list)) and len(value) == 2 else (None, value)
+        try:
+            sparsity = float(sparsity)
+        except (TypeError, ValueError) as error:
+            expected = "(should_prune, sparsity) or a sparsity"
+            raise invalid_value("schedule", expected=expected, received=f"{value!r} at step {step}") from error
+        _check_sparsity(f"schedule, at step {step}", sparsity)
+        return (None if due is None else bool(due)), sparsity
+
+    def get_config(self) -> dict[str, Any]:
+        return {"function": keras.saving.serialize_keras_object(self.function)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> CallableSchedule:
+        return cls(keras.saving.deserialize_keras_object(config["function"]))
+
+
+def as_schedule(schedule: Any) -> SparsitySchedule:
+    """Take a schedule in any of its forms: tfgreen's, TFMOT's, or a function of the step.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if isinstance(schedule, SparsitySchedule):
+        return schedule
+    if type(schedule).__module__.startswith("tensorflow_model_optimization."):
+        settings = schedule.get_config()["config"]  # TFMOT's get_config wraps it in a class name
+        ours = {"PolynomialDecay": PolynomialDecay, "ConstantSparsity": ConstantSparsity}
+        if type(schedule).__name__ in ours:
+            return ours[type(schedule).__name__](**settings)
+    if callable(schedule) and not isinstance(schedule, type):
+        return CallableSchedule(schedule)
+    expected = "a schedule such as tg.PolynomialDecay(0.0, 0.8, begin_step=0, end_step=1000), or a function of the step"
+    raise invalid_type("schedule", expected=expected, received=schedule)
+
+
 # The masks of all layers share one schedule, so its TFMOT twin is made once; both are immutable.
 @functools.cache
 def _polynomial(schedule: PolynomialDecay) -> Any:

@@ -16,8 +16,9 @@ class TensorTransform(keras.layers.Layer):
     - ``apply(weight)``: weight -> effective weight, inside the graph. Shapes and dtype are kept.
     - ``project(weight)``: what the optimizer may leave in the stored weight after its step (default: anything).
       Set ``projects`` to True when it is overridden.
-    - ``due(last_step, step)`` and ``update(weight, step)``: work between batches, outside the graph, such as ranking
-      the weights. ``last_step`` and ``step`` count finished batches; ``last_step`` is -1 before the first.
+    - ``due(last_step, step)`` and ``update_together(transforms, weights, names, step)``: work between batches, outside
+      the graph, such as ranking the weights. ``last_step`` and ``step`` count finished batches; ``last_step`` is -1
+      before the first. Transforms of equal ``group`` are updated in one call, those whose group is None alone.
 
     It is a Keras layer only so that Keras saves and loads its variables and config; it is never called as one. A
     transform with work between batches sets ``scheduled`` and gets a variable ``step``: the batches it has seen.
@@ -45,8 +46,22 @@ class TensorTransform(keras.layers.Layer):
     def due(self, last_step: int, step: int) -> bool:
         return False
 
-    def update(self, weight: Any, step: int) -> None:
-        """Recompute the transform's variables from ``weight``, the weight as it comes to this transform."""
+    @property
+    def group(self) -> Any:
+        return None
+
+    @classmethod
+    def update_together(
+        cls, transforms: Sequence[TensorTransform], weights: Sequence[Any], names: Sequence[str], step: int
+    ) -> None:
+        """Recompute the transforms' variables, each from its weight as it comes to it.
+
+        Args:
+            transforms: One, or all of a group.
+            weights: A tensor for each.
+            names: The layer and weight of each, for errors.
+            step: Finished batches.
+        """
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -68,9 +83,11 @@ class Chain(keras.layers.Layer):
             if not transform.built:  # one that was trained in an earlier chain keeps its variables
                 transform.build(shape)
 
-    def apply(self, weight: Any) -> Any:
+    def apply(self, weight: Any, projected: bool = False) -> Any:
+        """Transform a weight; what its projection has done already (``projected``) is not done again."""
         for transform in self.transforms:
-            weight = transform.apply(weight)
+            if not (projected and transform.projects):
+                weight = transform.apply(weight)
         return weight
 
     def project(self, weight: Any) -> Any:

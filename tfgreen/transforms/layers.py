@@ -87,7 +87,12 @@ class Compressed(keras.layers.Layer):
         if self._accepts_training:
             kwargs["training"] = training
         weights = weights_by_path(self.layer)
-        chained = {id(weights[chain.weight]): chain.apply(weights[chain.weight].value) for chain in self.chains}
+        # While an optimizer trains the model it keeps the stored weights projected (masked), see `Projection`. Masking
+        # them again would cost two more passes over every weight and gradient.
+        projected = training is True and self.watched
+        chained = {
+            id(weights[chain.weight]): chain.apply(weights[chain.weight].value, projected) for chain in self.chains
+        }
         # All variables are mapped, not only the chained ones: in an outer StatelessScope (the JAX trainer) the inner
         # layer would otherwise see their values of before that scope.
         variables = self.layer.variables

@@ -1,89 +1,160 @@
-"""Mask: zeros in a weight, chosen by magnitude and following a sparsity schedule.
+"""Mask: zeros in a weight, chosen by a score and following a sparsity schedule.
 
-Reference: M. Zhu and S. Gupta, "To prune, or not to prune: exploring the efficacy of pruning for model compression",
-2017, arXiv:1710.01878.
+References: M. Zhu and S. Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878 (magnitude on a schedule);
+M. Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", 2023, arXiv:2306.11695 (magnitude
+times the norm of the input); P. Molchanov et al., "Importance Estimation for Neural Network Pruning", 2019,
+arXiv:1906.10771 (first-order Taylor).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfgreen.errors import invalid_value
+from tfgreen.errors import InvalidValueError
 from tfgreen.transforms.base import TensorTransform
+from tfgreen.transforms.selection import (
+    check_finite,
+    erdos_renyi_kernel,
+    keep_above,
+    keep_blocks,
+    keep_largest,
+    keep_largest_of_all,
+    keep_m_by_n,
+)
 
-
-def magnitude_mask(weight: np.ndarray, sparsity: float) -> np.ndarray:
-    """Mark the weights of largest magnitude.
-
-    As TFMOT counts, ``max(round(size * (1 - sparsity)), 1)`` weights are kept, computed in float32 and rounded half to
-    even. Unlike there, ties are broken by position (the first is kept), so the sparsity is reached exactly even when
-    weights are equal.
-
-    Args:
-        weight: Any shape, finite floats.
-        sparsity: Share of zeros, in [0, 1).
-
-    Returns:
-        A bool array of the same shape: True where the weight is kept. Time and memory are linear in its size.
-
-    Raises:
-        ValueError: The weight holds NaN or infinite values, which have no rank.
-
-    Example:
-        >>> magnitude_mask(np.array([0.1, -0.9, 0.3, 0.2]), 0.5)
-        array([False,  True,  True, False])
-    """
-    magnitude = np.abs(weight).ravel()
-    kept = max(int(np.round(np.float32(magnitude.size) * (np.float32(1) - np.float32(sparsity)))), 1)
-    if kept >= magnitude.size:
-        return np.ones(weight.shape, bool)
-    threshold = np.partition(magnitude, magnitude.size - kept)[magnitude.size - kept]
-    if not np.isfinite(threshold) or not np.isfinite(magnitude).all():
-        raise invalid_value(
-            "weight", expected="finite values", received=f"{int((~np.isfinite(magnitude)).sum())} NaN or infinite ones"
-        )
-    mask = magnitude > threshold
-    ties = np.flatnonzero(magnitude == threshold)
-    mask[ties[: kept - int(mask.sum())]] = True
-    return mask.reshape(weight.shape)
+CRITERIA = ("magnitude", "threshold", "activation", "taylor", "random")
+SCOPES = ("layer", "global", "erk")
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class Mask(TensorTransform):
     """Hold part of a weight at zero.
 
-    The mask is one bool (one byte) per weight. A masked weight gets no gradient, and the stored weight is zero there
-    after every optimizer step.
+    The mask takes one byte (a bool) per weight. The stored weight is zero where the mask is, after every optimizer step
+    and so in every checkpoint.
 
     Args:
         schedule: Says at which step the mask is computed anew, and with which sparsity; see
             :mod:`tfgreen.training.schedules`.
+        criterion: How a weight ``w`` is scored: ``"magnitude"`` by ``|w|``; ``"threshold"`` likewise, but all up to
+            ``threshold`` are dropped, whatever the sparsity; ``"activation"`` and ``"taylor"`` by ``|w| * importance``;
+            ``"random"`` by chance.
+        scope: What competes: the weights of this ``"layer"``, those of all masks of the model (``"global"``), or this
+            layer's with a sparsity shared out by Erdos-Renyi-Kernel (``"erk"``).
+        block_size: Rows and columns of the blocks that are dropped whole, in the weight seen as a matrix of (inputs,
+            outputs): a convolution's kernel as (height * width * channels in, channels out).
+        block_pooling: ``"AVG"`` or ``"MAX"``: the score of a block.
+        m_by_n: ``(m, n)``: m zeros in every n consecutive weights along the input channels, at the schedule's end.
+        input_axis: Axis of the input channels.
+        output_axes: Axes of the output channels, the columns of the matrix.
+        threshold: For the criterion of that name.
+        seed: For ``"random"``.
+        importance: For ``"activation"`` and ``"taylor"``: an array that broadcasts against the weight.
     """
 
     scheduled = True
     projects = True
 
-    def __init__(self, schedule: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        schedule: Any,
+        criterion: str = "magnitude",
+        scope: str = "layer",
+        block_size: Sequence[int] = (1, 1),
+        block_pooling: str = "AVG",
+        m_by_n: Sequence[int] | None = None,
+        input_axis: int = -2,
+        output_axes: Sequence[int] = (-1,),
+        threshold: float | None = None,
+        seed: int = 0,
+        importance: np.ndarray | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.schedule = schedule
+        self.criterion = criterion
+        self.scope = scope
+        self.block_size = (int(block_size[0]), int(block_size[1]))
+        self.block_pooling = block_pooling
+        self.m_by_n = None if m_by_n is None else tuple(m_by_n)
+        self.input_axis = input_axis
+        self.output_axes = tuple(output_axes)
+        self.threshold = threshold
+        self.seed = seed
+        self._importance = importance
 
     def build(self, shape: tuple[int, ...]) -> None:
         super().build(shape)
         self.mask = self.add_weight(shape=shape, dtype="bool", initializer="ones", trainable=False, name="mask")
+        if self._importance is not None:
+            shape = self._importance.shape
+            self.importance = self.add_weight(shape=shape, initializer="ones", trainable=False, name="importance")
+            self.importance.assign(self._importance)
 
     def apply(self, weight: Any) -> Any:
         return keras.ops.where(self.mask, weight, keras.ops.zeros_like(weight))
 
-    project = apply
+    def project(self, weight: Any) -> Any:
+        return weight * keras.ops.cast(self.mask, weight.dtype)  # a third faster than a selection on the CPU
 
     def due(self, last_step: int, step: int) -> bool:
         return any(self.schedule.updates_at(s) for s in range(last_step + 1, step + 1))
 
-    def update(self, weight: Any, step: int) -> None:
-        self.mask.assign(magnitude_mask(keras.ops.convert_to_numpy(weight), self.schedule.sparsity_at(step)))
+    @property
+    def group(self) -> Any:
+        if self.scope == "layer":
+            return None
+        return (self.scope, self.criterion, repr(self.schedule), self.block_size, self.seed)
+
+    @classmethod
+    def update_together(
+        cls, masks: Sequence[TensorTransform], weights: Sequence[Any], names: Sequence[str], step: int
+    ) -> None:
+        """Compute the masks that share one budget; ``names`` say which layer an error is about."""
+        scores = [mask._score(weight, name) for mask, weight, name in zip(masks, weights, names)]
+        first: Mask = masks[0]
+        sparsity = first.schedule.sparsity_at(step)
+        if first.scope == "global":
+            kept = keep_largest_of_all(scores, sparsity)
+        else:
+            shares = [sparsity] * len(scores)
+            if first.scope == "erk":
+                shares = erdos_renyi_kernel([score.shape for score in scores], sparsity)
+            kept = [mask._select(score, share) for mask, score, share in zip(masks, scores, shares)]
+        for mask, keep in zip(masks, kept):
+            mask.mask.assign(keep)
+
+    def _score(self, weight: Any, name: str) -> np.ndarray:
+        score = np.abs(keras.ops.convert_to_numpy(weight))
+        try:
+            check_finite(score)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"{name}: {error} Weights that diverged cannot be ranked.") from error
+        if self.criterion == "random":
+            return np.random.default_rng(self.seed).random(score.shape, np.float32)
+        if self._importance is not None:
+            score *= keras.ops.convert_to_numpy(self.importance)
+        return score
+
+    def _select(self, score: np.ndarray, sparsity: float) -> np.ndarray:
+        if self.criterion == "threshold":
+            return keep_above(score, float(self.threshold or 0.0))
+        if self.m_by_n is not None:
+            m, n = self.m_by_n
+            return keep_m_by_n(score, min(m, math.floor(n * sparsity + 1e-6)), n, self.input_axis)
+        if self.block_size != (1, 1):
+            outputs = [axis % score.ndim for axis in self.output_axes]
+            order = [axis for axis in range(score.ndim) if axis not in outputs] + outputs
+            columns = math.prod(score.shape[axis] for axis in outputs)
+            moved = score.transpose(order)
+            kept = keep_blocks(moved.reshape(-1, columns), sparsity, self.block_size, self.block_pooling)
+            return kept.reshape(moved.shape).transpose(np.argsort(order))
+        return keep_largest(score, sparsity)
 
     @property
     def sparsity(self) -> float:
@@ -91,8 +162,16 @@ class Mask(TensorTransform):
         return 1.0 - float(np.mean(keras.ops.convert_to_numpy(self.mask)))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "schedule": keras.saving.serialize_keras_object(self.schedule)}
+        names = ("criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes")
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in (*names, "threshold", "seed")},
+            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "importance_shape": None if self._importance is None else self._importance.shape,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Mask:
-        return cls(**{**config, "schedule": keras.saving.deserialize_keras_object(config["schedule"])})
+        config = {**config, "schedule": keras.saving.deserialize_keras_object(config["schedule"])}
+        shape = config.pop("importance_shape")
+        return cls(**config, importance=None if shape is None else np.ones(shape, np.float32))
