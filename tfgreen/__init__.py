@@ -18,6 +18,7 @@ _PUBLIC = {
     "ConstantSparsity": "tfgreen.training.schedules",
     "UpdateCompression": "tfgreen.training.callbacks",
     "PruneConfig": "tfgreen.techniques.prune",
+    "PruneForLatencyOnXNNPack": "tfgreen.techniques.policies",
     "prune": "tfgreen.techniques.prune",
     "strip": "tfgreen.techniques.strip",
     "ConvertConfig": "tfgreen.deploy.convert",

@@ -111,10 +111,10 @@ def test_above_means_above():
     assert keep_above(np.array([0.5, 0.50001]), 0.5).tolist() == [False, True]
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 64), st.integers(1, 64)), min_size=1, max_size=6),
-    sparsities,
-)
+kernel_shapes = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 64), st.integers(1, 64))
+
+
+@given(st.lists(kernel_shapes, min_size=1, max_size=6), sparsities)
 def test_erdos_renyi_kernel_spends_the_budget_and_follows_its_formula(shapes, sparsity):
     shares = erdos_renyi_kernel(shapes, sparsity)
     sizes = np.array([math.prod(shape) for shape in shapes])

@@ -399,7 +399,9 @@ class LayerGraph:
                 makers.update({id(tensor): maker for tensor, maker in zip(call.outputs, made, strict=True)})
         return [makers[id(tensor)] for tensor in graph.outputs]
 
-    def _add(self, path: str, layer: keras.Operation, taken: list[tuple[LayerNode | None, Any]], made: Any) -> LayerNode:
+    def _add(
+        self, path: str, layer: keras.Operation, taken: list[tuple[LayerNode | None, Any]], made: list[Any]
+    ) -> LayerNode:
         known = [(maker, tensor) for maker, tensor in taken if maker is not None]
         producers = tuple(maker for maker, _ in known)
         shapes = tuple(_shapes([tensor for _, tensor in known]))

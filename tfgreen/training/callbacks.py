@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from tfgreen.errors import invalid_value, layer_subject
 from tfgreen.model.graph import weights_by_path
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.layers import compressed_layers
+from tfgreen.transforms.mask import Mask
 
 
 class UpdateCompression(keras.callbacks.Callback):
@@ -95,25 +97,14 @@ class UpdateCompression(keras.callbacks.Callback):
         _update(due)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is not None:
-            logs["sparsity"] = masked_share(self.model)
+        sizes = [math.prod(item.weight.shape) for item in self._scheduled if isinstance(item.transform, Mask)]
+        zeros = [item.transform.sparsity for item in self._scheduled if isinstance(item.transform, Mask)]
+        if logs is not None and sizes:
+            logs["sparsity"] = sum(share * size for share, size in zip(zeros, sizes)) / sum(sizes)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         for _, layer in compressed_layers(self.model):
             layer.watched = False
-
-
-def masked_share(model: keras.Model) -> float:
-    """Share of zeros over all weights of a model that carry a mask, as they are computed with; 0 if none does."""
-    zeros = size = 0
-    for _, layer in compressed_layers(model):
-        weights = weights_by_path(layer.layer)
-        for chain in layer.chains:
-            if chain.projects:
-                effective = keras.ops.convert_to_numpy(chain.apply(weights[chain.weight].value))
-                zeros += effective.size - int((effective != 0).sum())
-                size += effective.size
-    return zeros / size if size else 0.0
 
 
 @dataclasses.dataclass

@@ -159,7 +159,8 @@ class Mask(TensorTransform):
     @property
     def sparsity(self) -> float:
         """Share of zeros in the mask."""
-        return 1.0 - float(np.mean(keras.ops.convert_to_numpy(self.mask)))
+        mask = keras.ops.convert_to_numpy(self.mask)
+        return 1.0 - np.count_nonzero(mask) / mask.size
 
     def get_config(self) -> dict[str, Any]:
         names = ("criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes")
