@@ -17,6 +17,7 @@ _PUBLIC = {
     "PolynomialDecay": "tfgreen.training.schedules",
     "ConstantSparsity": "tfgreen.training.schedules",
     "UpdateCompression": "tfgreen.training.callbacks",
+    "CompressionSummaries": "tfgreen.training.summaries",
     "PruneConfig": "tfgreen.techniques.prune",
     "PruneForLatencyOnXNNPack": "tfgreen.techniques.policies",
     "prune": "tfgreen.techniques.prune",

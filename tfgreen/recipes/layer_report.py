@@ -113,7 +113,7 @@ def _statuses(path: str, layer: keras.Layer, chains: dict[str, Chain]) -> list[W
         chain, variable = chains.get(name), weights[name]
         done = tuple(type(transform).__name__ for transform in chain.transforms) if chain else ()
         nonzeros = _nonzeros(chain.apply(variable.value) if chain else variable.value)
-        reason = "" if chain else "it was not compressed"
+        reason = "" if chain else getattr(layer, "kept_dense_because", "it was not compressed")
         statuses.append(WeightStatus(path, class_name, name, done, math.prod(variable.shape), nonzeros, reason))
     return statuses
 

@@ -181,6 +181,7 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
             )  # fmt: skip
         chosen = _config_for(path, config)
         if chosen is None or verdicts.get(path):
+            layer.kept_dense_because = verdicts.get(path) or "the settings leave it out"  # for tg.report
             return {}
         weights = _weights_to_prune(path, layer, chosen)
         variables = weights_by_path(layer)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import tfgreen as tg
+
+
+def test_sparsity_and_threshold_of_every_weight_are_written_per_epoch(tmp_path):
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(8, name="out")])
+    pruned = tg.prune(model, tg.PruneConfig(schedule=tg.PolynomialDecay(0.0, 0.5, 0, 4, frequency=1)))
+    pruned.compile("sgd", "mse")
+    callbacks = [tg.UpdateCompression(), tg.CompressionSummaries(tmp_path)]
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(8, 10)), rng.normal(size=(8, 8))
+    pruned.fit(*data, batch_size=4, epochs=3, verbose=0, callbacks=callbacks)
+    found: dict[str, dict[int, float]] = {}
+    for file in tmp_path.iterdir():
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    assert found["out/kernel/sparsity"][6] == 0.5
+    assert list(found["out/kernel/sparsity"]) == [2, 4, 6]
+    kernel = np.abs(pruned.get_layer("out").layer.kernel.numpy())
+    assert found["out/kernel/threshold"][6] == pytest.approx(kernel[kernel > 0].min())
+
+
+@pytest.mark.parametrize("bad, error", [(None, TypeError), ("", ValueError)])
+def test_a_folder_is_needed(bad, error):
+    with pytest.raises(error, match="log_dir"):
+        tg.CompressionSummaries(bad)
