@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "deploy": BASE | {"model"},
     "energy": BASE | {"model"},
     "recipes": BASE | {"model", "transforms", "training", "techniques", "deploy", "energy"},
-    "cli": BASE | {"model", "transforms", "training", "techniques", "deploy", "energy", "recipes"},
+    "arguments": BASE,
+    "cli": BASE | {"arguments", "model", "transforms", "training", "techniques", "deploy", "energy", "recipes"},
 }
 
 

@@ -42,6 +42,7 @@ _SERIALIZABLE = (
     "tfgreen.transforms.mask",
     "tfgreen.transforms.fake_quant",
     "tfgreen.training.schedules",
+    "tfgreen.model.keras2_config",
 )
 
 

@@ -1,0 +1,174 @@
+"""The demo: a quick run on made-up data, and the real one end to end (slow)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from tests import zoo
+from tfgreen.deploy.artifact import load_litert
+from tfgreen.model.load import load_model
+from tfgreen.recipes import measure
+from tfgreen.recipes.data import Data, load_digits_data
+from tfgreen.recipes.demo import DemoConfig, digits_network, gives_logits, run_demo
+from tfgreen.recipes.folder import RESULT_FILES
+from tfgreen.recipes.progress import Progress
+from tfgreen.recipes.report import FIGURES, RunReport
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(measure, "ENERGY_SECONDS", 0.05)
+    monkeypatch.setattr(measure, "LATENCY_RUNS", 20)
+
+
+def made_up(dtype="float32", shape=(6,), classes=3):
+    """A task that a network learns: the class is the largest of the first numbers of a sample."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 255, size=(120, *shape)).astype(dtype)
+    y = x.reshape(120, -1)[:, :classes].argmax(axis=1)
+    return Data(x[:90], y[:90], x[90:], y[90:], source="made up")
+
+
+def classifier(activation=None):
+    layers = [keras.Input((6,)), keras.layers.Rescaling(1 / 255), keras.layers.Dense(32, "relu")]
+    return keras.Sequential([*layers, keras.layers.Dense(3, activation, name="scores")], name="mine")
+
+
+def figures(report):
+    """Figures that do not depend on the clock."""
+    return [(v.name, v.accuracy, v.size_bytes, v.gzip_bytes, v.sparsity) for v in report.variants]
+
+
+def test_a_model_of_ones_own(quick, tmp_path, capsys):
+    model, data = classifier(), made_up("uint8")
+    before = model.get_weights()
+    config = DemoConfig(seed=3, epochs=2, sparsity=0.75, region="DEU")
+    report = run_demo(tmp_path / "out", config, model=model, data=data, progress=Progress(sys.stderr))
+
+    for old, new in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(old, new)
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(RESULT_FILES) and os.listdir(tmp_path) == ["out"]
+    assert RunReport.load(tmp_path / "out").to_dict() == report.to_dict()
+    assert [variant.name for variant in report.variants] == ["float32", "pruned-float32", "pruned-int8"]
+    for variant, file in zip(report.variants, ("float32.tflite", "pruned-float32.tflite", "model.tflite")):
+        lite = load_litert(tmp_path / "out" / file)
+        assert variant.accuracy == lite.evaluate(data.x_test, data.y_test)
+        assert variant.size_bytes == os.path.getsize(tmp_path / "out" / file)
+        assert variant.sparsity == lite.sparsity
+        assert all(variant.sources.get(figure) for figure in FIGURES)  # every figure is there, with its source
+        assert variant.co2e_kg is not None and variant.verified
+    assert [v.sparsity >= 0.74 for v in report.variants] == [False, True, True]
+    assert load_litert(tmp_path / "out" / "model.tflite").quantization == "int8"
+    pruned = load_model(tmp_path / "out" / "pruned.keras")
+    assert np.mean(pruned.get_layer("scores").get_weights()[0] == 0) >= 0.74
+    steps = {step["name"]: step for step in report.steps}
+    assert steps["model"]["outputs"] == "logits" and steps["prune"]["epochs"] == 2 and "few epochs" in str(steps)
+    said = capsys.readouterr().err
+    assert "prune while training: epoch 2 of 2" in said
+
+
+def test_equal_seeds_give_equal_files(quick, tmp_path):
+    reports = []
+    for name in ("a", "b"):
+        keras.backend.clear_session()  # layers without a name get the same one again
+        keras.utils.set_random_seed(5)
+        model = classifier("softmax")
+        reports.append(run_demo(tmp_path / name, DemoConfig(seed=1, epochs=1), model=model, data=made_up()))
+    assert figures(reports[0]) == figures(reports[1])
+    for file in ("model.tflite", "float32.tflite", "pruned-float32.tflite"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert all(v.co2e_kg is None and "region" in v.reasons["co2e_kg"] for v in reports[0].variants)
+
+
+def test_a_subclassed_model(quick, tmp_path):
+    model = zoo.TwoLayerNet(16)
+    model(np.zeros((1, 6), "float32"))
+    report = run_demo(tmp_path / "out", DemoConfig(epochs=1), model=model, data=made_up())
+    assert report.variants[2].sparsity > 0.4
+
+
+def test_logits_are_told_from_probabilities():
+    x = made_up().x_train
+    assert gives_logits(classifier(), x)
+    assert not gives_logits(classifier("softmax"), x) and not gives_logits(classifier("sigmoid"), x)
+    inputs = keras.Input((6,))
+    assert not gives_logits(keras.Model(inputs, keras.ops.softmax(classifier()(inputs))), x)
+
+
+def test_what_cannot_be_run_leaves_nothing(quick, tmp_path):
+    data = made_up()
+    with pytest.raises(ValueError, match="expected both or neither"):
+        run_demo(tmp_path / "out", model=classifier())
+    with pytest.raises(ValueError, match="x_train: expected samples of shape"):
+        run_demo(tmp_path / "out", model=digits_network(), data=data)
+    no_weights = keras.Sequential([keras.Input((6,)), keras.layers.Reshape((6,))])
+    with pytest.raises(ValueError, match="expected at least one weight that can be pruned"):
+        run_demo(tmp_path / "out", model=no_weights, data=data)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"seed": -1}, "seed: expected an integer from 0"),
+        ({"seed": 1.0}, "seed: expected an integer"),
+        ({"epochs": 0}, "epochs: expected an integer from 1"),
+        ({"epochs": True}, "epochs: expected an integer"),
+        ({"sparsity": 1.0}, "sparsity: expected a number between 0 and 1"),
+        ({"region": "XXX"}, "region"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        DemoConfig(**settings)
+
+
+def demo(*arguments, **options):
+    code = "import sys; from tfgreen.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "demo", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.slow
+def test_the_demo_keeps_its_promises_and_repeats_itself(tmp_path):
+    started = time.monotonic()
+    first = demo("--output", str(tmp_path / "a"), "--json")
+    out, err = first.communicate(timeout=240)
+    assert first.returncode == 0, err
+    assert time.monotonic() - started < 240
+    report = json.loads(out)
+    assert report == json.loads((tmp_path / "a" / "report.json").read_text())
+    base, _, best = report["variants"]
+    data = load_digits_data(0)
+    measured = load_litert(tmp_path / "a" / "model.tflite").evaluate(data.x_test, data.y_test)
+    assert base["accuracy"] >= 0.97 and best["accuracy"] == measured >= base["accuracy"] - 0.01
+    assert best["sparsity"] >= 0.75 and base["size_bytes"] >= 3.5 * best["size_bytes"]
+    assert all(variant["verified"] for variant in report["variants"])
+    assert "tensorflow" not in err.lower() and "E0000" not in err  # no native log on the terminal
+
+    second = demo("--output", str(tmp_path / "b"))
+    second.communicate(timeout=240)
+    for file in ("model.tflite", "float32.tflite", "pruned-float32.tflite"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(stop, tmp_path):
+    process = demo("--output", str(tmp_path / "deep" / "out"))
+    for line in process.stderr:
+        if "epoch 2" in line:
+            process.send_signal(stop)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert not os.listdir(tmp_path)

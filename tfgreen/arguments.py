@@ -1,0 +1,89 @@
+"""The arguments of the command line; imports nothing but argparse, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from tfgreen.errors import InvalidValueError
+from tfgreen.version import __version__
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong argument as any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidValueError(f"{message}; see '{self.prog} --help'")
+
+
+def make_parser(commands: Iterable[Callable[..., int]]) -> argparse.ArgumentParser:
+    """The parser of ``tfgreen``.
+
+    Args:
+        commands: The functions behind the commands, named like them; their docstrings are the help. The one chosen is
+            ``command`` of the parsed arguments.
+
+    Raises:
+        ValueError: From ``parse_args``, for anything that is not understood.
+    """
+    functions = {function.__name__: function for function in commands}
+    parser = _Parser(prog="tfgreen", description="Make Keras 3 models small, fast and measured.")
+    parser.add_argument("--version", action="version", version=f"tfgreen {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, *positional: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=functions[name].__doc__, description=functions[name].__doc__)
+        helps = {"model": "Keras model, .keras or .h5", "tflite": "LiteRT model, .tflite"}
+        for argument in positional:
+            sub.add_argument(argument, metavar=argument.upper(), help=helps[argument])
+        sub.add_argument("--json", action="store_true", help="print the result as JSON")
+        sub.set_defaults(command=functions[name])
+        return sub
+
+    sub = command("demo")
+    sub.add_argument("--output", metavar="DIR", default="tfgreen-out", help="folder to write (default: %(default)s)")
+    sub.add_argument("--model", metavar="FILE", help="a trained classifier of your own; needs --data")
+    sub.add_argument("--data", metavar="FILE.npz", help="its data: x_train, y_train, x_test, y_test")
+    sub.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="equal seeds give equal models")
+    sub.add_argument("--epochs", type=_whole(1), metavar="N", help="of pruning (default: 16; 4 with --model)")
+    sub.add_argument("--sparsity", type=_share, metavar="S", help="to prune to (default: 0.8; 0.5 with --model)")
+    sub.add_argument("--region", metavar="DEU", help="country whose grid feeds this machine, for the CO2 figure")
+
+    command("profile", "model")
+
+    sub = command("convert", "model")
+    sub.add_argument("--quantization", choices=("float32", "float16", "dynamic", "int8"), default="float32")
+    sub.add_argument("--data", metavar="FILE.npz", help="samples to calibrate int8 with: x_train, x or x_test")
+    sub.add_argument("--samples", type=_whole(1), default=512, metavar="N", help="how many (default: %(default)s)")
+    sub.add_argument("--output", metavar="DIR", default=".", help="folder to write to (default: the current one)")
+
+    sub = command("verify", "model", "tflite")
+    sub.add_argument("--data", metavar="FILE.npz", required=True, help="samples to compare on: x_test, x or x_train")
+    sub.add_argument("--samples", type=_whole(1), default=500, metavar="N", help="how many (default: %(default)s)")
+
+    sub = command("benchmark", "tflite")
+    sub.add_argument("--threads", type=_whole(1), default=1, metavar="N", help="CPU threads (default: %(default)s)")
+    sub.add_argument("--runs", type=_whole(1), default=100, metavar="N", help="timed runs (default: %(default)s)")
+
+    command("doctor")
+    return parser
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) < 2**32:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least}, received '{text}'")
+        return int(text)
+
+    return integer
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, received '{text}'")
+    return value

@@ -1,0 +1,233 @@
+"""The command line: parse, check what is cheap to check, call one public verb, print, exit code.
+
+TensorFlow takes seconds to import, so nothing here imports it before a command's files and folders have been checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tfgreen as tg
+from tfgreen.arguments import make_parser
+from tfgreen.errors import FileError, InvalidValueError, TfgreenError
+
+if TYPE_CHECKING:
+    from tfgreen.recipes.progress import Progress
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``tfgreen`` command and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; None for those of the process.
+
+    Returns:
+        0 if what was asked for was done and holds, 1 if it does not hold (a model that fails verification), 2 for bad
+        input (one line on stderr says what was wrong), 130 if interrupted. A fault in tfgreen itself raises.
+
+    Example:
+        >>> main(["benchmark", "missing.tflite"])
+        2
+    """
+    try:
+        arguments = make_parser(COMMANDS).parse_args(argv)
+        with _stop_like_interrupt():
+            code: int = arguments.command(arguments)
+            sys.stdout.flush()
+            return code
+    except TfgreenError as error:
+        text = " ".join(str(error).split())  # a converter's log may come with it
+        print(f"tfgreen: error: {text if len(text) <= 600 else text[:600] + ' ...'}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("tfgreen: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `tfgreen profile model.keras | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except SystemExit as end:  # --help and --version
+        return int(end.code or OK)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Prune, convert, verify, measure: the digits of scikit-learn, or a model and data of one's own."""
+    from tfgreen.recipes.data import load_npz
+    from tfgreen.recipes.folder import check_target
+
+    if (arguments.model is None) != (arguments.data is None):
+        raise InvalidValueError("--model and --data: expected both or neither, received one of them.")
+    data = None
+    if arguments.data is not None:
+        _check_file(arguments.model)
+        data = load_npz(arguments.data)
+    _check_region(arguments.region)
+    check_target(arguments.output)
+    progress = _start_tensorflow()
+    import tensorflow as tf
+
+    from tfgreen.recipes.demo import DemoConfig, run_demo
+
+    if data is None and tf.config.list_physical_devices("GPU"):
+        # On a CPU the seed is enough. It cannot be taken back and not every op of a user's model has such a kernel.
+        tf.config.experimental.enable_op_determinism()
+    settings = {name: getattr(arguments, name) for name in ("seed", "epochs", "sparsity", "region")}
+    model = None if arguments.model is None else tg.load_model(arguments.model)
+    report = run_demo(arguments.output, DemoConfig(**settings), model=model, data=data, progress=progress)
+    if arguments.json:
+        _print_json(report.to_dict())
+    else:
+        report.print()
+        print(f"written to {arguments.output}: {', '.join(sorted(os.listdir(arguments.output)))}")
+    return OK if all(variant.verified for variant in report.variants) else FAILED
+
+
+def profile(arguments: argparse.Namespace) -> int:
+    """Parameters, MACs, bytes and non-zero weights of every layer."""
+    _check_file(arguments.model)
+    _start_tensorflow()
+    result = tg.profile(tg.load_model(arguments.model))
+    _print_json(result.to_dict()) if arguments.json else print(result)
+    return OK
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """Write MODEL as a .tflite file."""
+    from tfgreen.recipes.data import load_inputs
+    from tfgreen.recipes.folder import made_folder
+
+    _check_file(arguments.model)
+    if (arguments.quantization == "int8") != (arguments.data is not None):
+        needs = "expected --data FILE.npz to calibrate int8" if arguments.data is None else "expected with int8 only"
+        raise InvalidValueError(f"--data: {needs}, received --quantization {arguments.quantization}.")
+    samples = None if arguments.data is None else load_inputs(arguments.data, "x_train", "x", "x_test")[1]
+    with made_folder(arguments.output) as folder:
+        progress = _start_tensorflow()
+        from tfgreen.recipes.measure import spread
+
+        model = tg.load_model(arguments.model)
+        calibration = None if samples is None else spread(samples, arguments.samples)
+        with progress.step(f"convert to {arguments.quantization}"):
+            config = tg.ConvertConfig(quantization=arguments.quantization, calibration_data=calibration)
+            lite = tg.convert(model, config)
+        path = lite.save(folder / f"{Path(arguments.model).stem}-{arguments.quantization}.tflite")
+    if arguments.json:
+        facts = {"path": str(path), "quantization": lite.quantization, "size_bytes": lite.size_bytes}
+        extra = {"gzip_bytes": lite.gzip_bytes, "operators": dict(lite.operators), "notes": list(lite.notes)}
+        _print_json({**facts, **extra})
+    else:
+        print(f"{path}: {lite.size_bytes:,} bytes ({lite.gzip_bytes:,} after gzip), {lite.quantization}")
+        print("operators: " + ", ".join(f"{count} {name}" for name, count in lite.operators.items()))
+        print("\n".join(lite.notes), end="\n" if lite.notes else "")
+    return OK
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Compare the outputs of TFLITE with those of MODEL; exit code 1 if they differ too much."""
+    from tfgreen.recipes.data import load_inputs
+
+    _check_file(arguments.model)
+    _check_file(arguments.tflite)
+    samples = load_inputs(arguments.data, "x_test", "x", "x_train")[1]
+    progress = _start_tensorflow()
+    from tfgreen.recipes.measure import spread
+
+    lite = tg.load_litert(arguments.tflite)
+    model = tg.load_model(arguments.model)
+    with progress.step("run both models"):
+        result = tg.verify(model, lite, spread(samples, arguments.samples))
+    _print_json(result.to_dict()) if arguments.json else print(result)
+    return OK if result.passed else FAILED
+
+
+def benchmark(arguments: argparse.Namespace) -> int:
+    """Measure the latency of TFLITE on this machine."""
+    _check_file(arguments.tflite)
+    result = tg.benchmark(tg.load_litert(arguments.tflite), threads=arguments.threads, runs=arguments.runs)
+    _print_json(result.to_dict()) if arguments.json else print(result)
+    return OK
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Versions, accelerators and energy sources of this machine."""
+    _start_tensorflow()
+    import tensorflow as tf
+
+    from tfgreen.energy.doctor import energy_sources
+    from tfgreen.recipes.environment import environment
+
+    facts = environment()
+    devices = [f"{device.device_type} {device.name}" for device in tf.config.list_physical_devices()]
+    sources = energy_sources()
+    if arguments.json:
+        energy = [{"name": s.name, "available": s.available, "detail": s.detail} for s in sources]
+        _print_json({**facts, "devices": devices, "energy_sources": energy})
+        return OK
+    packages = facts.pop("packages")
+    for name, value in {**facts, **{name: version or "not installed" for name, version in packages.items()}}.items():
+        print(f"{name.replace('_', ' '):<32}{value}")
+    print(f"{'devices of TensorFlow':<32}{', '.join(devices)}")
+    for source in sources:
+        print(f"{source.name:<32}{'yes' if source.available else 'no'}: {source.detail}")
+    return OK
+
+
+COMMANDS = (demo, profile, convert, verify, benchmark, doctor)
+
+
+def _check_file(path: str) -> None:
+    """Find a file that cannot be read before TensorFlow is imported."""
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def _check_region(region: str | None) -> None:
+    if region is not None:
+        from tfgreen.energy.carbon import grid_intensity
+
+        grid_intensity(region)
+
+
+def _start_tensorflow() -> Progress:
+    """Import TensorFlow and ask it for its devices, both without its log; return the progress of the command."""
+    from tfgreen.quiet import quiet_native_output
+    from tfgreen.recipes.progress import Progress
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes on CPU features later on; errors are still shown
+    with quiet_native_output():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    # A descriptor of its own, so that what captures native output does not catch a spinner.
+    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w") if sys.stderr.isatty() else sys.stderr
+    return Progress(stream)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def _stop_like_interrupt() -> Iterator[None]:
+    """Let a polite kill clean up as Ctrl-C does; handlers belong to the main thread, elsewhere nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

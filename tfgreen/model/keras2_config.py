@@ -1,0 +1,219 @@
+"""What Keras 2 wrote into a layer's config that Keras 3 refuses or reads differently, as tables, and their use."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfgreen.errors import InvalidValueError, invalid_value
+
+ANY: tuple[Any, ...] = ()
+
+# Class of Keras 2 -> class of Keras 3, and the arguments that the old name stood for.
+CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "SyncBatchNormalization": ("BatchNormalization", {"synchronized": True}),
+    "BatchNormalizationV1": ("BatchNormalization", {}),
+    "BatchNormalizationV2": ("BatchNormalization", {}),
+    "ThresholdedReLU": ("ReLU", {}),
+}
+
+# Keys that Keras 3 does not take, and the values that change nothing in inference (ANY: the key never does).
+# A key with another value is an error: the layer would compute something else.
+DROPPED: dict[str, tuple[Any, ...]] = {
+    "implementation": ANY,
+    "time_major": (False,),
+    "ragged": (False,),
+    "input_length": ANY,
+    "batch_input_shape": ANY,
+    "query_shape": ANY,
+    "key_shape": ANY,
+    "value_shape": ANY,
+    "softmax_robust_masking": ANY,
+    "rng_type": ANY,
+    "fused": ANY,
+    "renorm": (False,),
+    "renorm_clipping": ANY,
+    "renorm_momentum": ANY,
+    "virtual_batch_size": (None,),
+    "causal": (False,),
+    "dynamic": (False,),
+}
+
+# Keys to drop in some classes only: a depthwise convolution ignores `groups`, the others had no grouped form; a
+# separable one has a depthwise and a pointwise kernel and carries the settings of a third that it inherited.
+_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+DROPPED_IN: dict[str, dict[str, tuple[Any, ...]]] = {
+    **{f"DepthwiseConv{n}D": {"groups": ANY} for n in (1, 2)},
+    **{f"SeparableConv{n}D": {"groups": (1,), **dict.fromkeys(_KERNEL, ANY)} for n in (1, 2)},
+    **{f"Conv{n}DTranspose": {"groups": (1,)} for n in (1, 2, 3)},
+    **{f"SpatialDropout{n}D": {"trainable": ANY, "noise_shape": (None,)} for n in (1, 2, 3)},
+    "Discretization": {"trainable": ANY},
+}
+
+# Keys under another name.
+RENAMED: dict[str, dict[str, str]] = {
+    "InputLayer": {"batch_input_shape": "batch_shape"},
+    "LeakyReLU": {"alpha": "negative_slope"},
+    "ReLU": {"theta": "threshold"},
+}
+
+# Keys that old files leave out because they did not exist yet; Keras 3's default is not what those files mean.
+MISSING: dict[str, dict[str, Any]] = {"GRU": {"reset_after": False}, "GRUCell": {"reset_after": False}}
+
+# Where the objects inside a layer's config live, by the end of their key; anything else is a layer.
+MODULES = {"_initializer": "initializers", "_regularizer": "regularizers", "_constraint": "constraints"}
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+def keras2_hard_sigmoid(x: Any) -> Any:
+    """The hard sigmoid of Keras 2, ``clip(0.2 x + 0.5, 0, 1)``; that of Keras 3 has the slope 1/6.
+
+    Example:
+        >>> [round(float(v), 3) for v in keras2_hard_sigmoid(ops.array([-3.0, 0.0, 1.0]))]
+        [0.0, 0.5, 0.7]
+    """
+    return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+# Activations by name: Keras 3 gives the name `hard_sigmoid` to another function.
+ACTIVATIONS: dict[str, Any] = {"hard_sigmoid": keras2_hard_sigmoid, "softmax_v2": "softmax"}
+
+
+def translate(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    """Translate a layer of a Keras 2 file to the form that ``keras.saving.deserialize_keras_object`` takes.
+
+    Args:
+        entry: ``{"class_name": ..., "config": {...}}`` of one layer; layers inside it (wrappers, cells) included.
+        where: Path of the layer in the model, for errors.
+
+    Raises:
+        ValueError: A setting that Keras 3 does not have, or a class that is unknown.
+
+    Example:
+        >>> translate({"class_name": "LeakyReLU", "config": {"name": "a/b", "alpha": 0.1}}, "a/b")["config"]
+        {'name': 'a_b', 'negative_slope': 0.1}
+    """
+    return _modern_object(entry, "layers", where)
+
+
+def keras3_name(name: str) -> str:
+    """The name that a layer of the file carries in Keras 3, which refuses ``/``.
+
+    Example:
+        >>> keras3_name("Conv/BatchNorm")
+        'Conv_BatchNorm'
+    """
+    return name.replace("/", "_")
+
+
+def _modern(value: Any, key: str, where: str) -> Any:
+    """Translate one value of a layer's config, and everything inside it."""
+    if isinstance(value, list):
+        return [_modern(item, key, where) for item in value]
+    if not isinstance(value, dict):
+        return ACTIVATIONS.get(value, value) if key.endswith("activation") and value else value
+    if "items" in value and "class_name" in value:  # {"class_name": "__tuple__" or "TensorShape", "items": [...]}
+        return _modern(value["items"], key, where)
+    if key == "dtype" and "config" in value:  # a mixed precision policy
+        return value["config"]["name"]
+    if "class_name" in value and isinstance(value.get("config"), dict) and value["class_name"] != "__lambda__":
+        module = next((name for suffix, name in MODULES.items() if key.endswith(suffix)), "layers")
+        return _modern_object(value, module, where)
+    return {name: _modern(item, name, where) for name, item in value.items()}
+
+
+def _modern_object(entry: dict[str, Any], module: str, where: str) -> dict[str, Any]:
+    """Translate ``{"class_name", "config"}`` of a layer, initializer, regularizer or constraint."""
+    name, extra = CLASSES.get(entry["class_name"], (entry["class_name"], {}))
+    built_in = hasattr(getattr(keras, module), name)
+    config = dict(entry["config"])
+    if module == "layers" and built_in:
+        config = _layer_config(name, {**MISSING.get(name, {}), **config, **extra}, where)
+    elif module == "initializers" and built_in:
+        config.pop("dtype", None)
+    if config.get("name"):
+        config["name"] = keras3_name(config["name"])
+    registered = entry.get("registered_name") or name
+    if not built_in and keras.saving.get_registered_object(registered) is None:
+        raise unknown_class(where, registered)
+    return {
+        "module": f"keras.{module}" if built_in else None,
+        "class_name": name,
+        "registered_name": None if built_in else registered,
+        "config": {key: _modern(value, key, where) for key, value in config.items()},
+    }
+
+
+def _layer_config(name: str, config: dict[str, Any], where: str) -> dict[str, Any]:
+    renamed = {RENAMED.get(name, {}).get(key, key): value for key, value in config.items()}
+    harmless = {**DROPPED, **DROPPED_IN.get(name, {})}
+    for key in [key for key in renamed if key in harmless]:
+        value = renamed.pop(key)
+        if harmless[key] and value not in harmless[key]:
+            raise invalid_value(
+                f"layer '{where}' ({name})",
+                expected=f"{key} = {harmless[key][0]}, because Keras 3 has no such setting",
+                received=value,
+                fix="Rebuild the model without it and save it again.",
+            )
+    if name == "BatchNormalization" and isinstance(renamed.get("axis"), list):
+        (renamed["axis"],) = renamed["axis"]
+    return _lambda(renamed) if name == "Lambda" else renamed
+
+
+def _lambda(config: dict[str, Any]) -> dict[str, Any]:
+    """Python code stored in the file; Keras 3 decides whether it may run."""
+    code = config["function"]
+    if isinstance(code, list):
+        code = {"class_name": "__lambda__", "config": dict(zip(("code", "defaults", "closure"), code))}
+    kept: dict[str, Any] = {key: config[key] for key in ("name", "trainable", "dtype", "arguments") if key in config}
+    return {**kept, "function": code}
+
+
+def unknown_class(where: str, name: str) -> InvalidValueError:
+    """The error for a layer whose class is neither Keras's nor registered nor given."""
+    return invalid_value(
+        f"layer '{where}' ({name})",
+        expected="a class of Keras 3 or one given in custom_objects",
+        received=f"'{name}'",
+        fix=f"Pass custom_objects={{'{name}': {name.split('>')[-1]}}}.",
+    )
+
+
+def refused(where: str, name: str, error: Exception) -> InvalidValueError:
+    """Turn Keras's own refusal of a layer into one line with the way out."""
+    text = str(error)
+    if "ambda" in text and "afe" in text:
+        return invalid_value(
+            f"layer '{where}' ({name})",
+            expected="no Python code stored in the file, which is not run by default",
+            received="a lambda",
+            fix="If you trust the file, call keras.config.enable_unsafe_deserialization() before loading it.",
+        )
+    return broken(where, name, f"what Keras 3 refuses: {one_line(text)}")
+
+
+def one_line(text: str) -> str:
+    """The line of a Keras error that says what is wrong, without what Keras wraps around it.
+
+    Example:
+        >>> one_line("Exception encountered when calling Dense.call().\\n\\n\\x1b[1mbad shape.\\x1b[0m")
+        'bad shape'
+    """
+    plain = re.sub(r"\x1b\[\d*m", "", text.split("Exception encountered:")[-1])
+    lines = [line.strip() for line in plain.splitlines() if line.strip()] or ["no reason given"]
+    wrapped = lines[0].startswith("Exception encountered when calling") and len(lines) > 1
+    return lines[int(wrapped)][:200].rstrip(".")
+
+
+def broken(where: str, name: str, received: str) -> InvalidValueError:
+    """The error for a layer that cannot be brought over to Keras 3."""
+    return invalid_value(
+        f"layer '{where}' ({name})",
+        expected="a layer that Keras 3 can build",
+        received=received,
+        fix="Load the file with Keras 2 (pip install tf_keras), replace the layer and save it again.",
+    )

@@ -1,0 +1,73 @@
+"""TensorFlow ops that Keras 2 kept as layers (``x + y``, ``tf.nn.relu(x)``, ``x[:, 0]``), as functions of Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+
+def _split(x: Any, num_or_size_splits: Any, axis: int = 0) -> Any:
+    if isinstance(num_or_size_splits, int):
+        return ops.split(x, num_or_size_splits, axis=axis)
+    ends = [sum(num_or_size_splits[: i + 1]) for i in range(len(num_or_size_splits) - 1)]
+    return ops.split(x, ends, axis=axis)
+
+
+def _matmul(x: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+    return ops.matmul(ops.swapaxes(x, -1, -2) if transpose_a else x, ops.swapaxes(b, -1, -2) if transpose_b else b)
+
+
+def _get_item(x: Any, slice_spec: Any) -> Any:
+    spec = slice_spec if isinstance(slice_spec, list) else [slice_spec]
+    return x[tuple(_index(v) for v in spec)]
+
+
+def _index(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ... if "class_name" in value else slice(value["start"], value["stop"], value["step"])
+    return value
+
+
+def _gelu(x: Any, approximate: bool = False) -> Any:
+    return ops.gelu(x, approximate=approximate)
+
+
+def _argmax(x: Any, axis: int = 0) -> Any:
+    return ops.argmax(x, axis=axis)
+
+
+_BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "mod")
+_UNARY = ("abs", "negative", "square", "sqrt", "rsqrt", "exp", "log", "round", "sin", "cos", "tanh", "sigmoid", "sign")
+_ACTIVATION = ("relu", "relu6", "elu", "selu", "softplus", "softsign", "silu", "softmax", "log_softmax")
+_X1_X2 = {"x": "x1", "y": "x2"}
+
+# TensorFlow symbol (without its module) -> function, and the arguments that have another name in keras.ops. Where the
+# defaults of TensorFlow and Keras differ, a function above. An op that is not here is an error that names the layer.
+OPS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
+    **{name: (getattr(ops, name), _X1_X2) for name in _BINARY},
+    **{name: (getattr(ops, name), {}) for name in (*_UNARY, *_ACTIVATION)},
+    **{f"reduce_{name}": (getattr(ops, name), {}) for name in ("mean", "sum", "max", "min", "prod")},
+    "argmax": (_argmax, {}),
+    "cast": (ops.cast, {}),
+    "clip_by_value": (ops.clip, {"clip_value_min": "x_min", "clip_value_max": "x_max"}),
+    "concat": (ops.concatenate, {}),
+    "expand_dims": (ops.expand_dims, {}),
+    "floordiv": (ops.floor_divide, _X1_X2),
+    "gelu": (_gelu, {}),
+    "getitem": (_get_item, {}),
+    "leaky_relu": (ops.leaky_relu, {"alpha": "negative_slope"}),
+    "matmul": (_matmul, {}),
+    "neg": (ops.negative, {}),
+    "pow": (ops.power, _X1_X2),
+    "reshape": (ops.reshape, {"shape": "newshape"}),
+    "split": (_split, {}),
+    "squeeze": (ops.squeeze, {}),
+    "stack": (ops.stack, {}),
+    "swish": (ops.silu, {}),
+    "tile": (ops.tile, {"multiples": "repeats"}),
+    "transpose": (ops.transpose, {"perm": "axes"}),
+    "truediv": (ops.divide, _X1_X2),
+    "unstack": (ops.unstack, {}),
+}

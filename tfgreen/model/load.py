@@ -1,0 +1,152 @@
+"""Load a model: ``.keras``, and the ``.h5`` files of Keras 2 that Keras 3 refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+
+from tfgreen.errors import FileError, InvalidValueError, invalid_type
+from tfgreen.model.keras2 import model_from_keras2
+from tfgreen.model.keras2_config import one_line
+from tfgreen.model.keras2_weights import load_keras2_weights
+
+_EXPECTED = "expected a Keras model saved as .keras or .h5"
+
+
+def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
+    """Load a Keras model from a ``.keras`` file or an ``.h5`` file of Keras 2 or 3.
+
+    The model is not compiled: what the file says about optimizers, losses and metrics is not needed to compress it and
+    is often what cannot be loaded. Compile it before training.
+
+    A Keras 2 file is rebuilt from its own config, see :mod:`tfgreen.model.keras2`: settings that Keras 3 does not know
+    are translated or, where they change nothing, dropped. ``x + y``, ``tf.nn.relu(x)`` and ``x[:, 0]`` become
+    ``keras.ops``. Layer names and weights are those of the file (``/`` in a name becomes ``_``). A single input or
+    output is a tensor, not a list of one.
+
+    Args:
+        path: The file. Its content decides how it is read, not its name.
+        custom_objects: Name -> class or function, for layers that are neither Keras's nor registered.
+
+    Returns:
+        The model, uncompiled, with the weights of the file.
+
+    Raises:
+        OSError: The file is missing, unreadable or holds no Keras model.
+        ValueError: A layer cannot be built; the message names the layer and the way out.
+        TypeError: ``path`` is not a path.
+
+    Example:
+        >>> import tempfile
+        >>> source = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="head")])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     source.save(f"{folder}/model.keras")
+        ...     load_model(f"{folder}/model.keras").layers[-1].name
+        'head'
+    """
+    file = _checked(path)
+    objects = dict(custom_objects or {})
+    if h5py.is_hdf5(file):
+        return _load_h5(file, objects)
+    if zipfile.is_zipfile(file):
+        return _load_keras(file, objects)
+    raise FileError(f"{file}: {_EXPECTED}, received a file that is neither a zip archive nor HDF5.")
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise invalid_type("path", expected="the path of a model file", received=path)
+    file = Path(path)
+    if file.is_dir():
+        raise FileError(
+            f"{file}: {_EXPECTED}, received a folder. If it is a TensorFlow SavedModel, load it with the Keras that "
+            "wrote it and save it as .keras."
+        )
+    if not file.exists():
+        raise FileError(f"{file}: {_EXPECTED}, but there is no such file.")
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise FileError(f"{file}: cannot be read: {error.strerror}.") from error
+    return file
+
+
+def _load_keras(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if "config.json" not in names:
+            raise FileError(f"{file}: {_EXPECTED}, received a zip archive without config.json.")
+        metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
+    version = str(metadata.get("keras_version", "3"))
+    if version.startswith("2"):
+        raise FileError(
+            f"{file}: expected a .keras file of Keras 3, received one of Keras {version}. "
+            "Save the model with Keras 2 as .h5, which tfgreen loads."
+        )
+    if file.suffix != ".keras":
+        raise FileError(f"{file}: expected the suffix .keras for a Keras 3 archive, received '{file.suffix}'.")
+    return _keras_load(file, custom_objects)
+
+
+def _keras_load(file: Path, custom_objects: dict[str, Any], fix: str = "") -> keras.Model:
+    try:
+        return keras.saving.load_model(file, custom_objects=custom_objects, compile=False)
+    except Exception as error:  # whatever Keras, or a custom class of the user's, raises over this file
+        raise FileError(f"{file}: Keras cannot load this model: {_reason(error)} {fix}".rstrip()) from error
+
+
+def _load_h5(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
+    try:
+        with h5py.File(file, "r") as archive:
+            text = archive.attrs.get("model_config")
+            if text is None or "model_weights" not in archive:
+                raise FileError(
+                    f"{file}: {_EXPECTED}, received an HDF5 file without a model config (weights only?). Build the "
+                    "model, call model.load_weights(path) and save it whole with model.save('model.keras')."
+                )
+            if _version(archive).startswith("3"):
+                return _single_tensors(_keras_load(file, custom_objects, fix="A .keras file holds more than an .h5."))
+            model = model_from_keras2(json.loads(text), custom_objects)
+            load_keras2_weights(model, archive["model_weights"])
+            return model
+    except (InvalidValueError, FileError) as error:
+        raise error if str(file) in str(error) else type(error)(f"{file}: {error}") from error
+    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise FileError(f"{file}: the HDF5 file is damaged: {one_line(str(error))}.") from error
+
+
+def _version(archive: h5py.File) -> str:
+    version = archive.attrs.get("keras_version", "2")
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _single_tensors(model: keras.Model) -> keras.Model:
+    """Undo what Keras does to a functional model in ``.h5``: a single input or output comes back as a list of one."""
+    if isinstance(model, keras.Sequential):
+        return model
+    ends = (model.input, model.output)
+    inputs, outputs = (t[0] if isinstance(t, list) and len(t) == 1 else t for t in ends)
+    return model if (inputs, outputs) == ends else type(model)(inputs=inputs, outputs=outputs, name=model.name)
+
+
+def _reason(error: Exception) -> str:
+    """One line of Keras's message, and what to do about the two refusals that people meet."""
+    text = str(error).strip()
+    missing = re.search(r"Could not locate class '([^']+)'|Unknown layer: '([^']+)'", text)
+    if missing:
+        name = (missing[1] or missing[2]).split(">")[-1]
+        return f"class '{name}' is not known. Pass custom_objects={{'{name}': {name}}}."
+    if "ambda" in text and "unsafe" in text:
+        return (
+            "it holds Python code (a Lambda layer), which is not run by default. If you trust the file, call "
+            "keras.config.enable_unsafe_deserialization() before loading it."
+        )
+    return f"{type(error).__name__}: {one_line(text)}."
