@@ -1,4 +1,4 @@
-"""Shared fixtures: every test starts from the same seed and a clean Keras session."""
+"""Shared fixtures: every test starts from the same seed and with fresh layer names."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ def _clean_session():
 
     keras.utils.set_random_seed(0)
     yield
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # a full garbage collection per test would take minutes in all

@@ -100,7 +100,7 @@ class UpdateCompression(keras.callbacks.Callback):
         sizes = [math.prod(item.weight.shape) for item in self._scheduled if isinstance(item.transform, Mask)]
         zeros = [item.transform.sparsity for item in self._scheduled if isinstance(item.transform, Mask)]
         if logs is not None and sizes:
-            logs["sparsity"] = sum(share * size for share, size in zip(zeros, sizes)) / sum(sizes)
+            logs["sparsity"] = float(sum(share * size for share, size in zip(zeros, sizes)) / sum(sizes))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         for _, layer in compressed_layers(self.model):

@@ -160,7 +160,7 @@ class Mask(TensorTransform):
     def sparsity(self) -> float:
         """Share of zeros in the mask."""
         mask = keras.ops.convert_to_numpy(self.mask)
-        return 1.0 - np.count_nonzero(mask) / mask.size
+        return float(1.0 - np.count_nonzero(mask) / mask.size)
 
     def get_config(self) -> dict[str, Any]:
         names = ("criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes")
