@@ -127,6 +127,8 @@ def test_sparsity_is_counted_in_the_file(quantization):
     kernels = [w for w in model.get_weights() if w.ndim >= 2]
     expected = sum(int((k == 0).sum()) for k in kernels) / sum(k.size for k in kernels)
     assert lite.sparsity == pytest.approx(expected)
+    item = {"float32": 4, "float16": 2, "int8": 1}[quantization]
+    assert lite.nonzero_bytes == item * sum(int((k != 0).sum()) for k in kernels)
     stored = sorted(lite.weights.values(), key=lambda w: w.values.size)
     for tensor, kernel in zip(stored, sorted(kernels, key=lambda k: k.size)):
         turned = np.moveaxis(kernel, -1, 0)  # LiteRT puts output channels first

@@ -32,6 +32,7 @@ SOURCES = {
     "accuracy": "measured: 10,000 test images through the .tflite",
     "size_bytes": "counted: bytes of the file",
     "gzip_bytes": "counted: gzip at level 9",
+    "nonzero_bytes": "counted: bytes of the weights that are not zero",
     "sparsity": "counted: zeros among the compressible weights",
     "latency_ms": "measured: 200 runs on one thread",
     "energy": "estimated: 4 W per busy thread",
@@ -41,6 +42,7 @@ FULL = {
     "accuracy": 0.838,
     "size_bytes": 318_000,
     "gzip_bytes": 290_000,
+    "nonzero_bytes": 310_000,
     "sparsity": 0.0,
     "latency_ms": Latency(3.21, 3.9),
     "energy": EnergyPerInference(0.0132, "estimated"),
@@ -59,6 +61,7 @@ def partial(name="pruned-int8"):
         accuracy=0.831,
         size_bytes=98_000,
         gzip_bytes=31_000,
+        nonzero_bytes=19_000,
         sparsity=0.8,
         sources={f: SOURCES[f] for f in FIGURES if f not in reasons},
         reasons={**reasons, "verified": "largest difference 0.2 is above 0.1"},
@@ -84,6 +87,7 @@ def test_json_has_the_agreed_format_is_strict_and_round_trips(report, tmp_path):
     data = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"not strict JSON: {word}"))
     assert {"tfgreen", "variants", "environment", "steps"} <= set(data)
     keys = {"name", "accuracy", "size_bytes", "gzip_bytes", "sparsity", "latency_ms", "energy", "co2e_kg", "verified"}
+    keys |= {"nonzero_bytes"}
     first, second = data["variants"]
     assert set(first) == set(second) == keys | {"sources", "reasons"}
     assert first["latency_ms"] == {"median": 3.21, "p90": 3.9}
@@ -282,3 +286,11 @@ def test_environment_is_plain_and_imports_no_package():
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     data = json.loads(done.stdout)
     assert data["packages"]["tensorflow"] and data["packages"]["keras"] and data["cores"] >= 1
+
+
+def test_the_report_of_a_pruned_model_says_what_pruning_shrinks(report, tmp_path):
+    sentence = "a .tflite stores zeros like any other number"
+    _, html = report.save(tmp_path / "pruned")
+    assert sentence in html.read_text()
+    _, html = RunReport(variants=[full()]).save(tmp_path / "dense")
+    assert sentence not in html.read_text()

@@ -129,6 +129,11 @@ class LiteRTModel:
         total = sum(w.values.size for w in self.weights.values())
         return sum(w.zeros for w in self.weights.values()) / total if total else 0.0
 
+    @property
+    def nonzero_bytes(self) -> int:
+        """Bytes of the elements of :attr:`weights` that do not stand for 0: what a sparse format would have to keep."""
+        return sum((w.values.size - w.zeros) * w.values.itemsize for w in self.weights.values())
+
     def new_interpreter(self, threads: int = 1) -> Any:
         """Return an ``ai_edge_litert`` interpreter of this model with its tensors allocated.
 

@@ -10,11 +10,15 @@ LABELS = {
     "accuracy": "accuracy",
     "size_bytes": "size",
     "gzip_bytes": "gzip size",
+    "nonzero_bytes": "non-zero weights",
     "sparsity": "sparsity",
     "latency_ms": "latency median / p90",
     "energy": "energy per inference",
     "co2e_kg": "CO2e per inference",
 }
+WHAT_PRUNING_SHRINKS = (
+    "Pruning shrinks the gzip size and the non-zero weights, not the size: a .tflite stores zeros like any other number."
+)
 MISSING = "\u2013"
 SAME = 0.005  # ratios closer to 1 than this read as "same"
 

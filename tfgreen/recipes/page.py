@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfgreen.recipes import plots
-from tfgreen.recipes.figures import footnotes, ratio_text, shown, value_text
+from tfgreen.recipes.figures import WHAT_PRUNING_SHRINKS, footnotes, ratio_text, shown, value_text
 from tfgreen.recipes.variant import FIGURES, Variant
 from tfgreen.version import __version__
 
@@ -40,6 +40,7 @@ def page(report: RunReport) -> str:
             for variant in report.variants
         ],
         notes=footnotes(report.variants),
+        remark=WHAT_PRUNING_SHRINKS if any(variant.sparsity for variant in report.variants) else "",
         unverified=[v for v in report.variants if not v.verified and v.reasons.get("verified")],
         plots=[markupsafe.Markup(svg) for svg in _plots(report)],
         steps=[(step["name"], _text({k: v for k, v in step.items() if k != "name"})) for step in report.steps],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tfgreen.recipes.figures import footnotes, ratio_text, shown, value_text
+from tfgreen.recipes.figures import WHAT_PRUNING_SHRINKS, footnotes, ratio_text, shown, value_text
 from tfgreen.recipes.variant import FIGURES, Variant
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class ReportTable:
                 count += 1
             yield _grid(headings, columns[:count])
             columns = columns[count:]
+        if any(variant.sparsity for variant in variants):
+            yield Text(WHAT_PRUNING_SHRINKS)
         for number, label, texts in footnotes(variants):
             parts = [f"{names}: {text}" if names else text for names, text in texts]
             yield Text(f"[{number}] {label}: {'; '.join(parts)}", style="dim")

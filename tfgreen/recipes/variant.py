@@ -35,6 +35,7 @@ _RANGES = {
     "accuracy": (0.0, 1.0),
     "size_bytes": (1, math.inf),
     "gzip_bytes": (1, math.inf),
+    "nonzero_bytes": (0, math.inf),
     "sparsity": (0.0, 1.0),
     "latency_ms": (5e-324, math.inf),
     "energy": (5e-324, math.inf),
@@ -55,6 +56,7 @@ class Variant:
         accuracy: Share of right answers, 0 to 1.
         size_bytes: Bytes of the ``.tflite`` file.
         gzip_bytes: Bytes of the same file after gzip.
+        nonzero_bytes: Bytes of the weights in the file that are not zero.
         sparsity: Share of zeros among the compressible weights, 0 to 1.
         latency_ms: Milliseconds of one inference.
         energy: Joules of one inference.
@@ -77,6 +79,7 @@ class Variant:
     accuracy: float | None = None
     size_bytes: int | None = None
     gzip_bytes: int | None = None
+    nonzero_bytes: int | None = None
     sparsity: float | None = None
     latency_ms: Latency | None = None
     energy: EnergyPerInference | None = None
@@ -121,6 +124,7 @@ class Variant:
             "accuracy": self.accuracy,
             "size_bytes": self.size_bytes,
             "gzip_bytes": self.gzip_bytes,
+            "nonzero_bytes": self.nonzero_bytes,
             "sparsity": self.sparsity,
             "latency_ms": {
                 "median": float(latency.median) if latency else None,
