@@ -17,7 +17,8 @@ LABELS = {
     "co2e_kg": "CO2e per inference",
 }
 WHAT_PRUNING_SHRINKS = (
-    "Pruning shrinks the gzip size and the non-zero weights, not the size: a .tflite stores zeros like any other number."
+    "Pruning shrinks the gzip size and the non-zero weights, not the size: "
+    "a .tflite stores zeros like any other number."
 )
 MISSING = "\u2013"
 SAME = 0.005  # ratios closer to 1 than this read as "same"
