@@ -32,6 +32,8 @@ class UpdateCompression(keras.callbacks.Callback):
             ...  # forward, gradients, optimizer.apply
             update.step()
 
+    The optimizer must be a Keras one: it applies the constraint that keeps pruned weights at zero.
+
     Args:
         model: Only for a loop of your own; ``fit`` sets it.
 

@@ -152,7 +152,7 @@ class Compressed(keras.layers.Layer):
 class CompressedModel(keras.Model):
     """A subclassed model inside one :class:`Compressed`: what a verb returns when the model is no graph of layers.
 
-    ``call`` is the inner model's; a ``train_step`` of its own is not carried over.
+    ``call`` is the inner model's; a ``train_step`` of its own is not carried over, of which :func:`compress` warns.
     """
 
     def __init__(self, compressed: Compressed, **kwargs: Any) -> None:
@@ -223,7 +223,10 @@ def compress(model: keras.Model, choose: Choose) -> keras.Model:
         return Compressed(inner, [Chain(weight, items) for weight, items in transforms.items()])
 
     result = rebuild(model, replace)
-    return CompressedModel(result) if isinstance(result, Compressed) else result
+    if not isinstance(result, Compressed):
+        return result
+    _warn_of_lost_methods(result.layer)
+    return CompressedModel(result)
 
 
 def compressed_layers(model: keras.Layer) -> list[tuple[str, Compressed]]:
@@ -254,3 +257,15 @@ def _warn_unwatched() -> None:
         "Pass callbacks=[tg.UpdateCompression()] to fit.",
         stacklevel=2,
     )
+
+
+def _warn_of_lost_methods(model: keras.Model) -> None:
+    steps = ("train_step", "test_step", "predict_step", "compute_loss")
+    own = [name for name in steps if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
+        warnings.warn(
+            f"model '{model.name}' ({type(model).__name__}) has {', '.join(own)} of its own, which its compressed copy "
+            "does not run: fit trains the copy as Keras does. Train it in a loop of your own, with "
+            "tg.UpdateCompression(model).step() after each step.",
+            stacklevel=4,
+        )
