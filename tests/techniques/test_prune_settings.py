@@ -33,6 +33,8 @@ def test_scopes_and_chance_reach_the_sparsity_on_every_model(name, settings, tmp
     sizes = {f"{s.layer}/{s.weight}": s.size for s in tg.report(pruned).weights if s.done}
     total = sum(zeros(pruned)[weight] * size for weight, size in sizes.items()) / sum(sizes.values())
     assert total == pytest.approx(0.5, abs=0.5 * len(sizes) / sum(sizes.values()) + 1e-9)
+    if settings.get("scope"):  # the layers compete: they do not all get the same share
+        assert len(set(zeros(pruned).values())) > 1
     pruned.save(tmp_path / "m.keras")
     assert zeros(keras.models.load_model(tmp_path / "m.keras")) == zeros(pruned)
 
@@ -76,6 +78,17 @@ def test_taylor_scores_are_the_gradients_worked_out_by_hand():
     gradient = 2 * x.astype("float64").T @ (x @ kernel - y) / 20
     importance = pruned.get_layer("out").chains[0].transforms[0].importance.numpy()
     np.testing.assert_allclose(importance, np.abs(gradient), rtol=1e-4)
+
+
+def test_a_global_scope_ranks_the_weights_of_all_layers_together():
+    model = zoo.functional()
+    pruned = tg.prune(model, tg.PruneConfig(schedule=NOW, scope="global"))
+    tg.UpdateCompression(pruned)
+    kernels = [model.get_layer(name).kernel.numpy() for name in ("hidden", "probabilities")]
+    threshold = np.median(np.abs(np.concatenate([kernel.ravel() for kernel in kernels])))
+    for name, kernel in zip(("hidden", "probabilities"), kernels):
+        mask = pruned.get_layer(name).chains[0].transforms[0].mask.numpy()
+        np.testing.assert_array_equal(mask, np.abs(kernel) > threshold)
 
 
 def test_a_threshold_drops_all_up_to_it_whatever_the_schedule_says():

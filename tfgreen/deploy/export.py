@@ -46,7 +46,8 @@ def read_call_spec(model: Any) -> CallSpec:
     Raises:
         ValueError: A subclassed model does not know its input shape.
     """
-    from tfgreen.model.graph import input_layers, symbolic_inputs
+    from tfgreen.model.graph import input_layers
+    from tfgreen.model.trace import symbolic_inputs
 
     if getattr(model, "inputs", None):
         structure, layers = name_leaves(input_layers(model), lambda layer, _: layer.name)

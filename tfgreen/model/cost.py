@@ -14,15 +14,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.model.graph import (
-    check_built_model,
-    own_weights,
-    symbolic_inputs,
-    trace_calls,
-    walk,
-    weights_by_path,
-)
+from tfgreen.model.graph import check_built_model, own_weights, walk, weights_by_path
 from tfgreen.model.macs import count_macs
+from tfgreen.model.trace import symbolic_inputs, trace_calls
 
 
 @dataclasses.dataclass(frozen=True)

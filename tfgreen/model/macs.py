@@ -13,7 +13,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfgreen.model.graph import Call, Shape, own_weights, trace_calls, weights_by_path
+from tfgreen.model.graph import Shape, own_weights, weights_by_path
+from tfgreen.model.trace import Call, trace_calls
 
 
 class UnknownMacs(Exception):

@@ -182,7 +182,7 @@ def check_fits(data: Data, model: keras.Model) -> None:
     """
     import keras
 
-    from tfgreen.model.graph import symbolic_inputs
+    from tfgreen.model.trace import symbolic_inputs
 
     args, kwargs = symbolic_inputs(model)
     inputs = keras.tree.flatten((args, kwargs))

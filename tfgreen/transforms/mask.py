@@ -109,7 +109,7 @@ class Mask(TensorTransform):
     def group(self) -> Any:
         if self.scope == "layer":
             return None
-        return (self.scope, self.criterion, repr(self.schedule), self.block_size, self.seed)
+        return (self.scope, self.criterion, repr(self.schedule), self.block_size)
 
     @classmethod
     def update_together(

@@ -16,8 +16,9 @@ import numpy as np
 from keras import layers, ops
 
 from tfgreen.errors import invalid_value, layer_subject
-from tfgreen.model.graph import listen_to_calls, own_weights, walk
+from tfgreen.model.graph import own_weights, walk
 from tfgreen.model.support import own_compressible
+from tfgreen.model.trace import listen_to_calls
 
 _BATCH = 32
 

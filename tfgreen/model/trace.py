@@ -1,0 +1,117 @@
+"""Listen to the layer calls that a model makes, and read their shapes, whatever kind of model it is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import keras
+
+from tfgreen.errors import invalid_value
+from tfgreen.model.graph import Shape, input_layers, run_symbolically, shapes_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer while a model runs on one batch.
+
+    ``inputs`` holds the shapes of all tensors passed, ``output`` that of the first tensor returned; ``depth`` counts
+    the layers around it; ``operations`` are the TensorFlow operations it makes itself, those of its sublayers left out.
+    """
+
+    layer: keras.Layer
+    inputs: tuple[Shape, ...]
+    output: Shape
+    depth: int
+    operations: tuple[Any, ...]
+
+
+@contextlib.contextmanager
+def listen_to_calls(heard: Callable[[keras.Layer, tuple, dict[str, Any]], None]) -> Iterator[None]:
+    """Call ``heard(layer, args, kwargs)`` before each layer call made in the block."""
+    plain_call = keras.Layer.__call__
+
+    def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        heard(callee, args, kwargs)
+        return plain_call(callee, *args, **kwargs)
+
+    with mock.patch.object(keras.Layer, "__call__", listen):
+        yield
+
+
+def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[Call]:
+    """Every layer call that ``layer`` makes for one batch, with its shapes, in the order in which the calls begin.
+
+    Works for subclassed models too, because it listens to the calls of a symbolic run instead of reading a graph.
+
+    Args:
+        layer: A model or layer; its own call comes first.
+        inputs: KerasTensors to call it on, see :func:`symbolic_inputs`.
+        named_inputs: The same, by argument name.
+    """
+    import tensorflow as tf
+
+    calls: list[Call | None] = []
+    depth = 0
+    claimed: set[str] = set()  # names of the operations that a call already ended has made
+    plain_call = keras.Layer.__call__
+
+    def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        nonlocal depth
+        place = len(calls)
+        calls.append(None)
+        graph = tf.compat.v1.get_default_graph()
+        first = len(graph.get_operations())
+        depth += 1
+        try:
+            outputs = plain_call(callee, *args, **kwargs)
+        finally:
+            depth -= 1
+        made = [op for op in graph.get_operations()[first:] if op.name not in claimed]
+        claimed.update(op.name for op in made)
+        inputs = tuple(shapes_of((args, kwargs)))
+        calls[place] = Call(callee, inputs, next(shapes_of(outputs), ()), depth, tuple(made))
+        return outputs
+
+    with mock.patch.object(keras.Layer, "__call__", listen):
+        run_symbolically(layer, *inputs, **named_inputs)
+    return [call for call in calls if call is not None]
+
+
+def symbolic_inputs(model: keras.Model) -> tuple[tuple, dict[str, Any]]:
+    """Positional and keyword inputs of a model as KerasTensors of one sample (batch size 1).
+
+    Raises:
+        ValueError: A subclassed model does not say what its input shape was.
+    """
+    if getattr(model, "inputs", None):  # a functional or Sequential model
+        layers = input_layers(model)
+        spec = keras.tree.map_structure(lambda layer: _one_sample(layer.batch_shape, layer.dtype), layers)
+        return (spec,), {}
+    model = getattr(model, "stands_for", model)  # a wrapper that names the model it stands for
+    built_from = model.get_build_config() or {}
+    if built_from.get("input_shape") is not None:
+        return (_spec(built_from["input_shape"]),), {}
+    if built_from.get("shapes_dict"):
+        return (), {k.removesuffix("_shape"): _spec(v) for k, v in built_from["shapes_dict"].items()}
+    raise invalid_value(
+        f"model '{model.name}' ({type(model).__name__})",
+        expected="a model that knows its input shape",
+        received="none",
+        fix="Call it once on a batch of data.",
+    )
+
+
+def _one_sample(batch_shape: Shape, dtype: str = "float32") -> keras.KerasTensor:
+    return keras.KerasTensor((1, *batch_shape[1:]), dtype)
+
+
+def _spec(shape: Any) -> Any:
+    if isinstance(shape, dict):
+        return {name: _spec(value) for name, value in shape.items()}
+    if shape and isinstance(shape[0], (list, tuple, dict)):
+        return [_spec(value) for value in shape]
+    return _one_sample(tuple(shape))
