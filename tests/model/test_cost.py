@@ -38,6 +38,7 @@ HAND_COUNTED = {
     "layer norm": (lambda: layers.LayerNormalization(), (5,), 10, 0),
     "prelu": (lambda: layers.PReLU(), (5,), 5, 0),
     "pooling": (lambda: layers.MaxPooling2D(), (4, 4, 2), 0, 0),
+    "spectral": (lambda: layers.SpectralNormalization(layers.Dense(5)), (3,), 20 + 5, 15),
     "custom": (lambda: zoo.ScaledDense(5), (7, 3), 15 + 5, 7 * 15),
 }
 

@@ -99,6 +99,19 @@ def test_masks_pass_through_a_wrapped_layer():
     assert np.abs(ops.convert_to_numpy(no_mask(ids) - model(ids))[0]).max() > 1e-4
 
 
+def test_a_layer_that_sets_its_own_weight_still_does():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, layers.SpectralNormalization(layers.Dense(4, name="dense"), name="norm")(inputs))
+    model.get_layer("norm").layer.kernel.assign(100 * model.get_layer("norm").layer.kernel)
+    pruned = tg.prune(model, tg.PruneConfig(schedule=HALF))
+    pruned.compile(keras.optimizers.SGD(0.0), "mse")
+    data = np.ones((4, 6), "float32"), np.ones((4, 4), "float32")
+    pruned.fit(*data, epochs=8, verbose=0, callbacks=[tg.UpdateCompression()])
+    kernel = weights_by_path(tg.strip(pruned))["norm/layer/kernel"].numpy()
+    assert (kernel == 0).mean() == 0.5
+    assert np.linalg.norm(kernel, 2) == pytest.approx(1.0, abs=0.05)
+
+
 def test_an_explicit_attention_mask_beside_tensors_and_flags():
     q = keras.Input((4, 8))
     mask = keras.Input((4, 4), dtype="bool")

@@ -131,7 +131,10 @@ def own_weights(layer: keras.Layer) -> dict[str, keras.Variable]:
     """The weights a layer holds itself, not in sublayers, by name (``"kernel"``, ``"bias"``), trainable ones first."""
     # `layer.weights` includes the sublayers' weights and offers no way to leave them out.
     found: dict[str, keras.Variable] = {}
-    for variable in [*layer._trainable_variables, *layer._non_trainable_variables]:
+    held = [*layer._trainable_variables, *layer._non_trainable_variables]
+    # A wrapper such as SpectralNormalization also refers to a weight of the layer inside, whose it remains.
+    below = {id(variable) for sub in layer._layers for variable in sub.weights} if held else set()
+    for variable in (variable for variable in held if id(variable) not in below):
         name, index = variable.name, 1
         while name in found:
             name, index = f"{variable.name}_{index}", index + 1

@@ -100,9 +100,10 @@ class Compressed(keras.layers.Layer):
         with keras.StatelessScope(state_mapping=values, collect_losses=True) as scope:
             before = [scope.get_current_value(variable) for variable in variables]
             outputs = self.layer(*args, **kwargs)
-        for variable, value in zip(variables, before):  # BatchNorm statistics, seeds, recurrent states
+        # BatchNorm statistics, seeds, recurrent states, and a weight that the layer sets itself (SpectralNormalization)
+        for variable, value in zip(variables, before):
             now = scope.get_current_value(variable)
-            if now is not value and id(variable) not in chained:
+            if now is not value:
                 variable.assign(now)
         for loss in scope.losses:
             self.add_loss(loss)
