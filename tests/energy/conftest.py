@@ -30,7 +30,10 @@ class Rapl:
 
     def burn(self, *joules):
         for path, amount in zip(self.counters, joules):
-            path.write_text(str((int(path.read_text()) + int(amount * 1e6)) % self.wrap))
+            # Renamed into place: the sampling thread must never read a half-written file, as the kernel shows none.
+            moved = path.with_suffix(".new")
+            moved.write_text(str((int(path.read_text()) + int(amount * 1e6)) % self.wrap))
+            moved.rename(path)
 
 
 @pytest.fixture()
