@@ -1,0 +1,201 @@
+"""tfgreen's clustering beside TFMOT's, in one run: step time, k-means time, accuracy and size after the same budget.
+
+    python scripts/bench_clustering.py speed
+    python scripts/bench_clustering.py kmeans
+    python scripts/bench_clustering.py accuracy --model resnet8_cifar10_jpeg.h5 --data cifar10_jpeg.npz
+    python scripts/bench_clustering.py combined --model resnet8_cifar10_jpeg.h5 --data cifar10_jpeg.npz
+
+TFMOT clusters a tf_keras model, tfgreen a Keras 3 model of the same layers, weights, data and optimizer. Plain and
+clustered training take turns; the median over the rounds of their ratio *in the same framework* is reported, for wall
+clock and for CPU time of this process. Plain training runs twice, so its ratio to itself shows the noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import tracemalloc
+from typing import Any
+
+import keras
+import numpy as np
+from bench_pruning import CASES, compare, fit, resnet8, timed, top1
+
+import tfgreen as tg
+from tfgreen.training.schedules import _tfmot_schedules
+from tfgreen.transforms.kmeans import initial_centroids, nearest
+
+
+def tfmot() -> Any:
+    """TFMOT's clustering module, imported after tfgreen's door has kept tf.keras what it is."""
+    _tfmot_schedules()
+    import tensorflow_model_optimization
+
+    return tensorflow_model_optimization.clustering.keras
+
+
+def speed(rounds: int) -> None:
+    """Step time of clustered over plain training, for both sides; plain training twice, which shows the noise."""
+    import tf_keras
+
+    for name, (network, shape, classes, batch, steps) in CASES.items():
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(batch, *shape)).astype("float32")
+        y = rng.integers(0, classes, batch)
+        for api, side in ((keras, "tfgreen"), (tf_keras, "tfmot")):
+            runs = {kind: fit(network(api), x, y, steps, []) for kind in ("plain", "plain again")}
+            if api is keras:
+                for every in (100, 10):
+                    config = tg.ClusterConfig(number_of_clusters=16, frequency=every)
+                    clustered = tg.cluster(network(api), config)
+                    runs[f"every {every}"] = fit(clustered, x, y, steps, [tg.UpdateCompression()])
+            else:
+                runs["every 1"] = fit(tfmot().cluster_weights(network(api), 16), x, y, steps, [])
+            # TFMOT takes seconds for a step of the large network
+            compare(f"{name} {side}", runs, min(rounds, 5) if (name, side) == ("dense", "tfmot") else rounds, steps)
+
+
+def kmeans() -> None:
+    """Seconds and memory to find 16 centroids of 16.7 million weights, and then to assign the weights to them."""
+    for size in (1_048_576, 4_194_304, 16_777_216):
+        weight = np.random.default_rng(0).standard_normal(size, dtype=np.float32)
+        found: list[Any] = []
+        seconds = timed(lambda: found.append(initial_centroids(weight, 16)))
+        assigning = timed(lambda: found.append(nearest(weight, found[0])))
+        tracemalloc.start()
+        initial_centroids(weight, 16)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        error = float(np.mean((weight - found[0][found[1]]) ** 2))
+        print(
+            f"{size:11,} k-means {seconds:.3f} s, assignment {assigning:.3f} s, mean squared error {error:.6f}, "
+            f"peak memory {1 + peak / weight.nbytes:.2f} times the weight (the weight included)", flush=True,
+        )  # fmt: skip
+
+
+def load(model_path: str, data_path: str) -> tuple[Any, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    from tfgreen.recipes.data import load_npz
+
+    data = load_npz(data_path)
+    train = np.asarray(data.x_train, "float32"), np.asarray(data.y_train).ravel()
+    test = np.asarray(data.x_test, "float32"), np.asarray(data.y_test).ravel()
+    return tg.load_model(model_path), train, test
+
+
+def train(model: Any, api: Any, data: tuple, epochs: int, seed: int, callbacks: list[Any]) -> None:
+    x, y = data
+    order, batch = np.random.default_rng(seed).permutation(len(x)), 128
+    rate = api.optimizers.schedules.CosineDecay(1e-3, epochs * -(-len(x) // batch))
+    model.compile(api.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+    model.fit(x[order], y[order], batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
+
+
+def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, clusters: int) -> None:
+    """Test accuracy with few values per kernel, mean and spread over seeds, TFMOT beside tfgreen's settings.
+
+    TFMOT runs batch normalization with the statistics of the float model throughout. Here they follow the training, and
+    are then taken once more from the training images, forward only; the accuracy without that is printed too.
+    """
+    import tf_keras
+
+    dense_model, training, test = load(model_path, data_path)
+    twin = resnet8(tf_keras)
+    twin.set_weights(dense_model.get_weights())
+    print(f"float: {top1(dense_model, *test):.2%} (Keras 3), {top1(twin, *test):.2%} (tf_keras)", flush=True)
+    sides: dict[str, dict[str, Any] | None] = {
+        "tfmot": None,
+        "tfgreen": {},
+        "sum": {"gradient_aggregation": "sum"},
+        "per channel": {"per_channel": True},
+    }
+    found: dict[str, list[float]] = {side: [] for side in sides}
+    values: dict[str, int] = {}
+    for seed in range(seeds):
+        for side, settings in sides.items():
+            if settings is None:
+                tf_keras.utils.set_random_seed(seed)
+                network = tf_keras.models.clone_model(twin)
+                network.set_weights(twin.get_weights())
+                clustered = tfmot().cluster_weights(network, clusters)
+                train(clustered, tf_keras, training, epochs, seed, [])
+                final = tfmot().strip_clustering(clustered)
+            else:
+                keras.utils.set_random_seed(seed)
+                config = tg.ClusterConfig(number_of_clusters=clusters, seed=seed, **settings)
+                clustered = tg.cluster(dense_model, config)
+                before = top1(clustered, *test)
+                train(clustered, keras, training, epochs, seed, [tg.UpdateCompression()])
+                final = tg.strip(clustered)
+                lagging = top1(final, *test)
+                final = tg.recalibrate_batch_norm(final, training[0])
+                print(f"seed {seed} {side:12} {before:.2%} before training, {lagging:.2%} after", flush=True)
+            found[side].append(top1(final, *test))
+            print(f"seed {seed} {side:12} {found[side][-1]:.2%}", flush=True)
+            values[side] = max(len(np.unique(w)) for w in final.get_weights() if w.ndim >= 2)
+    for side in sides:
+        scores = [100 * score for score in found[side]]
+        spread = f"{min(scores):.2f} to {max(scores):.2f}"
+        print(f"{side:12} {np.mean(scores):.2f} % ({spread}), values per kernel at most {values[side]}", flush=True)
+
+
+def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
+    """Half of the weights zero, the others of 31 values, int8: each counted in the file that ships."""
+    dense_model, training, test = load(model_path, data_path)
+    reference = tg.convert(dense_model)
+    print(f"float32: {top1(dense_model, *test):.2%}, .tflite {reference.size_bytes:,} bytes", flush=True)
+    for seed in range(seeds):
+        keras.utils.set_random_seed(seed)
+        steps = epochs * -(-len(training[0]) // 128)
+        schedule = tg.PolynomialDecay(0.1, 0.5, begin_step=0, end_step=steps // 2, frequency=10)
+        pruned = tg.prune(dense_model, tg.PruneConfig(schedule=schedule))
+        train(pruned, keras, training, epochs, seed, [tg.UpdateCompression()])
+        clustered = tg.cluster(pruned, tg.ClusterConfig(number_of_clusters=32, seed=seed))
+        train(clustered, keras, training, epochs, seed, [tg.UpdateCompression()])
+        final = tg.recalibrate_batch_norm(tg.strip(clustered), training[0])
+        print(f"seed {seed} pruned {top1(tg.strip(pruned), *test):.2%}, clustered {top1(final, *test):.2%}", flush=True)
+        for quantization in ("float32", "int8"):
+            calibration = training[0][:512] if quantization == "int8" else None
+            lite = tg.convert(final, tg.ConvertConfig(quantization=quantization, calibration_data=calibration))
+            kernels = [w.values for w in lite.weights.values() if w.values.ndim >= 2]
+            most = max(len(np.unique(kernel)) for kernel in kernels)
+            print(
+                f"  {quantization}: {score(lite, *test):.2%}, "
+                f"zeros {sum(int((k == 0).sum()) for k in kernels) / sum(k.size for k in kernels):.2%}, values per "
+                f"kernel at most {most}, .tflite {lite.size_bytes:,} bytes, gzip {lite.gzip_bytes:,}", flush=True,
+            )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            size = tg.save_compressed(final, os.path.join(folder, "model.npz")).stat().st_size
+        print(f"  coded {size:,} bytes, {reference.size_bytes / size:.1f} times smaller than float32", flush=True)
+
+
+def score(lite: Any, x: np.ndarray, y: np.ndarray) -> float:
+    return float((np.asarray(lite.predict(x)).reshape(len(x), -1).argmax(-1) == y).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("speed").add_argument("--rounds", type=int, default=25)
+    commands.add_parser("kmeans")
+    for name in ("accuracy", "combined"):
+        scoring = commands.add_parser(name)
+        scoring.add_argument("--model", required=True)
+        scoring.add_argument("--data", required=True)
+        scoring.add_argument("--seeds", type=int, default=3)
+        scoring.add_argument("--epochs", type=int, default=2)
+        if name == "accuracy":
+            scoring.add_argument("--clusters", type=int, default=16)
+    arguments = parser.parse_args()
+    if arguments.command == "speed":
+        speed(arguments.rounds)
+    elif arguments.command == "kmeans":
+        kmeans()
+    elif arguments.command == "accuracy":
+        accuracy(arguments.model, arguments.data, arguments.seeds, arguments.epochs, arguments.clusters)
+    else:
+        combined(arguments.model, arguments.data, arguments.seeds, arguments.epochs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfgreen as tg
+from tests import zoo
+
+
+def assert_same_model(one: keras.Model, other: keras.Model) -> None:
+    assert one.name == other.name
+    for a, b in zip(one.weights, other.weights, strict=True):
+        assert a.dtype == b.dtype
+        a, b = keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)
+        assert a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def halved(model: keras.Model) -> keras.Model:
+    """Every second weight of each matrix at zero."""
+    for variable in model.weights:
+        if len(variable.shape) >= 2 and "float" in variable.dtype:
+            variable.assign(variable * (np.arange(np.prod(variable.shape)) % 2).reshape(variable.shape))
+    return model
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_every_kind_of_model_comes_back_bit_by_bit(name, tmp_path):
+    clustered = tg.strip(tg.cluster(halved(zoo.ZOO[name]()), tg.ClusterConfig(number_of_clusters=5)))
+    for model in (clustered, zoo.ZOO[name]()):
+        model.compile("adam", loss=zoo.loss(name))  # not stored
+        loaded = tg.load_compressed(tg.save_compressed(model, tmp_path / "m.npz"))
+        assert_same_model(loaded, model)
+        assert not loaded.compiled
+        for a, b in zip(*(keras.tree.flatten(m(zoo.sample(name))) for m in (model, loaded)), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def dense(units: int = 256, **settings) -> keras.Model:
+    return keras.Sequential([keras.Input((256,)), layers.Dense(units, name="out", **settings)])
+
+
+def test_the_file_takes_the_bits_of_its_clusters(tmp_path):
+    model = dense()
+    plain = tg.save_compressed(model, tmp_path / "plain.npz").stat().st_size
+    assert plain > 4 * 65536 * 0.8
+    for clusters, bits in ((16, 4), (32, 5)):
+        clustered = tg.strip(tg.cluster(model, tg.ClusterConfig(number_of_clusters=clusters)))
+        size = tg.save_compressed(clustered, tmp_path / "clustered.npz").stat().st_size
+        assert size < 65536 * bits / 8 + 4000
+    sparse = tg.strip(tg.cluster(halved(model), tg.ClusterConfig(number_of_clusters=17)))
+    size = tg.save_compressed(sparse, tmp_path / "sparse.npz").stat().st_size
+    assert size < 65536 * (1 + 4 / 2) / 8 + 4000
+
+
+def test_a_file_with_nothing_pickled_and_no_half_written_one(tmp_path):
+    path = tg.save_compressed(dense(4), tmp_path / "m.npz")
+    with zipfile.ZipFile(path) as file:
+        assert sorted(file.namelist()) == ["header.npy", "weights.npy"]
+    with np.load(path, allow_pickle=False) as arrays:
+        header = json.loads(arrays["header"].tobytes())
+    assert header["tfgreen_format"] == 1 and header["weights"]["out/kernel"]["shape"] == [256, 4]
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="cannot be written"):
+        tg.save_compressed(dense(4), tmp_path / "missing" / "m.npz")
+
+
+def test_half_precision_is_kept(tmp_path):
+    for dtype in ("float16", "bfloat16", "mixed_float16"):
+        model = dense(4, dtype=dtype)
+        assert_same_model(tg.load_compressed(tg.save_compressed(model, tmp_path / "m.npz")), model)
+
+
+def test_a_model_that_is_still_being_compressed_says_so(tmp_path):
+    clustered = tg.cluster(zoo.functional(), tg.ClusterConfig(number_of_clusters=4))
+    with pytest.raises(ValueError, match=r"layer 'hidden'.*tg.strip\(model\)"):
+        tg.save_compressed(clustered, tmp_path / "m.npz")
+    clustered = tg.cluster(zoo.subclassed(), tg.ClusterConfig(number_of_clusters=4))
+    with pytest.raises(ValueError, match=r"tg.strip\(model\)"):
+        tg.save_compressed(clustered, tmp_path / "m.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_model_and_an_unbuilt_one(tmp_path):
+    with pytest.raises(TypeError, match="a keras.Model.*received str"):
+        tg.save_compressed("model.keras", tmp_path / "m.npz")
+    with pytest.raises(ValueError, match="'unbuilt'.*keras.Input"):
+        tg.save_compressed(keras.Sequential([layers.Dense(2)], name="unbuilt"), tmp_path / "m.npz")
+
+
+def test_damaged_and_truncated_files_are_named(tmp_path):
+    path = tg.save_compressed(dense(8), tmp_path / "m.npz")
+    content = path.read_bytes()
+    damaged = tmp_path / "damaged.npz"
+    rng = np.random.default_rng(0)
+    cut = [content[:end] for end in (0, 1, 10, 100, len(content) // 2, len(content) - 1)]
+    flipped = []
+    for place in rng.integers(0, len(content), 60):
+        bytes_ = bytearray(content)
+        bytes_[place] ^= 0x5A
+        flipped.append(bytes(bytes_))
+    refused = 0
+    for bad in [*cut, b"not a model", b"PK" + bytes(100), *flipped]:
+        damaged.write_bytes(bad)
+        try:
+            loaded = tg.load_compressed(damaged)
+        except ValueError as error:
+            assert "damaged.npz" in str(error)
+            refused += 1
+        else:
+            assert_same_model(loaded, tg.load_compressed(path))  # a byte that says nothing, such as a date
+    assert refused > 50
+    with pytest.raises(OSError, match="missing.npz"):
+        tg.load_compressed(tmp_path / "missing.npz")
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+    with pytest.raises(ValueError, match="other.npz"):
+        tg.load_compressed(tmp_path / "other.npz")
+
+
+def _rewritten(path, change):
+    with np.load(path, allow_pickle=False) as arrays:
+        header, weights = json.loads(arrays["header"].tobytes()), arrays["weights"]
+    change(header)
+    np.savez(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), weights=weights)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda h: h.update(tfgreen_format=2), "another format"),
+        (lambda h: h["weights"].pop("out/bias"), "out/bias"),
+        (lambda h: h["weights"]["out/bias"].update(shape=[9]), "out/bias"),
+        (lambda h: h["weights"]["out/kernel"].update(form="gaps"), "out/kernel"),
+        (lambda h: h["weights"]["out/kernel"].pop("form"), "out/kernel"),
+        (lambda h: h["weights"]["out/kernel"].update(stored="all"), "out/kernel"),
+        (lambda h: h.update(sha256="0"), "checksum"),
+        (lambda h: h.pop("model"), "model"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_named(change, message, tmp_path):
+    path = _rewritten(tg.save_compressed(dense(8), tmp_path / "m.npz"), change)
+    with pytest.raises(ValueError, match=f"m.npz.*{message}"):
+        tg.load_compressed(path)

@@ -1,0 +1,124 @@
+"""Fold batch normalization into the layer before it, as converters do, but before compression instead of after it.
+
+Reference: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", 2018, arXiv:1712.05877, section 3.2.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers
+
+from tfgreen.model.graph import (
+    LayerGraph,
+    LayerNode,
+    build_configs,
+    build_from_configs,
+    check_built_model,
+    is_container,
+)
+from tfgreen.model.rebuild import rebuild
+
+# Layer class -> the weight to scale, and its axes of output channels.
+_FOLDABLE: tuple[tuple[tuple[type, ...], str, tuple[int, ...]], ...] = (
+    ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), "kernel", (-2, -1)),
+    ((layers.SeparableConv1D, layers.SeparableConv2D), "pointwise_kernel", (-1,)),
+    ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), "kernel", (-2,)),
+    ((layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense), "kernel", (-1,)),
+)
+
+
+def fold_batch_norm(model: keras.Model) -> keras.Model:
+    """Return a copy of ``model`` whose batch normalization is part of the kernels and biases before it.
+
+    Folded is a ``BatchNormalization`` that is called once, on what one convolution or dense layer without activation
+    made for it alone; it is then no layer of the model any more, and a layer without a bias gets one. Others, and those
+    inside of subclassed models and blocks, stay.
+
+    Args:
+        model: A built model. It is not changed.
+
+    Returns:
+        A model with the same predictions (inference mode), up to float32 rounding; not compiled.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: The model is not built, or a layer cannot be copied.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([
+        ...     keras.Input((3,)), keras.layers.Dense(2, use_bias=False, name="dense"),
+        ...     keras.layers.BatchNormalization(name="norm")])
+        >>> folded = fold_batch_norm(model)
+        >>> [layer.name for layer in folded.layers], folded.get_layer("dense").use_bias
+        (['dense'], True)
+    """
+    check_built_model(model)
+    pairs = foldable(model) if is_container(model) else {}
+    norms = set(pairs.values())
+    originals = {node.path: node.layer for node in LayerGraph(model).nodes} if pairs else {}
+
+    def replace(path: str, layer: keras.Layer) -> keras.Layer | None:
+        if path in pairs:
+            return _scaled(layer, originals[pairs[path]])
+        return None if path in norms else layer
+
+    return rebuild(model, replace)
+
+
+def foldable(model: keras.Model) -> dict[str, str]:
+    """Path of each layer of a graph into which batch normalization can be folded -> path of the latter."""
+    graph = LayerGraph(model)
+    calls: dict[str, int] = {}
+    for node in graph.nodes:
+        calls[node.path] = calls.get(node.path, 0) + 1
+    pairs = {}
+    for norm in graph.nodes:
+        if not isinstance(norm.layer, layers.BatchNormalization) or calls[norm.path] > 1 or len(norm.producers) != 1:
+            continue
+        maker = norm.producers[0]
+        alone = calls[maker.path] == 1 and maker.consumers == [norm] and maker not in graph.outputs
+        if alone and _row(maker) is not None and _same_channels(maker, norm):
+            pairs[maker.path] = norm.path
+    return pairs
+
+
+def _row(node: LayerNode) -> tuple[str, tuple[int, ...]] | None:
+    layer = node.layer
+    if getattr(layer, "activation", None) not in (None, keras.activations.linear):
+        return None
+    if any(getattr(layer, f"{name}_constraint", None) is not None for name in ("kernel", "pointwise", "depthwise")):
+        return None
+    return next(((weight, axes) for classes, weight, axes in _FOLDABLE if type(layer) in classes), None)
+
+
+def _same_channels(maker: LayerNode, norm: LayerNode) -> bool:
+    rank = len(maker.output_shapes[0])
+    first = getattr(maker.layer, "data_format", "channels_last") == "channels_first"
+    return norm.layer.axis % rank == (1 if first else rank - 1)
+
+
+def _scaled(layer: keras.Layer, norm: layers.BatchNormalization) -> keras.Layer:
+    weight, axes = next((weight, axes) for classes, weight, axes in _FOLDABLE if type(layer) in classes)
+
+    def read(variable: keras.Variable | None, default: float) -> np.ndarray:
+        return np.asarray(default if variable is None else keras.ops.convert_to_numpy(variable), np.float64)
+
+    factor = read(norm.gamma, 1.0) / np.sqrt(read(norm.moving_variance, 1.0) + norm.epsilon)
+    offset = read(norm.beta, 0.0) + (read(layer.bias, 0.0) - read(norm.moving_mean, 0.0)) * factor
+    if layer.bias is None:
+        with_bias = type(layer).from_config({**layer.get_config(), "use_bias": True})
+        build_from_configs(with_bias, build_configs(layer))
+        for name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+            if hasattr(layer, name):
+                getattr(with_bias, name).assign(getattr(layer, name))
+        with_bias.trainable = layer.trainable
+        layer = with_bias
+    variable = getattr(layer, weight)
+    kernel = keras.ops.convert_to_numpy(variable).astype(np.float64)
+    shape = [kernel.shape[axis] if axis - kernel.ndim in axes else 1 for axis in range(kernel.ndim)]
+    variable.assign(kernel * factor.reshape(shape))
+    layer.bias.assign(offset)
+    return layer

@@ -1,0 +1,232 @@
+"""cluster: the weights of a kernel share a few values, so that each takes a few bits.
+
+Reference: S. Han et al., "Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization and
+Huffman Coding", 2016, arXiv:1510.00149. How the shared values train is in ``transforms/codebook.py``, how they are
+chosen in ``transforms/kmeans.py``, the file that is small in ``deploy/compressed_file.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+from tfgreen.config import Config
+from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
+from tfgreen.model.fold import fold_batch_norm
+from tfgreen.model.graph import check_built_model, weights_by_path
+from tfgreen.model.support import quantizable_weights
+from tfgreen.techniques.patterns import check_overrides, check_patterns, settings_for, weights_to_compress
+from tfgreen.transforms.base import Chain, TensorTransform
+from tfgreen.transforms.codebook import AGGREGATIONS, Codebook
+from tfgreen.transforms.kmeans import METHODS, distinct
+from tfgreen.transforms.layers import compress, compressed_layers
+from tfgreen.transforms.mask import Mask
+from tfgreen.transforms.selection import check_finite
+
+_MOST = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusterConfig(Config):
+    """How to cluster.
+
+    Attributes:
+        number_of_clusters: How many different values a weight is to have, 2 to 65,536; 3 or more where zero is to be
+            one of them.
+        centroids_init: How these values are chosen from the weight: ``"kmeans_plus_plus"`` (with Lloyd iterations),
+            ``"linear"``, ``"random"`` or ``"density_based"``; see :func:`tfgreen.transforms.kmeans.initial_centroids`.
+        per_channel: Whether each output channel gets values of its own, so many for each.
+        preserve_sparsity: Whether zero is to be one of the values, and weights that are zero stay so. None: where the
+            weight is pruned or has zeros.
+        gradient_aggregation: The gradient of a value, from those of its weights: ``"average"``, with which a learning
+            rate means the same for clusters of any size, or ``"sum"``, the exact gradient, as TFMOT does; Adam and its
+            like make little difference between the two.
+        frequency: Training steps between two refreshes of which weight has which value.
+        fold_batch_norm: First fold each batch normalization into the convolution or dense layer before it
+            (:func:`tfgreen.model.fold.fold_batch_norm`). The converter does so too, after training, and multiplies each
+            output channel by a factor of its own; the values in a float ``.tflite`` then are ``number_of_clusters`` for
+            each channel and no longer for the kernel. Off by default, because a network trains better with its batch
+            normalization; switch it on for a trained model of which the file is to keep the codebook.
+        seed: For ``"kmeans_plus_plus"`` and ``"random"``.
+        layers: Name pattern (``"block*/conv"``) -> another ``ClusterConfig`` for the layers it matches, or None to
+            leave them out. The first pattern that matches counts. Overrides do not nest.
+        extra_weights: Patterns of weights (``"depthwise*/kernel"``, ``"*/bias"``) to cluster besides those of
+            ``tfgreen/model/support.py``.
+
+    Raises:
+        ValueError, TypeError: A setting is out of range or of another type.
+
+    Example:
+        >>> import tfgreen as tg
+        >>> config = tg.ClusterConfig(number_of_clusters=16, layers={"head": None})
+        >>> tg.ClusterConfig.from_dict(config.to_dict()) == config
+        True
+    """
+
+    number_of_clusters: int
+    centroids_init: str = "kmeans_plus_plus"
+    per_channel: bool = False
+    preserve_sparsity: bool | None = None
+    gradient_aggregation: str = "average"
+    frequency: int = 10
+    fold_batch_norm: bool = False
+    seed: int = 0
+    layers: Mapping[str, ClusterConfig | None] = dataclasses.field(default_factory=dict)
+    extra_weights: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_overrides(self)
+        object.__setattr__(self, "layers", dict(self.layers))
+        object.__setattr__(self, "extra_weights", tuple(self.extra_weights))
+        for name, least in (("number_of_clusters", 2), ("frequency", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+                raise invalid_type(name, expected="an integer", received=value)
+            if value < least:
+                raise invalid_value(name, expected=f"an integer >= {least}", received=value)
+        if self.number_of_clusters > _MOST:
+            raise invalid_value("number_of_clusters", expected=f"at most {_MOST}", received=self.number_of_clusters)
+        if self.preserve_sparsity and self.number_of_clusters < 3:
+            raise invalid_value(
+                "number_of_clusters", expected="an integer >= 3 with preserve_sparsity=True, because one of them is 0",
+                received=self.number_of_clusters,
+            )  # fmt: skip
+        for name, allowed in (("centroids_init", METHODS), ("gradient_aggregation", AGGREGATIONS)):
+            if getattr(self, name) not in allowed:
+                raise invalid_value(name, expected=f"one of {allowed}", received=repr(getattr(self, name)))
+        flags = {"per_channel": (bool,), "fold_batch_norm": (bool,), "preserve_sparsity": (bool, type(None))}
+        for name, types in flags.items():
+            if not isinstance(getattr(self, name), types):
+                raise invalid_type(name, expected="True or False", received=getattr(self, name))
+
+
+def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
+    """Return a copy of ``model`` in which the weights of each kernel share a few values.
+
+    The copy computes with these values at once. Compile it and fit it with ``callbacks=[tg.UpdateCompression()]`` to
+    win back accuracy: the values are trained, and every ``frequency`` steps each weight takes the one that is now
+    nearest to where training has moved it. Bake it with ``tg.strip``, and write the small file with
+    ``tg.save_compressed``.
+
+    ``tfgreen/model/support.py`` lists the kernels. One with no more weights than clusters is left as it is; one with
+    no more different values than clusters gets a cluster for each of them. ``tg.report`` shows both.
+
+    Args:
+        model: Any built Keras 3 model, pruned before or not. It is not changed.
+        config: How to cluster.
+
+    Returns:
+        A model of the same layers, names and shapes, not compiled.
+
+    Raises:
+        TypeError: ``model`` or ``config`` is of another type.
+        ValueError: The model is not built, is clustered already, holds NaN or infinite weights, has no weight that can
+            be clustered, a pattern matches nothing, two clusters are to hold a sparse weight, batch normalization is to
+            be folded into layers that are compressed already, or a layer cannot be copied. The layer is named.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> clustered = tg.cluster(model, tg.ClusterConfig(number_of_clusters=5))
+        >>> len(np.unique(tg.strip(clustered).get_layer("out").kernel))
+        5
+    """
+    if not isinstance(config, ClusterConfig):
+        raise invalid_type("config", expected="a tg.ClusterConfig", received=config)
+    check_built_model(model)
+    check_patterns(model, config)
+    clustered = 0
+
+    def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> dict[str, Sequence[TensorTransform]]:
+        nonlocal clustered
+        if any(isinstance(transform, Codebook) for chain in chains.values() for transform in chain.transforms):
+            raise invalid_value(
+                layer_subject(path, layer), expected="a layer that is not clustered", received="a clustered one",
+                fix="Bake the first clustering with tg.strip(model) to cluster it again.",
+            )  # fmt: skip
+        chosen = settings_for(path, config)
+        if chosen is None:
+            layer.kept_dense_because = "the settings leave it out"  # for tg.report
+            return {}
+        variables, channels = weights_by_path(layer), quantizable_weights(layer)
+        found: dict[str, Sequence[TensorTransform]] = {}
+        for name, axes in weights_to_compress(path, layer, chosen).items():
+            before = chains[name].transforms if name in chains else []
+            # "Per channel" as in LiteRT, whose depthwise kernels have two axes of channels.
+            channel_axes = channels.get(name, axes.outputs) if chosen.per_channel else ()
+            subject = f"{layer_subject(path, layer)}, '{name}'"
+            codebook = _codebook(subject, variables[name], before, channel_axes, chosen)
+            if isinstance(codebook, str):
+                layer.kept_dense_because = codebook
+            else:
+                found[name] = [codebook]
+                clustered += 1
+        return found
+
+    if config.fold_batch_norm:
+        done = compressed_layers(model)
+        if done:
+            raise invalid_value(
+                layer_subject(*done[0]), expected="a plain layer to fold batch normalization into",
+                received="a compressed one", fix="Bake it first with tg.strip(model); its zeros are kept.",
+            )  # fmt: skip
+        model = fold_batch_norm(model)
+    result = compress(model, codebooks)
+    if not clustered:
+        raise invalid_value(
+            f"model '{model.name}'", expected="at least one weight that can be clustered", received="none",
+            fix=f"Each has no more than {config.number_of_clusters} weights or values, is left out, or is no kernel.",
+        )  # fmt: skip
+    return result
+
+
+def _codebook(
+    name: str,
+    variable: keras.Variable,
+    before: Sequence[TensorTransform],
+    channel_axes: tuple[int, ...],
+    config: ClusterConfig,
+) -> Codebook | str:
+    """The codebook of a weight, initialized, or why it has none."""
+    value = variable.value
+    for transform in before:
+        if transform.order < Codebook.order:
+            value = transform.apply(value)
+    weight = np.asarray(keras.ops.convert_to_numpy(value), "float32")
+    try:
+        check_finite(weight)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{name}: {error} They cannot be clustered; load a healthy checkpoint.") from error
+    wanted = config.number_of_clusters
+    size = weight.size // math.prod(weight.shape[axis] for axis in channel_axes)
+    if size <= wanted:
+        each = "each of its channels" if channel_axes else "it"
+        return f"{each} has {size} weights, no more than the {wanted} clusters"
+    values = distinct(weight, wanted)
+    if values == 1:
+        return "all its weights are equal"
+    masked = any(isinstance(transform, Mask) for transform in before)
+    sparse = masked or bool((weight == 0).any()) if config.preserve_sparsity is None else config.preserve_sparsity
+    if sparse and wanted < 3:
+        raise invalid_value(
+            name, expected="at least 3 clusters, because the weight has zeros, which stay so", received=wanted,
+            fix="Raise number_of_clusters, or give up the zeros with preserve_sparsity=False.",
+        )  # fmt: skip
+    # A zero that the weight lacks, but that a mask will bring, counts as a value.
+    count = wanted if channel_axes else min(wanted, values + (sparse and not (weight == 0).any()))
+    codebook = Codebook(
+        count,
+        preserve_sparsity=sparse,
+        channel_axes=channel_axes,
+        frequency=config.frequency,
+        gradient_aggregation=config.gradient_aggregation,
+        note=f"{count} clusters, because it has no more values" if count < wanted else "",
+    )
+    codebook.build(weight.shape)
+    codebook.initialize(weight, config.centroids_init, config.seed)
+    return codebook

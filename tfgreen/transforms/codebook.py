@@ -1,0 +1,214 @@
+"""Codebook: weights that share a few values, which are trained.
+
+The values, called centroids, are trained by the sum or the average of the gradients of the weights that share them. The
+stored weight stays as it was; every ``frequency`` steps each weight is assigned anew to the centroid that is nearest to
+it by then. TFMOT trains the stored weight too, by the gradient of the centroid that stands in for it, and assigns it in
+every step. That gradient does not see its own effect until the next assignment: done every 50 steps, the assignments of
+ResNet-8 change by a third at a time and its training diverges. Done in every step, it costs one more pass of the
+optimizer and of the assignment over every weight.
+
+Reference: S. Han et al., "Deep Compression", 2016, arXiv:1510.00149.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.transforms.base import TensorTransform
+from tfgreen.transforms.kmeans import index_dtype, initial_centroids, nearest
+from tfgreen.transforms.selection import check_finite
+
+AGGREGATIONS = ("sum", "average")
+
+_LARGE = 1 << 15  # weights from which on XLA's gather and segment sum, 10 times as fast, are worth the compilation
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+class Codebook(TensorTransform):
+    """Replace each weight by its centroid: ``w' = centroids[assignments]``.
+
+    Takes one byte per weight up to 256 centroids, and two up to 65,536.
+
+    Args:
+        number_of_clusters: How many different values the weight has, or each of its channels; at least 2.
+        preserve_sparsity: Zero is one of these values and stays it; weights that are zero stay so.
+        channel_axes: Axes of the weight along which each index has centroids of its own; empty for one set.
+        frequency: Steps between two refreshes of the assignments.
+        gradient_aggregation: ``"sum"`` or ``"average"``: the gradient of a centroid, from those of its weights.
+        note: For ``tg.report``: why there are fewer clusters than were asked for.
+
+    Attributes:
+        centroids: Trained. Shape (number_of_clusters,), or (number_of_clusters, channels); with ``preserve_sparsity``
+            one row less, because the zero, which is number 0, is no variable.
+        assignments: The number of its centroid for each weight.
+    """
+
+    scheduled = True
+    order = 1
+    trains_weight = False
+
+    def __init__(
+        self,
+        number_of_clusters: int,
+        preserve_sparsity: bool = False,
+        channel_axes: Sequence[int] = (),
+        frequency: int = 100,
+        gradient_aggregation: str = "sum",
+        note: str = "",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.number_of_clusters = number_of_clusters
+        self.preserve_sparsity = preserve_sparsity
+        self.channel_axes = tuple(channel_axes)
+        self.frequency = frequency
+        self.gradient_aggregation = gradient_aggregation
+        self.note = note
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        super().build(shape)
+        axes = sorted(axis % len(shape) for axis in self.channel_axes)
+        self._channels = math.prod(shape[axis] for axis in axes)
+        self._channels_last = [axis for axis in range(len(shape)) if axis not in axes] + axes
+        # For each channel its column in the table of centroids, in a shape that broadcasts against the weight.
+        self._column = np.arange(self._channels, dtype=np.int32).reshape(
+            [size if axis in axes else 1 for axis, size in enumerate(shape)]
+        )
+        trained = self.number_of_clusters - self.preserve_sparsity
+        columns = (self._channels,) if axes else ()
+        dtype = index_dtype(self.number_of_clusters).name
+        # The effective weight is looked up in the dtype it is stored in, whatever the layer computes in.
+        values = {"initializer": "zeros", "autocast": False}
+        self.centroids = self.add_weight(shape=(trained, *columns), **values, name="centroids")
+        self.assignments = self.add_weight(
+            shape=shape, dtype=dtype, initializer="zeros", trainable=False, name="assignments"
+        )
+        if self.gradient_aggregation == "average":
+            shape = (self.number_of_clusters, *columns)
+            self.sizes = self.add_weight(shape=shape, **values, trainable=False, name="sizes")
+
+    def initialize(self, weight: np.ndarray, method: str, seed: int = 0) -> None:
+        """Set centroids and assignments from a weight; see :func:`tfgreen.transforms.kmeans.initial_centroids`."""
+        count, zero = self.number_of_clusters, self.preserve_sparsity
+        columns = self._columns(weight)
+        table = np.zeros((count - zero, columns.shape[1]), weight.dtype)
+        for channel in range(columns.shape[1]):
+            found = initial_centroids(columns[:, channel], count, method, seed, zero)
+            found = found[found != 0] if zero else found
+            table[: len(found), channel] = found
+            table[len(found) :, channel] = found[-1] if len(found) else 0  # a channel with fewer repeats its last one
+        self.centroids.assign(table.reshape(self.centroids.shape))
+        self._assign(weight)
+
+    def apply(self, weight: Any) -> Any:
+        assignments = tf.convert_to_tensor(self.assignments.value)
+        flat = tf.reshape(tf.cast(self._table(), weight.dtype), [-1])
+        average = self.gradient_aggregation == "average"
+        sizes = tf.reshape(tf.convert_to_tensor(self.sizes.value), [-1]) if average else None
+        run = _compiled if math.prod(assignments.shape) >= _LARGE else _plain
+
+        @tf.custom_gradient
+        def look_up(flat: Any) -> tuple[Any, Callable]:
+            def gradient(upstream: Any) -> Any:
+                shared = run(_sum_by_centroid)(upstream, assignments, self._column, flat)
+                return shared if sizes is None else shared / tf.cast(tf.maximum(sizes, 1.0), shared.dtype)
+
+            return run(_take)(flat, assignments, self._column), gradient
+
+        return look_up(flat)
+
+    @property
+    def keeps_zeros(self) -> bool:  # type: ignore[override]
+        return self.preserve_sparsity
+
+    def due(self, last_step: int, step: int) -> bool:
+        return step // self.frequency > last_step // self.frequency
+
+    @classmethod
+    def update_together(
+        cls, transforms: Sequence[TensorTransform], weights: Sequence[Any], names: Sequence[str], step: int
+    ) -> None:
+        """Assign each weight to the centroid that is now nearest.
+
+        Raises:
+            ValueError: Weights or centroids are NaN or infinite, or all weights of a layer have fallen to one value.
+        """
+        for codebook, weight, name in zip(transforms, weights, names):
+            codebook._refresh(keras.ops.convert_to_numpy(weight), name)
+
+    def _refresh(self, weight: np.ndarray, name: str) -> None:
+        for values in (weight, self.values()):
+            try:
+                check_finite(values)
+            except InvalidValueError as error:
+                raise InvalidValueError(f"{name}: {error} The training diverged: lower the learning rate.") from error
+        self._assign(weight)
+        assignments = keras.ops.convert_to_numpy(self.assignments)
+        columns = self._columns(assignments) if self.channel_axes else assignments.reshape(-1)
+        if (columns.min(axis=0) == columns.max(axis=0)).all():
+            raise invalid_value(
+                name, expected="weights of several values", received="all of them at one centroid",
+                fix="The layer is dead: lower the learning rate, or leave it out with layers={...: None}.",
+            )  # fmt: skip
+
+    def _assign(self, weight: np.ndarray) -> None:
+        found = nearest(self._columns(weight) if self.channel_axes else weight, self.values())
+        moved = [weight.shape[axis] for axis in self._channels_last]
+        self.assignments.assign(found.reshape(moved).transpose(np.argsort(self._channels_last)))
+        if self.gradient_aggregation == "average":
+            self.sizes.assign(self.counts())
+
+    def counts(self) -> np.ndarray:
+        """How many weights each centroid stands for: int64 of shape (number_of_clusters,) or (number_of_clusters,
+        channels)."""
+        assignments = keras.ops.convert_to_numpy(self.assignments)
+        if not self.channel_axes:
+            return np.bincount(assignments.reshape(-1), minlength=self.number_of_clusters)
+        columns = self._columns(assignments)
+        return np.stack([np.count_nonzero(columns == number, axis=0) for number in range(self.number_of_clusters)])
+
+    def values(self) -> np.ndarray:
+        """The centroids, the zero included, in the shape of :meth:`counts`."""
+        return keras.ops.convert_to_numpy(self._table())
+
+    def _table(self) -> Any:
+        centroids = tf.convert_to_tensor(self.centroids.value)
+        return tf.concat([tf.zeros_like(centroids[:1]), centroids], axis=0) if self.preserve_sparsity else centroids
+
+    def _columns(self, weight: np.ndarray) -> np.ndarray:
+        """The weight as a matrix with a column per channel."""
+        return weight.transpose(self._channels_last).reshape(-1, self._channels)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("number_of_clusters", "preserve_sparsity", "channel_axes", "frequency", "gradient_aggregation", "note")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _plain(function: Callable) -> Callable:
+    return function
+
+
+@functools.cache
+def _compiled(function: Callable) -> Callable:
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _take(flat: Any, assignments: Any, column: Any) -> Any:
+    return tf.gather(flat, _places(assignments, column))
+
+
+def _sum_by_centroid(upstream: Any, assignments: Any, column: Any, flat: Any) -> Any:
+    return tf.math.unsorted_segment_sum(upstream, _places(assignments, column), flat.shape[0])
+
+
+def _places(assignments: Any, column: Any) -> Any:
+    """Where each weight's centroid is in the flattened table."""
+    return tf.cast(assignments, tf.int32) * math.prod(column.shape) + column

@@ -1,0 +1,212 @@
+"""Few values that stand for many: centroids of the values of an array, and the nearest centroid of each.
+
+Values on a line need no distance matrix. In ascending order a cluster is a run between two midpoints, so a Lloyd
+iteration finds its ends by bisection and its mean from prefix sums. Up to 2^18 values are ordered exactly; more are
+first counted in 2^18 bins of equal width, each of which then stands for its mean: the centroids keep the exact means of
+their clusters, whose ends are off by at most a bin.
+
+References: S. Lloyd, "Least squares quantization in PCM", 1982; D. Arthur and S. Vassilvitskii, "k-means++: The
+Advantages of Careful Seeding", 2007; S. Han et al., "Deep Compression", 2016, arXiv:1510.00149 (linear, random and
+density-based initialisation).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+METHODS = ("kmeans_plus_plus", "linear", "random", "density_based")
+
+_BINS = 1 << 18
+_RESTARTS = 8
+_ITERATIONS = 1000
+_SLICE = 1 << 20  # values put into bins at a time
+_CHUNK = 1 << 16  # values compared at a time, so that they stay in the processor's cache
+
+
+def initial_centroids(
+    values: np.ndarray, count: int, method: str = "kmeans_plus_plus", seed: int = 0, zero: bool = False
+) -> np.ndarray:
+    """Choose the centroids of an array.
+
+    Args:
+        values: Finite floats of any shape, at least one.
+        count: How many centroids, at least 1, or 2 with ``zero``.
+        method: ``"kmeans_plus_plus"``: k-means++ seeds, then Lloyd iterations until nothing moves, the best of eight
+            starts. ``"linear"``: evenly spaced between the smallest and the largest value. ``"random"``: drawn evenly
+            from that range. ``"density_based"``: quantiles, so that all clusters have about as many values.
+        seed: For ``"kmeans_plus_plus"`` and ``"random"``.
+        zero: Whether 0 is to be one of the centroids. The others are then shared out between negative and positive
+            values by how many there are, and chosen for those alone.
+
+    Returns:
+        Centroids in ascending order and the dtype of ``values``: ``count`` of them, or the distinct values themselves
+        where these are no more.
+
+    Example:
+        >>> initial_centroids(np.array([0.0, 0.1, 0.9, 1.0]), 2).tolist()
+        [0.05, 0.95]
+        >>> initial_centroids(np.array([-1.0, 0.0, 0.2, 3.0]), 3, zero=True).tolist()
+        [-1.0, 0.0, 1.6]
+    """
+    flat = values.reshape(-1)
+    if not zero:
+        return _of_values(flat, count, method, seed)
+    negative, positive = flat[flat < 0], flat[flat > 0]
+    below, above = _share(count - 1, negative, positive)
+    parts = [np.zeros(1, values.dtype)]
+    if below:
+        parts.insert(0, _of_values(negative, below, method, seed))
+    if above:
+        parts.append(_of_values(positive, above, method, seed + 1))
+    return np.concatenate(parts)
+
+
+def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """The index of the nearest centroid of each value; of two equally near ones the smaller centroid's.
+
+    Args:
+        values: Floats of shape (...) or, for centroids per channel, (..., channels).
+        centroids: Shape (count,) or (count, channels), in any order.
+
+    Returns:
+        Indices in the shape of ``values``, in the smallest unsigned integer dtype that holds ``count - 1``.
+
+    Example:
+        >>> nearest(np.array([0.1, 0.6, 2.0]), np.array([1.0, 0.0]))
+        array([1, 0, 0], dtype=uint8)
+    """
+    centroids = centroids.astype(values.dtype, copy=False)
+    order = np.argsort(centroids, axis=0, kind="stable").astype(index_dtype(len(centroids)))
+    ascending = np.take_along_axis(centroids, order.astype(np.int64), axis=0)
+    midpoints = ascending[:-1] + (ascending[1:] - ascending[:-1]) / 2
+    rows = values.reshape(-1) if centroids.ndim == 1 else values.reshape(-1, centroids.shape[1])
+    result = np.empty(rows.shape, order.dtype)
+    step = max(_CHUNK // (rows.size // max(len(rows), 1) or 1), 1)
+    sorted_already = bool((ascending == centroids).all())
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        rank = _ranks(part, midpoints, order.dtype)
+        if not sorted_already:
+            rank = order[rank] if order.ndim == 1 else np.take_along_axis(order, rank.astype(np.int64), axis=0)
+        result[start : start + step] = rank
+    return result.reshape(values.shape)
+
+
+def index_dtype(count: int) -> Any:
+    """The smallest unsigned integer dtype that numbers ``count`` things from 0.
+
+    Example:
+        >>> index_dtype(256), index_dtype(257)
+        (dtype('uint8'), dtype('uint16'))
+    """
+    return np.min_scalar_type(max(count - 1, 0))
+
+
+def distinct(values: np.ndarray, limit: int) -> int:
+    """How many different values an array has; above ``limit`` only that it has more.
+
+    Example:
+        >>> distinct(np.array([0.5, -0.5, 0.5]), limit=10)
+        2
+    """
+    # The values of a trained weight nearly all differ: a few of them tell.
+    few = len(np.unique(values.reshape(-1)[: 4 * limit]))
+    return few if few > limit else len(np.unique(values))
+
+
+def _ranks(part: np.ndarray, midpoints: np.ndarray, dtype: Any) -> np.ndarray:
+    """How many midpoints are below each value."""
+    if midpoints.ndim == 1 and len(midpoints) > 64:
+        return np.searchsorted(midpoints, part, "left").astype(dtype)
+    # One comparison per midpoint on values in the cache beats a bisection per value.
+    rank = np.zeros(part.shape, dtype)
+    for midpoint in midpoints:
+        rank += part > midpoint
+    return rank
+
+
+def _share(count: int, negative: np.ndarray, positive: np.ndarray) -> tuple[int, int]:
+    """Split ``count`` centroids between two signs by their number of values, no more to either than it can use."""
+    most = distinct(negative, count), distinct(positive, count)
+    if count >= sum(most):
+        return most
+    below = round(count * negative.size / (negative.size + positive.size))
+    below = min(max(below, min(most[0], 1), count - most[1]), most[0], count - min(most[1], 1))
+    return below, count - below
+
+
+def _of_values(flat: np.ndarray, count: int, method: str, seed: int) -> np.ndarray:
+    if distinct(flat, count) <= count:
+        return np.unique(flat)
+    if method == "linear":
+        centroids = np.linspace(flat.min(), flat.max(), count)
+    elif method == "random":
+        centroids = np.sort(np.random.default_rng(seed).uniform(flat.min(), flat.max(), count))
+    else:
+        points, weights = _condense(flat)
+        if method == "density_based":
+            ranks = (np.arange(count) + 0.5) / count * flat.size
+            centroids = points[np.searchsorted(np.cumsum(weights), ranks)]
+        else:
+            centroids = _kmeans(points, weights, count, seed)
+    return centroids.astype(flat.dtype)
+
+
+def _condense(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending points and how many values each stands for."""
+    if flat.size <= _BINS:
+        points, counts = np.unique(flat, return_counts=True)
+        return points.astype(np.float64), counts.astype(np.float64)
+    low, high = float(flat.min()), float(flat.max())
+    weights, sums = np.zeros(_BINS + 1), np.zeros(_BINS + 1)
+    for start in range(0, flat.size, _SLICE):
+        part = flat[start : start + _SLICE]
+        bins = ((part - low) * (_BINS / (high - low))).astype(np.int64)
+        weights += np.bincount(bins, minlength=_BINS + 1)
+        sums += np.bincount(bins, part, _BINS + 1)
+    used = weights > 0
+    return sums[used] / weights[used], weights[used]
+
+
+def _kmeans(points: np.ndarray, weights: np.ndarray, count: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    prefix = np.concatenate([[0.0], np.cumsum(weights)]), np.concatenate([[0.0], np.cumsum(weights * points)])
+    starts = [_lloyd(points, prefix, _seeds(points, weights, count, rng)) for _ in range(_RESTARTS)]
+    # The squared error is the sum of squares of the values, which all starts share, less this explained part.
+    return max(starts, key=lambda start: start[1])[0]
+
+
+def _seeds(points: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++: each seed is drawn with a chance that grows with the squared distance to the seeds before it."""
+    distance = np.ones(len(points))
+    seeds: list[float] = []
+    for index in range(count):
+        chance = np.cumsum(weights * distance)
+        seeds.append(points[min(np.searchsorted(chance, rng.random() * chance[-1], "right"), len(points) - 1)])
+        moved = (points - seeds[-1]) ** 2
+        distance = np.minimum(distance, moved) if index else moved
+    return np.sort(seeds)
+
+
+def _lloyd(
+    points: np.ndarray, prefix: tuple[np.ndarray, np.ndarray], centroids: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Move each centroid to the mean of its cluster until nothing moves; also returns the explained sum of squares."""
+    for _ in range(_ITERATIONS):
+        inner = np.searchsorted(points, (centroids[:-1] + centroids[1:]) / 2, "right")
+        edges = np.concatenate([[0], inner, [len(points)]])
+        sizes, sums = (np.diff(p[edges]) for p in prefix)
+        means = sums / np.maximum(sizes, 1)
+        empty = np.flatnonzero(sizes == 0)
+        if empty.size:
+            # An empty cluster starts anew at the value that is farthest from its centroid: an end of some cluster.
+            used = sizes > 0
+            ends = np.concatenate([points[edges[:-1][used]], points[edges[1:][used] - 1]])
+            farthest = np.argmax(np.abs(ends - np.tile(means[used], 2)))
+            means = np.sort(np.concatenate([means[used], ends[[farthest]], centroids[empty[1:]]]))
+        elif np.array_equal(means, centroids):
+            break
+        centroids = means
+    return centroids, float((sizes * means**2).sum())
