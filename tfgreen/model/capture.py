@@ -1,0 +1,253 @@
+"""Read tensors inside a model while it runs: a layer's output, or what its final activation is applied to.
+
+The model is run once, as it is: no second model is built over its tensors, so nested, shared and subclassed layers are
+read like any other. For the time of a run the ``call`` of the chosen layers is replaced by one that also keeps what
+passes through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import keras
+
+from tfgreen.errors import invalid_value
+from tfgreen.model.graph import Shape, check_built_model, run_symbolically, walk
+from tfgreen.model.trace import symbolic_inputs
+
+SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
+
+# Layers that apply `activation` last, so that its input is what the output is the activation of.
+_WITH_ACTIVATION = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Activation,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)
+_ACTIVATIONS = {
+    keras.activations.softmax: SOFTMAX,
+    keras.activations.sigmoid: SIGMOID,
+    keras.activations.linear: LINEAR,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What one output of a model ends in.
+
+    ``activation`` is ``"softmax"``, ``"sigmoid"``, ``"linear"``, or ``""`` where it cannot be told; ``operation`` made
+    the output; ``shape`` is that of the output for a batch of 1.
+    """
+
+    activation: str
+    operation: keras.Operation | None
+    shape: Shape
+
+
+def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shape | None]]]:
+    """What each output of a model ends in, found by a symbolic run in which nothing is changed.
+
+    Args:
+        model: A built model of any kind.
+
+    Returns:
+        The heads by output name (``""`` for the only one), and the shapes of what each layer or operation returned in
+        each of its calls, by ``id``; None where that was not one tensor.
+
+    Raises:
+        TypeError, ValueError: ``model`` is no built ``keras.Model``, or does not know its input shape.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
+        >>> heads, _ = read_heads(model)
+        >>> heads[""].activation, heads[""].shape
+        ('softmax', (1, 2))
+    """
+    check_built_model(model)
+    heads: dict[str, Head] = {}
+    shapes: dict[int, list[Shape | None]] = {}
+    made: list[tuple[keras.Operation, Any]] = []  # in the order in which the calls end: the innermost first
+    plain_call = keras.Operation.__call__
+
+    def listen(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        outputs = plain_call(operation, *args, **kwargs)
+        made.append((operation, outputs))
+        return outputs
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with mock.patch.object(keras.Operation, "__call__", listen):
+            outputs = model(*args, **kwargs, training=False)
+        for operation, result in made:
+            shapes.setdefault(id(operation), []).append(tuple(result.shape) if hasattr(result, "shape") else None)
+        for name, tensor in outputs_by_name(model, outputs).items():
+            maker = next((op for op, result in made if any(t is tensor for t in keras.tree.flatten(result))), None)
+            heads[name] = Head(_activation_of(maker), maker, tuple(tensor.shape))
+        return outputs
+
+    args, kwargs = symbolic_inputs(model)
+    run_symbolically(run, *args, **kwargs)
+    return heads, shapes
+
+
+def outputs_by_name(model: keras.Model, outputs: Any) -> dict[str, Any]:
+    """Outputs of a model by name: a dict's keys (``"head/label"`` where nested), a functional model's output names, or
+    the places in a list; ``""`` for the only output."""
+    flat = keras.tree.flatten(outputs)
+    if len(flat) == 1:
+        return {"": flat[0]}
+    names = getattr(model, "output_names", None)
+    if isinstance(outputs, (list, tuple)) and names and len(set(names)) == len(flat):
+        return dict(zip(names, flat, strict=True))
+    return dict(_leaves(outputs, ""))
+
+
+def _leaves(part: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, (Mapping, list, tuple)):
+        items = part.items() if isinstance(part, Mapping) else enumerate(part)
+        for key, item in items:
+            yield from _leaves(item, f"{path}/{key}" if path else str(key))
+    else:
+        yield path, part
+
+
+def find_layer(model: keras.Model, name: str, argument: str) -> keras.Layer:
+    """The layer with this path (``"encoder/conv"``), or this name where only one layer bears it.
+
+    Raises:
+        ValueError: There is none, or several; names that are near are listed.
+    """
+    layers = dict(walk(model))
+    if name in layers:
+        return layers[name]
+    found = [path for path in layers if path.split("/")[-1] == name]
+    if len(found) == 1:
+        return layers[found[0]]
+    known = {path: path for path in layers} | {path.split("/")[-1]: path for path in layers}
+    near = found or list(dict.fromkeys(known[key] for key in difflib.get_close_matches(str(name), known, 5, 0.5)))
+    raise invalid_value(
+        f"{argument} of model '{model.name}'",
+        expected=f"the path of a layer, such as {near or list(layers)[:8]}",
+        received=f"'{name}'" + (", the name of several layers" if found else ""),
+    )
+
+
+class Capture:
+    """Keeps what chosen operations of a model return, or apply their activation to, while :meth:`recording`.
+
+    Args:
+        places: Name -> the operation, and whether its ``"output"`` or its ``"logits"`` are kept.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax", name="out")])
+        >>> capture = Capture({"z": (model.get_layer("out"), "logits")})
+        >>> with capture.recording() as kept:
+        ...     probabilities = model(keras.ops.ones((1, 3)))
+        >>> bool(keras.ops.all(keras.ops.softmax(kept["z"][0]) == probabilities))
+        True
+    """
+
+    def __init__(self, places: Mapping[str, tuple[keras.Operation, str]]) -> None:
+        self._places = dict(places)
+        # The replicas of a MirroredStrategy trace in threads that take turns within a step. Each keeps its own
+        # tensors, and the calls are put back when the last has ended.
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._users = 0
+        self._replaced = contextlib.ExitStack()
+
+    @property
+    def current(self) -> dict[str, list[Any]] | None:
+        """What the recording in this thread has kept so far, by name, one tensor per call; None outside of one."""
+        return getattr(self._local, "kept", None)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[dict[str, list[Any]]]:
+        """Keep tensors for the time of the block."""
+        before = self.current
+        kept: dict[str, list[Any]] = {name: [] for name in self._places}
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                for name, (operation, what) in self._places.items():
+                    self._replaced.enter_context(self._replace(name, operation, what))
+        self._local.kept = kept
+        try:
+            yield kept
+        finally:
+            self._local.kept = before
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._replaced.close()
+
+    def _replace(self, name: str, operation: keras.Operation, what: str) -> contextlib.AbstractContextManager:
+        # Keras calls one of the two, by the layer's mode.
+        method = "quantized_call" if getattr(operation, "quantization_mode", None) is not None else "call"
+        plain_call = getattr(operation, method)
+        within_call = what == "logits" and isinstance(operation, _WITH_ACTIVATION)
+
+        def keep(tensor: Any) -> None:
+            kept = self.current
+            if kept is not None:
+                kept[name].append(tensor)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if within_call:
+                activation = operation.activation
+
+                def keep_and_activate(x: Any) -> Any:
+                    keep(x)
+                    return activation(x)
+
+                with _swapped(operation, "activation", keep_and_activate):
+                    return plain_call(*args, **kwargs)
+            if what == "logits":
+                keep(args[0])
+            outputs = plain_call(*args, **kwargs)
+            if what == "output":
+                keep(outputs)
+            return outputs
+
+        return _swapped(operation, method, call)
+
+
+@contextlib.contextmanager
+def _swapped(operation: keras.Operation, attribute: str, value: Any) -> Iterator[None]:
+    """Another value of an attribute for the time of the block, past Keras's ``__setattr__``, which would track it."""
+    own = vars(operation)
+    missing = object()
+    before = own.get(attribute, missing)
+    own[attribute] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del own[attribute]
+        else:
+            own[attribute] = before
+
+
+def _activation_of(operation: keras.Operation | None) -> str:
+    if isinstance(operation, _WITH_ACTIVATION):
+        return _ACTIVATIONS.get(operation.activation or keras.activations.linear, "")
+    if isinstance(operation, keras.layers.Softmax):
+        return SOFTMAX if operation.axis in (-1, [-1], (-1,)) else ""
+    if operation is not None and not isinstance(operation, keras.Layer):  # `keras.ops.softmax(x)` in a functional graph
+        kind = type(operation).__name__.lower()
+        return kind if kind == SIGMOID or (kind == SOFTMAX and operation.axis == -1) else ""
+    return ""

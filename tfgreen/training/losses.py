@@ -1,0 +1,250 @@
+"""Distillation losses as plain functions of teacher and student tensors: numbers in, one value per position out.
+
+Logits have shape ``(batch, ..., classes)``, features ``(batch, ..., channels)``; what comes out has the leading axes,
+so that sample weights and masks apply to it as they do to a Keras loss. Everything is computed in float32, and written
+so that nothing cancels or overflows: logits of +-100 at temperatures of 0.5 to 20 keep float32's precision, and the
+loss between nearly equal models is not lost in rounding.
+
+References: G. Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531; B. Zhao et al.,
+"Decoupled Knowledge Distillation", 2022, arXiv:2203.08679; T. Huang et al., "Knowledge Distillation from A Stronger
+Teacher" (DIST), 2022, arXiv:2205.10536; S. Zagoruyko and N. Komodakis, "Paying More Attention to Attention", 2017,
+arXiv:1612.03928; A. Romero et al., "FitNets", 2015, arXiv:1412.6550.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+_NEVER = -1e9  # the logit of a class that is left out
+
+
+def kl_divergence(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
+    """``T^2 * KL(softmax(teacher / T) || softmax(student / T))`` over the last axis.
+
+    The factor keeps gradients of one size over temperatures (Hinton et al.).
+
+    Args:
+        teacher: Logits of shape ``(..., classes)``, any float dtype.
+        student: The same shape.
+        temperature: A number > 0, or a scalar tensor.
+
+    Returns:
+        float32 of shape ``(...)``, >= 0.
+
+    Example:
+        >>> import numpy as np
+        >>> round(float(kl_divergence(np.array([[2.0, 0.0]]), np.array([[0.0, 0.0]]), 2.0)[0]), 4)
+        0.4438
+    """
+    z_teacher, z_student = _scaled(teacher, temperature), _scaled(student, temperature)
+    log_p = _log_softmax(z_teacher)
+    p = ops.exp(log_p)
+    # KL = log sum(p * e^c) for the difference c of the logits, less its mean under p. As sum(p * c) = 0 that is
+    # log(1 + sum(p * (e^c - 1 - c))): a sum of terms >= 0, in which nothing cancels.
+    c = z_student - z_teacher
+    c = c - ops.sum(p * c, axis=-1, keepdims=True)
+    exponent = log_p + c
+    near = ops.abs(c) < 0.5
+    far_terms = ops.exp(ops.minimum(exponent, 60.0)) - p - p * c
+    terms = ops.where(near, p * _exp_less_line(ops.where(near, c, 0.0)), far_terms)
+    fits = ops.max(exponent, axis=-1) < 60.0  # beyond, e^c overflows and the logarithm alone is exact enough
+    kl = ops.where(fits, ops.log1p(ops.sum(terms, axis=-1)), ops.logsumexp(exponent, axis=-1))
+    return kl * _squared(temperature)
+
+
+def soft_cross_entropy(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
+    """``-T^2 * sum(softmax(teacher / T) * log softmax(student / T))``; arguments as :func:`kl_divergence`.
+
+    Its gradient is that of the divergence, its value larger by the teacher's entropy.
+    """
+    p = ops.exp(_log_softmax(_scaled(teacher, temperature)))
+    return -ops.sum(p * _log_softmax(_scaled(student, temperature)), axis=-1) * _squared(temperature)
+
+
+def binary_kl_divergence(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
+    """:func:`kl_divergence` of each label on its own (sigmoid), averaged over the labels in the last axis."""
+    return ops.mean(kl_divergence(_as_two_classes(teacher), _as_two_classes(student), temperature), axis=-1)
+
+
+def binary_soft_cross_entropy(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
+    """:func:`soft_cross_entropy` of each label on its own (sigmoid), averaged over the labels in the last axis."""
+    return ops.mean(soft_cross_entropy(_as_two_classes(teacher), _as_two_classes(student), temperature), axis=-1)
+
+
+def decoupled_kl(
+    teacher: Any, student: Any, labels: Any, temperature: Any = 1.0, alpha: float = 1.0, beta: float = 8.0
+) -> Any:
+    """Decoupled knowledge distillation: ``T^2 * (alpha * TCKD + beta * NCKD)``.
+
+    TCKD is the divergence between target and rest, NCKD that among the classes that are not the target.
+
+    Args:
+        teacher: Logits of shape ``(..., classes)``.
+        student: The same shape.
+        labels: Class numbers of shape ``(...)``.
+        temperature: A number > 0, or a scalar tensor.
+        alpha: Weight of TCKD.
+        beta: Weight of NCKD.
+
+    Returns:
+        float32 of shape ``(...)``.
+    """
+    is_target = ops.one_hot(ops.cast(labels, "int32"), teacher.shape[-1], dtype="bool")
+
+    def parts(logits: Any) -> tuple[Any, Any]:
+        scaled = _scaled(logits, temperature)
+        others = ops.where(is_target, _NEVER, scaled)
+        target = ops.sum(ops.where(is_target, scaled, 0.0), axis=-1)
+        return ops.stack([target, ops.logsumexp(others, axis=-1)], axis=-1), others
+
+    (teacher_pair, teacher_others), (student_pair, student_others) = parts(teacher), parts(student)
+    tckd, nckd = kl_divergence(teacher_pair, student_pair), kl_divergence(teacher_others, student_others)
+    return (alpha * tckd + beta * nckd) * _squared(temperature)
+
+
+def relational(
+    teacher: Any, student: Any, temperature: Any = 1.0, beta: float = 1.0, gamma: float = 1.0, weights: Any = None
+) -> Any:
+    """DIST: one minus the correlations of the probabilities, within each sample and within each class.
+
+    ``T^2 * (beta * (1 - r(sample)) + gamma * mean over classes of (1 - r(class)))``. A correlation with something
+    constant counts as 0.
+
+    Args:
+        teacher: Logits of shape ``(..., classes)``; all leading axes are samples.
+        student: The same shape.
+        temperature: A number > 0, or a scalar tensor.
+        beta: Weight of the relation between classes, within a sample.
+        gamma: Weight of the relation between samples, within a class.
+        weights: What each sample counts in the second relation, shape ``(...)``; None for 1 each.
+
+    Returns:
+        float32 of shape ``(...)``; the second part is the same for all.
+    """
+    scaled = [_scaled(logits, temperature) for logits in (teacher, student)]
+    rows = [_probabilities_less_mean(z) for z in scaled]
+    within_samples = _cosine_distance(*rows)  # they have mean 0, so this is one minus the correlation
+    columns = [_columns(z, v) for z, v in zip(scaled, rows)]
+    weights = ops.ones_like(columns[0][:1]) if weights is None else ops.reshape(_float32(weights), (1, -1))
+    total = ops.sum(weights)
+    share = weights / ops.where(total > 0, total, 1.0)
+    columns = [(v - ops.sum(v * share, axis=-1, keepdims=True)) * ops.sqrt(share) for v in columns]
+    within_classes = ops.mean(_cosine_distance(*columns))
+    return (beta * within_samples + gamma * within_classes) * _squared(temperature)
+
+
+def cosine_distance(teacher: Any, student: Any) -> Any:
+    """One minus the cosine between two vectors in the last axis; 1 where one of them is zero."""
+    return _cosine_distance(_float32(teacher), _float32(student))
+
+
+def mean_squared_error(teacher: Any, student: Any) -> Any:
+    """Mean of the squared differences over the last axis."""
+    return ops.mean(ops.square(_float32(teacher) - _float32(student)), axis=-1)
+
+
+def attention_transfer(teacher: Any, student: Any, power: float = 2.0, weights: Any = None) -> Any:
+    """Squared distance of two attention maps, each of length 1.
+
+    An attention map is the mean over the channels of ``|feature|^power``, flattened.
+
+    Args:
+        teacher: Features of shape ``(batch, ..., channels)``.
+        student: The same shape, but for the channels.
+        power: > 0.
+        weights: Positions where this is 0 are left out, shape ``(batch, ...)``.
+
+    Returns:
+        float32 of shape ``(batch,)``, 0 to 2.
+    """
+    maps = []
+    for features in (teacher, student):
+        magnitude = ops.abs(_float32(features))
+        largest = ops.max(magnitude, axis=tuple(range(1, len(magnitude.shape))), keepdims=True)
+        attention = ops.mean(ops.power(magnitude / ops.where(largest > 0, largest, 1.0), power), axis=-1)
+        if weights is not None:
+            attention = ops.where(weights > 0, attention, 0.0)
+        maps.append(_unit(ops.reshape(attention, (ops.shape(attention)[0], -1)))[0])
+    return ops.sum(ops.square(maps[0] - maps[1]), axis=-1)
+
+
+def probabilities_to_logits(probabilities: Any, activation: str) -> Any:
+    """Logits that give these probabilities back; those of a softmax are known up to a constant.
+
+    Args:
+        probabilities: In [0, 1]; smaller ones than float32 can hold (1e-37) count as that.
+        activation: ``"softmax"`` or ``"sigmoid"``.
+    """
+    p = _float32(probabilities)
+    log_p = ops.log(ops.maximum(p, 1e-37))
+    return log_p if activation == "softmax" else log_p - ops.log(ops.maximum(1.0 - p, 1e-37))
+
+
+def _float32(x: Any) -> Any:
+    return ops.cast(x, "float32")
+
+
+def _squared(temperature: Any) -> Any:
+    return ops.square(_float32(temperature))
+
+
+def _scaled(logits: Any, temperature: Any) -> Any:
+    """Logits over the temperature, the largest of them 0: the difference is exact, so nothing is lost."""
+    logits = _float32(logits)
+    return (logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))) / _float32(temperature)
+
+
+def _log_softmax(z: Any) -> Any:
+    """Exact also where a probability is nearly 1: ``log(1 + rest)`` over all classes but the largest."""
+    largest = ops.one_hot(ops.argmax(z, axis=-1), z.shape[-1], dtype="bool")
+    below = z - ops.sum(ops.where(largest, z, 0.0), axis=-1, keepdims=True)
+    rest = ops.sum(ops.where(largest, 0.0, ops.exp(below)), axis=-1, keepdims=True)
+    return below - ops.log1p(rest)
+
+
+def _exp_less_line(c: Any) -> Any:
+    """``e^c - 1 - c`` for ``|c| < 0.5``, by its series."""
+    series = 1 / 40320
+    for factor in (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2):
+        series = series * c + factor
+    return series * ops.square(c)
+
+
+def _as_two_classes(logits: Any) -> Any:
+    logits = _float32(logits)
+    return ops.stack([logits, ops.zeros_like(logits)], axis=-1)
+
+
+def _probabilities_less_mean(z: Any) -> Any:
+    """Softmax less ``1 / classes``, exact also where all probabilities are nearly equal."""
+    u = ops.expm1(z)  # the largest z is 0
+    classes = z.shape[-1]
+    mean = ops.mean(u, axis=-1, keepdims=True)
+    return (u - mean) / (classes * (1.0 + mean))
+
+
+def _columns(z: Any, less_mean: Any) -> Any:
+    """The probabilities of each class, shape ``(classes, samples)``, up to a constant for each class.
+
+    What varies is exact: less ``1 / classes`` where all are near that, else as they are, down to the smallest.
+    """
+    p, v = (ops.transpose(ops.reshape(x, (-1, x.shape[-1]))) for x in (ops.exp(_log_softmax(z)), less_mean))
+    return ops.where(ops.max(ops.abs(v), axis=-1, keepdims=True) < 0.5 / z.shape[-1], v, p)
+
+
+def _unit(x: Any) -> tuple[Any, Any]:
+    """Vectors of length 1, and which were not zero (those stay zero)."""
+    largest = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
+    exists = largest > 0
+    x = x / ops.where(exists, largest, 1.0)
+    square = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    return x / ops.sqrt(ops.where(exists, square, 1.0)), exists[..., 0]
+
+
+def _cosine_distance(a: Any, b: Any) -> Any:
+    """Half the squared distance of the unit vectors, which does not cancel as one minus the cosine does."""
+    (a, a_exists), (b, b_exists) = _unit(a), _unit(b)
+    distance = 0.5 * ops.sum(ops.square(a - b), axis=-1)
+    return ops.where(ops.logical_and(a_exists, b_exists), distance, 1.0)

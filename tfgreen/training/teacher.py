@@ -1,0 +1,253 @@
+"""TeacherCache: what a teacher returns for each sample, computed once and kept in one file.
+
+The file holds the arrays one after the other, then a description in JSON, its length and a mark. It is written beside
+its place and renamed when complete; the description is last, so half a file has none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import struct
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfgreen.errors import FileError, invalid_type, invalid_value
+
+_MARK = b"tfgreen teacher\n"
+_END = struct.Struct("<QI16s")  # length of the description, checksum of all before this, mark
+_BLOCK = 1 << 22
+
+Fields = dict[str, tuple[str, tuple[int, ...]]]  # field -> dtype, shape of one sample
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+class TeacherCache:
+    """Teacher outputs on disk, for the ``cache`` of a ``tg.Distiller``: the teacher runs once, not in every epoch.
+
+    ``fit`` looks the file up by the teachers' weights, the data, and the outputs and layers compared. Where the file
+    is missing it runs the teacher over the data first, which costs what it saves in the first epoch; where the file is
+    of something else, damaged or incomplete it warns and makes it anew. The data is hashed at each ``fit``.
+
+    Each sample's values travel with the sample, so shuffling and ``validation_split`` are safe for arrays; a
+    ``tf.data`` pipeline attaches them by ``Distiller.with_teacher``, before it shuffles and augments. Validation data
+    has no cache.
+
+    Args:
+        path: The file; its folder must exist.
+        dtype: How values are kept: ``"float16"`` (2 bytes each), ``"float32"``, or ``"int8"`` (1 byte each and 4 per
+            sample). Logits of a softmax are kept less a constant, so that float16 spends its precision on the
+            largest.
+        top_k: Keep only the largest ``k`` logits of a softmax, and one number for the mean probability of the others.
+
+    Raises:
+        TypeError, ValueError: An argument is of another type or out of range.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen as tg
+        >>> def network(): return keras.Sequential([keras.Input((8,)), keras.layers.Dense(10, activation="softmax")])
+        >>> cache = tg.TeacherCache("teacher.cache")
+        >>> distiller = tg.Distiller(
+        ...     teacher=network(), student=network(), losses=[tg.LogitsDistillation()], cache=cache
+        ... )
+        >>> distiller.compile("adam", "sparse_categorical_crossentropy")
+        >>> history = distiller.fit(np.ones((100, 8)), np.zeros(100), epochs=2, verbose=0)
+        >>> Path("teacher.cache").stat().st_size / 100 < 24  # bytes a sample, the description included
+        True
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, dtype: str = "float16", top_k: int | None = None) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise invalid_type("path", expected="the path of a file", received=path)
+        if dtype not in ("float16", "float32", "int8"):
+            raise invalid_value("dtype", expected="'float16', 'float32' or 'int8'", received=repr(dtype))
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+            raise invalid_value("top_k", expected="an integer >= 1, or None", received=top_k)
+        if top_k is not None and dtype == "int8":
+            raise invalid_value("top_k", expected="dtype='float16' or 'float32'", received="dtype='int8'")
+        self.path = Path(path)
+        self.dtype = dtype
+        self.top_k = top_k
+
+    def get_config(self) -> dict[str, Any]:
+        return {"path": str(self.path), "dtype": self.dtype, "top_k": self.top_k}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TeacherCache:
+        return cls(**config)
+
+    def fields(self, shape: tuple[int, ...], softmax: bool) -> Fields:
+        """The arrays that keep values of this shape per sample; ``softmax`` where they are logits of one."""
+        if softmax and self.top_k is not None:
+            if self.top_k >= shape[-1]:
+                expected = f"fewer than the {shape[-1]} classes"
+                raise invalid_value("top_k", expected=expected, received=self.top_k)
+            kept = (*shape[:-1], self.top_k)
+            indices = "uint8" if shape[-1] <= 256 else "uint16" if shape[-1] <= 65536 else "int32"
+            return {"values": (self.dtype, kept), "indices": (indices, kept), "rest": (self.dtype, shape[:-1])}
+        if self.dtype == "int8":
+            return {"values": ("int8", shape), "scale": ("float32", ())}
+        return {"values": (self.dtype, shape)}
+
+    def encode(self, values: np.ndarray, softmax: bool) -> dict[str, np.ndarray]:
+        """What is kept of a teacher's values, ``(samples, *shape)``, as the arrays of :meth:`fields`.
+
+        Raises:
+            ValueError: A value is NaN or infinite, or too large for float16.
+        """
+        values = np.asarray(values, "float32")
+        if not np.isfinite(values).all():
+            raise invalid_value("teacher", expected="finite outputs", received="NaN or infinite ones")
+        if softmax:  # adding a constant to all logits changes nothing
+            values = values - values.max(axis=-1, keepdims=True)
+        if softmax and self.top_k is not None:
+            order = np.argsort(-values, axis=-1, kind="stable")
+            indices, others = order[..., : self.top_k], order[..., self.top_k :]
+            rest = np.exp(np.take_along_axis(values, others, -1).astype("float64")).mean(axis=-1)
+            rest = np.log(np.maximum(rest, 1e-300))
+            return {"values": self._rounded(np.take_along_axis(values, indices, -1)), "indices": indices,
+                    "rest": self._rounded(rest)}  # fmt: skip
+        if self.dtype != "int8":
+            return {"values": self._rounded(values)}
+        if softmax:  # around 0, for the symmetric range
+            values = values - values.min(axis=-1, keepdims=True) / 2
+        scale = np.abs(values).max(axis=tuple(range(1, values.ndim))) / 127
+        scale = np.where(scale > 0, scale, 1).astype("float32")
+        return {"values": np.rint(values / scale.reshape(-1, *(1,) * (values.ndim - 1))), "scale": scale}
+
+    def decode(self, kept: Mapping[str, Any], classes: int) -> Any:
+        """The values again, as a float32 tensor, from a batch of each field."""
+        values = ops.cast(kept["values"], "float32")
+        if "indices" in kept:
+            rest = ops.cast(kept["rest"], "float32")[..., None]
+            places = ops.one_hot(ops.cast(kept["indices"], "int32"), classes, dtype="float32")
+            return rest + ops.sum(places * (values - rest)[..., None], axis=-2)
+        if "scale" in kept:
+            return values * ops.reshape(kept["scale"], (-1, *(1,) * (len(values.shape) - 1)))
+        return values
+
+    def open(self, key: Mapping[str, Any]) -> dict[str, np.memmap] | None:
+        """The arrays of the file, memory-mapped, if it holds what ``key`` describes; else None, with a warning why."""
+        if not self.path.exists():
+            return None
+        try:
+            description, reason = _describe(self.path)
+        except OSError as error:
+            raise FileError(f"{self.path}: cannot be read: {error.strerror or error}.") from error
+        if not reason and description["key"] != _plain(key):
+            changed = [name for name, value in _plain(key).items() if description["key"].get(name) != value]
+            reason = f"is of other {' and '.join(changed)}"
+        if reason:
+            warnings.warn(f"The teacher cache {self.path} {reason}; it is made anew.", stacklevel=2)
+            return None
+        return {
+            name: np.memmap(self.path, item["dtype"], "r", item["offset"], tuple(item["shape"]))
+            for name, item in description["arrays"].items()
+        }
+
+    def write(
+        self, key: Mapping[str, Any], count: int, fields: Fields, batches: Iterable[Mapping[str, np.ndarray]]
+    ) -> dict[str, np.memmap]:
+        """Write the file, whole or not at all.
+
+        Args:
+            key: What the file is of, for :meth:`open`.
+            count: Number of samples.
+            fields: The arrays, by name.
+            batches: Their values, batch after batch.
+
+        Returns:
+            The arrays, as :meth:`open`.
+
+        Raises:
+            OSError: The folder is missing or cannot be written, or the disk is full; nothing is left behind.
+        """
+        arrays, offset = {}, 0
+        for name, (dtype, shape) in fields.items():
+            arrays[name] = {"dtype": dtype, "shape": [count, *shape], "offset": offset}
+            offset += math.ceil(count * math.prod(shape) * np.dtype(dtype).itemsize / 8) * 8
+        description = json.dumps({"key": _plain(key), "arrays": arrays}).encode()
+        temporary = None
+        try:
+            handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+            with os.fdopen(handle, "r+b") as file:
+                file.truncate(offset)
+                _fill(file, arrays, count, batches)
+                file.seek(0, os.SEEK_END)
+                file.write(description)
+                file.flush()
+                file.write(_END.pack(len(description), _checksum(temporary, offset + len(description)), _MARK))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+        except OSError as error:
+            raise FileError(f"{self.path}: cannot be written: {error.strerror or error}.") from error
+        finally:
+            if temporary is not None:
+                with contextlib.suppress(FileNotFoundError):  # renamed, if all went well
+                    os.unlink(temporary)
+        opened = self.open(key)
+        if opened is None:
+            raise FileError(f"{self.path}: cannot be read back.")
+        return opened
+
+    def _rounded(self, values: np.ndarray) -> np.ndarray:
+        if self.dtype == "float16" and np.abs(values).max() > 65504:
+            raise invalid_value(
+                "teacher", expected="outputs that float16 can hold, up to 65504",
+                received=f"{np.abs(values).max():g}", fix="Use TeacherCache(dtype='float32').",
+            )  # fmt: skip
+        return values.astype(self.dtype)
+
+
+def _fill(file: Any, arrays: Mapping[str, Any], count: int, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
+    done = 0
+    for batch in batches:
+        size = len(next(iter(batch.values())))
+        for name, values in batch.items():
+            item = arrays[name]
+            stored = np.ascontiguousarray(values, item["dtype"])
+            file.seek(item["offset"] + done * stored[:1].nbytes)
+            file.write(stored.tobytes())
+        done += size
+    if done != count:
+        raise invalid_value("dataset", expected=f"{count} samples, as when it was read before", received=done)
+
+
+def _describe(path: Path) -> tuple[dict[str, Any], str]:
+    """The description at the end of a file, and what is wrong with the file."""
+    size = path.stat().st_size
+    if size < _END.size:
+        return {}, "is incomplete"
+    with path.open("rb") as file:
+        file.seek(size - _END.size)
+        length, checksum, mark = _END.unpack(file.read(_END.size))
+        if mark != _MARK or length > size - _END.size:
+            return {}, "is incomplete or no teacher cache"
+        if checksum != _checksum(path, size - _END.size):
+            return {}, "is damaged"
+        file.seek(size - _END.size - length)
+        return json.loads(file.read(length)), ""
+
+
+def _checksum(path: str | os.PathLike[str], length: int) -> int:
+    checksum = 0
+    with open(path, "rb") as file:
+        while length > 0:
+            block = file.read(min(_BLOCK, length))
+            checksum, length = zlib.crc32(block, checksum), length - max(len(block), 1)
+    return checksum
+
+
+def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(key))
