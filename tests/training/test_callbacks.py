@@ -141,3 +141,70 @@ def test_a_model_without_compressed_layers_is_an_error_that_says_so():
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="compressed layers.*tg.prune"):
         model.fit(*data(4), verbose=0, callbacks=[tg.UpdateCompression()])
+
+
+def restored_run(folder, order):
+    """Train for an epoch, stop, and train anew from the backup that Keras wrote."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    schedule = tg.PolynomialDecay(0.0, 0.8, begin_step=0, end_step=32, frequency=1)
+    options = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+    for extra in ([Stop()], []):
+        keras.utils.set_random_seed(1)
+        model = pruned(schedule)
+        callbacks = [tg.UpdateCompression(), keras.callbacks.BackupAndRestore(folder)][::order]
+        try:
+            model.fit(*data(), callbacks=callbacks + extra, **options)
+        except KeyboardInterrupt:
+            continue
+    keras.utils.set_random_seed(1)
+    whole = pruned(schedule)
+    whole.fit(*data(), callbacks=[tg.UpdateCompression()], **options)
+    return model, whole
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_backup_that_keras_restores_continues_the_schedule_in_whatever_order_callbacks_are_listed(order, tmp_path):
+    model, whole = restored_run(tmp_path, order)
+    for expected, got in zip(whole.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(expected, got, err_msg=expected.path)
+
+
+@pytest.mark.parametrize("overwrite_every", [None, 2])
+def test_weights_are_sparse_after_an_optimizer_overwrites_them_by_their_averages(overwrite_every):
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=overwrite_every)
+    model = pruned(tg.ConstantSparsity(0.5, begin_step=3, frequency=1), optimizer)
+    model.fit(*data(), batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
+    assert (model.get_layer("out").layer.kernel.numpy() == 0).mean() == 0.5
+
+
+def test_weights_set_before_training_are_masked_from_the_first_batch_on():
+    model = pruned(tg.ConstantSparsity(0.5, begin_step=0))
+    model.fit(*data(4), verbose=0, callbacks=[tg.UpdateCompression()])
+    kernel = model.get_layer("out").layer.kernel
+    kernel.assign(np.ones(kernel.shape))
+    before = model.evaluate(*data(4), verbose=0)
+    history = model.fit(*data(4), verbose=0, callbacks=[tg.UpdateCompression()])
+    assert history.history["loss"][0] == pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "1", True])
+def test_a_count_of_steps_must_be_a_positive_integer(count):
+    with pytest.raises(ValueError, match="count: expected an integer >= 1"):
+        tg.UpdateCompression(pruned(tg.ConstantSparsity(0.5, begin_step=0))).step(count)
+
+
+def test_a_step_without_a_model_or_inside_a_traced_function_says_what_to_do():
+    import tensorflow as tf
+
+    with pytest.raises(ValueError, match=r"expected a model.*tg.UpdateCompression\(model\)"):
+        tg.UpdateCompression().step()
+    with pytest.raises(TypeError, match="model: expected a keras.Model, received str"):
+        tg.UpdateCompression("model")
+    update = tg.UpdateCompression(pruned(tg.ConstantSparsity(0.5, begin_step=0)))
+    with pytest.raises(ValueError, match="inside a tf.function.*Call it after the function"):
+        tf.function(update.step, autograph=False)()

@@ -1,0 +1,98 @@
+"""Bad input to pruning: each is an error that says what to change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfgreen as tg
+from tests import zoo
+
+NOW = tg.ConstantSparsity(0.5, begin_step=0)
+ACTIVATION = {"criterion": "activation", "data": np.ones((2, 12), "float32")}
+TAYLOR = {"criterion": "taylor", "loss": "sparse_categorical_crossentropy"}
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"criterion": "magnitud"}, "criterion.*'magnitude'.*received 'magnitud'"),
+        ({"scope": "model"}, "scope.*'global'"),
+        ({"block_pooling": "SUM"}, "block_pooling.*'MAX'"),
+        ({"block_size": (0, 2)}, "block_size.*>= 1"),
+        ({"m_by_n": (4, 4)}, "m_by_n.*fewer zeros"),
+        ({"m_by_n": (5, 4)}, "m_by_n.*fewer zeros"),
+        ({"m_by_n": (3, 4)}, r"final sparsity >= 0.75.*received 0.5.*Set it to 0.75"),
+        ({"m_by_n": (2, 4), "block_size": (1, 4)}, r"block_size.*\(1, 1\) with m_by_n"),
+        ({"m_by_n": (2, 4), "scope": "global"}, "scope.*'layer' with m_by_n"),
+        ({"block_size": (2, 2), "scope": "global"}, "scope.*'layer' with block_size"),
+        ({"criterion": "threshold"}, "threshold.*a magnitude >= 0.*received None"),
+        ({"threshold": 0.1}, "threshold.*none with criterion='magnitude'"),
+        ({"criterion": "threshold", "threshold": -1}, "threshold.*>= 0, received -1"),
+        ({"criterion": "taylor"}, "loss.*criterion='taylor'"),
+        ({"layers": {"a": tg.PruneConfig(schedule=NOW, layers={"b": None})}}, r"layers\['a'\].*no layers of its own"),
+        ({"layers": {"a": tg.PruneConfig(schedule=NOW, policy=len)}}, r"layers\['a'\].*no policy of its own"),
+        ({"criterion": "threshold", "threshold": np.inf}, "threshold.*>= 0, received inf"),
+        ({"criterion": "threshold", "threshold": True}, "threshold.*>= 0, received True"),
+        ({"seed": -1}, "seed.*>= 0, received -1"),
+        ({"seed": 0.5}, "seed.*>= 0, received 0.5"),
+        ({"data": np.ones((2, 12))}, "data.*none with criterion='magnitude'.*'activation'"),
+    ],
+)
+def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
+    with pytest.raises(ValueError, match=message):
+        tg.PruneConfig(**{"schedule": NOW, **settings})
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"layers": {"conf*": None}}, r"layers.*matches one of hidden, .*received 'conf\*'"),
+        ({"extra_weights": ("*/gamma",)}, r"extra_weights.*hidden/kernel.*received '\*/gamma'"),
+        ({"block_size": (64, 1)}, r"layer 'hidden' \(Dense\).*no larger than 'kernel'.*\(64, 1\)"),
+        ({"criterion": "activation"}, "data.*x with criterion='activation'"),
+        ({"criterion": "taylor", "loss": "mse"}, r"data.*\(x, y\) with criterion='taylor'"),
+        ({"policy": tg.PruneForLatencyOnXNNPack()}, "layer 'hidden'|Conv2D"),
+        ({"policy": lambda model: {"hiden": "a typo"}}, r"policy.*hidden.*\['hiden'\]"),
+        ({"layers": {"*": tg.PruneConfig(schedule=NOW), "hidden": None}}, r"no earlier pattern matches \(none\)"),
+        (
+            {"layers": {"hidden": tg.PruneConfig(schedule=NOW, extra_weights=("probabilities/bias",))}},
+            "extra_weights.*matches one of hidden/kernel, hidden/bias, received 'probabilities/bias'",
+        ),
+        ({"layers": {"hidden": None}, "extra_weights": ("hidden/bias",)}, "extra_weights.*'hidden/bias'"),
+        ({**ACTIVATION, "extra_weights": ("hidden/bias",)}, r"layer 'hidden' \(Dense\).*'activation' scores.*'bias'"),
+        ({**ACTIVATION, "data": np.ones((0, 12))}, r"data: expected one or more samples.*\[0\]"),
+        ({**ACTIVATION, "data": np.full((2, 12), np.nan)}, "data.*finite values.*NaN"),
+        ({**TAYLOR, "data": (np.ones((3, 12)), np.ones(2))}, r"data.*as many in each array, received \[3, 2\]"),
+    ],
+)
+def test_settings_that_do_not_fit_the_model_name_what_does_not(settings, message):
+    with pytest.raises(ValueError, match=message):
+        tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, **settings))
+
+
+def test_a_type_that_is_wrong_is_named():
+    for settings, message in (
+        ({"schedule": 0.5}, "schedule.*PolynomialDecay.*received float"),
+        ({"policy": "xnnpack"}, "policy.*callable"),
+        ({"m_by_n": 2}, "m_by_n.*two integers"),
+        ({"policy": tg.PruneForLatencyOnXNNPack}, "policy.*callable of the model, received type"),
+        ({"layers": {"a": 0.5}}, r"layers\['a'\].*tg.PruneConfig or None"),
+        ({"layers": ["a"]}, "layers: expected a dict.*received list"),
+        ({"layers": {1: None}}, "layers: expected a dict of name pattern"),
+        ({"extra_weights": "*/bias"}, r"extra_weights.*tuple of patterns.*received str"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            tg.PruneConfig(**{"schedule": NOW, **settings})
+
+
+@pytest.mark.parametrize("data", [[1.0, 2.0], 5, np.float32(1)])
+def test_data_that_are_no_arrays_of_samples_are_named(data):
+    with pytest.raises(TypeError, match=r"data: expected arrays of shape \(samples, ...\)"):
+        tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, criterion="activation", data=data))
+
+
+@pytest.mark.parametrize("verdicts", [None, ["hidden"], {"hidden": True}])
+def test_a_policy_must_return_reasons(verdicts):
+    with pytest.raises(TypeError, match="policy.*a dict of layer path -> '', or the reason"):
+        tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, policy=lambda model: verdicts))
