@@ -13,7 +13,7 @@ from tfgreen.deploy.affine import dequantize_array, quantize_array
 from tfgreen.deploy.flatbuffer import constant, dtype_name, operator_name, shape_of, text_of
 from tfgreen.errors import invalid_value
 
-_WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16")
+_WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int4")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,13 +21,14 @@ from tfgreen.deploy.calibration import calibration_arrays
 from tfgreen.deploy.converter import SAVED_MODEL, run_converter, run_converter_apart
 from tfgreen.deploy.export import CallSpec, Exported, export, read_call_spec
 from tfgreen.deploy.flatbuffer import annotate
+from tfgreen.deploy.int4 import pack_int4
 from tfgreen.deploy.prepare import half_precision_layers, in_float32, looping_layers, unrolled
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
 
 if TYPE_CHECKING:
     import keras
 
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,9 @@ class ConvertConfig(Config):
         quantization: ``"float32"``: as trained. ``"float16"``: weights stored as float16, half the size, computed in
             float32. ``"dynamic"``: weights as int8, activations quantized at run time; tensors below 1024 elements
             stay float32. ``"int8"``: weights and activations int8 from ranges seen on ``calibration_data``, or trained
-            by quantization-aware training.
+            by quantization-aware training. ``"int4"``: as int8, but kernels that were trained to 15 values
+            (``tg.QuantizeConfig(weight_bits=4)``) are stored in 4 bits. ``"int16x8"``: weights int8, activations int16,
+            from ``calibration_data``.
         calibration_data: For ``"int8"``: an array, list or dict of arrays in the structure of the model's inputs, of
             shape ``(samples, *input shape)``, preprocessed exactly as for training. 100 to 1000 samples are usual.
         input_dtype: What the file's inputs store: ``"float32"``, or ``"int8"`` with ``quantization="int8"``.
@@ -64,20 +67,25 @@ class ConvertConfig(Config):
             value = getattr(self, name)
             if value not in ("float32", "int8"):
                 raise invalid_value(name, expected="'float32' or 'int8'", received=repr(value))
-            if value == "int8" and self.quantization != "int8":
+            if value == "int8" and self.quantization not in ("int8", "int4"):
                 raise invalid_value(
                     name,
                     expected=f"'float32' with quantization='{self.quantization}'",
                     received="'int8'",
                     fix="Set quantization='int8' too.",
                 )
-        if self.calibration_data is not None and self.quantization != "int8":
+        if self.calibration_data is not None and not self.integers:
             raise invalid_value(
                 "calibration_data",
                 expected=f"none with quantization='{self.quantization}'",
                 received=type(self.calibration_data).__name__,
-                fix="Only 'int8' calibrates.",
+                fix="Only 'int8', 'int16x8' and 'int4' calibrate.",
             )
+
+    @property
+    def integers(self) -> bool:
+        """Whether activations are stored as integers."""
+        return self.quantization in ("int8", "int4", "int16x8")
 
 
 def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> LiteRTModel:
@@ -119,11 +127,14 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         exported = export(model, spec, folder / SAVED_MODEL)
         samples = _samples(model, config, spec, exported, notes)
         hints: list[str] = []
-        if config.quantization == "int8" and exported.loops:
+        if config.integers and exported.loops:
             exported = _unroll(model, spec, folder, exported, notes, hints)
-        run = run_converter_apart if config.quantization == "int8" and exported.loops else run_converter
+        run = run_converter_apart if config.integers and exported.loops else run_converter
         try:
-            content = run(folder, config.quantization, config.input_dtype, config.output_dtype, samples)
+            mode = "int8" if config.quantization == "int4" else config.quantization
+            content = run(folder, mode, config.input_dtype, config.output_dtype, samples)
+            if config.quantization == "int4":
+                content = pack_int4(content)
         except ConversionError as error:
             raise ConversionError(_refused(name, config, exported, hints, error)) from error
     lite = LiteRTModel(content)
@@ -132,7 +143,7 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
             f"model '{name}': a layer writes to a variable during inference (a stateful RNN?), and a LiteRT file "
             "starts without its value. Build the model without state (stateful=False)."
         )
-    if config.quantization == "int8" and lite.float_operators:
+    if config.integers and lite.float_operators:
         notes.append(f"Operators that compute in float32, without an int8 kernel or a range: {lite.float_operators}.")
     lite = LiteRTModel(annotate(content, spec.structure, exported.outputs, notes))
     lite.new_interpreter()  # an operator that the interpreter lacks shall be known now, not on the device
@@ -160,7 +171,7 @@ def _samples(
     model: Any, config: ConvertConfig, spec: CallSpec, exported: Exported, notes: list[str]
 ) -> list[np.ndarray] | None:
     """The calibration arrays, or None where the mode or the model's trained ranges need none."""
-    if config.quantization != "int8":
+    if not config.integers:
         return None
     if config.input_dtype == "int8" and any(not item.dtype.startswith("float") for item in spec.inputs):
         raise invalid_value(
@@ -168,9 +179,14 @@ def _samples(
             expected="'float32' for a model with integer inputs, which stay as they are",
             received="'int8'",
         )
+    if exported.fake_quantized and config.quantization == "int16x8":
+        raise invalid_value(
+            f"model '{model.name}'", expected="a model trained with activation_bits=16 for quantization='int16x8'",
+            received="one with trained ranges of 8 bits", fix="Convert it with quantization='int8'.",
+        )  # fmt: skip
     if config.calibration_data is not None:
         return calibration_arrays(config.calibration_data, spec)
-    if not exported.fake_quantized:
+    if not exported.fake_quantized or config.quantization == "int16x8":
         raise invalid_value(
             "calibration_data",
             expected=f"samples of the inputs of model '{model.name}', to see the ranges of its activations",
@@ -198,7 +214,7 @@ def _unroll(
 
 def _refused(name: str, config: ConvertConfig, exported: Exported, hints: list[str], error: ConversionError) -> str:
     text = f"model '{name}' cannot be converted with quantization='{config.quantization}': {error}"
-    if exported.loops and config.quantization == "int8":
+    if exported.loops and config.integers:
         text += f"\nIt runs loops ({', '.join(exported.loops)}), on which int8 calibration fails."
         text += " Try quantization='dynamic', or recurrent layers with unroll=True and a fixed number of steps."
     return "\n".join([text, *hints])

@@ -26,7 +26,7 @@ def run_converter(
 
     Args:
         folder: Holds the SavedModel that :func:`tfgreen.deploy.export.export` wrote.
-        quantization: ``"float32"``, ``"float16"``, ``"dynamic"`` or ``"int8"``.
+        quantization: ``"float32"``, ``"float16"``, ``"dynamic"``, ``"int8"`` or ``"int16x8"``.
         input_dtype: ``"float32"`` or ``"int8"``; only read for ``"int8"``.
         output_dtype: The same for the outputs.
         samples: One array per input to calibrate int8 ranges from; None where the model carries trained ranges.
@@ -78,14 +78,18 @@ def _convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    if samples is not None:
+        converter.representative_dataset = lambda: _one_by_one(samples)
     if quantization == "int8":
         converter.inference_input_type = getattr(tf, input_dtype)
         converter.inference_output_type = getattr(tf, output_dtype)
         if samples is not None:
-            converter.representative_dataset = lambda: _one_by_one(samples)
             # Integer kernels only. With trained ranges and no data TensorFlow refuses this setting, and what has no
             # range stays float32.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if quantization == "int16x8":
+        ops = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [ops, tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter.convert()
 
 

@@ -72,6 +72,8 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
     """
     import tensorflow as tf
 
+    from tfgreen.model.trace import exporting
+
     outputs: Structure = None
 
     def serve(*tensors: Any) -> dict[str, Any]:
@@ -85,7 +87,8 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
 
     signature = [tf.TensorSpec((1, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
     try:
-        function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
+        with exporting():
+            function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
     except Exception as error:  # noqa: B902 - whatever a user's call() raises
         text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
         raise ConversionError(

@@ -130,17 +130,6 @@ def annotate(content: bytes, inputs: Structure, outputs: Structure, notes: list[
         outputs: The same for the outputs.
         notes: Sentences on what the conversion did.
     """
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    class AlignedBuffer(schema.BufferT):
-        """The schema asks for tensor data on 16 bytes. Python's writer (and so TensorFlow's converter) gives 4."""
-
-        def Pack(self, builder: Any) -> Any:  # noqa: N802 - the schema's name
-            if self.data is not None:
-                builder.Prep(16, len(self.data))
-            return super().Pack(builder)
-
     model = parse(content, "converted model")
     signature = model.signatureDefs[0]
     graph = model.subgraphs[signature.subgraphIndex]
@@ -153,11 +142,29 @@ def annotate(content: bytes, inputs: Structure, outputs: Structure, notes: list[
             entry.name = graph.tensors[entry.tensorIndex].name = name.encode()
         setattr(signature, side, entries)
         setattr(graph, side, np.array([entry.tensorIndex for entry in entries], np.int32))
+    from ai_edge_litert import schema_py_generated as schema
+
     payload = json.dumps({"inputs": inputs, "outputs": outputs, "notes": notes}).encode()
     model.metadata = [*(model.metadata or []), schema.MetadataT(METADATA_NAME.encode(), len(model.buffers))]
-    buffers = [*model.buffers, schema.BufferT(np.frombuffer(payload, np.uint8))]
-    model.buffers = [AlignedBuffer(b.data, b.offset, b.size) for b in buffers]
-    builder = flatbuffers.Builder(len(content) + len(payload) + 4096)
+    model.buffers = [*model.buffers, schema.BufferT(np.frombuffer(payload, np.uint8))]
+    return write(model, len(content) + len(payload))
+
+
+def write(model: Any, expected_bytes: int) -> bytes:
+    """Pack a ``ModelT`` into the bytes of a file, about ``expected_bytes`` of them."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    class AlignedBuffer(schema.BufferT):
+        """The schema asks for tensor data on 16 bytes. Python's writer (and so TensorFlow's converter) gives 4."""
+
+        def Pack(self, builder: Any) -> Any:  # noqa: N802 - the schema's name
+            if self.data is not None:
+                builder.Prep(16, len(self.data))
+            return super().Pack(builder)
+
+    model.buffers = [AlignedBuffer(b.data, b.offset, b.size) for b in model.buffers]
+    builder = flatbuffers.Builder(expected_bytes + 4096)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
 
@@ -190,8 +197,10 @@ def dtype_name(tensor: Any) -> str:
 
 
 def constant(model: Any, tensor: Any, content: bytes) -> np.ndarray | None:
-    """The stored values of a constant tensor; None where it is no constant, or packed (int4, sparse encodings)."""
+    """The stored values of a constant tensor, int4 as int8; None where it is no constant, or in a sparse encoding."""
     data = buffer_bytes(model, tensor.buffer, content)
+    if dtype_name(tensor) == "int4" and len(data) == _dense_bytes(tensor):
+        return unpack_nibbles(data, math.prod(shape_of(tensor))).reshape(shape_of(tensor))
     dtype = _DTYPES.get(dtype_name(tensor).upper())
     if dtype is None or not len(data) or _dense_bytes(tensor) != len(data):
         return None
@@ -216,6 +225,8 @@ def operator_name(model: Any, operator: Any) -> str:
 
 def _dense_bytes(tensor: Any) -> int | None:
     """Bytes that a constant of this shape and type takes; None where they do not follow from the shape."""
+    if dtype_name(tensor) == "int4" and tensor.sparsity is None:
+        return (math.prod(shape_of(tensor)) + 1) // 2
     dtype = _DTYPES.get(dtype_name(tensor).upper())
     if dtype is None or tensor.sparsity is not None:
         return None
@@ -225,3 +236,23 @@ def _dense_bytes(tensor: Any) -> int | None:
 def text_of(name: Any) -> str:
     """A name of the schema, which holds bytes where it was read and text where it was set."""
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def pack_nibbles(values: np.ndarray) -> np.ndarray:
+    """Pack int8 values of -8..7, two to a byte, the first in the lower half.
+
+    Returns:
+        uint8 array of half the length, rounded up.
+
+    Example:
+        >>> pack_nibbles(np.array([1, -1, 7], np.int8)).tolist()
+        [241, 7]
+    """
+    nibbles = np.append(values, np.zeros(values.size % 2, np.int8)).astype(np.uint8) & 0x0F
+    return nibbles[::2] | (nibbles[1::2] << 4)
+
+
+def unpack_nibbles(data: np.ndarray, count: int) -> np.ndarray:
+    """The inverse of :func:`pack_nibbles`: ``count`` int8 values of -8..7."""
+    halves = np.stack([data & 0x0F, data >> 4], axis=-1).ravel()[:count].astype(np.int8)
+    return np.where(halves > 7, halves - 16, halves).astype(np.int8)

@@ -7,7 +7,9 @@ carried over, and the model passed in is not touched.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -23,17 +25,21 @@ from tfgreen.model.graph import (
     weights_by_path,
 )
 
-Replace = Callable[[str, keras.Layer], keras.Layer]
+Replace = Callable[[str, keras.Layer], keras.Operation | None]
+ReplaceOperation = Callable[[str, keras.Operation], keras.Operation]
 
 
-def rebuild(model: keras.Model, replace: Replace) -> keras.Layer:
+def rebuild(
+    model: keras.Model, replace: Replace, replace_operation: ReplaceOperation = lambda path, operation: operation
+) -> keras.Layer:
     """Return a copy of ``model`` in which ``replace(path, copy)`` stands in the place of each layer.
 
     Args:
         model: A built model. Sequential and functional models are rebuilt layer by layer, nested ones included. Any
             other model or layer is handed to ``replace`` whole; at the top level its path is ``""``.
         replace: Called once per layer with its path (``"encoder/conv"``) and a copy of it, already built and carrying
-            its weights. Returns the layer to use, often the copy itself.
+            its weights. Returns the layer to use, often the copy itself, or None to pass on what would have come in.
+        replace_operation: The same for the raw operations of a graph (``x + y``), which are no layers.
 
     Returns:
         The new model (uncompiled), or what ``replace`` returned for a top-level model that is not a graph.
@@ -49,13 +55,13 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Layer:
         'out'
     """
     check_built_model(model)
-    copies: dict[int, keras.Operation] = {}  # one copy per shared layer, wherever it is used
+    copies: dict[int, keras.Operation | None] = {}  # one copy per shared layer, wherever it is used
 
-    def copy(operation: keras.Operation, prefix: str) -> keras.Operation:
+    def copy(operation: keras.Operation, prefix: str) -> keras.Operation | None:
         if id(operation) not in copies:
             path = prefix + operation.name
             if not isinstance(operation, keras.Layer):
-                copies[id(operation)] = _from_config(path, operation)
+                copies[id(operation)] = replace_operation(path, _from_config(path, operation))
             elif is_container(operation):
                 copies[id(operation)] = copy_container(operation, f"{path}/")
             else:
@@ -65,11 +71,11 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Layer:
     def copy_container(container: keras.Model, prefix: str) -> keras.Model:
         inputs = keras.tree.map_structure(copy_input, input_layers(container))
         if isinstance(container, keras.Sequential):
-            layers = [copy(layer, prefix) for layer in container.layers]
+            layers = [layer for layer in (copy(layer, prefix) for layer in container.layers) if layer is not None]
             result = keras.Sequential([inputs, *layers], name=container.name)
         else:
             tensors = keras.tree.map_structure(lambda layer: layer.output, inputs)
-            outputs = replay(container, tensors, lambda operation: copy(operation, prefix))
+            outputs = replay(container, tensors, lambda operation: copy(operation, prefix) or _pass_on)
             result = type(container)(tensors, outputs, name=container.name)
         _carry_trainable(container, result)
         return result
@@ -89,7 +95,8 @@ def copy_layer(layer: keras.Layer, path: str) -> keras.Layer:
     Raises:
         ValueError: The layer cannot be made from its ``get_config()``, or the copy has other weights.
     """
-    new = _from_config(path, layer)
+    copy = functools.partial(_from_config, path)
+    new = layer.unbuilt_copy(copy) if hasattr(layer, "unbuilt_copy") else copy(layer)
     if layer.built:
         build_from_configs(new, build_configs(layer))
     old_weights, new_weights = weights_by_path(layer), weights_by_path(new)
@@ -119,6 +126,10 @@ def _from_config(path: str, operation: keras.Operation) -> keras.Operation:
             received=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             fix="Implement get_config() so that cls(**config) makes the layer again.",
         ) from error
+
+
+def _pass_on(first: Any, *args: Any, **kwargs: Any) -> Any:
+    return first
 
 
 def _carry_trainable(old: keras.Model, new: keras.Model) -> None:

@@ -84,6 +84,34 @@ def compressible_weights(layer: keras.Layer) -> dict[str, Axes]:
     return found
 
 
+def quantizable_weights(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
+    """The weights of a built layer, its sublayers included, that LiteRT stores as integers.
+
+    Args:
+        layer: A built layer, or a model to be taken whole.
+
+    Returns:
+        Path of the weight within the layer -> the axes of its output channels, which have a scale each; none where
+        LiteRT has one scale for the whole weight.
+
+    Example:
+        >>> import keras
+        >>> conv = keras.layers.DepthwiseConv2D(3); conv.build((None, 8, 8, 4))
+        >>> quantizable_weights(conv)
+        {'kernel': (-2, -1)}
+    """
+    found = {path: axes.outputs for path, axes in compressible_weights(layer).items()}
+    for path, sub in [("", layer), *walk(layer)]:
+        prefix = f"{path}/" if path else ""
+        if isinstance(sub, (layers.DepthwiseConv1D, layers.DepthwiseConv2D)):
+            found[prefix + "kernel"] = (-2, -1)
+        elif isinstance(sub, (layers.SeparableConv1D, layers.SeparableConv2D)):
+            found[prefix + "depthwise_kernel"] = (-2, -1)
+        elif isinstance(sub, layers.Embedding):
+            found[prefix + "embeddings"] = ()
+    return found
+
+
 def reason_kept(layer: keras.Layer) -> str:
     """Why :func:`compressible_weights` is empty for a layer, as a phrase for the report."""
     row = _row(layer)

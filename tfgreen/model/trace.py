@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,24 @@ import keras
 
 from tfgreen.errors import invalid_value
 from tfgreen.model.graph import Shape, input_layers, run_symbolically, shapes_of
+
+
+_exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
+
+
+@contextlib.contextmanager
+def exporting() -> Iterator[None]:
+    """While a model is traced for the converter: what LiteRT's kernels do by themselves is then left out."""
+    token = _exporting.set(True)
+    try:
+        yield
+    finally:
+        _exporting.reset(token)
+
+
+def is_exporting() -> bool:
+    """Whether :func:`exporting` is in effect."""
+    return _exporting.get()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Any
 
 import keras
 
-from tfgreen.model.graph import check_built_model, replaceable_layers, weights_by_path
-from tfgreen.model.support import compressible_weights, reason_kept
+from tfgreen.model.graph import check_built_model, own_parameters, replaceable_layers, walk, weights_by_path
+from tfgreen.model.support import compressible_weights, own_compressible, reason_kept
 from tfgreen.transforms.base import Chain
-from tfgreen.transforms.layers import Compressed, CompressedModel
+from tfgreen.transforms.layers import Compressed, CompressedModel, compressed_layers
+from tfgreen.transforms.operation import OperationLayer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class WeightStatus:
         done: The transforms the weight passes through, in order (``("Mask",)``); empty if none.
         size: Number of weights.
         nonzeros: How many of them are not zero as the layer computes with them.
-        reason: Why nothing was done, else "".
+        reason: Why nothing was done, or less than was asked for, or why the layer computes in float32; else "".
     """
 
     layer: str
@@ -59,7 +60,7 @@ class ModelReport:
     def __str__(self) -> str:
         rows = [("layer", "class", "weight", "what was done", "weights", "non-zero", "sparsity")]
         for w in self.weights:
-            done = " -> ".join(w.done) if w.done else f"kept: {w.reason}"
+            done = " -> ".join(w.done) + (f" ({w.reason})" if w.reason else "") if w.done else f"kept: {w.reason}"
             sparsity = f"{w.sparsity:.1%}" if w.weight else ""
             rows.append((w.layer, w.class_name, w.weight, done, f"{w.size:,}", f"{w.nonzeros:,}", sparsity))
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -76,7 +77,9 @@ def report(model: keras.Model) -> ModelReport:
         model: A built Keras model, from a verb of tfgreen or not.
 
     Returns:
-        A :class:`ModelReport`; ``print`` shows it as a table. Layers without weights are left out.
+        A :class:`ModelReport`; ``print`` shows it as a table. Layers without weights are left out, unless a quantized
+        model computes them in float32, and so are the biases and other vectors of layers that are listed by their
+        matrices: no verb touches them unless asked to.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
@@ -91,31 +94,59 @@ def report(model: keras.Model) -> ModelReport:
         [('out', ('Mask',), ''), ('norm', (), 'it normalizes and has no kernel')]
     """
     check_built_model(model)
+    kept = {path: reason for _, layer in compressed_layers(model)[:1] for path, reason in layer.kept.items()}
     statuses: list[WeightStatus] = []
     for path, layer in replaceable_layers(model):
         compressed = layer.compressed if isinstance(layer, CompressedModel) else layer
         inner, chains = (compressed.layer, compressed.chains) if isinstance(compressed, Compressed) else (layer, [])
+        activations = getattr(compressed, "activations", None)
+        float_because = activations.reason if activations is not None else ""
         if inner.weights:
-            statuses += _statuses(path or model.name, inner, {chain.weight: chain for chain in chains})
+            reason = kept.get(path, float_because or "it was not compressed")
+            by_weight = {chain.weight: chain for chain in chains}
+            statuses += _statuses(path or model.name, inner, by_weight, reason, float_because)
+        elif float_because:
+            name = type(inner.operation if isinstance(inner, OperationLayer) else inner).__name__
+            statuses.append(WeightStatus(path, name, "", (), 0, 0, float_because))
     return ModelReport(model.name, tuple(statuses))
 
 
-def _statuses(path: str, layer: keras.Layer, chains: dict[str, Chain]) -> list[WeightStatus]:
-    weights = weights_by_path(layer)
+def _statuses(
+    path: str, layer: keras.Layer, chains: dict[str, Chain], kept: str, float_because: str
+) -> list[WeightStatus]:
+    weights, left_out = weights_by_path(layer), _left_out(layer)
     candidates = list(dict.fromkeys([*chains, *compressible_weights(layer)]))
     class_name = type(layer).__name__
     if not candidates:
         size = sum(math.prod(variable.shape) for variable in weights.values())
         nonzeros = sum(_nonzeros(variable.value) for variable in weights.values())
-        return [WeightStatus(path, class_name, "", (), size, nonzeros, reason_kept(layer))]
+        reason = float_because or next(iter(left_out.values()), reason_kept(layer))
+        return [WeightStatus(path, class_name, "", (), size, nonzeros, reason)]
     statuses = []
-    for name in candidates:
+    for name in dict.fromkeys([*candidates, *left_out]):
         chain, variable = chains.get(name), weights[name]
         done = tuple(type(transform).__name__ for transform in chain.transforms) if chain else ()
         nonzeros = _nonzeros(chain.apply(variable.value) if chain else variable.value)
-        reason = "" if chain else getattr(layer, "kept_dense_because", "it was not compressed")
+        notes = [note for note in (*(t.note for t in chain.transforms), float_because) if note] if chain else []
+        reason = "; ".join(notes) if chain else left_out.get(name, kept)
         statuses.append(WeightStatus(path, class_name, name, done, math.prod(variable.shape), nonzeros, reason))
     return statuses
+
+
+def _left_out(layer: keras.Layer) -> dict[str, str]:
+    """The matrices of a layer that no verb touches unless asked to, by path within the layer, and why."""
+    found: dict[str, str] = {}
+    for path, sub in [("", layer), *walk(layer)]:
+        chosen = own_compressible(sub)
+        if hasattr(sub, "get_prunable_weights"):
+            reason = "get_prunable_weights() of its layer leaves it out"
+        elif chosen:
+            reason = f"of its layer only {' and '.join(chosen)} is compressed unless asked for"
+        else:
+            reason = reason_kept(sub)
+        names = [name for name, variable in own_parameters(sub).items() if len(variable.shape) >= 2]
+        found.update({f"{path}/{name}".lstrip("/"): reason for name in names if name not in chosen})
+    return found
 
 
 def _nonzeros(value: Any) -> int:

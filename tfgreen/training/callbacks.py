@@ -1,27 +1,30 @@
-"""UpdateCompression: the callback that moves masks along their schedules during ``fit``."""
+"""UpdateCompression: the callback that moves masks along their schedules, and refreshes codebooks, during ``fit``."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.graph import weights_by_path
+from tfgreen.training.input_ranges import InputRanges
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.layers import compressed_layers
 from tfgreen.transforms.mask import Mask
 
 
 class UpdateCompression(keras.callbacks.Callback):
-    """Drive the transforms that have work between batches, such as pruning masks.
+    """Drive the transforms that have work between batches, such as pruning masks and codebooks.
 
     A step is a finished batch: an update scheduled for step 0 runs before the first batch, one for step 100 after the
     hundredth. The count is kept in the model, so that saving, loading and fitting again continues it. With
-    ``steps_per_execution > 1`` the updates that fell into one execution run once, after it.
+    ``steps_per_execution > 1`` the updates that fell into one execution run once, after it; the last execution of an
+    epoch counts as full where Keras does not know the length of the data.
 
     At the end of each epoch the share of zeros over all masked weights is added to the logs as ``sparsity``, so it
     shows in the progress bar and in ``History``.
@@ -39,6 +42,7 @@ class UpdateCompression(keras.callbacks.Callback):
         model: Only for a loop of your own; ``fit`` sets it.
 
     Raises:
+        TypeError: ``model`` is no ``keras.Model``.
         ValueError: The model holds no compressed layer, or a weight became NaN or infinite; the layer is named.
 
     Example:
@@ -56,6 +60,8 @@ class UpdateCompression(keras.callbacks.Callback):
         self._scheduled: list[_Scheduled] = []
         self._batches = 0
         if model is not None:
+            if not isinstance(model, keras.Model):
+                raise invalid_type("model", expected="a keras.Model", received=model)
             self.set_model(model)
             self.on_train_begin()
 
@@ -79,27 +85,51 @@ class UpdateCompression(keras.callbacks.Callback):
                         step = int(keras.ops.convert_to_numpy(transform.step))
                         self._scheduled.append(_Scheduled(name, weights[chain.weight], chain, transform, step))
         steps = [item.transform.step for item in self._scheduled]
+        steps += [layer.activations.step for _, layer in compressed if layer.activations is not None]
         self._advance = tf.function(lambda count: [step.assign_add(count) for step in steps])
-        _update([item for item in self._scheduled if item.step == 0 and item.transform.due(-1, 0)])
+        self._input_ranges = InputRanges(compressed)
+        self._project()  # weights may have been set since the last training
+        _update(_due([(item, -1) for item in self._scheduled if item.step == 0]))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._batches = 0
+        for item in self._scheduled:  # keras.callbacks.BackupAndRestore may have restored it since
+            item.step = int(keras.ops.convert_to_numpy(item.transform.step))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # With steps_per_execution, several batches have ended, and Keras counts the last execution of an epoch as full.
         batches = min(batch + 1, (self.params or {}).get("steps") or batch + 1)
-        self.step(batches - self._batches)
+        self._step(batches - self._batches)
         self._batches = batches
 
     def step(self, count: int = 1) -> None:
-        """Say that ``count`` more batches are finished, and do what was scheduled for them."""
+        """Say that ``count`` more batches are finished, and do what was scheduled for them.
+
+        Raises:
+            ValueError: ``count`` is no integer >= 1, there is no model, or the call is inside a ``tf.function``.
+        """
+        if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
+            raise invalid_value("count", expected="an integer >= 1", received=repr(count))
+        if self.model is None:
+            raise invalid_value(
+                "UpdateCompression", expected="a model", received="none", fix="Make it so: tg.UpdateCompression(model)."
+            )
+        if not tf.executing_eagerly():
+            raise invalid_value(
+                "UpdateCompression.step", expected="a call after each training step",
+                received="one inside a tf.function, where it runs only once, when that is traced",
+                fix="Call it after the function that makes the step.",
+            )  # fmt: skip
+        self._step(int(count))
+
+    def _step(self, count: int) -> None:
         self._advance(tf.constant(count, "int64"))  # all counters in one call of a graph: a fifth of the time
-        due = []
+        self._input_ranges.compare(count)
+        advanced = []
         for item in self._scheduled:
-            last, item.step = item.step, item.step + count
-            if item.transform.due(last, item.step):
-                due.append(item)
-        _update(due)
+            advanced.append((item, item.step))
+            item.step += count
+        _update(_due(advanced))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         sizes = [math.prod(item.weight.shape) for item in self._scheduled if isinstance(item.transform, Mask)]
@@ -108,8 +138,16 @@ class UpdateCompression(keras.callbacks.Callback):
             logs["sparsity"] = float(sum(share * size for share, size in zip(zeros, sizes)) / sum(sizes))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._project()  # an optimizer with use_ema=True has just overwritten the weights by their averages
         for _, layer in compressed_layers(self.model):
             layer.watched = False
+
+    def _project(self) -> None:
+        for _, layer in compressed_layers(self.model):
+            weights = weights_by_path(layer.layer)
+            for chain in layer.chains:
+                if chain.projects:
+                    weights[chain.weight].assign(chain.project(weights[chain.weight].value))
 
 
 @dataclasses.dataclass
@@ -121,6 +159,15 @@ class _Scheduled:
     chain: Chain
     transform: TensorTransform
     step: int
+
+
+def _due(advanced: list[tuple[_Scheduled, int]]) -> list[_Scheduled]:
+    """Those with work since the step given for each, and those that a transform before them in the chain changes."""
+    due: list[_Scheduled] = []
+    for item, last in advanced:
+        if item.transform.due(last, item.step) or any(earlier.chain is item.chain for earlier in due):
+            due.append(item)
+    return due
 
 
 def _update(due: list[_Scheduled]) -> None:

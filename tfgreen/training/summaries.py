@@ -1,4 +1,4 @@
-"""CompressionSummaries: what the masks do, epoch by epoch, for TensorBoard."""
+"""CompressionSummaries: what masks and codebooks do, epoch by epoch, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import numpy as np
 
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.graph import weights_by_path
+from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.layers import compressed_layers
 from tfgreen.transforms.mask import Mask
 
 
 class CompressionSummaries(keras.callbacks.Callback):
-    """Write sparsity and threshold of every masked weight at the end of each epoch.
+    """Write what became of every masked or clustered weight at the end of each epoch.
 
     The tags are ``<layer>/<weight>/sparsity`` (share of zeros) and ``<layer>/<weight>/threshold`` (the smallest
-    magnitude that is kept); the step is the number of finished batches. List it after ``tg.UpdateCompression()``.
+    magnitude that is kept); for a clustered weight ``<layer>/<weight>/centroid_<i>`` (the value of cluster i) and
+    ``<layer>/<weight>/count_<i>`` (how many weights have it), the channels of a cluster one after the other where each
+    has its own. The step is the number of finished batches. List it after ``tg.UpdateCompression()``.
 
     Args:
         log_dir: Folder for the event files, made if missing.
 
     Raises:
-        TypeError, ValueError: ``log_dir`` is no path, or empty.
+        TypeError, ValueError: ``log_dir`` is no path, or empty; the model holds no compressed layer.
 
     Example:
         >>> import keras, numpy as np, os, tempfile, tfgreen as tg
@@ -50,6 +53,11 @@ class CompressionSummaries(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         import tensorflow as tf
 
+        if not compressed_layers(self.model):
+            raise invalid_value(
+                f"model '{self.model.name}'", expected="a model with compressed layers", received="none",
+                fix="Pass the model that tg.prune (or another tfgreen verb) returned.",
+            )  # fmt: skip
         self._writer = tf.summary.create_file_writer(self.log_dir)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -57,17 +65,30 @@ class CompressionSummaries(keras.callbacks.Callback):
             for path, layer in compressed_layers(self.model):
                 weights = weights_by_path(layer.layer)
                 for chain in layer.chains:
-                    for mask in (t for t in chain.transforms if isinstance(t, Mask)):
-                        magnitude = np.abs(keras.ops.convert_to_numpy(weights[chain.weight].value))
-                        kept = magnitude[keras.ops.convert_to_numpy(mask.mask)]
-                        step = int(keras.ops.convert_to_numpy(mask.step))
+                    for transform in chain.transforms:
                         tag = f"{path}/{chain.weight}"
-                        _write_scalar(f"{tag}/sparsity", mask.sparsity, step)
-                        _write_scalar(f"{tag}/threshold", float(kept.min()) if kept.size else 0.0, step)
+                        if isinstance(transform, Mask) and transform.scheduled:
+                            _write_mask(tag, transform, keras.ops.convert_to_numpy(weights[chain.weight].value))
+                        elif isinstance(transform, Codebook):
+                            _write_codebook(tag, transform)
         self._writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._writer.close()
+
+
+def _write_mask(tag: str, mask: Mask, weight: np.ndarray) -> None:
+    kept = np.abs(weight)[keras.ops.convert_to_numpy(mask.mask)]
+    step = int(keras.ops.convert_to_numpy(mask.step))
+    _write_scalar(f"{tag}/sparsity", mask.sparsity, step)
+    _write_scalar(f"{tag}/threshold", float(kept.min()) if kept.size else 0.0, step)
+
+
+def _write_codebook(tag: str, codebook: Codebook) -> None:
+    step = int(keras.ops.convert_to_numpy(codebook.step))
+    for index, (value, count) in enumerate(zip(codebook.values().reshape(-1), codebook.counts().reshape(-1))):
+        _write_scalar(f"{tag}/centroid_{index}", float(value), step)
+        _write_scalar(f"{tag}/count_{index}", float(count), step)
 
 
 def _write_scalar(tag: str, value: float, step: int) -> None:

@@ -22,10 +22,19 @@ class TensorTransform(keras.layers.Layer):
 
     It is a Keras layer only so that Keras saves and loads its variables and config; it is never called as one. A
     transform with work between batches sets ``scheduled`` and gets a variable ``step``: the batches it has seen.
+
+    ``order`` is its place in a chain, whatever order the verbs are called in: zeros (0) are chosen before values that
+    weights share (1), and those before integers (2), so that each keeps what the ones before it made. ``keeps_zeros``
+    says whether a zero that comes in leaves as one, ``trains_weight`` whether the gradient reaches the stored weight;
+    ``note`` is for ``tg.report``.
     """
 
     scheduled = False
     projects = False
+    order = 0
+    keeps_zeros = True
+    trains_weight = True
+    note = ""
 
     def __init__(self, **kwargs: Any) -> None:
         # A weight is transformed in the dtype it is stored in, whatever the layer computes in.
@@ -49,6 +58,10 @@ class TensorTransform(keras.layers.Layer):
     @property
     def group(self) -> Any:
         return None
+
+    def clone(self) -> TensorTransform:
+        """A copy without variables, for a copy of the model in this process."""
+        return type(self).from_config(self.get_config())
 
     @classmethod
     def update_together(
@@ -98,6 +111,10 @@ class Chain(keras.layers.Layer):
     @property
     def projects(self) -> bool:
         return any(transform.projects for transform in self.transforms)
+
+    def clone(self) -> Chain:
+        """As :meth:`TensorTransform.clone`."""
+        return Chain(self.weight, [transform.clone() for transform in self.transforms], name=self.name)
 
     def get_config(self) -> dict[str, Any]:
         transforms = [keras.saving.serialize_keras_object(transform) for transform in self.transforms]

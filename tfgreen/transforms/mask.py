@@ -28,7 +28,12 @@ from tfgreen.transforms.selection import (
 )
 
 CRITERIA = ("magnitude", "threshold", "activation", "taylor", "random")
+FROM_DATA = ("activation", "taylor")
 SCOPES = ("layer", "global", "erk")
+_SETTINGS = (
+    "criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes", "threshold", "seed",
+    "budget",
+)  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -40,12 +45,12 @@ class Mask(TensorTransform):
 
     Args:
         schedule: Says at which step the mask is computed anew, and with which sparsity; see
-            :mod:`tfgreen.training.schedules`.
+            :mod:`tfgreen.training.schedules`. None for a mask that stays as :meth:`hold` made it.
         criterion: How a weight ``w`` is scored: ``"magnitude"`` by ``|w|``; ``"threshold"`` likewise, but all up to
             ``threshold`` are dropped, whatever the sparsity; ``"activation"`` and ``"taylor"`` by ``|w| * importance``;
             ``"random"`` by chance.
-        scope: What competes: the weights of this ``"layer"``, those of all masks of the model (``"global"``), or this
-            layer's with a sparsity shared out by Erdos-Renyi-Kernel (``"erk"``).
+        scope: What competes: the weights of this ``"layer"``, those of all masks of its ``budget`` (``"global"``), or
+            this layer's with a sparsity shared out over that budget by Erdos-Renyi-Kernel (``"erk"``).
         block_size: Rows and columns of the blocks that are dropped whole, in the weight seen as a matrix of (inputs,
             outputs): a convolution's kernel as (height * width * channels in, channels out).
         block_pooling: ``"AVG"`` or ``"MAX"``: the score of a block.
@@ -55,9 +60,9 @@ class Mask(TensorTransform):
         threshold: For the criterion of that name.
         seed: For ``"random"``.
         importance: For ``"activation"`` and ``"taylor"``: an array that broadcasts against the weight.
+        budget: For a scope other than ``"layer"``: masks of equal number share a budget, and have one schedule.
     """
 
-    scheduled = True
     projects = True
 
     def __init__(
@@ -73,10 +78,12 @@ class Mask(TensorTransform):
         threshold: float | None = None,
         seed: int = 0,
         importance: np.ndarray | None = None,
+        budget: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.schedule = schedule
+        self.scheduled = schedule is not None
         self.criterion = criterion
         self.scope = scope
         self.block_size = (int(block_size[0]), int(block_size[1]))
@@ -86,6 +93,7 @@ class Mask(TensorTransform):
         self.output_axes = tuple(output_axes)
         self.threshold = threshold
         self.seed = seed
+        self.budget = budget
         self._importance = importance
 
     def build(self, shape: tuple[int, ...]) -> None:
@@ -95,6 +103,10 @@ class Mask(TensorTransform):
             shape = self._importance.shape
             self.importance = self.add_weight(shape=shape, initializer="ones", trainable=False, name="importance")
             self.importance.assign(self._importance)
+
+    def hold(self, weight: Any) -> None:
+        """Hold the zeros that a weight has now."""
+        self.mask.assign(keras.ops.not_equal(weight, 0))
 
     def apply(self, weight: Any) -> Any:
         return keras.ops.where(self.mask, weight, keras.ops.zeros_like(weight))
@@ -107,9 +119,7 @@ class Mask(TensorTransform):
 
     @property
     def group(self) -> Any:
-        if self.scope == "layer":
-            return None
-        return (self.scope, self.criterion, repr(self.schedule), self.block_size)
+        return None if self.scope == "layer" else (self.scope, self.budget)
 
     @classmethod
     def update_together(
@@ -162,11 +172,15 @@ class Mask(TensorTransform):
         mask = keras.ops.convert_to_numpy(self.mask)
         return float(1.0 - np.count_nonzero(mask) / mask.size)
 
+    def clone(self) -> Mask:
+        # With the schedule itself, which may be a function that no config can hold.
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        return Mask(self.schedule, importance=self._importance, name=self.name, **settings)
+
     def get_config(self) -> dict[str, Any]:
-        names = ("criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes")
         return {
             **super().get_config(),
-            **{name: getattr(self, name) for name in (*names, "threshold", "seed")},
+            **{name: getattr(self, name) for name in _SETTINGS},
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "importance_shape": None if self._importance is None else self._importance.shape,
         }

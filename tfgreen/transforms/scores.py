@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.graph import own_weights, walk
 from tfgreen.model.support import own_compressible
 from tfgreen.model.trace import listen_to_calls
@@ -34,8 +34,10 @@ def activation_importance(model: keras.Model, x: Any) -> dict[int, np.ndarray]:
         ``id`` of each compressible variable -> float32 array that broadcasts against it: one norm per input channel.
 
     Raises:
-        ValueError: The input of a layer cannot be told apart by its channels; the layer is named.
+        TypeError, ValueError: ``x`` is no arrays, or has no samples or NaN; the input of a layer cannot be told apart
+            by its channels; the layer is named.
     """
+    _check_samples(x)
     sums: dict[int, Any] = defaultdict(float)
     paths = {id(layer): path for path, layer in [(model.name, model), *walk(model)]}
 
@@ -60,7 +62,7 @@ def activation_importance(model: keras.Model, x: Any) -> dict[int, np.ndarray]:
     with listen_to_calls(collect):
         for batch in _batches(x):
             model(batch, training=False)
-    return {key: np.sqrt(total).astype(np.float32) for key, total in sums.items()}
+    return _checked({key: np.sqrt(total).astype(np.float32) for key, total in sums.items()})
 
 
 def taylor_importance(model: keras.Model, x: Any, y: Any, loss: Any) -> dict[int, np.ndarray]:
@@ -76,9 +78,13 @@ def taylor_importance(model: keras.Model, x: Any, y: Any, loss: Any) -> dict[int
 
     Returns:
         ``id`` of each compressible variable -> float32 array of its shape.
+
+    Raises:
+        TypeError, ValueError: ``x`` and ``y`` are no arrays of equally many samples, or hold NaN.
     """
     import tensorflow as tf
 
+    _check_samples((x, y))
     loss_function = keras.losses.get(loss)
     every_layer = [model, *(layer for _, layer in walk(model))]
     variables = [own_weights(layer)[name] for layer in every_layer for name in own_compressible(layer)]
@@ -93,10 +99,28 @@ def taylor_importance(model: keras.Model, x: Any, y: Any, loss: Any) -> dict[int
         dense = [0.0 if g is None else ops.convert_to_numpy(tf.convert_to_tensor(g)) for g in gradients]
         sums = [s + g**2 for s, g in zip(sums, dense)]
         count += 1
-    return {
-        id(variable): np.broadcast_to(np.sqrt(s / count), variable.shape).astype(np.float32)
-        for variable, s in zip(variables, sums)
-    }
+    roots = [np.broadcast_to(np.sqrt(s / count), v.shape).astype(np.float32) for v, s in zip(variables, sums)]
+    return _checked({id(variable): root for variable, root in zip(variables, roots)})
+
+
+def _check_samples(data: Any) -> None:
+    """Raise unless all arrays of a structure have equally many samples, and some."""
+    leaves = keras.tree.flatten(data)
+    for leaf in leaves:
+        if not getattr(leaf, "shape", ()):
+            raise invalid_type("data", expected="arrays of shape (samples, ...)", received=leaf)
+    counts = [int(leaf.shape[0]) for leaf in leaves]
+    if not counts or min(counts) < 1 or len(set(counts)) > 1:
+        raise invalid_value("data", expected="one or more samples, and as many in each array", received=counts)
+
+
+def _checked(importance: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    if not all(np.isfinite(array).all() for array in importance.values()):
+        raise invalid_value(
+            "data", expected="samples on which the model computes finite values", received="NaN or infinite ones",
+            fix="Look for NaN in the samples, and scale them as for training.",
+        )  # fmt: skip
+    return importance
 
 
 def _batches(data: Any) -> Iterator[Any]:

@@ -1,0 +1,45 @@
+"""What the tests of quantization share: models whose numbers hide nothing, and how far a file is from its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+import tfgreen as tg
+
+
+def varied(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Give biases and BatchNormalization values that matter: new layers have zeros and ones, which hide mistakes."""
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        name, shape = variable.name, tuple(variable.shape)
+        if name in ("bias", "beta", "moving_mean"):
+            variable.assign(rng.normal(size=shape) * 0.3)
+        elif name in ("gamma", "moving_variance"):
+            variable.assign(rng.uniform(0.5, 1.5, shape))
+    return model
+
+
+def quantized(model: keras.Model, x: Any, **settings: Any) -> keras.Model:
+    return tg.quantize(model, tg.QuantizeConfig(**{"calibration_data": x, "calibration": "minmax", **settings}))
+
+
+def in_int8(model: keras.Model, x: Any = None) -> tg.LiteRTModel:
+    return tg.convert(model, tg.ConvertConfig(quantization="int8", calibration_data=x))
+
+
+def steps_apart(model: keras.Model, lite: tg.LiteRTModel, x: Any) -> float:
+    """The mean difference between a model and its file, in steps of the output's scale; of the worst output."""
+    found = []
+    ours, theirs = (keras.tree.flatten(one) for one in (model.predict(x, verbose=0), lite.predict(x)))
+    steps = lite.output_steps
+    for a, b, name in zip(ours, theirs, [tensor.name for tensor in lite.outputs], strict=True):
+        step = steps[name] or (a.max() - a.min()) / 255
+        found.append(float(np.abs(a - b).mean() / step))
+    return max(found)
+
+
+def normal(*shape: int, count: int = 64, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, *shape)).astype("float32")

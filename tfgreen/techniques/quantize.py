@@ -1,0 +1,155 @@
+"""quantize: quantization-aware training, whose trained ranges are the ones in the exported int8 file.
+
+Reference: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", 2018, arXiv:1712.05877. Weights are rounded in ``transforms/fake_quant.py``, activations in
+``transforms/ranges.py``; which activations, is in ``techniques/placement.py`` and ``transforms/steps.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tfgreen.errors import invalid_type, invalid_value, layer_subject
+from tfgreen.model.graph import check_built_model, is_container, replaceable_layers, weights_by_path
+from tfgreen.model.support import quantizable_weights
+from tfgreen.techniques.calibrate import calibrate
+from tfgreen.techniques.patterns import check_layer_patterns, check_matches
+from tfgreen.techniques.placement import Places, places_to_round
+from tfgreen.techniques.quantize_settings import QuantizeConfig
+from tfgreen.techniques.strip import strip
+from tfgreen.transforms.activations import QuantizedActivations
+from tfgreen.transforms.base import Chain, TensorTransform
+from tfgreen.transforms.fake_quant import FakeQuant
+from tfgreen.transforms.layers import Compressed, compress, compressed_layers
+from tfgreen.transforms.mask import Mask
+
+def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
+    """Return a copy of ``model`` that computes as its int8 file will, and can be trained to do it well.
+
+    Weights are rounded per output channel and activations wherever LiteRT rounds them, to ranges that start from
+    calibration data, so that the copy scores what post-training quantization scores before any training. Compile and
+    fit it, then ``tg.convert(quantized, tg.ConvertConfig(quantization="int8"))``: the file takes over the trained
+    ranges and needs no data.
+
+    Args:
+        model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A subclassed model runs its
+            layers in code, so only its weights are rounded; its activations are calibrated when it is converted.
+        config: How to quantize; ``calibration_data`` is required unless the model is subclassed.
+
+    Returns:
+        A model of the same layers, names and shapes, not compiled.
+
+    Raises:
+        TypeError: ``model`` or ``config`` is of another type.
+        ValueError: The model is not built or quantized already, a pattern matches nothing, the calibration data is
+            missing, empty, of another shape or not finite, ``strict`` and a layer stays float32, or nothing can be
+            quantized. The layer is named.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> data = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+        >>> quantized = tg.quantize(model, tg.QuantizeConfig(calibration_data=data))
+        >>> tg.convert(quantized, tg.ConvertConfig(quantization="int8")).operators["FULLY_CONNECTED"]
+        1
+    """
+    if not isinstance(config, QuantizeConfig):
+        raise invalid_type("config", expected="a tg.QuantizeConfig", received=config)
+    check_built_model(model)
+    _check_not_quantized(model)
+    places = _places(model, config)
+    _check_patterns(model, config, places)
+    if config.strict:
+        _check_strict(model, places)
+    if places and config.calibration_data is None:
+        raise invalid_value(
+            "calibration_data", expected="samples to start the ranges of the activations from", received="none",
+            fix="Pass a few hundred training samples: QuantizeConfig(calibration_data=x[:512]).",
+        )  # fmt: skip
+
+    def weights(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Mapping[str, Sequence[TensorTransform]]:
+        chosen = config.for_layer(path)
+        return {} if chosen is None else _rounded_weights(layer, chains, chosen)
+
+    def activations(path: str, layer: keras.Operation) -> QuantizedActivations | None:
+        chosen, place = config.for_layer(path) or config, places.get(path, Places())
+        if not place.any and not (isinstance(layer, keras.layers.BatchNormalization) and chosen.freeze_after is not None):
+            return None
+        return QuantizedActivations(
+            chosen.new_range(), place.inputs, place.inside, place.output, place.merges, place.folds, place.kept,
+            place.apart, chosen.freeze_after, chosen.weight_bits, place.reason,
+        )  # fmt: skip
+
+    result = compress(model, weights, activations)
+    if all(_is_kept(layer) for _, layer in compressed_layers(result)):
+        raise invalid_value(
+            f"model '{model.name}'", expected="at least one layer that can be quantized", received="none",
+            fix="tg.report(model) says why for each layer.",
+        )  # fmt: skip
+    if places:
+        calibrate(result, config)
+    return result
+
+
+def _places(model: keras.Model, config: QuantizeConfig) -> dict[str, Places]:
+    """Where to round, by path, judged by the layers inside compressed ones; nowhere in a subclassed model."""
+    if not is_container(model):
+        return {}
+    return places_to_round(strip(model), lambda path: config.for_layer(path) is None)
+
+
+def _rounded_weights(
+    layer: keras.Layer, chains: Mapping[str, Chain], config: QuantizeConfig
+) -> dict[str, list[TensorTransform]]:
+    found: dict[str, list[TensorTransform]] = {}
+    variables = weights_by_path(layer)
+    for weight, axes in quantizable_weights(layer).items():
+        chain, value = chains.get(weight), variables[weight].value
+        masked = chain is not None and any(isinstance(transform, Mask) for transform in chain.transforms)
+        if chain is not None:
+            value = chain.apply(value)
+        quant = FakeQuant(config.weight_bits, axes, "max" if config.weight_bits == 8 else "learned")
+        quant.build(tuple(variables[weight].shape))
+        quant.start_from(value)
+        found[weight] = [quant]
+        if config.preserve_sparsity and not masked:
+            mask = Mask(schedule=None)
+            mask.build(tuple(variables[weight].shape))
+            mask.hold(value)
+            found[weight].insert(0, mask)
+    return found
+
+
+def _is_kept(layer: Compressed) -> bool:
+    return layer.activations is not None and layer.activations.places["kept"]
+
+
+def _check_not_quantized(model: keras.Model) -> None:
+    for path, layer in compressed_layers(model):
+        transforms = [transform for chain in layer.chains for transform in chain.transforms]
+        if layer.activations is not None or any(isinstance(transform, FakeQuant) for transform in transforms):
+            raise invalid_value(
+                layer_subject(path, layer.layer), expected="a layer that is not quantized", received="a quantized one",
+                fix="Bake it with tg.strip(model) to quantize it again.",
+            )  # fmt: skip
+
+
+def _check_patterns(model: keras.Model, config: QuantizeConfig, places: Mapping[str, Places]) -> None:
+    paths = list(dict.fromkeys([*(path for path, _ in replaceable_layers(model)), *places]))  # raw operations too
+    check_layer_patterns(paths, config)
+    for pattern in config.keep_float:
+        check_matches("keep_float", pattern, paths)
+
+
+def _check_strict(model: keras.Model, places: Mapping[str, Places]) -> None:
+    layers = dict(replaceable_layers(model))
+    for path, place in places.items():
+        if place.reason and not place.kept:
+            layer = getattr(layers.get(path), "stands_for", layers.get(path))
+            raise invalid_value(
+                layer_subject(path, layer) if layer is not None else f"operation '{path}'",
+                expected="one that LiteRT computes in integers (strict=True)", received=f"one of which {place.reason}"
+            )

@@ -1,0 +1,48 @@
+"""Notice that the first training batches are of another scale than the calibration data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfgreen.errors import layer_subject
+from tfgreen.transforms.layers import Compressed
+from tfgreen.transforms.ranges import MovingAverageRange
+
+_APART = 8.0
+
+
+class InputRanges:
+    """The ranges at a model's inputs before its first training batch, to be compared with what that one moves them to.
+
+    A moving average tells what moved it, so nothing is computed for this in the training step. Ranges that are learned
+    or fixed do not follow the data, and are not watched.
+
+    Args:
+        layers: The compressed layers of a model, by path.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, Compressed]]) -> None:
+        self._before = [
+            (layer_subject(path, layer.layer), range_, np.array([range_.lower, range_.upper]))
+            for path, layer in layers
+            if layer.activations is not None and int(layer.activations.step) == 0
+            for range_ in layer.activations.input_ranges
+            if isinstance(range_, MovingAverageRange)
+        ]
+
+    def compare(self, batches: int) -> None:
+        """Warn, once, if the first ``batches`` were more than 8 times as wide as the calibration data, or as narrow."""
+        for subject, range_, before in self._before:
+            seen, calibrated = range_.moved_by(before, batches), before / range_.kept_shares()
+            width = (seen[1] - seen[0]) / (calibrated[1] - calibrated[0])
+            if not 1 / _APART <= width <= _APART:
+                warnings.warn(
+                    f"{subject}: the first training data at this input of the model is between {seen[0]:.4g} and "
+                    f"{seen[1]:.4g}, the calibration data was between {calibrated[0]:.4g} and {calibrated[1]:.4g}. "
+                    "Prepare both alike: the ranges start from the calibration data.",
+                    stacklevel=4,
+                )
+        self._before = []

@@ -1,0 +1,101 @@
+"""A kernel in integers: what LiteRT's accumulator holds before it is rounded to the output's range.
+
+The Keras model could multiply the rounded floats as well. But float32 sums are off in the last digits, and LiteRT rounds
+the bias to the accumulator's step; both tip a value over to the next one now and then, and the layers after it spread
+the difference. Sums of whole numbers are exact in float32 up to 2^24.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from tfgreen.model.support import quantizable_weights
+from tfgreen.transforms.fake_quant import symmetric_scale
+from tfgreen.transforms.kinds import is_own
+from tfgreen.transforms.ranges import ActivationRange
+
+
+@dataclasses.dataclass(frozen=True)
+class Accumulator:
+    """Sums of products of integers.
+
+    Attributes:
+        sums: Whole numbers as float32, of shape (batch, ..., channels).
+        step: What 1 stands for, of shape (channels,).
+        bias: Not in the sums: float32 of shape (channels,), or 0.
+    """
+
+    sums: Any
+    step: Any
+    bias: Any
+
+    def values(self) -> Any:
+        """The output of the kernel, its bias rounded as LiteRT rounds it."""
+        return (self.sums + round_to_steps(self.bias, self.step)) * self.step
+
+    def normalized(self, norm: keras.layers.BatchNormalization) -> Any:
+        """The output of the kernel into which a BatchNormalization was merged, with its moving statistics."""
+        gain = ops.rsqrt(norm.moving_variance + norm.epsilon)
+        gain = gain * norm.gamma if norm.scale else gain
+        bias = (self.bias - norm.moving_mean) * gain
+        bias = bias + norm.beta if norm.center else bias
+        step = self.step * ops.abs(gain)
+        return (self.sums * ops.sign(gain) + round_to_steps(bias, step)) * step
+
+
+def round_to_steps(bias: Any, step: Any) -> Any:
+    """A bias in whole steps; 0 where the step is 0.
+
+    Example:
+        >>> import numpy as np
+        >>> np.asarray(round_to_steps(np.float32([0.24, 1.0]), np.float32([0.1, 0.5]))).tolist()
+        [2.0, 2.0]
+    """
+    return ops.where(step > 0, ops.round(bias / ops.where(step > 0, step, 1.0)), 0.0)
+
+
+def accumulate(layer: Any, args: tuple, source: ActivationRange | None, weight_bits: int) -> Accumulator | None:
+    """Run a kernel on integers, or None where that cannot be done: no kernel, or an input that was not rounded.
+
+    Args:
+        layer: Any layer; it computes with the kernel it shows.
+        args: What it is called on.
+        source: The range of its input.
+        weight_bits: Width of the integers of its kernel.
+    """
+    if source is None or source.bits != 8 or len(args) != 1 or not is_own(layer, tuple(_RUN)):
+        return None
+    if getattr(layer, "data_format", "") == "channels_first" or getattr(layer, "padding", "") == "causal":
+        return None
+    axes = quantizable_weights(layer).get("kernel")
+    if axes is None:
+        return None
+    run = next(run for cls, run in _RUN.items() if isinstance(layer, cls))
+    lower, upper = source.ends()
+    input_step = ops.maximum((upper - lower) / float(2**source.bits - 1), 1e-30)
+    kernel = ops.convert_to_tensor(layer.kernel)
+    scale = symmetric_scale(kernel, weight_bits, axes)
+    sums = run(layer, ops.round(ops.cast(args[0], "float32") / input_step), ops.round(kernel / scale))
+    bias = ops.convert_to_tensor(layer.bias) if layer.use_bias else 0.0
+    return Accumulator(sums, ops.reshape(scale, (-1,)) * input_step, bias)
+
+
+def _conv(layer: Any, x: Any, kernel: Any) -> Any:
+    return ops.conv(x, kernel, layer.strides, layer.padding, layer.data_format, layer.dilation_rate)
+
+
+def _depthwise(layer: Any, x: Any, kernel: Any) -> Any:
+    return ops.depthwise_conv(x, kernel, layer.strides, layer.padding, layer.data_format, layer.dilation_rate)
+
+
+_RUN = {
+    layers.Dense: lambda layer, x, kernel: ops.matmul(x, kernel),
+    layers.Conv1D: _conv,
+    layers.Conv2D: _conv,
+    layers.DepthwiseConv1D: _depthwise,
+    layers.DepthwiseConv2D: _depthwise,
+}
