@@ -169,7 +169,7 @@ def pruned(case: Case, seeds: int, epochs: int, rate: float, sparsity: float) ->
 
 
 def ours(case: Case, data: np.ndarray, bits: int, steps: int) -> keras.Model:
-    config = tg.QuantizeConfig(calibration_data=data, weight_bits=bits, freeze_after=int(0.7 * steps))
+    config = tg.QuantizeConfig(calibration_data=data, weight_bits=bits, freeze_after=0 if bits == 8 else int(0.7 * steps))
     return tg.quantize(case.model, config)
 
 
@@ -222,7 +222,7 @@ def main() -> None:
         if name != "parity":
             command.add_argument("--seeds", type=int, default=3)
             command.add_argument("--epochs", type=int, default=2)
-            command.add_argument("--rate", type=float, default=2e-5)
+            command.add_argument("--rate", type=float, default=1e-5)
         if name == "accuracy":
             command.add_argument("--bits", type=int, choices=(8, 4), default=8)
         if name == "pruned":

@@ -22,6 +22,7 @@ from tfgreen.techniques.quantize_settings import QuantizeConfig
 from tfgreen.techniques.strip import strip
 from tfgreen.transforms.activations import QuantizedActivations
 from tfgreen.transforms.base import Chain, TensorTransform
+from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.transforms.layers import Compressed, compress, compressed_layers
 from tfgreen.transforms.mask import Mask
@@ -35,7 +36,9 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
     ranges and needs no data.
 
     Args:
-        model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A subclassed model runs its
+        model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A kernel whose channels share a
+            codebook gets one scale, so that the file holds no more integers than it has clusters; where a
+            BatchNormalization follows, fold it first (``tg.ClusterConfig(fold_batch_norm=True)``). A subclassed model runs its
             layers in code, so only its weights are rounded; its activations are calibrated when it is converted.
         config: How to quantize; ``calibration_data`` is required unless the model is subclassed.
 
@@ -70,9 +73,15 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
             fix="Pass a few hundred training samples: QuantizeConfig(calibration_data=x[:512]).",
         )  # fmt: skip
 
+    shared = {
+        path
+        for path, layer in compressed_layers(model)
+        if not places.get(path, Places()).folds and any(_shares_values(chain) for chain in layer.chains)
+    }
+
     def weights(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Mapping[str, Sequence[TensorTransform]]:
         chosen = config.for_layer(path)
-        return {} if chosen is None else _rounded_weights(layer, chains, chosen)
+        return {} if chosen is None else _rounded_weights(layer, chains, chosen, path in shared)
 
     def activations(path: str, layer: keras.Operation) -> QuantizedActivations | None:
         chosen, place = config.for_layer(path) or config, places.get(path, Places())
@@ -80,7 +89,7 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
             return None
         return QuantizedActivations(
             chosen.new_range(), place.inputs, place.inside, place.output, place.merges, place.folds, place.kept,
-            place.apart, chosen.freeze_after, chosen.weight_bits, place.reason,
+            place.apart, chosen.freeze_after, chosen.weight_bits, path in shared, place.reason,
         )  # fmt: skip
 
     result = compress(model, weights, activations)
@@ -102,7 +111,7 @@ def _places(model: keras.Model, config: QuantizeConfig) -> dict[str, Places]:
 
 
 def _rounded_weights(
-    layer: keras.Layer, chains: Mapping[str, Chain], config: QuantizeConfig
+    layer: keras.Layer, chains: Mapping[str, Chain], config: QuantizeConfig, one_scale: bool
 ) -> dict[str, list[TensorTransform]]:
     found: dict[str, list[TensorTransform]] = {}
     variables = weights_by_path(layer)
@@ -111,6 +120,7 @@ def _rounded_weights(
         masked = chain is not None and any(isinstance(transform, Mask) for transform in chain.transforms)
         if chain is not None:
             value = chain.apply(value)
+        axes = () if one_scale and chain is not None and _shares_values(chain) else axes
         quant = FakeQuant(config.weight_bits, axes, "max" if config.weight_bits == 8 else "learned")
         quant.build(tuple(variables[weight].shape))
         quant.start_from(value)
@@ -121,6 +131,14 @@ def _rounded_weights(
             mask.hold(value)
             found[weight].insert(0, mask)
     return found
+
+
+def _shares_values(chain: Chain) -> bool:
+    """Whether all channels of a weight share one codebook. One scale then keeps its values as so many integers.
+
+    A BatchNormalization that is merged into the kernel gives each channel a scale of its own all the same.
+    """
+    return any(isinstance(transform, Codebook) and not transform.channel_axes for transform in chain.transforms)
 
 
 def _is_kept(layer: Compressed) -> bool:

@@ -58,7 +58,9 @@ def round_to_steps(bias: Any, step: Any) -> Any:
     return ops.where(step > 0, ops.round(bias / ops.where(step > 0, step, 1.0)), 0.0)
 
 
-def accumulate(layer: Any, args: tuple, source: ActivationRange | None, weight_bits: int) -> Accumulator | None:
+def accumulate(
+    layer: Any, args: tuple, source: ActivationRange | None, weight_bits: int, one_scale: bool
+) -> Accumulator | None:
     """Run a kernel on integers, or None where that cannot be done: no kernel, or an input that was not rounded.
 
     Args:
@@ -66,6 +68,7 @@ def accumulate(layer: Any, args: tuple, source: ActivationRange | None, weight_b
         args: What it is called on.
         source: The range of its input.
         weight_bits: Width of the integers of its kernel.
+        one_scale: Whether all channels of the kernel have the same scale.
     """
     if source is None or source.bits != 8 or len(args) != 1 or not is_own(layer, tuple(_RUN)):
         return None
@@ -78,7 +81,7 @@ def accumulate(layer: Any, args: tuple, source: ActivationRange | None, weight_b
     lower, upper = source.ends()
     input_step = ops.maximum((upper - lower) / float(2**source.bits - 1), 1e-30)
     kernel = ops.convert_to_tensor(layer.kernel)
-    scale = symmetric_scale(kernel, weight_bits, axes)
+    scale = symmetric_scale(kernel, weight_bits, () if one_scale else axes)
     sums = run(layer, ops.round(ops.cast(args[0], "float32") / input_step), ops.round(kernel / scale))
     bias = ops.convert_to_tensor(layer.bias) if layer.use_bias else 0.0
     return Accumulator(sums, ops.reshape(scale, (-1,)) * input_step, bias)

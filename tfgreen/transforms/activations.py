@@ -32,6 +32,7 @@ class QuantizedActivations(keras.layers.Layer):
         freeze_after: Number of training batches after which ranges, and the statistics of a BatchNormalization, stay as they
             are; None for never. ``tg.UpdateCompression`` counts them.
         weight_bits: Width of the integers of the layer's kernel.
+        one_scale: Whether all channels of that kernel have the same scale.
         reason: Why LiteRT computes the layer in float32, for ``tg.report``; "" where it does not.
 
     Attributes:
@@ -50,6 +51,7 @@ class QuantizedActivations(keras.layers.Layer):
         apart: bool = False,
         freeze_after: int | None = None,
         weight_bits: int = 8,
+        one_scale: bool = False,
         reason: str = "",
         **kwargs: Any,
     ) -> None:
@@ -59,6 +61,7 @@ class QuantizedActivations(keras.layers.Layer):
         self.places |= {"merges": merges, "folds": folds, "kept": kept, "apart": apart}
         self.freeze_after = freeze_after
         self.weight_bits = weight_bits
+        self.one_scale = one_scale
         self.reason = reason
         self.input_ranges = [self._range(OBSERVED, f"input_{index}") for index in inputs]
         self.inside_ranges = [self._range(range_, f"inside_{index}") for index, range_ in enumerate(inside)]
@@ -113,7 +116,7 @@ class QuantizedActivations(keras.layers.Layer):
         as_litert = not training and not is_exporting() and (source is None or source.recorder is None)
         kind = layer.operation if isinstance(layer, OperationLayer) else layer
         steps = merge_steps(kind, self.places["merges"]) or steps_of(kind)
-        sums = accumulate(layer, args, source, self.weight_bits) if as_litert else None
+        sums = accumulate(layer, args, source, self.weight_bits, self.one_scale) if as_litert else None
         merged = _left(args, Accumulator) if as_litert and self.places["folds"] else None
 
         def quantize(index: int, x: Any) -> Any:
@@ -170,6 +173,7 @@ class QuantizedActivations(keras.layers.Layer):
             "kind": keras.saving.serialize_keras_object(self.kind),
             "freeze_after": self.freeze_after,
             "weight_bits": self.weight_bits,
+            "one_scale": self.one_scale,
             "reason": self.reason,
         }
 

@@ -19,6 +19,7 @@ from tfgreen.errors import invalid_value
 from tfgreen.transforms.base import TensorTransform
 
 SCALES = ("max", "learned")
+_SMALLEST = 1e-30  # a weight below it is zero: float32 could not hold its scale
 
 
 def largest_magnitude(weight: Any, axes: Sequence[int] = ()) -> Any:
@@ -42,10 +43,10 @@ def symmetric_scale(weight: Any, bits: int = 8, axes: Sequence[int] = ()) -> Any
         axes: Axes of the output channels for one scale per channel; none for one scale.
 
     Returns:
-        Float tensor that broadcasts against ``weight``. It is 1 where all weights are zero.
+        Float tensor that broadcasts against ``weight``. It is 1 where all weights are (as good as) zero.
     """
     largest = largest_magnitude(weight, axes)
-    return ops.where(largest > 0, largest / float(2 ** (bits - 1) - 1), ops.ones_like(largest))
+    return ops.where(largest > _SMALLEST, largest / float(2 ** (bits - 1) - 1), ops.ones_like(largest))
 
 
 def fake_quantize(weight: Any, scale: Any) -> Any:
@@ -92,7 +93,7 @@ def best_ratio(weight: np.ndarray, bits: int, axes: Sequence[int] = ()) -> np.nd
     largest = 2 ** (bits - 1) - 1
     best, least = np.ones_like(top), np.full_like(top, np.inf)
     for ratio in np.linspace(1.0, 0.3, 36, dtype=np.float32):
-        scale = np.where(top > 0, ratio * top / largest, 1)
+        scale = np.where(top > _SMALLEST, ratio * top / largest, 1)
         error = ((np.clip(np.round(weight / scale), -largest, largest) * scale - weight) ** 2).sum(reduced, keepdims=True)
         best, least = np.where(error < least, ratio, best), np.minimum(error, least)
     return best
@@ -164,5 +165,5 @@ def _one_scale(weight: Any, bits: int) -> Any:
 
     top = ops.max(ops.abs(weight))
     top = ops.where(top > 0, top, 1.0)
-    told = tf.quantization.fake_quant_with_min_max_vars(weight, -top, top, num_bits=bits, narrow_range=True)
-    return weight + ops.stop_gradient(told - weight)
+    top = ops.stop_gradient(top)  # so that the operation's own gradient passes straight through: all lies within
+    return tf.quantization.fake_quant_with_min_max_vars(weight, -top, top, num_bits=bits, narrow_range=True)

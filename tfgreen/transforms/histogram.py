@@ -6,6 +6,7 @@ import numpy as np
 
 METHODS = ("minmax", "percentile", "mse")
 _BINS = 2048
+_SMALLEST = 1e-30  # the width of a bin has to be a number, too
 
 
 class Histogram:
@@ -35,7 +36,7 @@ class Histogram:
             return
         self.lower, self.upper = min(self.lower, low), max(self.upper, high)
         top = max(-low, high)
-        if self._limit == 0.0:
+        if self._limit == 0.0 and top > _SMALLEST:
             self._limit = top
         while top > self._limit > 0.0:
             merged = self.counts.reshape(-1, 2).sum(1)

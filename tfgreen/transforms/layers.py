@@ -57,8 +57,9 @@ class Compressed(keras.layers.Layer):
         kept: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        # Nothing is cast here: the inner layer casts its inputs itself, and weights are transformed as stored.
-        super().__init__(**{"name": layer.name, "dtype": layer.dtype_policy, **kwargs}, autocast=False)
+        # Nothing is cast here: the inner layer casts its inputs itself, and weights are transformed as stored. With the
+        # inner layer's policy, Keras would hand out variables in the dtype that it computes in.
+        super().__init__(**{"name": layer.name, "dtype": layer.variable_dtype, **kwargs}, autocast=False)
         self.layer = layer
         self.chains = list(chains)
         self.activations = activations

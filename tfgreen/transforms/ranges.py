@@ -59,6 +59,10 @@ class ActivationRange(keras.layers.Layer):
     def ends(self) -> tuple[Any, Any]:
         return self.lower.value, self.upper.value
 
+    def numbers(self) -> np.ndarray:
+        """The range at present, ``[lower, upper]``."""
+        return np.array([ops.convert_to_numpy(end) for end in self.ends()])
+
     def call(self, x: Any) -> Any:
         if self.recorder is not None:
             self.recorder.add(ops.convert_to_numpy(x))
@@ -180,12 +184,12 @@ class MovingAverageRange(ActivationRange):
 
     def kept_shares(self) -> np.ndarray:
         """The shares that :meth:`set_share` set, as numbers to divide by."""
-        return np.maximum(self.kept, 1e-9)
+        return np.maximum(ops.convert_to_numpy(self.kept), 1e-9)
 
     def moved_by(self, before: np.ndarray, batches: int) -> np.ndarray:
         """The extremes ``[lower, upper]`` (averaged, if several) of the last batches, given the range before them."""
         left = self.momentum**batches
-        return (np.array([self.lower, self.upper]) - left * before) / (1 - left) / self.kept_shares()
+        return (self.numbers() - left * before) / (1 - left) / self.kept_shares()
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum}
@@ -202,7 +206,7 @@ class LearnedRange(ActivationRange):
 
     def set(self, lower: float, upper: float) -> None:
         super().set(lower, upper)
-        self.start.assign([self.lower, self.upper])
+        self.start.assign(ops.stack([self.lower.value, self.upper.value]))
 
     def follow(self, x: Any) -> None:
         # The ends are variables of their own, so that they stay when the ranges are frozen, whatever the optimizer does.

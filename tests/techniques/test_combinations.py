@@ -1,0 +1,54 @@
+"""What one verb won is still in the int8 file after the next: zeros, clusters, and equal outputs."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgreen as tg
+from tests import zoo
+
+
+def _fit(model: keras.Model, name: str, x, y) -> keras.Model:
+    model.compile(keras.optimizers.Adam(1e-3), zoo.loss(name))
+    model.fit(x, y, batch_size=16, verbose=0, callbacks=[tg.UpdateCompression()])
+    return model
+
+
+def _pruned(model: keras.Model) -> keras.Model:
+    return tg.prune(model, tg.PruneConfig(schedule=tg.ConstantSparsity(0.5, begin_step=0, frequency=2)))
+
+
+def _clustered(model: keras.Model, fold: bool) -> keras.Model:
+    return tg.cluster(model, tg.ClusterConfig(number_of_clusters=8, fold_batch_norm=fold, frequency=2))
+
+
+@pytest.mark.parametrize("name", ["sequential", "residual", "functional", "concat", "nested"])
+@pytest.mark.parametrize("stripped", [False, True])
+def test_zeros_and_clusters_are_counted_in_the_integers(name, stripped):
+    keras.utils.set_random_seed(0)
+    x, y = zoo.sample(name, 64), zoo.targets(name, 64)
+    model = _fit(_pruned(zoo.ZOO[name]()), name, x, y)
+    if stripped:
+        model = tg.strip(model)
+    model = _fit(_clustered(model, fold=stripped), name, x, y)  # nothing can be folded into a chain
+    model = _fit(tg.quantize(model, tg.QuantizeConfig(calibration_data=x)), name, x, y)
+    lite = tg.convert(model, tg.ConvertConfig(quantization="int8"))
+
+    assert not lite.float_operators
+    for weight in lite.weights.values():
+        assert weight.zeros >= weight.values.size // 2
+        if stripped or name != "residual":  # which has a BatchNormalization that the converter folds by channel
+            assert len(np.unique(weight.values)) <= 8
+    assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).max() <= 1.01 / 256
+
+
+def test_the_order_of_the_verbs_does_not_matter_for_what_is_kept():
+    name = "functional"
+    keras.utils.set_random_seed(0)
+    x, y = zoo.sample(name, 64), zoo.targets(name, 64)
+    model = tg.quantize(zoo.ZOO[name](), tg.QuantizeConfig(calibration_data=x))
+    model = _fit(_pruned(model), name, x, y)
+    lite = tg.convert(model, tg.ConvertConfig(quantization="int8"))
+    assert not lite.float_operators
+    assert all(weight.zeros >= weight.values.size // 2 for weight in lite.weights.values())
+    assert [status.done for status in tg.report(model).weights] == [("Mask", "FakeQuant")] * 2
