@@ -169,7 +169,8 @@ def pruned(case: Case, seeds: int, epochs: int, rate: float, sparsity: float) ->
 
 
 def ours(case: Case, data: np.ndarray, bits: int, steps: int) -> keras.Model:
-    config = tg.QuantizeConfig(calibration_data=data, weight_bits=bits, freeze_after=0 if bits == 8 else int(0.7 * steps))
+    freeze_after = 0 if bits == 8 else int(0.7 * steps)
+    config = tg.QuantizeConfig(calibration_data=data, weight_bits=bits, freeze_after=freeze_after)
     return tg.quantize(case.model, config)
 
 

@@ -167,7 +167,7 @@ def test_mixed_precision_keeps_float32_weights_and_computes_in_float16():
     x = layers.Dense(16, activation="relu", dtype="mixed_float16", name="half")(inputs)
     model = keras.Model(inputs, layers.Dense(4, dtype="float32")(x))
     pruned = tg.prune(model, tg.PruneConfig(schedule=HALF))
-    assert pruned.get_layer("half").compute_dtype == "float16"
+    assert pruned.get_layer("half").layer.compute_dtype == "float16"
     data = np.ones((4, 8), "float32"), np.ones((4, 4), "float32")
     pruned.compile("adam", "mse")
     pruned.fit(*data, verbose=0, callbacks=[tg.UpdateCompression()])

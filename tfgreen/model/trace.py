@@ -14,7 +14,6 @@ import keras
 from tfgreen.errors import invalid_value
 from tfgreen.model.graph import Shape, input_layers, run_symbolically, shapes_of
 
-
 _exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
 
 

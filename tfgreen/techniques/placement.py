@@ -1,8 +1,8 @@
 """Where LiteRT rounds the activations of a model: the places that quantization-aware training has to round too.
 
-LiteRT merges a BatchNormalization into the kernel before it, and a ReLU into the operation before it; it gives the output
-of a pooling or a reshape the range of its input, and all inputs of a concatenation that of the output. What remains is
-rounded once, on its output. What one layer becomes by itself is in :mod:`tfgreen.transforms.steps`.
+LiteRT merges a BatchNormalization into the kernel before it, and a ReLU into the operation before it; it gives the
+output of a pooling or a reshape the range of its input, and all inputs of a concatenation that of the output. What
+remains is rounded once, on its output. What one layer becomes by itself is in :mod:`tfgreen.transforms.steps`.
 """
 
 from __future__ import annotations
@@ -183,13 +183,12 @@ class _Placement:
                 return node
         return None
 
-
     def _comes_out(self, node: LayerNode) -> bool:
         """Whether what a node made, or what layers that are kept make of it, is rounded somewhere."""
         return any(then not in self.kept or self._comes_out(then) for then in node.consumers)
 
     def _is_float(self, node: LayerNode) -> bool:
-        """Whether a node makes floats that nothing has rounded: a float input of the model, or a layer kept in float."""
+        """Whether a node makes floats that nothing has rounded: an input of the model, or a layer kept in float."""
         if isinstance(node.layer, layers.InputLayer):
             return keras.backend.is_float_dtype(node.layer.dtype)
         return node in self.kept

@@ -8,7 +8,6 @@ Inference", 2018, arXiv:1712.05877. Weights are rounded in ``transforms/fake_qua
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 
@@ -27,6 +26,7 @@ from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.transforms.layers import Compressed, compress, compressed_layers
 from tfgreen.transforms.mask import Mask
 
+
 def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
     """Return a copy of ``model`` that computes as its int8 file will, and can be trained to do it well.
 
@@ -36,10 +36,10 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
     ranges and needs no data.
 
     Args:
-        model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A kernel whose channels share a
-            codebook gets one scale, so that the file holds no more integers than it has clusters; where a
-            BatchNormalization follows, fold it first (``tg.ClusterConfig(fold_batch_norm=True)``). A subclassed model runs its
-            layers in code, so only its weights are rounded; its activations are calibrated when it is converted.
+        model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A kernel whose channels share
+            a codebook gets one scale, so that the file holds no more integers than it has clusters; where a
+            BatchNormalization follows, fold it first (``tg.ClusterConfig(fold_batch_norm=True)``). A subclassed model
+            runs its layers in code, so only its weights are rounded; its activations are calibrated at conversion.
         config: How to quantize; ``calibration_data`` is required unless the model is subclassed.
 
     Returns:
@@ -85,7 +85,8 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
 
     def activations(path: str, layer: keras.Operation) -> QuantizedActivations | None:
         chosen, place = config.for_layer(path) or config, places.get(path, Places())
-        if not place.any and not (isinstance(layer, keras.layers.BatchNormalization) and chosen.freeze_after is not None):
+        freezes = isinstance(layer, keras.layers.BatchNormalization) and chosen.freeze_after is not None
+        if not place.any and not freezes:
             return None
         return QuantizedActivations(
             chosen.new_range(), place.inputs, place.inside, place.output, place.merges, place.folds, place.kept,
@@ -142,7 +143,7 @@ def _shares_values(chain: Chain) -> bool:
 
 
 def _is_kept(layer: Compressed) -> bool:
-    return layer.activations is not None and layer.activations.places["kept"]
+    return layer.activations is not None and bool(layer.activations.places["kept"])
 
 
 def _check_not_quantized(model: keras.Model) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import numpy as np
+from keras import ops
 
 from tfgreen.errors import layer_subject
 from tfgreen.transforms.layers import Compressed
@@ -26,9 +26,9 @@ class InputRanges:
 
     def __init__(self, layers: Sequence[tuple[str, Compressed]]) -> None:
         self._before = [
-            (layer_subject(path, layer.layer), range_, np.array([range_.lower, range_.upper]))
+            (layer_subject(path, layer.layer), range_, range_.numbers())
             for path, layer in layers
-            if layer.activations is not None and int(layer.activations.step) == 0
+            if layer.activations is not None and not ops.convert_to_numpy(layer.activations.step)
             for range_ in layer.activations.input_ranges
             if isinstance(range_, MovingAverageRange)
         ]

@@ -1,8 +1,8 @@
 """A kernel in integers: what LiteRT's accumulator holds before it is rounded to the output's range.
 
-The Keras model could multiply the rounded floats as well. But float32 sums are off in the last digits, and LiteRT rounds
-the bias to the accumulator's step; both tip a value over to the next one now and then, and the layers after it spread
-the difference. Sums of whole numbers are exact in float32 up to 2^24.
+The Keras model could multiply the rounded floats as well. But float32 sums are off in the last digits, and LiteRT
+rounds the bias to the accumulator's step; both tip a value over to the next one now and then, and the layers after it
+spread the difference. Sums of whole numbers are exact in float32 up to 2^24.
 """
 
 from __future__ import annotations

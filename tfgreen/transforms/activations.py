@@ -29,8 +29,8 @@ class QuantizedActivations(keras.layers.Layer):
         folds: Whether the BatchNormalization after it is merged into it.
         kept: Whether the layer is kept in float.
         apart: Whether it then stands between layers that are not.
-        freeze_after: Number of training batches after which ranges, and the statistics of a BatchNormalization, stay as they
-            are; None for never. ``tg.UpdateCompression`` counts them.
+        freeze_after: Number of training batches after which ranges, and the statistics of a BatchNormalization, stay as
+            they are; None for never. ``tg.UpdateCompression`` counts them.
         weight_bits: Width of the integers of the layer's kernel.
         one_scale: Whether all channels of that kernel have the same scale.
         reason: Why LiteRT computes the layer in float32, for ``tg.report``; "" where it does not.
@@ -57,7 +57,7 @@ class QuantizedActivations(keras.layers.Layer):
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
         self.kind = kind
-        self.places = {"inputs": tuple(inputs), "inside": tuple(inside), "output": output}
+        self.places: dict[str, Any] = {"inputs": tuple(inputs), "inside": tuple(inside), "output": output}
         self.places |= {"merges": merges, "folds": folds, "kept": kept, "apart": apart}
         self.freeze_after = freeze_after
         self.weight_bits = weight_bits
@@ -70,8 +70,9 @@ class QuantizedActivations(keras.layers.Layer):
     def _range(self, range_: Range, name: str) -> ActivationRange:
         if range_ == OBSERVED:
             return as_range(self.kind, name)
-        lower, upper = (-1.0, 1.0) if self.kind.bits > 8 and range_ in (UNIT, SIGNED_UNIT) else range_
-        return FixedRange(float(lower), float(upper), bits=self.kind.bits, name=name)
+        symmetric = self.kind.bits > 8 and range_ in (UNIT, SIGNED_UNIT)
+        lower, upper = map(float, (-1.0, 1.0) if symmetric else range_)
+        return FixedRange(lower, upper, bits=self.kind.bits, name=name)
 
     def build(self, input_shape: Any = None) -> None:
         self.step = self.add_weight(shape=(), dtype="int64", initializer="zeros", trainable=False, name="step")
@@ -106,7 +107,7 @@ class QuantizedActivations(keras.layers.Layer):
 
         if self.places["kept"]:
             if self.places["apart"] and is_exporting():
-                # The converter rounds a layer that stands between ranges, asked to or not; it does not look through casts.
+                # The converter rounds a layer that stands between ranges, unless there is a cast.
                 args, kwargs = keras.tree.map_structure(_by_way_of_float64, (args, kwargs))
             return layer(*args, **kwargs)
         if self.input_ranges:
@@ -135,7 +136,8 @@ class QuantizedActivations(keras.layers.Layer):
             return keras.tree.map_structure(lambda x: rounded(final, x) if _is_float(x) else x, outputs)
         if shares_scale(kind) and source is not None:
             if averages(kind) and as_litert and source.bits == 8:
-                outputs = round_average(outputs, *source.ends(), source.bits)
+                lower, upper = source.ends()
+                outputs = round_average(outputs, lower, upper, source.bits)
             _leave(outputs, source)
         elif self.places["folds"]:
             _leave(outputs, sums)

@@ -94,7 +94,8 @@ def best_ratio(weight: np.ndarray, bits: int, axes: Sequence[int] = ()) -> np.nd
     best, least = np.ones_like(top), np.full_like(top, np.inf)
     for ratio in np.linspace(1.0, 0.3, 36, dtype=np.float32):
         scale = np.where(top > _SMALLEST, ratio * top / largest, 1)
-        error = ((np.clip(np.round(weight / scale), -largest, largest) * scale - weight) ** 2).sum(reduced, keepdims=True)
+        rounded = np.clip(np.round(weight / scale), -largest, largest) * scale
+        error = ((rounded - weight) ** 2).sum(reduced, keepdims=True)
         best, least = np.where(error < least, ratio, best), np.minimum(error, least)
     return best
 

@@ -49,8 +49,8 @@ class Histogram:
         """The range to quantize to.
 
         Args:
-            method: ``"minmax"``: all of it. ``"percentile"``: without the outermost 0.01 % at either end. ``"mse"``: that of
-                the least squared error with ``2^bits`` values, by shrinking both ends from the extremes inwards.
+            method: ``"minmax"``: all of it. ``"percentile"``: without the outermost 0.01 % at either end. ``"mse"``:
+                that of the least squared error with ``2^bits`` values, by moving both ends inwards.
             bits: Width of the integers.
 
         Returns:

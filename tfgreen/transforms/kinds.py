@@ -35,7 +35,7 @@ _JOINS_OPERATIONS = frozenset("Concatenate Stack Maximum Minimum".split())
 
 
 def is_own(layer: Any, classes: tuple[type, ...]) -> bool:
-    """Whether a layer computes as one of Keras's classes does: it is one, or a subclass that overrides no computation."""
+    """Whether a layer computes as one of Keras's classes does: it is one, or a subclass that overrides nothing."""
     return isinstance(layer, classes) and all(
         getattr(type(layer), method).__module__.startswith("keras.")
         for method in ("call", "convolution_op")

@@ -118,7 +118,8 @@ class Compressed(keras.layers.Layer):
         if training is True and not self.watched and self.scheduled:
             _warn_unwatched()
         run = functools.partial(self._run, args, kwargs)
-        if training is True and isinstance(self.layer, keras.layers.BatchNormalization) and self._freezes():
+        norm = isinstance(self.layer, keras.layers.BatchNormalization)
+        if training is True and norm and self.activations is not None and self.activations.freezes:
             # The frozen statistics are those that the exported file is folded with.
             frozen = self.activations.frozen()
             outputs, values, losses = keras.ops.cond(frozen, lambda: run(False, True), lambda: run(True, True))

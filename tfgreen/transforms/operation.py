@@ -30,7 +30,7 @@ class OperationLayer(keras.layers.Layer):
         self.built = True
 
     def arguments(self, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        """The arguments of a call, those of ``x * 2`` by name: Keras takes only tensors by position in a layer's call."""
+        """The arguments of a call, those of ``x * 2`` by name: a Keras layer takes only tensors by position."""
         if all(keras.tree.flatten(arg) and all(map(_is_tensor, keras.tree.flatten(arg))) for arg in args):
             return args, kwargs
         return (), dict(inspect.signature(self.operation.call).bind(*args, **kwargs).arguments)

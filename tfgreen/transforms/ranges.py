@@ -209,7 +209,7 @@ class LearnedRange(ActivationRange):
         self.start.assign(ops.stack([self.lower.value, self.upper.value]))
 
     def follow(self, x: Any) -> None:
-        # The ends are variables of their own, so that they stay when the ranges are frozen, whatever the optimizer does.
+        # The ends are variables of their own, so that they stay when ranges are frozen, whatever the optimizer does.
         width = ops.abs(self.width.value)
         self.lower.assign(self.start[0] * width)
         self.upper.assign(self.start[1] * width)
@@ -262,4 +262,3 @@ def start_range(target: ActivationRange, histogram: Histogram, method: str) -> N
     target.set(lower, upper)
     if isinstance(target, MovingAverageRange):
         target.set_share(*_shares((lower, upper), (min(histogram.lower, 0.0), max(histogram.upper, 0.0))))
-

@@ -15,7 +15,16 @@ import numpy as np
 from keras import activations, layers, ops
 
 from tfgreen.model.trace import is_exporting
-from tfgreen.transforms.kinds import FUSED, fuses_relu, has_kernel, is_own, is_relu, is_separable, operation_name, shares_scale
+from tfgreen.transforms.kinds import (
+    FUSED,
+    fuses_relu,
+    has_kernel,
+    is_own,
+    is_relu,
+    is_separable,
+    operation_name,
+    shares_scale,
+)
 from tfgreen.transforms.ranges import fake_quantize_between
 
 OBSERVED = "observed"  # a range that calibration finds
@@ -174,7 +183,7 @@ def _call_separable(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[st
         channels = -1 if layer.data_format == "channels_last" else 1
         shape = [1] * len(x.shape)
         shape[channels] = layer.filters
-        x = ops.add(x, ops.reshape(ops.cast(layer.bias, x.dtype), shape))  # for which Keras has a special case, not for +
+        x = ops.add(x, ops.reshape(ops.cast(layer.bias, x.dtype), shape))  # Keras has a special case for add
     return layer.activation(x) if layer.activation is not None else x
 
 
@@ -232,7 +241,13 @@ def _call_average(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str,
 
 def _activation_layer(layer: Any) -> Steps:
     row = _activation(layer.activation)
-    run = row.run and (lambda layer, quantize, args, kwargs: row.run(quantize, *args))
+    function = row.run
+    if function is None:
+        return Steps(row.inside, row.output, reason=row.reason)
+
+    def run(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
+        return function(quantize, *args)
+
     return Steps(row.inside, row.output, run, reason=row.reason)
 
 
