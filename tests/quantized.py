@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 import tfgreen as tg
+from tests import zoo
+from tfgreen.transforms.layers import compressed_layers
 
 
 def varied(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -43,3 +45,19 @@ def steps_apart(model: keras.Model, lite: tg.LiteRTModel, x: Any) -> float:
 
 def normal(*shape: int, count: int = 64, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, *shape)).astype("float32")
+
+
+def fitted(model: keras.Model, name: str, epochs: int = 1, **options) -> keras.Model:
+    model.compile(keras.optimizers.Adam(1e-2), zoo.loss(name), **options)
+    data = zoo.sample(name, 32), zoo.targets(name, 32)
+    model.fit(*data, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=[tg.UpdateCompression()])
+    return model
+
+
+def ranges_of(model: keras.Model) -> dict[str, tuple[float, float]]:
+    return {
+        f"{path}/{range_.name}": tuple(float(end) for end in range_.ends())
+        for path, layer in compressed_layers(model)
+        if layer.activations is not None
+        for range_ in layer.activations.ranges()
+    }

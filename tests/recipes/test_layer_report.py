@@ -90,3 +90,24 @@ def test_what_stays_dense_inside_a_subclassed_model_is_listed():
     model(keras.ops.zeros((1, 8, 8, 3)))
     found = reasons(tg.prune(model, tg.PruneConfig(schedule=NOW)))
     assert found["net/conv/kernel"] == "" and "depthwise kernels" in found["net/depthwise/kernel"]
+
+
+def test_layers_of_a_quantized_model_that_compute_in_float_say_why_also_without_weights(tmp_path):
+    x = inputs = keras.Input((6, 4))
+    x = layers.LSTM(3, return_sequences=True, name="recurrent")(x)
+    x = layers.ELU(name="elu")(layers.LayerNormalization(name="norm")(-x))
+    model = keras.Model(inputs, layers.Dense(2, name="head")(layers.Flatten(name="flat")(x)))
+    data = keras.random.normal((8, 6, 4), seed=0)
+    result = tg.quantize(model, tg.QuantizeConfig(calibration_data=data, layers={"head": None}))
+    pruned_too = tg.prune(result, tg.PruneConfig(schedule=NOW))
+    result.save(tmp_path / "m.keras")
+    for one, done in ((result, ()), (keras.models.load_model(tmp_path / "m.keras"), ()), (pruned_too, ("Mask",))):
+        found = {status.layer: status for status in tg.report(one).weights}
+        assert set(found) == {"recurrent", "negative", "norm", "elu", "head"}
+        assert found["recurrent"].done == (*done, "FakeQuant")
+        assert "its steps run in float32" in found["recurrent"].reason
+        assert (found["negative"].class_name, found["negative"].size) == ("Negative", 0)
+        assert "no int8 kernel" in found["negative"].reason and "float32" in found["elu"].reason
+        assert "mean and variance" in found["norm"].reason
+        assert found["head"].done == done and found["head"].reason == "the settings keep it in float"
+        assert "kept: the settings keep it in float" in str(tg.report(result))

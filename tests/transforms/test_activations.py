@@ -91,7 +91,8 @@ def test_a_pooling_hands_on_the_range_of_its_input(pooling):
 
 def test_settings_and_ranges_survive_a_round_trip():
     settings = {"merges": 2, "folds": True, "freeze_after": 7, "weight_bits": 4, "reason": "because"}
-    one = QuantizedActivations(MovingAverageRange(momentum=0.5), (0, 2), ("observed", (0.0, 6.0)), (0.0, 1.0), **settings)
+    places = ((0, 2), ("observed", (0.0, 6.0)), (0.0, 1.0))
+    one = QuantizedActivations(MovingAverageRange(momentum=0.5), *places, **settings)
     other = QuantizedActivations.from_config(keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(one)).get_config())
     assert other.places == one.places and other.kind.momentum == 0.5 and other.freeze_after == 7

@@ -8,8 +8,9 @@ import pytest
 from keras import layers
 
 from tests.quantized import normal, varied
+from tfgreen.transforms.calls import as_constant
 from tfgreen.transforms.kinds import averages, does_nothing, fuses, has_kernel, joins, shares_scale, sums
-from tfgreen.transforms.steps import ACTIVATIONS, OBSERVED, SIGNED_UNIT, UNIT, as_constant, merge_steps, steps_of
+from tfgreen.transforms.steps import ACTIVATIONS, OBSERVED, SIGNED_UNIT, UNIT, merge_steps, steps_of
 
 
 def called(layer: layers.Layer, *inputs: np.ndarray) -> layers.Layer:
@@ -37,7 +38,7 @@ RUN = {
 
 @pytest.mark.parametrize("layer, x", RUN.values(), ids=RUN)
 def test_steps_without_rounding_are_the_layer(layer, x, monkeypatch):
-    monkeypatch.setattr("tfgreen.transforms.steps.fake_quantize_between", lambda x, lower, upper: x)
+    monkeypatch.setattr("tfgreen.transforms.calls.fake_quantize_between", lambda x, lower, upper: x)
     layer = called(type(layer).from_config(layer.get_config()), x)
     steps = steps_of(layer)
     asked = []
@@ -46,7 +47,9 @@ def test_steps_without_rounding_are_the_layer(layer, x, monkeypatch):
     assert asked == list(range(len(steps.inside)))
 
 
-@pytest.mark.parametrize("cls, count", [(layers.Add, 3), (layers.Multiply, 4), (layers.Average, 2), (layers.Average, 3)])
+@pytest.mark.parametrize(
+    "cls, count", [(layers.Add, 3), (layers.Multiply, 4), (layers.Average, 2), (layers.Average, 3)]
+)
 def test_merging_several_tensors_is_pairwise(cls, count):
     inputs = [normal(4, seed=seed) for seed in range(count)]
     layer = called(cls(), *inputs)

@@ -87,7 +87,7 @@ class UpdateCompression(keras.callbacks.Callback):
         steps = [item.transform.step for item in self._scheduled]
         steps += [layer.activations.step for _, layer in compressed if layer.activations is not None]
         self._advance = tf.function(lambda count: [step.assign_add(count) for step in steps])
-        self._input_ranges = InputRanges(compressed)
+        self._input_ranges = InputRanges(self.model)
         self._project()  # weights may have been set since the last training
         _update(_due([(item, -1) for item in self._scheduled if item.step == 0]))
 

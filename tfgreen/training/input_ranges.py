@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import warnings
-from collections.abc import Sequence
 
+import keras
 from keras import ops
 
 from tfgreen.errors import layer_subject
-from tfgreen.transforms.layers import Compressed
+from tfgreen.model.graph import LayerGraph, is_container
+from tfgreen.transforms.layers import compressed_layers
 from tfgreen.transforms.ranges import MovingAverageRange
 
 _APART = 8.0
@@ -21,27 +23,31 @@ class InputRanges:
     or fixed do not follow the data, and are not watched.
 
     Args:
-        layers: The compressed layers of a model, by path.
+        model: A built model. Only Sequential and functional ones are rounded at their inputs.
     """
 
-    def __init__(self, layers: Sequence[tuple[str, Compressed]]) -> None:
+    def __init__(self, model: keras.Model) -> None:
+        graph = LayerGraph(model).nodes if is_container(model) else ()
+        calls = collections.Counter(node.path for node in graph)
         self._before = [
-            (layer_subject(path, layer.layer), range_, range_.numbers())
-            for path, layer in layers
-            if layer.activations is not None and not ops.convert_to_numpy(layer.activations.step)
+            (layer_subject(path, layer.layer), range_, range_.numbers(), calls[path])
+            for path, layer in compressed_layers(model)
+            if calls[path]
+            and layer.activations is not None
+            and not ops.convert_to_numpy(layer.activations.step)
             for range_ in layer.activations.input_ranges
             if isinstance(range_, MovingAverageRange)
         ]
 
     def compare(self, batches: int) -> None:
         """Warn, once, if the first ``batches`` were more than 8 times as wide as the calibration data, or as narrow."""
-        for subject, range_, before in self._before:
-            seen, calibrated = range_.moved_by(before, batches), before / range_.kept_shares()
+        for subject, range_, before, calls in self._before:
+            seen, calibrated = range_.moved_by(before, batches * calls), before / range_.kept_shares()
             width = (seen[1] - seen[0]) / (calibrated[1] - calibrated[0])
             if not 1 / _APART <= width <= _APART:
                 warnings.warn(
-                    f"{subject}: the first training data at this input of the model is between {seen[0]:.4g} and "
-                    f"{seen[1]:.4g}, the calibration data was between {calibrated[0]:.4g} and {calibrated[1]:.4g}. "
+                    f"{subject}: the first training data it takes is between {seen[0]:.4g} and {seen[1]:.4g}, the "
+                    f"calibration data was between {calibrated[0]:.4g} and {calibrated[1]:.4g}. "
                     "Prepare both alike: the ranges start from the calibration data.",
                     stacklevel=4,
                 )

@@ -186,9 +186,9 @@ class MovingAverageRange(ActivationRange):
         """The shares that :meth:`set_share` set, as numbers to divide by."""
         return np.maximum(ops.convert_to_numpy(self.kept), 1e-9)
 
-    def moved_by(self, before: np.ndarray, batches: int) -> np.ndarray:
-        """The extremes ``[lower, upper]`` (averaged, if several) of the last batches, given the range before them."""
-        left = self.momentum**batches
+    def moved_by(self, before: np.ndarray, times: int) -> np.ndarray:
+        """The (averaged) extremes ``[lower, upper]`` that the range followed so many times, given it before."""
+        left = self.momentum**times
         return (self.numbers() - left * before) / (1 - left) / self.kept_shares()
 
     def get_config(self) -> dict[str, Any]:

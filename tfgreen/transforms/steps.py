@@ -1,20 +1,30 @@
 """Which operations LiteRT makes of a layer, where one layer becomes several: each needs a range for what it makes.
 
 A row of the tables says which ranges a layer needs inside and on its output, and how to run it with them. Whatever has
-no row is one operation (or is left in float32, as ``FLOAT`` says) and needs a range on its output only.
+no row is one operation (or is left in float32, as ``_FLOAT`` says) and needs a range on its output only.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import activations, layers, ops
 
-from tfgreen.model.trace import is_exporting
+from tfgreen.transforms.calls import (
+    Quantize,
+    call_average,
+    call_batch_norm,
+    call_linear,
+    call_merge,
+    call_normalization,
+    call_rescaling,
+    call_separable,
+    without_activation,
+)
 from tfgreen.transforms.kinds import (
     FUSED,
     fuses_relu,
@@ -25,16 +35,12 @@ from tfgreen.transforms.kinds import (
     operation_name,
     shares_scale,
 )
-from tfgreen.transforms.ranges import fake_quantize_between
 
 OBSERVED = "observed"  # a range that calibration finds
 Range = str | tuple[float, float]
 
 UNIT: Range = (0.0, 255 / 256)  # what LiteRT gives softmax and sigmoid
 SIGNED_UNIT: Range = (-1.0, 127 / 128)  # and tanh
-
-# quantize(i, x): x rounded to the i-th range inside
-Quantize = Callable[[int, Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +116,9 @@ def steps_of(layer: Any) -> Steps:
         if isinstance(layer, cls):
             return Steps(reason=reason)
     if has_kernel(layer):
-        return _with_activation(layer, (), _call_linear)
+        return _with_activation(layer, (), call_linear)
     if is_separable(layer):
-        return _with_activation(layer, (OBSERVED,), _call_separable)
+        return _with_activation(layer, (OBSERVED,), call_separable)
     if is_relu(layer):
         return _relu(layer)
     for cls, steps in _LAYERS.items():
@@ -126,9 +132,9 @@ def steps_of(layer: Any) -> Steps:
 def merge_steps(layer: Any, inputs: int) -> Steps | None:
     """The row of a merging layer, which depends on how many tensors it merges; None for any other layer."""
     if is_own(layer, (layers.Average,)):
-        return Steps((OBSERVED,) * (inputs - 1), run=_call_average)
+        return Steps((OBSERVED,) * (inputs - 1), run=call_average)
     if is_own(layer, (layers.Add, layers.Multiply)) and inputs > 2:
-        return Steps((OBSERVED,) * (inputs - 2), run=_call_merge)
+        return Steps((OBSERVED,) * (inputs - 2), run=call_merge)
     return None
 
 
@@ -159,86 +165,6 @@ def _with_activation(layer: Any, inside: tuple[Range, ...], run: Callable) -> St
     return Steps((*inside, OBSERVED, *row.inside), row.output, call, finish, row.reason)
 
 
-def without_activation(layer: Any, run: Callable[[], Any]) -> Any:
-    """Run something while a layer's activation is linear."""
-    activation, layer.activation = layer.activation, activations.linear
-    try:
-        return run()
-    finally:
-        layer.activation = activation
-
-
-def _call_linear(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-    return layer(*args, **kwargs)
-
-
-def _call_separable(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-    (x,) = args
-    x = ops.depthwise_conv(
-        ops.cast(x, layer.compute_dtype), layer.depthwise_kernel, layer.strides, layer.padding, layer.data_format,
-        layer.dilation_rate,
-    )  # fmt: skip
-    x = ops.conv(quantize(0, x), layer.pointwise_kernel, 1, "valid", layer.data_format)
-    if layer.use_bias:
-        channels = -1 if layer.data_format == "channels_last" else 1
-        shape = [1] * len(x.shape)
-        shape[channels] = layer.filters
-        x = ops.add(x, ops.reshape(ops.cast(layer.bias, x.dtype), shape))  # Keras has a special case for add
-    return layer.activation(x) if layer.activation is not None else x
-
-
-def _call_batch_norm(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """LiteRT runs a BatchNorm that follows no kernel as a product and a sum; round what is between them."""
-    scale = ops.rsqrt(layer.moving_variance + layer.epsilon)
-    scale = scale * layer.gamma if layer.scale else scale
-    shift = (layer.beta if layer.center else 0.0) - layer.moving_mean * scale
-    shape = [1] * len(args[0].shape)
-    shape[layer.axis] = -1
-    scale, shift = (ops.cast(ops.reshape(value, shape), layer.compute_dtype) for value in (scale, shift))
-    if kwargs.get("training"):
-        return quantize(0, layer(*args, **kwargs) - shift) + shift
-    return quantize(0, ops.cast(args[0], layer.compute_dtype) * as_constant(scale)) + as_constant(shift)
-
-
-def as_constant(value: Any) -> Any:
-    """A tensor that a sum or product takes as a constant, rounded as the converter rounds it: between its extremes."""
-    if is_exporting():
-        return value
-    x = ops.cast(value, "float32")
-    rounded = fake_quantize_between(x, ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0))
-    return value + ops.stop_gradient(ops.cast(rounded, value.dtype) - value)
-
-
-def _call_rescaling(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-    scale, offset = (ops.convert_to_tensor(value, layer.compute_dtype) for value in (layer.scale, layer.offset))
-    return quantize(0, ops.cast(args[0], layer.compute_dtype) * as_constant(scale)) + as_constant(offset)
-
-
-def _call_normalization(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-    mean, variance = (ops.cast(value, "float32") for value in (layer.mean, layer.variance))
-    factor = 1.0 / ops.maximum(ops.sqrt(variance), keras.config.epsilon())
-    mean, factor = (as_constant(ops.cast(value, layer.compute_dtype)) for value in (mean, factor))
-    return quantize(0, ops.cast(args[0], layer.compute_dtype) - mean) * factor
-
-
-def _pairwise(layer: Any, quantize: Quantize, inputs: Sequence[Any], last: bool) -> Any:
-    """Add or multiply tensors one after the other, as LiteRT does; the result itself too if it is not the ``last``."""
-    total = inputs[0]
-    for index, x in enumerate(inputs[1:]):
-        total = total * x if isinstance(layer, layers.Multiply) else total + x
-        if not last or index < len(inputs) - 2:
-            total = quantize(index, total)
-    return total
-
-
-def _call_merge(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-    return _pairwise(layer, quantize, args[0], last=True)
-
-
-def _call_average(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-    return _pairwise(layer, quantize, args[0], last=False) * (1.0 / len(args[0]))
-
-
 def _activation_layer(layer: Any) -> Steps:
     row = _activation(layer.activation)
     function = row.run
@@ -259,15 +185,15 @@ def _relu(layer: Any) -> Steps:
 
 
 def _rescaling(layer: Any) -> Steps:
-    return Steps((OBSERVED,), run=_call_rescaling) if np.any(np.asarray(layer.offset)) else Steps()
+    return Steps((OBSERVED,), run=call_rescaling) if np.any(np.asarray(layer.offset)) else Steps()
 
 
 _LAYERS: dict[Any, Callable[[Any], Steps]] = {
     layers.Activation: _activation_layer,
     layers.Softmax: lambda layer: Steps(output=UNIT),
-    layers.BatchNormalization: lambda layer: Steps((OBSERVED,), run=_call_batch_norm),
+    layers.BatchNormalization: lambda layer: Steps((OBSERVED,), run=call_batch_norm),
     layers.Rescaling: _rescaling,
-    layers.Normalization: lambda layer: Steps() if layer.invert else Steps((OBSERVED,), run=_call_normalization),
+    layers.Normalization: lambda layer: Steps() if layer.invert else Steps((OBSERVED,), run=call_normalization),
 }
 _OPERATIONS = {
     "Softmax": Steps(output=UNIT),
