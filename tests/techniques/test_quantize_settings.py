@@ -64,6 +64,14 @@ def test_settings_by_layer():
     assert max(len(np.unique(column)) for column in kernel.T) <= 15
 
 
+def test_embeddings_keep_8_bits():
+    tokens = np.random.default_rng(0).integers(0, 9, (32, 6))
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), layers.Embedding(9, 4), layers.Dense(3)])
+    result = quantized(model, tokens, weight_bits=4)
+    assert [layer.chains[0].transforms[0].bits for layer in result.layers] == [8, 4]
+    assert in_int8(result).float_operators == []
+
+
 def test_a_raw_operation_is_kept_in_float_by_its_name():
     inputs = keras.Input((6,))
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(6)(inputs) + inputs))

@@ -121,8 +121,9 @@ def _rounded_weights(
         masked = chain is not None and any(isinstance(transform, Mask) for transform in chain.transforms)
         if chain is not None:
             value = chain.apply(value)
+        bits = config.weight_bits if axes else 8  # the table of an Embedding: LiteRT looks up 8 bits or floats
         axes = () if one_scale and chain is not None and _shares_values(chain) else axes
-        quant = FakeQuant(config.weight_bits, axes, "max" if config.weight_bits == 8 else "learned")
+        quant = FakeQuant(bits, axes, "max" if bits == 8 else "learned")
         quant.build(tuple(variables[weight].shape))
         quant.start_from(value)
         found[weight] = [quant]

@@ -28,7 +28,7 @@ class QuantizeConfig(Config):
             outermost 0.01 % at either end), or ``"mse"`` (of the least squared error).
         ranges: What moves the ranges of activations while training: ``"moving_average"`` of the batches' extremes,
             ``"learned"`` by gradient (LSQ), ``"fixed"``, or an instance of a :class:`tfgreen.ActivationRange`.
-        weight_bits: 2 to 8. Below 8 the scale of a weight is learned too.
+        weight_bits: 2 to 8, of kernels; embeddings have 8. Below 8 the scale of a weight is learned too.
         activation_bits: 8, or 16 to be converted with ``quantization="int16x8"``, for which the converter needs
             calibration data again.
         freeze_after: Number of training batches after which ranges and BatchNormalization statistics stay as they are;

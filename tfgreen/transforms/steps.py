@@ -190,6 +190,7 @@ def _rescaling(layer: Any) -> Steps:
 
 _LAYERS: dict[Any, Callable[[Any], Steps]] = {
     layers.Activation: _activation_layer,
+    layers.Embedding: lambda layer: Steps(output=None),  # what it looks up was rounded as a weight
     layers.Softmax: lambda layer: Steps(output=UNIT),
     layers.BatchNormalization: lambda layer: Steps((OBSERVED,), run=call_batch_norm),
     layers.Rescaling: _rescaling,
