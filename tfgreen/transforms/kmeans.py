@@ -57,9 +57,10 @@ def initial_centroids(
     below, above = _share(count - 1, negative, positive)
     parts = [np.zeros(1, values.dtype)]
     if below:
-        parts.insert(0, _of_values(negative, below, method, seed))
+        # A mean may round to 0, which lies outside of the values that it stands for.
+        parts.insert(0, np.minimum(_of_values(negative, below, method, seed), negative.max()))
     if above:
-        parts.append(_of_values(positive, above, method, seed + 1))
+        parts.append(np.maximum(_of_values(positive, above, method, seed + 1), positive.min()))
     return np.concatenate(parts)
 
 
