@@ -20,40 +20,26 @@ from typing import Any
 
 import keras
 import numpy as np
-from bench_pruning import CASES, compare, fit, resnet8, timed, top1
+from bench_pruning import compare, resnet8, speed_cases, tfmot, timed, top1
 
 import tfgreen as tg
-from tfgreen.training.schedules import _tfmot_schedules
 from tfgreen.transforms.kmeans import initial_centroids, nearest
-
-
-def tfmot() -> Any:
-    """TFMOT's clustering module, imported after tfgreen's door has kept tf.keras what it is."""
-    _tfmot_schedules()
-    import tensorflow_model_optimization
-
-    return tensorflow_model_optimization.clustering.keras
 
 
 def speed(rounds: int) -> None:
     """Step time of clustered over plain training, for both sides; plain training twice, which shows the noise."""
-    import tf_keras
-
-    for name, (network, shape, classes, batch, steps) in CASES.items():
-        rng = np.random.default_rng(0)
-        x = rng.normal(size=(batch, *shape)).astype("float32")
-        y = rng.integers(0, classes, batch)
-        for api, side in ((keras, "tfgreen"), (tf_keras, "tfmot")):
-            runs = {kind: fit(network(api), x, y, steps, []) for kind in ("plain", "plain again")}
-            if api is keras:
-                for every in (100, 10):
-                    config = tg.ClusterConfig(number_of_clusters=16, frequency=every)
-                    clustered = tg.cluster(network(api), config)
-                    runs[f"every {every}"] = fit(clustered, x, y, steps, [tg.UpdateCompression()])
-            else:
-                runs["every 1"] = fit(tfmot().cluster_weights(network(api), 16), x, y, steps, [])
-            # TFMOT takes seconds for a step of the large network
-            compare(f"{name} {side}", runs, min(rounds, 5) if (name, side) == ("dense", "tfmot") else rounds, steps)
+    for case in speed_cases():
+        runs = case.plain()
+        if case.api is keras:
+            for every in (100, 10):
+                config = tg.ClusterConfig(number_of_clusters=16, frequency=every)
+                clustered = tg.cluster(case.network(keras), config)
+                runs[f"every {every}"] = case.fit(clustered, [tg.UpdateCompression()])
+        else:
+            clustered = tfmot().clustering.keras.cluster_weights(case.network(case.api), 16)
+            runs["every 1"] = case.fit(clustered, [])
+        # TFMOT takes seconds for a step of the large network
+        compare(case.title, runs, min(rounds, 5) if case.title == "dense tfmot" else rounds, case.steps)
 
 
 def kmeans() -> None:
@@ -117,9 +103,9 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, clusters:
                 tf_keras.utils.set_random_seed(seed)
                 network = tf_keras.models.clone_model(twin)
                 network.set_weights(twin.get_weights())
-                clustered = tfmot().cluster_weights(network, clusters)
+                clustered = tfmot().clustering.keras.cluster_weights(network, clusters)
                 train(clustered, tf_keras, training, epochs, seed, [])
-                final = tfmot().strip_clustering(clustered)
+                final = tfmot().clustering.keras.strip_clustering(clustered)
             else:
                 keras.utils.set_random_seed(seed)
                 config = tg.ClusterConfig(number_of_clusters=clusters, seed=seed, **settings)

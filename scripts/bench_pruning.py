@@ -12,9 +12,10 @@ clock and for CPU time of this process. Plain training runs twice, so its ratio 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -26,11 +27,11 @@ from tfgreen.transforms.selection import keep_largest
 
 
 def tfmot() -> Any:
-    """TFMOT's public module, imported after tfgreen's door has kept tf.keras what it is."""
+    """TFMOT, imported after tfgreen's door has kept tf.keras what it is."""
     _tfmot_schedules()
     import tensorflow_model_optimization
 
-    return tensorflow_model_optimization.sparsity.keras
+    return tensorflow_model_optimization
 
 
 def resnet8(api: Any) -> Any:
@@ -60,35 +61,52 @@ def dense(api: Any) -> Any:
     return api.Sequential([api.Input((2048,)), *hidden, layers.Dense(1000, activation="softmax")])
 
 
-CASES: dict[str, tuple[Callable[[Any], Any], tuple[int, ...], int, int, int]] = {
-    # network, input shape, classes, batch size, steps per round
-    "resnet8": (resnet8, (32, 32, 3), 10, 128, 8),
-    "dense": (dense, (2048,), 1000, 32, 4),
-}
+@dataclasses.dataclass
+class SpeedCase:
+    """A network in one framework, with a batch of random data."""
+
+    title: str
+    api: Any
+    network: Callable[[Any], Any]
+    steps: int  # per round
+    x: np.ndarray
+    y: np.ndarray
+
+    def fit(self, model: Any, callbacks: list[Any]) -> Callable[[], Any]:
+        return fit(model, self.x, self.y, self.steps, callbacks)
+
+    def plain(self) -> dict[str, Callable[[], Any]]:
+        return {run: self.fit(self.network(self.api), []) for run in ("plain", "plain again")}
+
+
+def speed_cases() -> Iterator[SpeedCase]:
+    """ResNet-8 with a batch of 128 and a dense network with one of 32, each in Keras 3 and tf_keras."""
+    import tf_keras
+
+    networks = (("resnet8", resnet8, (128, 32, 32, 3), 10, 8), ("dense", dense, (32, 2048), 1000, 4))
+    for name, network, shape, classes, steps in networks:
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=shape).astype("float32"), rng.integers(0, classes, shape[0])
+        for api, side in ((keras, "tfgreen"), (tf_keras, "tfmot")):
+            yield SpeedCase(f"{name} {side}", api, network, steps, x, y)
 
 
 def speed(rounds: int) -> None:
     """Step time of pruned over plain training, for both sides; plain training twice, which shows the noise."""
-    import tf_keras
-
-    sparsity = tfmot()
-    for name, (network, shape, classes, batch, steps) in CASES.items():
-        rng = np.random.default_rng(0)
-        x = rng.normal(size=(batch, *shape)).astype("float32")
-        y = rng.integers(0, classes, batch)
-        for api, side in ((keras, "tfgreen"), (tf_keras, "tfmot")):
-            runs = {kind: fit(network(api), x, y, steps, []) for kind in ("plain", "plain again")}
-            for every in (100, 1):
-                if api is keras:
-                    schedule: Any = tg.ConstantSparsity(0.8, begin_step=0, frequency=every)
-                    pruned = tg.prune(network(api), tg.PruneConfig(schedule=schedule))
-                    callbacks: list[Any] = [tg.UpdateCompression()]
-                else:
-                    schedule = sparsity.ConstantSparsity(0.8, begin_step=0, frequency=every)
-                    pruned = sparsity.prune_low_magnitude(network(api), schedule)
-                    callbacks = [sparsity.UpdatePruningStep()]
-                runs[f"every {every}"] = fit(pruned, x, y, steps, callbacks)
-            compare(f"{name} {side}", runs, rounds, steps)
+    sparsity = tfmot().sparsity.keras
+    for case in speed_cases():
+        runs = case.plain()
+        for every in (100, 1):
+            if case.api is keras:
+                schedule: Any = tg.ConstantSparsity(0.8, begin_step=0, frequency=every)
+                pruned = tg.prune(case.network(keras), tg.PruneConfig(schedule=schedule))
+                callbacks: list[Any] = [tg.UpdateCompression()]
+            else:
+                schedule = sparsity.ConstantSparsity(0.8, begin_step=0, frequency=every)
+                pruned = sparsity.prune_low_magnitude(case.network(case.api), schedule)
+                callbacks = [sparsity.UpdatePruningStep()]
+            runs[f"every {every}"] = case.fit(pruned, callbacks)
+        compare(case.title, runs, rounds, case.steps)
 
 
 def compare(title: str, runs: dict[str, Callable[[], Any]], rounds: int, steps: int) -> None:
@@ -170,7 +188,7 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, sparsitie
                 settings = {"initial_sparsity": 0.3 * target, "final_sparsity": target, "begin_step": 0}
                 settings |= {"end_step": int(0.7 * steps), "frequency": 10}
                 if side == "tfmot":
-                    sparsity = tfmot()
+                    sparsity = tfmot().sparsity.keras
                     tf_keras.utils.set_random_seed(seed)
                     network = tf_keras.models.clone_model(twin)
                     network.set_weights(twin.get_weights())

@@ -22,19 +22,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from bench_pruning import compare, fit, resnet8
+from bench_pruning import compare, fit, resnet8, tfmot
 
 import tfgreen as tg
 from tfgreen.recipes.data import load_npz
-from tfgreen.training.schedules import _tfmot_schedules
-
-
-def tfmot() -> Any:
-    """TFMOT's quantization module, imported after tfgreen's door has kept tf.keras what it is."""
-    _tfmot_schedules()
-    import tensorflow_model_optimization
-
-    return tensorflow_model_optimization.quantization.keras
 
 
 def mobile(api: Any) -> Any:
@@ -128,7 +119,7 @@ def accuracy(case: Case, seeds: int, epochs: int, rate: float, bits: int) -> Non
     steps = epochs * -(-len(case.x) // 128)
     sides: dict[str, Callable[[], Any]] = {"tfgreen": lambda: ours(case, data, bits, steps)}
     if bits == 8:
-        sides["tfmot"] = lambda: tfmot().quantize_model(case.twin)  # a copy, weights included
+        sides["tfmot"] = lambda: tfmot().quantization.keras.quantize_model(case.twin)  # a copy, weights included
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(case.x))
         for side, make in sides.items():
@@ -207,7 +198,7 @@ def speed(rounds: int) -> None:
             config = tg.QuantizeConfig(calibration_data=x, ranges="learned")
             runs["learned"] = fit(tg.quantize(resnet8(api), config), x, y, 8, [])
         else:
-            runs["quantized"] = fit(tfmot().quantize_model(resnet8(api)), x, y, 8, [])
+            runs["quantized"] = fit(tfmot().quantization.keras.quantize_model(resnet8(api)), x, y, 8, [])
         compare(f"resnet8 {side}", runs, rounds, 8)
 
 

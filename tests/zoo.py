@@ -196,6 +196,15 @@ ZOO: dict[str, Callable[[], keras.Model]] = {
 }
 
 
+def spoiled(value: float) -> keras.Model:
+    """The functional model with two weights of ``hidden`` that are not finite."""
+    model = functional()
+    kernel = model.get_layer("hidden").kernel.numpy()
+    kernel[0, :2] = value
+    model.get_layer("hidden").kernel.assign(kernel)
+    return model
+
+
 def sample(name: str, count: int = 8, seed: int = 0) -> Any:
     """Inputs for ``ZOO[name]``: float32 of unit variance, or token ids, in the structure the model takes."""
     rng = np.random.default_rng(seed)

@@ -278,6 +278,7 @@ def test_the_saved_student_holds_no_teacher_and_no_projection(tmp_path):
     np.testing.assert_array_equal(distiller.predict(x, verbose=0), student.predict(x, verbose=0))
 
 
+@pytest.mark.slow
 def test_a_saved_distiller_continues_as_if_it_had_not_been_interrupted(tmp_path):
     x, y = data()
     schedule = keras.optimizers.schedules.PolynomialDecay(0.9, 20, 0.1)
@@ -418,6 +419,7 @@ def test_gradient_accumulation_counts_optimizer_steps():
     assert int(distiller.optimizer.iterations) == 2
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one():
     """In a process of its own, as the number of logical devices is settled when TensorFlow starts."""
     code = """

@@ -244,6 +244,7 @@ def test_settings_round_trip_as_plain_values():
     assert tg.PruneConfig.from_dict(config.to_dict()) == config
 
 
+@pytest.mark.slow
 def test_under_mirrored_strategy_both_replicas_are_sparse():
     """In a process of its own: logical devices are set before TensorFlow starts."""
     import subprocess

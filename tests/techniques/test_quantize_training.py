@@ -80,6 +80,7 @@ def test_a_range_of_the_users_own(tmp_path):
     assert loaded.get_layer("hidden").activations.kind.margin == 1.5
 
 
+@pytest.mark.slow
 def test_saved_and_continued_in_a_new_process_equals_the_uninterrupted_run(tmp_path):
     def start():
         keras.backend.clear_session(free_memory=False)
@@ -107,6 +108,7 @@ model.save(r"{tmp_path / 'after.keras'}")
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["residual", "separable", "attention"])
 def test_jit_compiled_training_gives_the_same_weights(name):
     def trained(**options):
@@ -130,6 +132,7 @@ def test_mixed_precision_trains_and_converts():
     assert not lite.float_operators and steps_apart(model, lite, zoo.sample("residual", 32)) <= 2.0
 
 
+@pytest.mark.slow
 def test_under_mirrored_strategy_both_replicas_move_the_ranges_together():
     """In a process of its own: logical devices are set before TensorFlow starts."""
     code = """

@@ -66,6 +66,7 @@ def test_steps_per_execution_ends_at_the_same_sparsity(per_execution):
     assert int(model.get_layer("out").chains[0].transforms[0].step.numpy()) == 32
 
 
+@pytest.mark.slow
 def test_interrupted_saved_and_continued_in_a_new_process_equals_the_uninterrupted_run(tmp_path):
     schedule = tg.PolynomialDecay(0.0, 0.9, begin_step=0, end_step=24, frequency=5)
     x, y = data()

@@ -23,7 +23,7 @@ def trained(model: keras.Model, name: str, scale: float = 1.0, **options) -> lis
 
 
 @pytest.mark.parametrize("name", ["functional", "shared_layer", "multi_io", "residual"])
-@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 4}], ids=str)
+@pytest.mark.parametrize("options", [{}, pytest.param({"steps_per_execution": 4}, marks=pytest.mark.slow)], ids=str)
 def test_only_data_of_another_scale_is_heard_of_once_for_each_input(name, options):
     inputs = {"functional": 1, "shared_layer": 1, "multi_io": 2, "residual": 2}[name]
     for scale, count in ((1.0, 0), (0.5, 0), (3.0, 0), (255.0, inputs), (1 / 255, inputs)):

@@ -20,7 +20,7 @@ from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer
 from tfgreen.model.fold import fold_batch_norm
 from tfgreen.model.graph import check_built_model, weights_by_path
 from tfgreen.model.support import quantizable_weights
-from tfgreen.techniques.patterns import check_overrides, check_patterns, settings_for, weights_to_compress
+from tfgreen.techniques.patterns import check_overrides, check_patterns, settings_for_plain, weights_to_compress
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import AGGREGATIONS, Codebook
 from tfgreen.transforms.kmeans import METHODS, distinct
@@ -144,14 +144,8 @@ def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
 
     def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> dict[str, Sequence[TensorTransform]]:
         nonlocal clustered
-        if any(isinstance(transform, Codebook) for chain in chains.values() for transform in chain.transforms):
-            raise invalid_value(
-                layer_subject(path, layer), expected="a layer that is not clustered", received="a clustered one",
-                fix="Bake the first clustering with tg.strip(model) to cluster it again.",
-            )  # fmt: skip
-        chosen = settings_for(path, config)
+        chosen = settings_for_plain(path, layer, chains, config, Codebook, "clustered")
         if chosen is None:
-            layer.kept_dense_because = "the settings leave it out"  # for tg.report
             return {}
         variables, channels = weights_by_path(layer), quantizable_weights(layer)
         found: dict[str, Sequence[TensorTransform]] = {}

@@ -8,9 +8,10 @@ from typing import Any, Protocol, TypeVar
 
 import keras
 
-from tfgreen.errors import InvalidValueError, invalid_type, invalid_value
+from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
 from tfgreen.model.graph import replaceable_layers, weights_by_path
 from tfgreen.model.support import Axes, compressible_weights
+from tfgreen.transforms.base import Chain, TensorTransform
 
 
 class LayerSettings(Protocol):
@@ -74,6 +75,25 @@ def settings_for(path: str, config: S) -> S | None:
         if fnmatch.fnmatchcase(path, pattern):
             return override  # type: ignore[return-value]
     return config
+
+
+def settings_for_plain(
+    path: str, layer: keras.Layer, chains: Mapping[str, Chain], config: S, transform: type[TensorTransform], done: str
+) -> S | None:
+    """:func:`settings_for` a layer without such transforms; that they leave it out is noted for ``tg.report``.
+
+    Raises:
+        ValueError: The layer bears such a transform, so that it is ``done`` (``"pruned"``) already.
+    """
+    if any(isinstance(item, transform) for chain in chains.values() for item in chain.transforms):
+        raise invalid_value(
+            layer_subject(path, layer), expected=f"a layer that is not {done}", received=f"a {done} one",
+            fix="Bake it first with tg.strip(model).",
+        )  # fmt: skip
+    chosen = settings_for(path, config)
+    if chosen is None:
+        layer.kept_dense_because = "the settings leave it out"
+    return chosen
 
 
 def all_settings(config: W) -> list[W]:

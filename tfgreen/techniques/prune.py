@@ -16,7 +16,13 @@ import numpy as np
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.graph import check_built_model, replaceable_layers, weights_by_path
 from tfgreen.model.support import Axes
-from tfgreen.techniques.patterns import all_settings, check_patterns, settings_for, weights_to_compress
+from tfgreen.techniques.patterns import (
+    all_settings,
+    check_patterns,
+    settings_for,
+    settings_for_plain,
+    weights_to_compress,
+)
 from tfgreen.techniques.prune_settings import PruneConfig
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.layers import compress
@@ -65,14 +71,11 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
 
     def masks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Mapping[str, Sequence[TensorTransform]]:
         nonlocal pruned
-        if any(isinstance(transform, Mask) for chain in chains.values() for transform in chain.transforms):
-            raise invalid_value(
-                layer_subject(path, layer), expected="a layer that is not pruned", received="a pruned one",
-                fix="Bake the first pruning with tg.strip(model) to prune it again.",
-            )  # fmt: skip
-        chosen = settings_for(path, config)
-        if chosen is None or verdicts.get(path):
-            layer.kept_dense_because = verdicts.get(path) or "the settings leave it out"
+        chosen = settings_for_plain(path, layer, chains, config, Mask, "pruned")
+        if chosen is None:
+            return {}
+        if verdicts.get(path):
+            layer.kept_dense_because = verdicts[path]
             return {}
         weights = weights_to_compress(path, layer, chosen)
         variables = weights_by_path(layer)
