@@ -228,12 +228,15 @@ def test_training_resumes_where_it_was_saved(tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_only_centroids_biases_and_the_like_are_trained_until_it_is_stripped():
-    model = tg.cluster(zoo.functional(), config())
-    names = [variable.path for variable in model.trainable_variables]
-    assert not [name for name in names if name.endswith("kernel")] and sum("centroids" in name for name in names) == 2
+def test_centroids_and_stored_weights_are_trained_and_the_latter_change_their_centroids():
+    model = tg.cluster(zoo.functional(), config(frequency=1))
+    codebook = model.get_layer("hidden").chains[0].transforms[0]
+    kernel, before = model.get_layer("hidden").layer.kernel, codebook.assignments.numpy().copy()
+    stored = kernel.numpy().copy()
+    fitted(model, "functional", epochs=20)
+    assert (kernel.numpy() != stored).all() and (codebook.assignments.numpy() != before).any()
     trained = [variable.path for variable in tg.strip(model).trainable_variables]
-    assert sum(name.endswith("kernel") for name in trained) == 2
+    assert sum(name.endswith("kernel") for name in trained) == 2 and not any("centroids" in name for name in trained)
 
 
 def test_a_frozen_layer_is_clustered_and_stays_frozen():

@@ -67,12 +67,15 @@ def test_look_up_and_gradient_are_those_of_a_float64_reference(axes, zero, aggre
         assert (looked_up[weight == 0] == 0).all() and (table[0] == 0).all()
 
 
-def test_the_stored_weight_has_no_gradient():
-    weight = tf.Variable(RNG.normal(size=(8, 3)).astype("float32"))
-    codebook = made(weight.numpy())
+@pytest.mark.parametrize("zero", [False, True])
+def test_the_stored_weight_has_the_gradient_of_the_weight_computed_with_but_for_zeros_that_stay(zero):
+    value = RNG.normal(size=(8, 3)).astype("float32")
+    value[:4] = 0.0
+    weight, rising = tf.Variable(value), RNG.normal(size=(8, 3)).astype("float32")
+    codebook = made(value, preserve_sparsity=zero)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(codebook.apply(weight))
-    assert tape.gradient(loss, weight) is None and not Codebook.trains_weight
+        loss = tf.reduce_sum(codebook.apply(weight) * rising)
+    np.testing.assert_array_equal(tape.gradient(loss, weight), np.where(zero & (value == 0), 0, rising))
 
 
 @pytest.mark.parametrize("count, dtype", [(2, "uint8"), (256, "uint8"), (257, "uint16")])

@@ -46,7 +46,8 @@ class ClusterConfig(Config):
         gradient_aggregation: The gradient of a value, from those of its weights: ``"average"``, with which a learning
             rate means the same for clusters of any size, or ``"sum"``, the exact gradient, as TFMOT does; Adam and its
             like make little difference between the two.
-        frequency: Training steps between two refreshes of which weight has which value.
+        frequency: Training steps between two refreshes of which weight has which value; more than a few unsettle the
+            training (see ``tfgreen/transforms/codebook.py``).
         fold_batch_norm: First fold each batch normalization into the convolution or dense layer before it
             (:func:`tfgreen.model.fold.fold_batch_norm`). The converter does so too, after training, and multiplies each
             output channel by a factor of its own; the values in a float ``.tflite`` then are ``number_of_clusters`` for
@@ -73,7 +74,7 @@ class ClusterConfig(Config):
     per_channel: bool = False
     preserve_sparsity: bool | None = None
     gradient_aggregation: str = "average"
-    frequency: int = 10
+    frequency: int = 3
     fold_batch_norm: bool = False
     seed: int = 0
     layers: Mapping[str, ClusterConfig | None] = dataclasses.field(default_factory=dict)

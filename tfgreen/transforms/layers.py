@@ -85,8 +85,6 @@ class Compressed(keras.layers.Layer):
             chain.built = True
             if chain.projects:
                 variable.constraint = Projection(chain, variable.constraint)
-            if not all(transform.trains_weight for transform in chain.transforms):
-                variable.trainable = False  # or Keras would warn that it has no gradient
         if self.activations is not None and not self.activations.built:
             self.activations.build()
         self.built = True
@@ -183,11 +181,10 @@ class Compressed(keras.layers.Layer):
 
     def bake(self) -> keras.Operation:
         """Write every transformed weight into the inner layer and return it, free of chains and ranges."""
-        weights, owners = weights_by_path(self.layer), dict([("", self.layer), *walk(self.layer)])
+        weights = weights_by_path(self.layer)
         for chain in self.chains:
             variable = weights[chain.weight]
             variable.assign(chain.apply(variable.value))
-            variable.trainable = owners[chain.weight.rpartition("/")[0]].trainable
             if isinstance(variable.constraint, Projection):
                 variable.constraint = variable.constraint.inner
         return self.layer.operation if isinstance(self.layer, OperationLayer) else self.layer
