@@ -21,7 +21,7 @@ _PUBLIC = {
     "PruneConfig": "tfgreen.techniques.prune_settings",
     "PruneForLatencyOnXNNPack": "tfgreen.techniques.policies",
     "prune": "tfgreen.techniques.prune",
-    "ClusterConfig": "tfgreen.techniques.cluster",
+    "ClusterConfig": "tfgreen.techniques.cluster_settings",
     "cluster": "tfgreen.techniques.cluster",
     "QuantizeConfig": "tfgreen.techniques.quantize_settings",
     "quantize": "tfgreen.techniques.quantize",

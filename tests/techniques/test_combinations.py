@@ -52,3 +52,27 @@ def test_the_order_of_the_verbs_does_not_matter_for_what_is_kept():
     assert not lite.float_operators
     assert all(weight.zeros >= weight.values.size // 2 for weight in lite.weights.values())
     assert [status.done for status in tg.report(model).weights] == [("Mask", "FakeQuant")] * 2
+
+
+@pytest.mark.parametrize("name", ["functional", "sequential"])
+def test_a_model_that_was_clustered_and_stripped_keeps_its_values_if_asked_to(name):
+    keras.utils.set_random_seed(0)
+    x, y = zoo.sample(name, 64), zoo.targets(name, 64)
+    plain = tg.strip(_fit(_clustered(_fit(_pruned(zoo.ZOO[name]()), name, x, y), fold=False), name, x, y))
+    zeros = {layer.name: layer.kernel.numpy() == 0 for layer in plain.layers if hasattr(layer, "kernel")}
+    kept = tg.quantize(plain, tg.QuantizeConfig(calibration_data=x, preserve_clusters=True))
+    assert all(status.done == ("Codebook", "FakeQuant") for status in tg.report(kept).weights)
+    kept = _fit(kept, name, x, y)
+    lite = tg.convert(kept, tg.ConvertConfig(quantization="int8"))
+    assert all(len(np.unique(weight.values)) <= 8 for weight in lite.weights.values())
+    for path, was in zeros.items():
+        assert was.mean() >= 0.5 and (tg.strip(kept).get_layer(path).kernel.numpy()[was] == 0).all()
+    lost = _fit(tg.quantize(plain, tg.QuantizeConfig(calibration_data=x)), name, x, y)
+    file = tg.convert(lost, tg.ConvertConfig(quantization="int8"))
+    assert max(len(np.unique(weight.values)) for weight in file.weights.values()) > 8
+
+
+def test_a_model_that_was_never_clustered_has_no_values_to_keep():
+    config = tg.QuantizeConfig(calibration_data=zoo.sample("functional"), preserve_clusters=True)
+    with pytest.raises(ValueError, match="kernel of at most 256 values.*received none.*tg.cluster"):
+        tg.quantize(zoo.functional(), config)

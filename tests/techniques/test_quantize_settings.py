@@ -108,6 +108,7 @@ def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
         ({"layers": {"a": 8}}, r"layers\['a'\].*tg.QuantizeConfig or None"),
         ({"strict": 1}, "strict.*True or False"),
         ({"preserve_sparsity": "yes"}, "preserve_sparsity.*True or False"),
+        ({"preserve_clusters": 1}, "preserve_clusters.*True or False"),
     ],
     ids=str,
 )

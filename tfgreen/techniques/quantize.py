@@ -15,6 +15,7 @@ from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.graph import check_built_model, is_container, replaceable_layers, weights_by_path
 from tfgreen.model.support import quantizable_weights
 from tfgreen.techniques.calibrate import calibrate
+from tfgreen.techniques.cluster import hold_clusters
 from tfgreen.techniques.patterns import check_layer_patterns, check_matches
 from tfgreen.techniques.placement import Places, places_to_round
 from tfgreen.techniques.quantize_settings import QuantizeConfig
@@ -48,8 +49,8 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
     Raises:
         TypeError: ``model`` or ``config`` is of another type.
         ValueError: The model is not built or quantized already, a pattern matches nothing, the calibration data is
-            missing, empty, of another shape or not finite, ``strict`` and a layer stays float32, or nothing can be
-            quantized. The layer is named.
+            missing, empty, of another shape or not finite, ``strict`` and a layer stays float32,
+            ``preserve_clusters`` and no kernel is clustered, or nothing can be quantized. The layer is named.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -73,6 +74,8 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
             fix="Pass a few hundred training samples: QuantizeConfig(calibration_data=x[:512]).",
         )  # fmt: skip
 
+    if config.preserve_clusters:
+        model = hold_clusters(model, lambda path: config.for_layer(path) is not None)
     shared = {
         path
         for path, layer in compressed_layers(model)

@@ -35,9 +35,12 @@ class QuantizeConfig(Config):
             None for never. Needs ``tg.UpdateCompression()`` among the callbacks.
         preserve_sparsity: Keep the zeros of a weight that was pruned and stripped. A model that still holds its masks
             keeps them anyway.
+        preserve_clusters: Keep the shared values of a kernel that was clustered and stripped: one of at most 256
+            values. A model that still holds its codebooks keeps them anyway.
         keep_float: Patterns of layers (``"head*"``) that compute in float32, in the converted file too.
         layers: Name pattern -> another ``QuantizeConfig`` for the layers it matches, or None to keep them float. The
-            first that matches counts. Overrides do not nest, and say nothing of data, ``keep_float`` and ``strict``.
+            first that matches counts. Overrides do not nest, and say nothing of data, ``keep_float``,
+            ``preserve_clusters`` and ``strict``.
         strict: Whether a layer that LiteRT computes in float32 is an error, unless it was asked for.
 
     Raises:
@@ -57,6 +60,7 @@ class QuantizeConfig(Config):
     activation_bits: int = 8
     freeze_after: int | None = None
     preserve_sparsity: bool = False
+    preserve_clusters: bool = False
     keep_float: tuple[str, ...] = ()
     layers: Mapping[str, QuantizeConfig | None] = dataclasses.field(default_factory=dict)
     strict: bool = False
@@ -76,11 +80,11 @@ class QuantizeConfig(Config):
         if self.freeze_after is not None:
             expected = "a number of batches >= 0 or None"
             _check_integer("freeze_after", self.freeze_after, range(2**62), expected)
-        for name in ("preserve_sparsity", "strict"):
+        for name in ("preserve_sparsity", "preserve_clusters", "strict"):
             if not isinstance(getattr(self, name), bool):
                 raise invalid_type(name, expected="True or False", received=getattr(self, name))
         for pattern, override in self.layers.items():
-            for name in ("calibration_data", "keep_float", "strict"):
+            for name in ("calibration_data", "keep_float", "preserve_clusters", "strict"):
                 if override is not None and getattr(override, name):
                     raise invalid_value(
                         f"layers['{pattern}']", expected=f"no {name} of its own", received=getattr(override, name),
