@@ -20,7 +20,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from bench_pruning import compare, resnet8, speed_cases, tfmot, timed, top1
+from common import compare, load_data, resnet8, speed_cases, tfmot, timed, top1
 
 import tfgreen as tg
 from tfgreen.transforms.kmeans import initial_centroids, nearest
@@ -60,15 +60,6 @@ def kmeans() -> None:
         )  # fmt: skip
 
 
-def load(model_path: str, data_path: str) -> tuple[Any, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    from tfgreen.recipes.data import load_npz
-
-    data = load_npz(data_path)
-    train = np.asarray(data.x_train, "float32"), np.asarray(data.y_train).ravel()
-    test = np.asarray(data.x_test, "float32"), np.asarray(data.y_test).ravel()
-    return tg.load_model(model_path), train, test
-
-
 def train(model: Any, api: Any, data: tuple, epochs: int, seed: int, callbacks: list[Any]) -> None:
     x, y = data
     order, batch = np.random.default_rng(seed).permutation(len(x)), 128
@@ -85,7 +76,7 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, clusters:
     """
     import tf_keras
 
-    dense_model, training, test = load(model_path, data_path)
+    dense_model, (training, test) = tg.load_model(model_path), load_data(data_path)
     twin = resnet8(tf_keras)
     twin.set_weights(dense_model.get_weights())
     print(f"float: {top1(dense_model, *test):.2%} (Keras 3), {top1(twin, *test):.2%} (tf_keras)", flush=True)
@@ -127,7 +118,7 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, clusters:
 
 def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
     """Half of the weights zero, the others of 31 values, int8: each counted in the file that ships."""
-    dense_model, training, test = load(model_path, data_path)
+    dense_model, (training, test) = tg.load_model(model_path), load_data(data_path)
     reference = tg.convert(dense_model)
     print(f"float32: {top1(dense_model, *test):.2%}, .tflite {reference.size_bytes:,} bytes", flush=True)
     for seed in range(seeds):

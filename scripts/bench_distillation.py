@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from bench_pruning import compare, resnet8, top1
+from common import augmented, compare, load_data, resnet8, top1
 from scipy.special import log_softmax
 
 import tfgreen as tg
@@ -152,11 +152,7 @@ def small_cnn() -> keras.Model:
 
 def accuracy(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
     """Test accuracy alone and with each loss, mean and spread over seeds."""
-    from tfgreen.recipes.data import load_npz
-
-    data = load_npz(data_path)
-    x, y = np.asarray(data.x_train, "float32"), np.asarray(data.y_train).ravel()
-    x_test, y_test = np.asarray(data.x_test, "float32"), np.asarray(data.y_test).ravel()
+    (x, y), (x_test, y_test) = load_data(data_path)
     teacher = tg.load_model(model_path)
     macs = [tg.profile(model).macs for model in (small_cnn(), teacher)]
     print(f"teacher {top1(teacher, x_test, y_test):.2%}; MACs {macs[0]:,} of {macs[1]:,} ({macs[0] / macs[1]:.1%})")
@@ -190,20 +186,6 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
     for kind, values in found.items():
         spread = f"{min(values):.2f} to {max(values):.2f}"
         print(f"{kind:14} {np.mean(values):.2f} % ({spread}), {np.mean(values) - alone:+.2f} points", flush=True)
-
-
-def augmented(x: np.ndarray, y: np.ndarray, seed: int) -> tf.data.Dataset:
-    """Shuffled batches, mirrored at random and shifted by up to 4 pixels; equal seeds give equal batches."""
-
-    def augment(image: Any, label: Any, number: Any) -> Any:
-        pair = tf.stack([tf.cast(seed, tf.int64), number])
-        image = tf.image.stateless_random_flip_left_right(tf.pad(image, [[4, 4], [4, 4], [0, 0]], "REFLECT"), pair)
-        return tf.image.stateless_random_crop(image, (32, 32, 3), pair), label
-
-    images = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed)
-    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    dataset = tf.data.Dataset.zip(images, numbers).map(lambda pair, number: augment(*pair, number), tf.data.AUTOTUNE)
-    return dataset.batch(BATCH).prefetch(2)
 
 
 def main() -> None:

@@ -6,7 +6,8 @@
     python scripts/bench_quantization.py pruned --model resnet8_cifar10_jpeg.h5 --data cifar10_jpeg.npz
 
 Every accuracy is that of the ``.tflite`` file, run by the LiteRT interpreter over the whole test split. TFMOT
-quantizes a tf_keras model of the same layers and weights, and trains on the same batches with the same optimizer.
+quantizes a tf_keras model of the same layers and weights, and trains with the same optimizer on the same batches,
+mirrored and shifted at random.
 ``--model mobile`` trains a small depthwise-separable network on the data first.
 """
 
@@ -22,10 +23,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from bench_pruning import compare, fit, resnet8, tfmot
+from common import augmented, compare, fit, load_data, resnet8, tfmot
 
 import tfgreen as tg
-from tfgreen.recipes.data import load_npz
 
 
 def mobile(api: Any) -> Any:
@@ -49,11 +49,9 @@ class Case:
     def __init__(self, model: str, data: str, float_epochs: int) -> None:
         import tf_keras
 
-        arrays = load_npz(data)
-        self.x, self.y = np.asarray(arrays.x_train, "float32"), np.asarray(arrays.y_train).ravel()
-        self.x_test, self.y_test = np.asarray(arrays.x_test, "float32"), np.asarray(arrays.y_test).ravel()
+        (self.x, self.y), (self.x_test, self.y_test) = load_data(data)
         if model == "mobile":
-            self.model = trained(mobile(keras), self.x, self.y, float_epochs)
+            self.model = trained_float(mobile(keras), self.x, self.y, float_epochs)
             self.twin = mobile(tf_keras)
         else:
             self.model = tg.load_model(model)
@@ -64,15 +62,12 @@ class Case:
         return float((np.asarray(scores).reshape(len(self.y_test), -1).argmax(-1) == self.y_test).mean())
 
 
-def trained(model: keras.Model, x: np.ndarray, y: np.ndarray, epochs: int) -> keras.Model:
+def trained_float(model: keras.Model, x: np.ndarray, y: np.ndarray, epochs: int) -> keras.Model:
     keras.utils.set_random_seed(0)
     steps = epochs * -(-len(x) // 64)
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-    flip = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.RandomFlip("horizontal", seed=0)])
-    for epoch in range(epochs):
-        flipped = np.concatenate([flip(x[i : i + 500], training=True) for i in range(0, len(x), 500)])
-        model.fit(flipped, y, batch_size=64, verbose=0, initial_epoch=epoch, epochs=epoch + 1)
+    model.fit(augmented(x, y, seed=0, batch=64), epochs=epochs, verbose=0)
     return model
 
 
@@ -121,7 +116,6 @@ def accuracy(case: Case, seeds: int, epochs: int, rate: float, bits: int) -> Non
     if bits == 8:
         sides["tfmot"] = lambda: tfmot().quantization.keras.quantize_model(case.twin)  # a copy, weights included
     for seed in range(seeds):
-        order = np.random.default_rng(seed).permutation(len(case.x))
         for side, make in sides.items():
             api = keras if side == "tfgreen" else tf_keras
             api.utils.set_random_seed(seed)
@@ -129,8 +123,7 @@ def accuracy(case: Case, seeds: int, epochs: int, rate: float, bits: int) -> Non
             schedule = api.optimizers.schedules.CosineDecay(rate, steps)
             model.compile(api.optimizers.Adam(schedule), "sparse_categorical_crossentropy")
             callbacks = [tg.UpdateCompression()] if side == "tfgreen" else []
-            x, y = case.x[order], case.y[order]
-            model.fit(x, y, batch_size=128, epochs=epochs, verbose=0, callbacks=callbacks)
+            model.fit(augmented(case.x, case.y, seed), epochs=epochs, verbose=0, callbacks=callbacks)
             mode = tg.ConvertConfig(quantization="int4" if bits == 4 else "int8")
             lite = tg.convert(model, mode) if api is keras else convert_twin(model)
             found.setdefault(side, []).append(case.score(lite.predict(case.x_test)))
@@ -147,12 +140,12 @@ def pruned(case: Case, seeds: int, epochs: int, rate: float, sparsity: float) ->
         schedule = tg.PolynomialDecay(0.3 * sparsity, sparsity, begin_step=0, end_step=int(0.6 * steps), frequency=10)
         sparse = tg.prune(case.model, tg.PruneConfig(schedule=schedule))
         sparse.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-        sparse.fit(case.x, case.y, batch_size=128, epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
+        sparse.fit(augmented(case.x, case.y, seed), epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
         before = case.score(sparse.predict(case.x_test, verbose=0, batch_size=500))
-        quantized = tg.quantize(sparse, tg.QuantizeConfig(calibration_data=case.x[:512], freeze_after=int(0.7 * steps)))
+        quantized = tg.quantize(sparse, tg.QuantizeConfig(calibration_data=case.x[:512], freeze_after=0))
         schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
         quantized.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy")
-        quantized.fit(case.x, case.y, batch_size=128, epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
+        quantized.fit(augmented(case.x, case.y, seed), epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
         lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
         after = case.score(lite.predict(case.x_test))
         least = min(weight.zeros / weight.values.size for weight in lite.weights.values())
@@ -214,7 +207,7 @@ def main() -> None:
         if name != "parity":
             command.add_argument("--seeds", type=int, default=3)
             command.add_argument("--epochs", type=int, default=2)
-            command.add_argument("--rate", type=float, default=1e-5)
+            command.add_argument("--rate", type=float, default=3e-5)
         if name == "accuracy":
             command.add_argument("--bits", type=int, choices=(8, 4), default=8)
         if name == "pruned":

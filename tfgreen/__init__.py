@@ -48,6 +48,7 @@ _PUBLIC = {
     "carbon_footprint": "tfgreen.energy.carbon",
     "born_again": "tfgreen.recipes.born_again",
     "report": "tfgreen.recipes.layer_report",
+    "weight_histograms": "tfgreen.recipes.histograms",
 }
 
 __all__ = ["__version__", *_PUBLIC]

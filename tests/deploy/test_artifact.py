@@ -135,6 +135,18 @@ def test_sparsity_is_counted_in_the_file(quantization):
         np.testing.assert_allclose(tensor.real, turned, atol=5e-3)
 
 
+@pytest.mark.parametrize("quantization, itemsize", [("float32", 4), ("int8", 1)])
+def test_coded_bytes_are_indices_and_values_where_these_are_few(quantization, itemsize):
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(50, name="few"), layers.Dense(40, name="many")])
+    rng = np.random.default_rng(0)
+    model.get_layer("few").kernel.assign(rng.choice([-0.5, -0.25, 0.3, 0.5, 1.0], (64, 50)))
+    model.get_layer("many").kernel.assign(rng.normal(size=(50, 40)))
+    data = rng.normal(size=(16, 64)) if quantization == "int8" else None
+    lite = convert(model, ConvertConfig(quantization=quantization, calibration_data=data))
+    few = 64 * 50 * 3 // 8 + 5 * itemsize  # five values: indices of three bits
+    assert lite.coded_bytes == lite.size_bytes - 64 * 50 * itemsize + few
+
+
 def test_sizes_operators_and_repr_tell_what_is_there():
     lite = cases.artifact("sequential", "int8")
     assert lite.gzip_bytes == len(gzip.compress(lite.content, 9, mtime=0)) < lite.size_bytes == len(lite.content)

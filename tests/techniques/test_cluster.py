@@ -11,6 +11,7 @@ from keras import layers
 
 import tfgreen as tg
 from tests import zoo
+from tests.replicas import on_two_replicas
 from tfgreen.model.graph import weights_by_path
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.layers import compressed_layers
@@ -198,6 +199,29 @@ def test_ways_to_train(options):
     assert len(clustered_weights(model)) == len(clustered_weights(plain)) == 3
     for kernel in clustered_weights(model).values():
         assert np.isfinite(kernel).all() and 2 <= len(np.unique(kernel)) <= 4
+
+
+@pytest.mark.slow
+def test_under_mirrored_strategy_both_replicas_have_the_same_clusters():
+    on_two_replicas(
+        """
+with strategy.scope():
+    model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(10, name="hidden"), keras.layers.Dense(4)])
+    clustered = tg.cluster(model, tg.ClusterConfig(number_of_clusters=4, frequency=2))
+    clustered.compile(keras.optimizers.Adam(0.01), "mse")
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(32, 12)).astype("float32"), rng.normal(size=(32, 4)).astype("float32")
+codebook = clustered.get_layer("hidden").chains[0].transforms[0]
+before = codebook.assignments.value.values[0].numpy()
+clustered.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=[tg.UpdateCompression()])
+assert len(codebook.centroids.value.values) == 2
+for variable in (codebook.centroids, codebook.assignments, clustered.get_layer("hidden").layer.kernel):
+    one, other = (copy.numpy() for copy in variable.value.values)
+    np.testing.assert_array_equal(one, other)
+assert (codebook.assignments.value.values[0].numpy() != before).any()
+assert len(np.unique(tg.strip(clustered).get_layer("hidden").kernel)) == 4
+"""
+    )
 
 
 def test_mixed_precision_and_float16():

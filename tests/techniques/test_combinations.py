@@ -42,6 +42,17 @@ def test_zeros_and_clusters_are_counted_in_the_integers(name, stripped):
     assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).max() <= 1.01 / 256
 
 
+def test_a_large_kernel_keeps_its_values_in_the_file_too():
+    """More than 8 KiB, from which on the converter does not fold a look-up."""
+    conv = keras.layers.Conv2D(24, 3, activation="relu", name="conv")
+    model = keras.Sequential([keras.Input((8, 8, 16)), conv, keras.layers.Flatten(), keras.layers.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(64, 8, 8, 16)).astype("float32")
+    quantized = tg.quantize(_clustered(model, fold=False), tg.QuantizeConfig(calibration_data=x))
+    lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
+    assert not lite.float_operators and max(len(np.unique(w.values)) for w in lite.weights.values()) <= 8
+    assert np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).max() <= 1.01 * lite.output_steps["dense"]
+
+
 def test_the_order_of_the_verbs_does_not_matter_for_what_is_kept():
     name = "functional"
     keras.utils.set_random_seed(0)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -15,6 +11,7 @@ from scipy.special import expit, log_softmax, softmax
 
 import tfgreen as tg
 from tests import zoo
+from tests.replicas import on_two_replicas
 from tfgreen.model.graph import walk
 
 LOGITS = tg.LogitsDistillation(temperature=4.0)
@@ -421,17 +418,13 @@ def test_gradient_accumulation_counts_optimizer_steps():
 
 @pytest.mark.slow
 def test_two_replicas_train_as_one():
-    """In a process of its own, as the number of logical devices is settled when TensorFlow starts."""
-    code = """
-import numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import keras, tfgreen as tg
+    on_two_replicas(
+        """
 from tests.techniques.test_distill import FEATURES, data, network
 x, y = data()
 weight = np.linspace(0, 2, len(x)).astype("float32")
 losses, final = [], []
-for strategy in (tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), tf.distribute.get_strategy()):
+for strategy in (strategy, tf.distribute.get_strategy()):
     with strategy.scope():
         keras.utils.set_random_seed(0)
         student = network()
@@ -446,9 +439,7 @@ np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 for a, b in zip(*final):
     np.testing.assert_allclose(a, b, atol=1e-5)
 """
-    root = Path(__file__).parents[2]
-    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
+    )
 
 
 def test_a_pruned_student_keeps_its_zeros_and_its_schedule():

@@ -9,6 +9,7 @@ from keras import layers
 
 import tfgreen as tg
 from tests import zoo
+from tests.replicas import on_two_replicas
 from tfgreen.model.graph import weights_by_path
 from tfgreen.training.schedules import _tfmot_schedules
 from tfgreen.transforms.fake_quant import FakeQuant
@@ -246,15 +247,8 @@ def test_settings_round_trip_as_plain_values():
 
 @pytest.mark.slow
 def test_under_mirrored_strategy_both_replicas_are_sparse():
-    """In a process of its own: logical devices are set before TensorFlow starts."""
-    import subprocess
-    import sys
-
-    code = """
-import keras, numpy as np, tensorflow as tf, tfgreen as tg
-device = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    on_two_replicas(
+        """
 with strategy.scope():
     model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(10, name="hidden"), keras.layers.Dense(4)])
     pruned = tg.prune(model, tg.PruneConfig(schedule=tg.PolynomialDecay(0.0, 0.75, 0, 6, frequency=2)))
@@ -263,14 +257,12 @@ rng = np.random.default_rng(0)
 x, y = rng.normal(size=(32, 12)).astype("float32"), rng.normal(size=(32, 4)).astype("float32")
 pruned.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
 kernel = pruned.get_layer("hidden").layer.kernel
+assert len(kernel.value.values) == 2
 for copy in kernel.value.values:
     assert (copy.numpy() == 0).mean() == 0.75, (copy.numpy() == 0).mean()
 assert np.isfinite(pruned.evaluate(x, y, verbose=0))
-print("sparse on", len(kernel.value.values))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip().endswith("sparse on 2")
+    )
 
 
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"steps_per_execution": 4}, {"accumulate": 2}], ids=str)

@@ -13,6 +13,7 @@ from keras import layers, ops
 import tfgreen as tg
 from tests import zoo
 from tests.quantized import fitted, in_int8, quantized, ranges_of, steps_apart, varied
+from tests.replicas import on_two_replicas
 
 
 @pytest.mark.parametrize("ranges", ["moving_average", "learned"])
@@ -134,12 +135,8 @@ def test_mixed_precision_trains_and_converts():
 
 @pytest.mark.slow
 def test_under_mirrored_strategy_both_replicas_move_the_ranges_together():
-    """In a process of its own: logical devices are set before TensorFlow starts."""
-    code = """
-import keras, numpy as np, tensorflow as tf, tfgreen as tg
-device = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    on_two_replicas(
+        """
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(32, 8, 8, 3)).astype("float32"), rng.normal(size=(32, 4)).astype("float32")
 for ranges in ("moving_average", "learned"):
@@ -157,11 +154,8 @@ for ranges in ("moving_average", "learned"):
     assert copies[0] == copies[1] != before, (copies, before)
     assert int(quantized.get_layer("out").activations.step.value.values[0]) == 12
     assert np.isfinite(quantized.evaluate(x, y, verbose=0))
-print("both on", len(copies))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip().endswith("both on 2")
+    )
 
 
 def zeros_in(lite: tg.LiteRTModel) -> list[float]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfgreen.deploy import contents
 from tfgreen.deploy.accuracy import top1_accuracy
+from tfgreen.deploy.coding import encode
 from tfgreen.deploy.contents import TensorInfo, WeightTensor
 from tfgreen.deploy.flatbuffer import parse, read_metadata
 from tfgreen.deploy.structure import Structure, match, pack
@@ -132,7 +133,18 @@ class LiteRTModel:
     @property
     def nonzero_bytes(self) -> int:
         """Bytes of the elements of :attr:`weights` that do not stand for 0: what a sparse format would have to keep."""
-        return sum((w.values.size - w.zeros) * w.values.itemsize for w in self.weights.values())
+        return sum(((w.values.size - w.zeros) * w.bits + 7) // 8 for w in self.weights.values())
+
+    @functools.cached_property
+    def coded_bytes(self) -> int:
+        """Size of the file with each of :attr:`weights` in the shortest form of ``deploy/coding.py``: as it is, or as
+        a codebook and indices of ceil(log2 k) bits for its k different values, with or without the zeros.
+
+        What a device could store that looks weights up, as clustering prepares for; LiteRT itself does not.
+        """
+        return self.size_bytes - sum(
+            max(w.stored_bytes - len(encode(w.values).data), 0) for w in self.weights.values()
+        )
 
     def new_interpreter(self, threads: int = 1) -> Any:
         """Return an ``ai_edge_litert`` interpreter of this model with its tensors allocated.

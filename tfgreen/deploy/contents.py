@@ -53,11 +53,13 @@ class TensorInfo:
 class WeightTensor:
     """A constant tensor as the file stores it.
 
-    ``values`` holds the stored numbers, integers for a quantized tensor: then ``scale`` and ``zero_point`` have one
-    entry for the whole tensor, or one per index of ``axis``. They are empty for a float tensor.
+    ``values`` holds the stored numbers, integers for a quantized tensor (those of 4 bits as int8), and ``bits`` says
+    how many bits the file spends on each. A quantized tensor has one ``scale`` and ``zero_point``, or one per index of
+    ``axis``; they are empty for a float tensor.
     """
 
     values: np.ndarray
+    bits: int
     scale: np.ndarray
     zero_point: np.ndarray
     axis: int
@@ -66,6 +68,11 @@ class WeightTensor:
     def zeros(self) -> int:
         """How many of the values stand for 0: in a quantized tensor those equal to the zero point."""
         return int((self.values == _along(self.zero_point, self.axis, self.values.ndim)).sum())
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes in the file."""
+        return (self.values.size * self.bits + 7) // 8
 
     @property
     def real(self) -> np.ndarray:
@@ -161,10 +168,10 @@ def quantization_of(model: Any, content: bytes) -> str:
 
 
 def read_weights(model: Any, content: bytes) -> dict[str, WeightTensor]:
-    """Tensor name -> every weight tensor: constants of rank 2 or more with float or 8- or 16-bit integer elements.
+    """Tensor name -> every weight tensor: constants of rank 2 or more with float or 4-, 8- or 16-bit integer elements.
 
-    That leaves out biases, shapes and paddings. A buffer that several tensors share is listed once, and 4-bit and
-    sparsely encoded tensors are left out.
+    That leaves out biases, shapes and paddings. A buffer that several tensors share is listed once, and sparsely
+    encoded tensors are left out.
     """
     found: dict[str, WeightTensor] = {}
     seen = set()
@@ -177,7 +184,8 @@ def read_weights(model: Any, content: bytes) -> dict[str, WeightTensor]:
             name = wanted = text_of(tensor.name)
             while name in found:
                 name = f"{wanted}:{len(found)}"
-            found[name] = WeightTensor(values, *_quantization(tensor))
+            bits = 4 if dtype_name(tensor) == "int4" else 8 * values.itemsize
+            found[name] = WeightTensor(values, bits, *_quantization(tensor))
     return found
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.model.trace import is_exporting
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.kmeans import index_dtype, initial_centroids, nearest
 from tfgreen.transforms.selection import check_finite
@@ -111,6 +112,11 @@ class Codebook(TensorTransform):
         self._assign(weight)
 
     def apply(self, weight: Any) -> Any:
+        if is_exporting():
+            # TensorFlow's converter folds no look-up that makes four bytes of one, and then refuses the fake-quant.
+            with tf.init_scope():
+                places = keras.ops.convert_to_numpy(self.assignments).astype(np.int64) * self._channels + self._column
+                return tf.constant(self.values().reshape(-1)[places], weight.dtype)
         assignments = tf.convert_to_tensor(self.assignments.value)
         flat = tf.reshape(tf.cast(self._table(), weight.dtype), [-1])
         average = self.gradient_aggregation == "average"
