@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "transforms": BASE | {"model"},
     "training": BASE | {"model", "transforms"},
     "techniques": BASE | {"model", "transforms", "training"},
-    "deploy": BASE | {"model"},
+    "deploy": BASE | {"model", "transforms", "training", "techniques"},
     "energy": BASE | {"model"},
     "recipes": BASE | {"model", "transforms", "training", "techniques", "deploy", "energy"},
     "arguments": BASE,

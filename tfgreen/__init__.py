@@ -38,7 +38,7 @@ _PUBLIC = {
     "strip": "tfgreen.techniques.strip",
     "save_compressed": "tfgreen.deploy.compressed_file",
     "load_compressed": "tfgreen.deploy.compressed_file",
-    "ConvertConfig": "tfgreen.deploy.convert",
+    "ConvertConfig": "tfgreen.deploy.convert_settings",
     "convert": "tfgreen.deploy.convert",
     "LiteRTModel": "tfgreen.deploy.artifact",
     "load_litert": "tfgreen.deploy.artifact",

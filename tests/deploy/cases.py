@@ -10,7 +10,8 @@ import numpy as np
 
 from tests.zoo import ZOO, sample
 from tfgreen.deploy.artifact import LiteRTModel
-from tfgreen.deploy.convert import ConvertConfig, convert
+from tfgreen.deploy.convert import convert
+from tfgreen.deploy.convert_settings import ConvertConfig
 
 SEED_OF_TEST_DATA = 7  # calibration uses seed 0: a file is judged on samples it has not seen
 

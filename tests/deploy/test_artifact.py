@@ -15,7 +15,8 @@ from keras import layers
 from tests.deploy import cases
 from tests.zoo import ZOO
 from tfgreen.deploy.artifact import LiteRTModel, load_litert
-from tfgreen.deploy.convert import ConvertConfig, convert
+from tfgreen.deploy.convert import convert
+from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.errors import FileError, InvalidTypeError, InvalidValueError
 
 

@@ -13,7 +13,8 @@ from keras import layers
 from tests.deploy import cases
 from tests.zoo import ZOO, sample
 from tfgreen.config import Config
-from tfgreen.deploy.convert import ConvertConfig, convert
+from tfgreen.deploy.convert import convert
+from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.verify import verify
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfgreen.deploy import contents
 from tfgreen.deploy.accuracy import top1_accuracy
+from tfgreen.deploy.audit import Audit, audit_operators
 from tfgreen.deploy.coding import encode
 from tfgreen.deploy.contents import TensorInfo, WeightTensor
 from tfgreen.deploy.flatbuffer import parse, read_metadata
@@ -39,6 +40,9 @@ class LiteRTModel:
         input_structure: Names of the inputs where ``predict`` takes their arrays: a name, a list or a dict.
         output_structure: The same for what ``predict`` returns.
         notes: Sentences on what the conversion did besides converting.
+        metadata: All that tfgreen stored in the file besides: ``"tfgreen"``, the version that converted it,
+            ``"source_sha256"``, a hash of the Keras model's architecture and weights, and ``"labels"``, the names of
+            the classes where these were given. Empty in a file that it did not write.
 
     Raises:
         FileError: The bytes are no LiteRT model, or a truncated or damaged one.
@@ -67,6 +71,7 @@ class LiteRTModel:
             "outputs", results[0] if len(results) == 1 else {name: name for name in results}
         )
         self.notes: tuple[str, ...] = tuple(metadata.get("notes", ()))
+        self.metadata: dict[str, Any] = metadata
 
     def __reduce__(self) -> tuple[type, tuple[bytes]]:
         return type(self), (self.content,)  # an interpreter cannot be copied or pickled; the bytes can
@@ -118,6 +123,11 @@ class LiteRTModel:
     def float_operators(self) -> list[str]:
         """Names of the operators that compute in float32; in an int8 model those that have no int8 kernel."""
         return contents.float_operators(self._model)
+
+    @functools.cached_property
+    def audit(self) -> Audit:
+        """Which operators compute each Keras layer, and in which dtypes; ``print`` it for a table."""
+        return audit_operators(self._model, self.metadata.get("layers", ()))
 
     @functools.cached_property
     def weights(self) -> dict[str, WeightTensor]:

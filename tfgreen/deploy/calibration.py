@@ -10,28 +10,55 @@ from tfgreen.deploy.export import CallSpec, InputSpec
 from tfgreen.deploy.structure import match
 from tfgreen.errors import invalid_type, invalid_value
 
+_SUBJECT = "calibration_data"
+
 
 def calibration_arrays(data: Any, spec: CallSpec) -> list[np.ndarray]:
     """Return one checked array per input, in the order of ``spec.inputs``, each of shape ``(samples, *input shape)``.
 
     Args:
-        data: Array, list or dict of arrays in the structure of the model's inputs; at least one sample.
+        data: Array, list or dict of arrays in the structure of the model's inputs; or batches of them, with their
+            targets (a tuple, of which the first part counts) or without: a ``tf.data.Dataset``, a
+            ``keras.utils.PyDataset`` or a generator. At least one sample.
         spec: What the model is called with.
 
     Raises:
         ValueError: An input is missing, empty, not finite, of another shape, or has another number of samples.
         TypeError: An input does not hold numbers.
     """
-    parts = match(spec.structure, data, "calibration_data")
+    parts = _joined(data, spec) if _comes_in_batches(data) else match(spec.structure, data, _SUBJECT)
     arrays = [_checked(parts[item.name], item) for item in spec.inputs]
     counts = {item.name: len(array) for item, array in zip(spec.inputs, arrays)}
     if len(set(counts.values())) > 1:
-        raise invalid_value("calibration_data", expected="as many samples for every input", received=counts)
+        raise invalid_value(_SUBJECT, expected="as many samples for every input", received=counts)
     return arrays
 
 
+def _comes_in_batches(data: Any) -> bool:
+    if isinstance(data, (list, tuple, dict, str, bytes)) or hasattr(data, "__array__"):
+        return False
+    return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
+
+
+def _joined(batches: Any, spec: CallSpec) -> dict[str, np.ndarray]:
+    """One array per input from batches; a ``PyDataset`` has a length and items, but no iterator."""
+    items = batches if hasattr(batches, "__iter__") else (batches[i] for i in range(len(batches)))
+    found: dict[str, list[np.ndarray]] = {item.name: [] for item in spec.inputs}
+    for number, batch in enumerate(items):
+        inputs = batch[0] if isinstance(batch, tuple) else batch
+        for name, value in match(spec.structure, inputs, f"{_SUBJECT}, batch {number}").items():
+            found[name].append(np.asarray(value))
+    if not all(found.values()):
+        raise invalid_value(_SUBJECT, expected="at least one batch", received="none")
+    shapes = {name: sorted({array.shape[1:] for array in arrays}) for name, arrays in found.items()}
+    for name, several in shapes.items():
+        if len(several) > 1:
+            raise invalid_value(f"{_SUBJECT} of input '{name}'", expected="batches of one shape", received=several)
+    return {name: np.concatenate(arrays) for name, arrays in found.items()}
+
+
 def _checked(value: Any, item: InputSpec) -> np.ndarray:
-    subject = f"calibration_data of input '{item.name}'"
+    subject = f"{_SUBJECT} of input '{item.name}'"
     try:
         array = np.asarray(value)
     except ValueError as error:  # rows of different lengths

@@ -134,12 +134,13 @@ def count_operators(model: Any) -> dict[str, int]:
 
 def float_operators(model: Any) -> list[str]:
     """Names of the operators that compute float32 (DEQUANTIZE, which only converts, left out)."""
-    names = set()
-    for graph, operator in _operators(model):
-        name = operator_name(model, operator)
-        if name != "DEQUANTIZE" and any(dtype_name(graph.tensors[i]) == "float32" for i in operator.outputs if i >= 0):
-            names.add(name)
-    return sorted(names)
+    return sorted({operator_name(model, op) for graph, op in _operators(model) if computes_in_float(model, graph, op)})
+
+
+def computes_in_float(model: Any, graph: Any, operator: Any) -> bool:
+    """Whether an operator computes float32; DEQUANTIZE only converts."""
+    outputs = [dtype_name(graph.tensors[i]) for i in operator.outputs if i >= 0]
+    return operator_name(model, operator) != "DEQUANTIZE" and "float32" in outputs
 
 
 def quantization_of(model: Any, content: bytes) -> str:

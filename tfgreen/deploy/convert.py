@@ -8,84 +8,28 @@ Reference: Jacob et al., "Quantization and Training of Neural Networks for Effic
 
 from __future__ import annotations
 
-import dataclasses
+import fnmatch
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfgreen.config import Config, data_field
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.calibration import calibration_arrays
+from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.converter import SAVED_MODEL, run_converter, run_converter_apart
 from tfgreen.deploy.export import CallSpec, Exported, export, read_call_spec
-from tfgreen.deploy.flatbuffer import annotate
+from tfgreen.deploy.fingerprint import fingerprint
+from tfgreen.deploy.flatbuffer import add_metadata, name_ends, parse, write
 from tfgreen.deploy.int4 import pack_int4
+from tfgreen.deploy.layer_names import layers_of_operators, rename_tensors
 from tfgreen.deploy.prepare import half_precision_layers, in_float32, looping_layers, unrolled
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
+from tfgreen.version import __version__
 
 if TYPE_CHECKING:
     import keras
-
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConvertConfig(Config):
-    """How to convert.
-
-    Attributes:
-        quantization: ``"float32"``: as trained. ``"float16"``: weights stored as float16, half the size, computed in
-            float32. ``"dynamic"``: weights as int8, activations quantized at run time; tensors below 1024 elements
-            stay float32. ``"int8"``: weights and activations int8 from ranges seen on ``calibration_data``, or trained
-            by quantization-aware training. ``"int4"``: as int8, but kernels that were trained to 15 values
-            (``tg.QuantizeConfig(weight_bits=4)``) are stored in 4 bits. ``"int16x8"``: weights int8, activations int16,
-            from ``calibration_data``.
-        calibration_data: For ``"int8"``: an array, list or dict of arrays in the structure of the model's inputs, of
-            shape ``(samples, *input shape)``, preprocessed exactly as for training. 100 to 1000 samples are usual.
-        input_dtype: What the file's inputs store: ``"float32"``, or ``"int8"`` with ``quantization="int8"``.
-        output_dtype: The same for the outputs.
-
-    Raises:
-        ValueError: An unknown value, or one that does not go with ``quantization``.
-
-    Example:
-        >>> ConvertConfig(quantization="float16").to_dict()["config"]["quantization"]
-        'float16'
-    """
-
-    quantization: str = "float32"
-    calibration_data: Any = data_field()
-    input_dtype: str = "float32"
-    output_dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.quantization not in QUANTIZATIONS:
-            raise invalid_value("quantization", expected=f"one of {QUANTIZATIONS}", received=repr(self.quantization))
-        for name in ("input_dtype", "output_dtype"):
-            value = getattr(self, name)
-            if value not in ("float32", "int8"):
-                raise invalid_value(name, expected="'float32' or 'int8'", received=repr(value))
-            if value == "int8" and self.quantization not in ("int8", "int4"):
-                raise invalid_value(
-                    name,
-                    expected=f"'float32' with quantization='{self.quantization}'",
-                    received="'int8'",
-                    fix="Set quantization='int8' too.",
-                )
-        if self.calibration_data is not None and not self.integers:
-            raise invalid_value(
-                "calibration_data",
-                expected=f"none with quantization='{self.quantization}'",
-                received=type(self.calibration_data).__name__,
-                fix="Only 'int8', 'int16x8' and 'int4' calibrate.",
-            )
-
-    @property
-    def integers(self) -> bool:
-        """Whether activations are stored as integers."""
-        return self.quantization in ("int8", "int4", "int16x8")
 
 
 def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> LiteRTModel:
@@ -121,6 +65,9 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     if half:
         model = in_float32(model)
         notes.append(f"Computed in float32 instead of float16: layers {half}.")
+    source = fingerprint(model)
+    if config.places_ranges:
+        model = _with_ranges(model, config)
     spec = read_call_spec(model)
     with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary:
         folder = Path(temporary)
@@ -145,9 +92,63 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         )
     if config.integers and lite.float_operators:
         notes.append(f"Operators that compute in float32, without an int8 kernel or a range: {lite.float_operators}.")
-    lite = LiteRTModel(annotate(content, spec.structure, exported.outputs, notes))
+    lite = LiteRTModel(_annotated(content, config, spec, exported, notes, source))
+    if config.strict:
+        _check_integer(name, config, lite)
     lite.new_interpreter()  # an operator that the interpreter lacks shall be known now, not on the device
     return lite
+
+
+def _with_ranges(model: Any, config: ConvertConfig) -> Any:
+    """The model with ranges where LiteRT rounds, started from the data as the config says."""
+    from tfgreen.model.graph import is_container
+    from tfgreen.techniques.quantize import quantize
+    from tfgreen.techniques.quantize_settings import QuantizeConfig
+
+    if not is_container(model):
+        raise invalid_value(
+            f"model '{model.name}'", expected="a model whose layers are a graph, for calibration='percentile' or 'mse' "
+            "and for keep_float", received="a subclassed one", fix="Leave both out.",
+        )  # fmt: skip
+    settings = QuantizeConfig(
+        calibration_data=config.calibration_data,
+        calibration=config.calibration,
+        ranges="fixed",
+        keep_float=config.keep_float,
+    )
+    return quantize(model, settings)
+
+
+def _check_integer(name: str, config: ConvertConfig, lite: LiteRTModel) -> None:
+    kept = {la for la in lite.audit.float_layers if any(fnmatch.fnmatchcase(la, p) for p in config.keep_float)}
+    rows = [row for row in lite.audit.operators if row.in_float and not (row.layers and set(row.layers) <= kept)]
+    if config.integers and rows:
+        found = ", ".join(f"{row.operator} of layer {' + '.join(row.layers) or row.tensor!r}" for row in rows[:8])
+        raise ConversionError(
+            f"model '{name}': strict=True, but {len(rows)} operators compute in float32: {found}. LiteRT has no "
+            "integer kernel for them, or they have no range. List them in keep_float, or leave strict out."
+        )
+
+
+def _annotated(
+    content: bytes, config: ConvertConfig, spec: CallSpec, exported: Exported, notes: list[str], source: str
+) -> bytes:
+    """The file with Keras names, and with what only tfgreen knows of it as metadata."""
+    file = parse(content, "converted model")
+    name_ends(file, spec.structure, exported.outputs)
+    layers = layers_of_operators(file, exported.calls, exported.output_calls)
+    rename_tensors(file, exported.calls)
+    metadata = {
+        "tfgreen": __version__,
+        "source_sha256": source,
+        **({"labels": list(config.labels)} if config.labels else {}),
+        "inputs": spec.structure,
+        "outputs": exported.outputs,
+        "notes": notes,
+        "layers": layers,
+    }
+    add_metadata(file, metadata)
+    return write(file, len(content))
 
 
 def _check(model: Any, config: Any) -> None:

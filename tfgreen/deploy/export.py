@@ -11,6 +11,8 @@ from tfgreen.deploy.structure import Structure, leaf_names, name_leaves, pack
 from tfgreen.errors import ConversionError
 from tfgreen.quiet import quiet_native_output
 
+SCOPE = "call.{}"  # of the operations of one layer call; see deploy/layer_names.py
+
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
@@ -38,6 +40,8 @@ class Exported:
     outputs: Structure
     loops: tuple[str, ...]
     fake_quantized: bool
+    calls: tuple[str, ...]  # the path of the layer of each call, whose number is in the names of its operations
+    output_calls: tuple[int | None, ...]  # the call that made each output
 
 
 def read_call_spec(model: Any) -> CallSpec:
@@ -72,9 +76,11 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
     """
     import tensorflow as tf
 
-    from tfgreen.model.trace import exporting
+    from tfgreen.model.trace import LayerCalls, exporting
 
     outputs: Structure = None
+    calls = LayerCalls(model, lambda number: tf.name_scope(SCOPE.format(number)))
+    made_by: list[int | None] = []
 
     def serve(*tensors: Any) -> dict[str, Any]:
         nonlocal outputs
@@ -82,12 +88,14 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
         result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
         names = _output_names(model)
         outputs, flat = name_leaves(result, lambda _, i: names[i] if i < len(names) else f"output_{i}")
+        numbers = {id(leaf): n for n, made in enumerate(calls.outputs) for leaf in tf.nest.flatten(made)}
+        made_by.extend(numbers.get(id(leaf)) for leaf in flat)
         # The identity keeps two outputs (or an input and an output) that are one tensor apart.
         return {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
 
     signature = [tf.TensorSpec((1, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
     try:
-        with exporting():
+        with exporting(), calls.listen():
             function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
     except Exception as error:  # noqa: B902 - whatever a user's call() raises
         text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
@@ -104,7 +112,8 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
     graph = function.graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     loops = sorted({node.name.rpartition("/")[0] or node.name for node in nodes if node.op.endswith("While")})
-    return Exported(outputs, tuple(loops), any(node.op.startswith("FakeQuant") for node in nodes))
+    fake_quantized = any(node.op.startswith("FakeQuant") for node in nodes)
+    return Exported(outputs, tuple(loops), fake_quantized, tuple(calls.paths), tuple(made_by))
 
 
 def _output_names(model: Any) -> list[str]:

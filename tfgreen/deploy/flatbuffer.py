@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -121,16 +122,14 @@ def _is_text(name: Any) -> bool:
     return name is None or isinstance(name, str) or name.decode(errors="ignore").encode() == name
 
 
-def annotate(content: bytes, inputs: Structure, outputs: Structure, notes: list[str]) -> bytes:
-    """Give the inputs and outputs of a converted file their Keras names, and store their structure in it.
+def name_ends(model: Any, inputs: Structure, outputs: Structure) -> None:
+    """Give the inputs and outputs of a converted file their Keras names, in the model's order.
 
     Args:
-        content: A file whose signature calls its tensors ``input_0``, ``input_1``, ..., ``output_0``, ...
+        model: A file whose signature calls its tensors ``input_0``, ``input_1``, ..., ``output_0``, ...
         inputs: Structure of the inputs, whose names in reading order replace ``input_0``, ``input_1``, ...
         outputs: The same for the outputs.
-        notes: Sentences on what the conversion did.
     """
-    model = parse(content, "converted model")
     signature = model.signatureDefs[0]
     graph = model.subgraphs[signature.subgraphIndex]
     for prefix, side, structure in (("input_", "inputs", inputs), ("output_", "outputs", outputs)):
@@ -142,12 +141,15 @@ def annotate(content: bytes, inputs: Structure, outputs: Structure, notes: list[
             entry.name = graph.tensors[entry.tensorIndex].name = name.encode()
         setattr(signature, side, entries)
         setattr(graph, side, np.array([entry.tensorIndex for entry in entries], np.int32))
+
+
+def add_metadata(model: Any, metadata: Mapping[str, Any]) -> None:
+    """Store plain values in a file; :func:`read_metadata` reads them."""
     from ai_edge_litert import schema_py_generated as schema
 
-    payload = json.dumps({"inputs": inputs, "outputs": outputs, "notes": notes}).encode()
+    payload = json.dumps(metadata, separators=(",", ":")).encode()
     model.metadata = [*(model.metadata or []), schema.MetadataT(METADATA_NAME.encode(), len(model.buffers))]
     model.buffers = [*model.buffers, schema.BufferT(np.frombuffer(payload, np.uint8))]
-    return write(model, len(content) + len(payload))
 
 
 def write(model: Any, expected_bytes: int) -> bytes:
@@ -170,7 +172,7 @@ def write(model: Any, expected_bytes: int) -> bytes:
 
 
 def read_metadata(model: Any, content: bytes) -> dict[str, Any]:
-    """What :func:`annotate` stored, or an empty dict for a file that is not tfgreen's."""
+    """What :func:`add_metadata` stored, or an empty dict for a file that is not tfgreen's."""
     for entry in model.metadata or []:
         if text_of(entry.name) == METADATA_NAME and 0 <= entry.buffer < len(model.buffers):
             try:

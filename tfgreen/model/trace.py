@@ -12,7 +12,15 @@ from unittest import mock
 import keras
 
 from tfgreen.errors import invalid_value
-from tfgreen.model.graph import Shape, input_layers, run_symbolically, shapes_of
+from tfgreen.model.graph import (
+    Shape,
+    input_layers,
+    is_container,
+    replaceable_layers,
+    run_symbolically,
+    shapes_of,
+    walk,
+)
 
 _exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
 
@@ -58,6 +66,44 @@ def listen_to_calls(heard: Callable[[keras.Layer, tuple, dict[str, Any]], None])
 
     with mock.patch.object(keras.Layer, "__call__", listen):
         yield
+
+
+class LayerCalls:
+    """The calls of a model's layers in their order, while :meth:`listen` is in effect.
+
+    Layers inside a block (attention, a recurrent layer) count as the block; those of a subclassed model one by one.
+
+    Attributes:
+        paths: The path of the layer of each call.
+        outputs: What each call returned.
+    """
+
+    def __init__(self, model: keras.Model, scope: Callable[[int], contextlib.AbstractContextManager]) -> None:
+        layers = replaceable_layers(model) if is_container(model) else walk(model)
+        self._known = {id(layer): path for path, layer in layers}
+        self._scope = scope
+        self.paths: list[str] = []
+        self.outputs: list[Any] = []
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[None]:
+        """Enter ``scope(number of the call)`` around each call."""
+        plain_call = keras.Layer.__call__
+
+        def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+            path = self._known.get(id(callee))
+            if path is None:
+                return plain_call(callee, *args, **kwargs)
+            number = len(self.paths)
+            self.paths.append(path)
+            self.outputs.append(None)
+            with self._scope(number):
+                outputs = plain_call(callee, *args, **kwargs)
+            self.outputs[number] = outputs
+            return outputs
+
+        with mock.patch.object(keras.Layer, "__call__", listen):
+            yield
 
 
 def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[Call]:

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from tfgreen.config import Config
-from tfgreen.deploy.convert import ConvertConfig, convert
+from tfgreen.deploy.convert import convert
+from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.export import read_call_spec
 from tfgreen.energy.carbon import grid_intensity
 from tfgreen.errors import invalid_type, invalid_value

@@ -1,0 +1,99 @@
+"""ConvertConfig: the settings of a conversion, checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfgreen.config import Config, data_field
+from tfgreen.errors import invalid_type, invalid_value
+
+CALIBRATIONS = ("minmax", "percentile", "mse")
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertConfig(Config):
+    """How to convert.
+
+    Attributes:
+        quantization: ``"float32"``: as trained. ``"float16"``: weights stored as float16, half the size, computed in
+            float32. ``"dynamic"``: weights as int8, activations quantized at run time; tensors below 1024 elements
+            stay float32. ``"int8"``: weights and activations int8 from ranges seen on ``calibration_data``, or trained
+            by quantization-aware training. ``"int4"``: as int8, but kernels that were trained to 15 values
+            (``tg.QuantizeConfig(weight_bits=4)``) are stored in 4 bits. ``"int16x8"``: weights int8, activations int16,
+            from ``calibration_data``.
+        calibration_data: For ``"int8"``: an array, list or dict of arrays in the structure of the model's inputs, of
+            shape ``(samples, *input shape)``, preprocessed exactly as for training; or batches of them, with or without
+            targets, from a ``tf.data.Dataset``, ``PyDataset`` or generator. 100 to 1000 samples are usual.
+        calibration: For ``"int8"``, the range an activation gets from what it held on that data: ``"minmax"``, all of
+            it; ``"percentile"``, without the outermost 0.01 % at either end; ``"mse"``, of the least squared error.
+        keep_float: Patterns of layers (``"head*"``) that compute in float32 in an int8 file.
+        strict: Whether an operator that stays float32 in an integer file, though nothing asked for it, is an error.
+        labels: Names of the classes, stored in the file's metadata.
+        input_dtype: What the file's inputs store: ``"float32"``, or ``"int8"`` with ``quantization="int8"``.
+        output_dtype: The same for the outputs.
+
+    Raises:
+        ValueError: An unknown value, or one that does not go with ``quantization``.
+
+    Example:
+        >>> ConvertConfig(quantization="float16").to_dict()["config"]["quantization"]
+        'float16'
+    """
+
+    quantization: str = "float32"
+    calibration_data: Any = data_field()
+    calibration: str = "minmax"
+    keep_float: tuple[str, ...] = ()
+    strict: bool = False
+    labels: tuple[str, ...] = ()
+    input_dtype: str = "float32"
+    output_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.quantization not in QUANTIZATIONS:
+            raise invalid_value("quantization", expected=f"one of {QUANTIZATIONS}", received=repr(self.quantization))
+        for name in ("input_dtype", "output_dtype"):
+            value = getattr(self, name)
+            if value not in ("float32", "int8"):
+                raise invalid_value(name, expected="'float32' or 'int8'", received=repr(value))
+            if value == "int8" and self.quantization not in ("int8", "int4"):
+                raise invalid_value(
+                    name,
+                    expected=f"'float32' with quantization='{self.quantization}'",
+                    received="'int8'",
+                    fix="Set quantization='int8' too.",
+                )
+        if self.calibration_data is not None and not self.integers:
+            raise invalid_value(
+                "calibration_data",
+                expected=f"none with quantization='{self.quantization}'",
+                received=type(self.calibration_data).__name__,
+                fix="Only 'int8', 'int16x8' and 'int4' calibrate.",
+            )
+
+        if self.calibration not in CALIBRATIONS:
+            raise invalid_value("calibration", expected=f"one of {CALIBRATIONS}", received=repr(self.calibration))
+        if not isinstance(self.strict, bool):
+            raise invalid_type("strict", expected="True or False", received=self.strict)
+        for name in ("keep_float", "labels"):
+            value = getattr(self, name)
+            if not isinstance(value, (tuple, list)) or not all(isinstance(item, str) for item in value):
+                raise invalid_type(name, expected="a tuple of texts", received=value)
+            object.__setattr__(self, name, tuple(value))
+        if self.places_ranges and self.quantization != "int8":
+            raise invalid_value(
+                "quantization", expected="'int8' with calibration='percentile' or 'mse', or with keep_float",
+                received=repr(self.quantization),
+            )  # fmt: skip
+
+    @property
+    def places_ranges(self) -> bool:
+        """Whether tfgreen places the ranges of an int8 file itself, which TensorFlow's converter does one way only."""
+        return self.calibration != "minmax" or bool(self.keep_float)
+
+    @property
+    def integers(self) -> bool:
+        """Whether activations are stored as integers."""
+        return self.quantization in ("int8", "int4", "int16x8")
