@@ -43,6 +43,7 @@ _PUBLIC = {
     "LiteRTModel": "tfgreen.deploy.artifact",
     "load_litert": "tfgreen.deploy.artifact",
     "verify": "tfgreen.deploy.verify",
+    "compare_layers": "tfgreen.deploy.verify_layers",
     "benchmark": "tfgreen.deploy.benchmark",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",

@@ -156,17 +156,26 @@ class LiteRTModel:
             max(w.stored_bytes - len(encode(w.values).data), 0) for w in self.weights.values()
         )
 
-    def new_interpreter(self, threads: int = 1) -> Any:
+    def new_interpreter(self, threads: int = 1, keep_tensors: bool = False) -> Any:
         """Return an ``ai_edge_litert`` interpreter of this model with its tensors allocated.
+
+        Args:
+            threads: CPU threads, at least 1.
+            keep_tensors: Whether every tensor can be read after a run, which takes LiteRT's own kernels instead of
+                XNNPACK.
 
         Raises:
             ConversionError: The interpreter refuses the model, for instance an operator that it does not have.
         """
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        options: dict[str, Any] = {}
+        if keep_tensors:
+            options["experimental_preserve_all_tensors"] = True
+            options["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
             with quiet_native_output():  # it announces its XNNPACK delegate
-                interpreter = Interpreter(model_content=self.content, num_threads=threads)
+                interpreter = Interpreter(model_content=self.content, num_threads=threads, **options)
                 interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ConversionError(f"the LiteRT interpreter refuses the model: {error}") from error
@@ -197,15 +206,11 @@ class LiteRTModel:
         arrays = self.checked_inputs(x)
         count = len(next(iter(arrays.values())))
         interpreter = self._sized_interpreter(arrays)
-        stateful = any(t.isVariable for graph in self._model.subgraphs for t in graph.tensors)
         results: dict[str, list[np.ndarray]] = {name: [] for name in self._outputs}
         for start in range(0, count, _BLOCK):
             stored = {info.name: info.to_stored(arrays[info.name][start : start + _BLOCK]) for info in self.inputs}
             for k in range(min(_BLOCK, count - start)):
-                if stateful:  # a fused LSTM keeps its state between invocations
-                    interpreter.reset_all_variables()
-                for name, index in self._inputs.items():
-                    interpreter.set_tensor(index, stored[name][k : k + 1])
+                self._set_inputs(interpreter, {name: values[k : k + 1] for name, values in stored.items()})
                 try:
                     interpreter.invoke()
                 except RuntimeError as error:
@@ -264,6 +269,25 @@ class LiteRTModel:
         if len(set(counts.values())) != 1:
             raise invalid_value("x", expected="as many samples for every input", received=counts)
         return arrays
+
+    def feed(self, interpreter: Any, x: dict[str, np.ndarray]) -> None:
+        """Set the inputs of an interpreter to one sample: real values by input name, of shape ``(1, *input shape)``."""
+        self._set_inputs(interpreter, {info.name: info.to_stored(x[info.name]) for info in self.inputs})
+
+    def _set_inputs(self, interpreter: Any, stored: dict[str, np.ndarray]) -> None:
+        if self._stateful:  # a fused LSTM keeps its state between invocations
+            interpreter.reset_all_variables()
+        for name, index in self._inputs.items():
+            interpreter.set_tensor(index, stored[name])
+
+    @functools.cached_property
+    def _stateful(self) -> bool:
+        return any(tensor.isVariable for graph in self._model.subgraphs for tensor in graph.tensors)
+
+    @property
+    def parsed(self) -> Any:
+        """The schema's ``ModelT``, to be read only."""
+        return self._model
 
     def _sized_interpreter(self, arrays: dict[str, np.ndarray]) -> Any:
         """The interpreter, with dynamic dimensions set to those of the data."""

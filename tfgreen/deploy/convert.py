@@ -56,8 +56,8 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     Example:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="out")])
-        >>> convert(model)
-        <LiteRTModel float32, 1008 bytes, (x: float32[1, 3]) -> (out: float32[1, 2])>
+        >>> [tensor.name for tensor in convert(model).outputs]
+        ['out']
     """
     _check(model, config)
     name, notes = model.name, []

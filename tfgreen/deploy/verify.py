@@ -11,6 +11,7 @@ import numpy as np
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.export import read_call_spec
 from tfgreen.deploy.structure import leaf_names, match, name_leaves, pack
+from tfgreen.deploy.verify_layers import LayerErrors, compare_layers
 from tfgreen.errors import invalid_type, invalid_value
 
 if TYPE_CHECKING:
@@ -70,12 +71,22 @@ class OutputComparison:
 
 @dataclasses.dataclass(frozen=True)
 class VerifyResult:
-    """The comparison of every output, with the limits it was held to. ``print`` it for a table."""
+    """The comparison of every output, with the limits it was held to. ``print`` it for a table.
+
+    Attributes:
+        outputs: One entry per output.
+        samples: How many samples were compared.
+        quantization: That of the file.
+        limits: What was allowed.
+        layers: The comparison layer by layer; made only if the outputs do not keep to the limits, by
+            :func:`tfgreen.compare_layers`, and None otherwise or if the file does not know its layers.
+    """
 
     outputs: tuple[OutputComparison, ...]
     samples: int
     quantization: str
     limits: Limits
+    layers: LayerErrors | None = None
 
     @property
     def passed(self) -> bool:
@@ -90,6 +101,7 @@ class VerifyResult:
             "quantization": self.quantization,
             "limits": dataclasses.asdict(self.limits),
             "outputs": [dataclasses.asdict(output) for output in self.outputs],
+            "layers": None if self.layers is None else self.layers.to_dict(),
         }
         return _finite(plain)
 
@@ -104,7 +116,8 @@ class VerifyResult:
         if math.isfinite(self.limits.max_steps):
             limits = f"max <= {self.limits.max_steps:g} steps, {limits}"
         verdict = "passed" if self.passed else "FAILED"
-        return "\n".join([*lines, f"{verdict}: {self.quantization}, {self.samples} samples ({limits})"])
+        lines.append(f"{verdict}: {self.quantization}, {self.samples} samples ({limits})")
+        return "\n".join([*lines, "", str(self.layers)] if self.layers else lines)
 
 
 def verify(
@@ -116,7 +129,7 @@ def verify(
     max_steps: float | None = None,
     agreement: float | None = None,
 ) -> VerifyResult:
-    """Run both models on the same samples and compare every output.
+    """Run both models on the same samples and compare every output; where they differ too much, say which layer it is.
 
     Args:
         model: The Keras model, run in inference mode.
@@ -162,7 +175,10 @@ def verify(
         default.agreement if agreement is None else agreement,
     )
     outputs = tuple(compare(name, want, got[name], lite.output_steps[name]) for name, want in zip(names, expected))
-    return VerifyResult(outputs, len(expected[0]), lite.quantization, limits)
+    result = VerifyResult(outputs, len(expected[0]), lite.quantization, limits)
+    if result.passed or "layers" not in lite.metadata:
+        return result
+    return dataclasses.replace(result, layers=compare_layers(model, lite, x))
 
 
 def compare(name: str, expected: np.ndarray, got: np.ndarray, step: float | None = None) -> OutputComparison:
