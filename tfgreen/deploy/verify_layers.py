@@ -39,7 +39,7 @@ class LayerComparison:
         max_error: The largest.
         step: Quantization scale of the output; None where it is float.
         outliers: Largest magnitude of the output over its 99.9th percentile.
-        channels_apart: Largest over smallest range (99th percentile of the magnitudes) of the output's channels, its
+        channels_apart: Largest over smallest range (90th percentile of the magnitudes) of the output's channels, its
             last axis; empty ones left out.
     """
 
@@ -256,6 +256,6 @@ def _outliers(values: np.ndarray) -> float:
 
 
 def _channels_apart(values: np.ndarray) -> float:
-    ranges = np.percentile(np.abs(values).reshape(-1, values.shape[-1]), 99, axis=0)  # one outlier is another matter
+    ranges = np.percentile(np.abs(values).reshape(-1, values.shape[-1]), 90, axis=0)  # outliers are another matter
     ranges = ranges[ranges > 0]
     return float(ranges.max() / ranges.min()) if ranges.size else 1.0
