@@ -20,7 +20,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from common import compare, load_data, resnet8, speed_cases, tfmot, timed, top1
+from common import augmented, compare, load_data, resnet8, speed_cases, tfmot, timed, top1
 
 import tfgreen as tg
 from tfgreen.transforms.kmeans import initial_centroids, nearest
@@ -117,33 +117,41 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, clusters:
 
 
 def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
-    """Half of the weights zero, the others of 31 values, int8: each counted in the file that ships."""
+    """Half of the weights zero, the others of 31 values, int8: each counted in the file that ships.
+
+    Pruned for some epochs and clustered for as many, on mirrored and shifted images; then quantized without training.
+    """
     dense_model, (training, test) = tg.load_model(model_path), load_data(data_path)
     reference = tg.convert(dense_model)
     print(f"float32: {top1(dense_model, *test):.2%}, .tflite {reference.size_bytes:,} bytes", flush=True)
+    steps = epochs * -(-len(training[0]) // 128)
+
+    def trained(model: Any, seed: int) -> Any:
+        rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+        model.fit(augmented(*training, seed), epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
+        return tg.recalibrate_batch_norm(model, training[0])
+
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
-        steps = epochs * -(-len(training[0]) // 128)
         schedule = tg.PolynomialDecay(0.1, 0.5, begin_step=0, end_step=steps // 2, frequency=10)
-        pruned = tg.prune(dense_model, tg.PruneConfig(schedule=schedule))
-        train(pruned, keras, training, epochs, seed, [tg.UpdateCompression()])
-        clustered = tg.cluster(pruned, tg.ClusterConfig(number_of_clusters=32, seed=seed))
-        train(clustered, keras, training, epochs, seed, [tg.UpdateCompression()])
-        final = tg.recalibrate_batch_norm(tg.strip(clustered), training[0])
-        print(f"seed {seed} pruned {top1(tg.strip(pruned), *test):.2%}, clustered {top1(final, *test):.2%}", flush=True)
-        for quantization in ("float32", "int8"):
-            calibration = training[0][:512] if quantization == "int8" else None
-            lite = tg.convert(final, tg.ConvertConfig(quantization=quantization, calibration_data=calibration))
-            kernels = [w.values for w in lite.weights.values() if w.values.ndim >= 2]
-            most = max(len(np.unique(kernel)) for kernel in kernels)
-            print(
-                f"  {quantization}: {score(lite, *test):.2%}, "
-                f"zeros {sum(int((k == 0).sum()) for k in kernels) / sum(k.size for k in kernels):.2%}, values per "
-                f"kernel at most {most}, .tflite {lite.size_bytes:,} bytes, gzip {lite.gzip_bytes:,}", flush=True,
-            )  # fmt: skip
+        pruned = trained(tg.prune(dense_model, tg.PruneConfig(schedule=schedule, scope="global")), seed)
+        clustered = trained(tg.cluster(pruned, tg.ClusterConfig(number_of_clusters=32, seed=seed)), seed)
+        scores = f"pruned {top1(pruned, *test):.2%}, clustered {top1(clustered, *test):.2%}"
+        quantized = tg.quantize(clustered, tg.QuantizeConfig(calibration_data=training[0][:512]))
+        lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
+        kernels = [w.values for w in lite.weights.values()]
+        most = max(len(np.unique(kernel)) for kernel in kernels)
+        zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
+        print(f"seed {seed} {scores}, int8 {score(lite, *test):.2%}", flush=True)
+        print(
+            f"  int8 .tflite: zeros {zeros:.2%}, values per kernel at most {most}, {lite.size_bytes:,} bytes, gzip "
+            f"{lite.gzip_bytes:,}, coded {lite.coded_bytes:,}: {reference.size_bytes / lite.coded_bytes:.2f} times "
+            "smaller than the float32 .tflite", flush=True,
+        )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
-            size = tg.save_compressed(final, os.path.join(folder, "model.npz")).stat().st_size
-        print(f"  coded {size:,} bytes, {reference.size_bytes / size:.1f} times smaller than float32", flush=True)
+            size = tg.save_compressed(tg.strip(clustered), os.path.join(folder, "model.npz")).stat().st_size
+        print(f"  coded Keras model: {size:,} bytes, {reference.size_bytes / size:.2f} times smaller", flush=True)
 
 
 def score(lite: Any, x: np.ndarray, y: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import pytest
 
 import tfgreen as tg
 from tests import zoo
+from tests.quantized import varied
 
 
 def _fit(model: keras.Model, name: str, x, y) -> keras.Model:
@@ -37,9 +38,30 @@ def test_zeros_and_clusters_are_counted_in_the_integers(name, stripped):
     assert not lite.float_operators
     for weight in lite.weights.values():
         assert weight.zeros >= weight.values.size // 2
-        if stripped or name != "residual":  # which has a BatchNormalization that the converter folds by channel
-            assert len(np.unique(weight.values)) <= 8
+        assert len(np.unique(weight.values)) <= 8
     assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).max() <= 1.01 / 256
+
+
+KERNELS = {
+    "conv": ((8, 8, 4), lambda: keras.layers.Conv2D(6, 3, strides=2, padding="same", name="kernel")),
+    "conv without bias": ((8, 8, 4), lambda: keras.layers.Conv2D(6, 3, use_bias=False, name="kernel")),
+    "dilated": ((9, 9, 4), lambda: keras.layers.Conv2D(6, 3, dilation_rate=2, name="kernel")),
+}
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_clusters_are_counted_in_the_integers_of_a_kernel_that_a_batch_norm_is_merged_into(kind):
+    shape, layer = KERNELS[kind]
+    x = np.random.default_rng(0).normal(size=(64, *shape)).astype("float32")
+    stack = [layer(), keras.layers.BatchNormalization(name="norm"), keras.layers.ReLU(), keras.layers.Flatten()]
+    model = varied(keras.Sequential([keras.Input(shape), *stack, keras.layers.Dense(3, name="out")]))
+    model.get_layer("norm").gamma.assign(np.abs(model.get_layer("norm").gamma) + 0.1)
+    quantized = tg.quantize(_clustered(model, fold=False), tg.QuantizeConfig(calibration_data=x))
+    lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
+    assert not lite.float_operators and len(lite.weights) == 2
+    assert all(len(np.unique(weight.values)) <= 8 for weight in lite.weights.values())
+    error = np.abs(lite.predict(x) - quantized.predict(x, verbose=0)) / lite.output_steps["out"]
+    assert error.mean() <= 0.05
 
 
 def test_a_large_kernel_keeps_its_values_in_the_file_too():

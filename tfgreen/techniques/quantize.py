@@ -20,6 +20,7 @@ from tfgreen.techniques.patterns import check_layer_patterns, check_matches
 from tfgreen.techniques.placement import Places, places_to_round
 from tfgreen.techniques.quantize_settings import QuantizeConfig
 from tfgreen.techniques.strip import strip
+from tfgreen.transforms.accumulator import can_share_scale
 from tfgreen.transforms.activations import QuantizedActivations
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
@@ -39,8 +40,10 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
     Args:
         model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A kernel whose channels share
             a codebook gets one scale, so that the file holds no more integers than it has clusters; where a
-            BatchNormalization follows, fold it first (``tg.ClusterConfig(fold_batch_norm=True)``). A subclassed model
-            runs its layers in code, so only its weights are rounded; its activations are calibrated at conversion.
+            BatchNormalization follows, channels with a negative gamma take their negatives, and kernels of other
+            layers than Conv2D keep a scale per channel (fold it first: ``ClusterConfig(fold_batch_norm=True)``). A
+            subclassed model runs its layers in code, so only its weights are rounded; its activations are calibrated at
+            conversion.
         config: How to quantize; ``calibration_data`` is required unless the model is subclassed.
 
     Returns:
@@ -76,15 +79,20 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
 
     if config.preserve_clusters:
         model = hold_clusters(model, lambda path: config.for_layer(path) is not None)
+
+    def folds(path: str) -> bool:
+        return places.get(path, Places()).folds
+
     shared = {
         path
         for path, layer in compressed_layers(model)
-        if not places.get(path, Places()).folds and any(_shares_values(chain) for chain in layer.chains)
+        if (can_share_scale(layer.layer) or not folds(path))
+        and any(_shares_values(chain) for chain in layer.chains)
     }
 
     def weights(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Mapping[str, Sequence[TensorTransform]]:
         chosen = config.for_layer(path)
-        return {} if chosen is None else _rounded_weights(layer, chains, chosen, path in shared)
+        return {} if chosen is None else _rounded_weights(layer, chains, chosen, path in shared, folds(path))
 
     def activations(path: str, layer: keras.Operation) -> QuantizedActivations | None:
         chosen, place = config.for_layer(path) or config, places.get(path, Places())
@@ -115,7 +123,7 @@ def _places(model: keras.Model, config: QuantizeConfig) -> dict[str, Places]:
 
 
 def _rounded_weights(
-    layer: keras.Layer, chains: Mapping[str, Chain], config: QuantizeConfig, one_scale: bool
+    layer: keras.Layer, chains: Mapping[str, Chain], config: QuantizeConfig, one_scale: bool, folds: bool
 ) -> dict[str, list[TensorTransform]]:
     found: dict[str, list[TensorTransform]] = {}
     variables = weights_by_path(layer)
@@ -126,7 +134,7 @@ def _rounded_weights(
             value = chain.apply(value)
         bits = config.weight_bits if axes else 8  # the table of an Embedding: LiteRT looks up 8 bits or floats
         axes = () if one_scale and chain is not None and _shares_values(chain) else axes
-        quant = FakeQuant(bits, axes, "max" if bits == 8 else "learned")
+        quant = FakeQuant(bits, axes, "max" if bits == 8 else "learned", told=not folds)
         quant.build(tuple(variables[weight].shape))
         quant.start_from(value)
         found[weight] = [quant]
@@ -139,10 +147,7 @@ def _rounded_weights(
 
 
 def _shares_values(chain: Chain) -> bool:
-    """Whether all channels of a weight share one codebook. One scale then keeps its values as so many integers.
-
-    A BatchNormalization that is merged into the kernel gives each channel a scale of its own all the same.
-    """
+    """Whether all channels of a weight share one codebook. One scale then keeps its values as so many integers."""
     return any(isinstance(transform, Codebook) and not transform.channel_axes for transform in chain.transforms)
 
 

@@ -39,12 +39,36 @@ class Accumulator:
 
     def normalized(self, norm: keras.layers.BatchNormalization) -> Any:
         """The output of the kernel into which a BatchNormalization was merged, with its moving statistics."""
-        gain = ops.rsqrt(norm.moving_variance + norm.epsilon)
-        gain = gain * norm.gamma if norm.scale else gain
-        bias = (self.bias - norm.moving_mean) * gain
-        bias = bias + norm.beta if norm.center else bias
+        gain, bias = _gain_and_bias(norm, self.bias)
         step = self.step * ops.abs(gain)
         return (self.sums * ops.sign(gain) + round_to_steps(bias, step)) * step
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedKernel:
+    """A kernel whose channels share one scale, and what it was called on, for the export.
+
+    The converter finds a scale for each channel once it has merged a BatchNormalization into a kernel, and no longer
+    the one that makes few integers of a codebook. So the BatchNormalization calls the kernel again, merged with it, and
+    tells the scales.
+    """
+
+    layer: Any
+    inputs: Any
+    kernel: Any
+    bias: Any
+    bits: int
+
+    def normalized(self, norm: keras.layers.BatchNormalization) -> Any:
+        """The output of the kernel with a BatchNormalization merged into it, with its moving statistics."""
+        import tensorflow as tf
+
+        gain, bias = _gain_and_bias(norm, self.bias)
+        largest = ops.maximum(ops.max(ops.abs(self.kernel)) * ops.abs(gain), 1e-12)
+        merged = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            self.kernel * gain, -largest, largest, num_bits=self.bits, narrow_range=True
+        )
+        return _conv(self.layer, self.inputs, merged) + bias
 
 
 def round_to_steps(bias: Any, step: Any) -> Any:
@@ -85,6 +109,27 @@ def accumulate(
     sums = run(layer, ops.round(ops.cast(args[0], "float32") / input_step), ops.round(kernel / scale))
     bias = ops.convert_to_tensor(layer.bias) if layer.use_bias else 0.0
     return Accumulator(sums, ops.reshape(scale, (-1,)) * input_step, bias)
+
+
+def shared_kernel(layer: keras.layers.Conv2D, inputs: Any, weight_bits: int) -> SharedKernel:
+    """What a layer is called on, with the kernel and the bias that it shows by now, not when they are used."""
+    import tensorflow as tf
+
+    kernel, bias = (0.0 if weight is None else tf.convert_to_tensor(weight) for weight in (layer.kernel, layer.bias))
+    return SharedKernel(layer, inputs, kernel, bias, weight_bits)
+
+
+def can_share_scale(layer: Any) -> bool:
+    """Whether :class:`SharedKernel` can call a layer: the converter refuses scales per channel of other kernels."""
+    return is_own(layer, (layers.Conv2D,)) and layer.data_format == "channels_last"
+
+
+def _gain_and_bias(norm: keras.layers.BatchNormalization, bias: Any) -> tuple[Any, Any]:
+    """What a BatchNormalization multiplies the output of a kernel by, and the bias then, each of shape (channels,)."""
+    gain = ops.rsqrt(norm.moving_variance + norm.epsilon)
+    gain = gain * norm.gamma if norm.scale else gain
+    bias = (bias - norm.moving_mean) * gain
+    return gain, bias + norm.beta if norm.center else bias
 
 
 def _conv(layer: Any, x: Any, kernel: Any) -> Any:

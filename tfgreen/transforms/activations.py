@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from tfgreen.model.trace import is_exporting
-from tfgreen.transforms.accumulator import Accumulator, accumulate
+from tfgreen.transforms.accumulator import Accumulator, SharedKernel, accumulate, shared_kernel
 from tfgreen.transforms.kinds import averages, shares_scale
 from tfgreen.transforms.operation import OperationLayer
 from tfgreen.transforms.ranges import ActivationRange, FixedRange, as_range, round_average
@@ -118,7 +118,7 @@ class QuantizedActivations(keras.layers.Layer):
         kind = layer.operation if isinstance(layer, OperationLayer) else layer
         steps = merge_steps(kind, self.places["merges"]) or steps_of(kind)
         sums = accumulate(layer, args, source, self.weight_bits, self.one_scale) if as_litert else None
-        merged = _left(args, Accumulator) if as_litert and self.places["folds"] else None
+        merged = _left(args, (Accumulator, SharedKernel)) if not training and self.places["folds"] else None
 
         def quantize(index: int, x: Any) -> Any:
             return rounded(self.inside_ranges[index], x)
@@ -140,7 +140,8 @@ class QuantizedActivations(keras.layers.Layer):
                 outputs = round_average(outputs, lower, upper, source.bits)
             _leave(outputs, source)
         elif self.places["folds"]:
-            _leave(outputs, sums)
+            told = self.one_scale and is_exporting()
+            _leave(outputs, shared_kernel(layer, args[0], self.weight_bits) if told else sums)
         return outputs
 
     def _follow(self, range_: ActivationRange, x: Any) -> None:
@@ -197,7 +198,7 @@ def _leave(x: Any, note: Any) -> None:
             setattr(tensor, _NOTE, note)
 
 
-def _left(args: tuple, kind: type) -> Any:
+def _left(args: tuple, kind: type | tuple[type, ...]) -> Any:
     """The note about the first tensor, if it is of a kind."""
     note = getattr(next(iter(keras.tree.flatten(args)), None), _NOTE, None)
     return note if isinstance(note, kind) else None

@@ -105,19 +105,23 @@ class FakeQuant(TensorTransform):
     """Round a weight symmetrically to signed integers; zero stays zero, so a mask before it survives.
 
     The values are multiples of a scale whose largest is always taken, so a converter that measures the rounded weight
-    finds the same scale and the same integers. One scale for a whole weight is told to the converter by an operation,
-    because it would choose one per channel itself.
+    finds the same scale and the same integers. One scale for a whole weight has to be told to the converter, because it
+    would choose one per channel itself.
 
     Args:
         bits: 2 to 8.
         axes: Axes of the output channels for one scale per channel; none for one scale for the whole weight.
         scale: ``"max"``: the largest magnitude reaches the largest integer. ``"learned"``: trained with the weights,
             from the value of least squared error on.
+        told: Whether an operation after the rounding tells one scale for the whole weight; not where a
+            BatchNormalization does, see :class:`tfgreen.transforms.accumulator.SharedKernel`.
     """
 
     order = 2
 
-    def __init__(self, bits: int = 8, axes: Sequence[int] = (), scale: str = "max", **kwargs: Any) -> None:
+    def __init__(
+        self, bits: int = 8, axes: Sequence[int] = (), scale: str = "max", told: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if bits not in range(2, 9):
             raise invalid_value("bits", expected="an integer from 2 to 8", received=bits)
@@ -126,6 +130,7 @@ class FakeQuant(TensorTransform):
         self.bits = bits
         self.axes = tuple(axes)
         self.scale = scale
+        self.told = told
 
     def build(self, shape: tuple[int, ...]) -> None:
         super().build(shape)
@@ -154,10 +159,11 @@ class FakeQuant(TensorTransform):
             scale = ops.minimum(ops.abs(ratio) * self.start, ops.where(widest > 0, widest, 1.0))
             return learned_step(weight, ops.maximum(scale, 1e-12), largest)
         rounded = fake_quantize(weight, ops.stop_gradient(symmetric_scale(weight, self.bits, self.axes)))
-        return rounded if self.axes else _one_scale(rounded, self.bits)
+        return rounded if self.axes or not self.told else _one_scale(rounded, self.bits)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "bits": self.bits, "axes": self.axes, "scale": self.scale}
+        own = {"bits": self.bits, "axes": self.axes, "scale": self.scale, "told": self.told}
+        return {**super().get_config(), **own}
 
 
 def _one_scale(weight: Any, bits: int) -> Any:
