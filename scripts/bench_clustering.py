@@ -119,31 +119,41 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, clusters:
 def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
     """Half of the weights zero, the others of 31 values, int8: each counted in the file that ships.
 
-    Pruned for some epochs and clustered for as many, on mirrored and shifted images; then quantized without training.
+    Pruned, clustered and quantized for some epochs each, on mirrored and shifted images.
     """
     dense_model, (training, test) = tg.load_model(model_path), load_data(data_path)
     reference = tg.convert(dense_model)
     print(f"float32: {top1(dense_model, *test):.2%}, .tflite {reference.size_bytes:,} bytes", flush=True)
     steps = epochs * -(-len(training[0]) // 128)
 
-    def trained(model: Any, seed: int) -> Any:
-        rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+    def trained(model: Any, seed: int, rate: float) -> Any:
+        model.compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)),
+            "sparse_categorical_crossentropy",
+        )
         model.fit(augmented(*training, seed), epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
+        return model
+
+    def with_statistics(model: Any) -> Any:
         return tg.recalibrate_batch_norm(model, training[0])
 
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
         schedule = tg.PolynomialDecay(0.1, 0.5, begin_step=0, end_step=steps // 2, frequency=10)
-        pruned = trained(tg.prune(dense_model, tg.PruneConfig(schedule=schedule, scope="global")), seed)
-        clustered = trained(tg.cluster(pruned, tg.ClusterConfig(number_of_clusters=32, seed=seed)), seed)
-        scores = f"pruned {top1(pruned, *test):.2%}, clustered {top1(clustered, *test):.2%}"
-        quantized = tg.quantize(clustered, tg.QuantizeConfig(calibration_data=training[0][:512]))
-        lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
+        pruned = tg.prune(dense_model, tg.PruneConfig(schedule=schedule, scope="global"))
+        pruned = with_statistics(trained(pruned, seed, 1e-3))
+        clustered = tg.cluster(pruned, tg.ClusterConfig(number_of_clusters=32, seed=seed))
+        clustered = with_statistics(trained(clustered, seed, 1e-3))
+        quantized = tg.quantize(clustered, tg.QuantizeConfig(calibration_data=training[0][:512], freeze_after=0))
+        scores = ", ".join(
+            f"{name} {top1(model, *test):.2%}"
+            for name, model in (("pruned", pruned), ("clustered", clustered), ("quantized", quantized))
+        )
+        lite = tg.convert(trained(quantized, seed, 1e-4), tg.ConvertConfig(quantization="int8"))
         kernels = [w.values for w in lite.weights.values()]
         most = max(len(np.unique(kernel)) for kernel in kernels)
         zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
-        print(f"seed {seed} {scores}, int8 {score(lite, *test):.2%}", flush=True)
+        print(f"seed {seed} {scores}, trained and int8 {score(lite, *test):.2%}", flush=True)
         print(
             f"  int8 .tflite: zeros {zeros:.2%}, values per kernel at most {most}, {lite.size_bytes:,} bytes, gzip "
             f"{lite.gzip_bytes:,}, coded {lite.coded_bytes:,}: {reference.size_bytes / lite.coded_bytes:.2f} times "
