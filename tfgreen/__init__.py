@@ -40,6 +40,7 @@ _PUBLIC = {
     "load_compressed": "tfgreen.deploy.compressed_file",
     "ConvertConfig": "tfgreen.deploy.convert_settings",
     "convert": "tfgreen.deploy.convert",
+    "check_calibration": "tfgreen.deploy.check_calibration",
     "LiteRTModel": "tfgreen.deploy.artifact",
     "load_litert": "tfgreen.deploy.artifact",
     "verify": "tfgreen.deploy.verify",

@@ -17,6 +17,7 @@ import numpy as np
 
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.calibration import calibration_arrays
+from tfgreen.deploy.check_calibration import findings
 from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.converter import SAVED_MODEL, run_converter, run_converter_apart
 from tfgreen.deploy.export import CallSpec, Exported, export, read_call_spec
@@ -25,6 +26,7 @@ from tfgreen.deploy.flatbuffer import add_metadata, name_ends, parse, write
 from tfgreen.deploy.int4 import pack_int4
 from tfgreen.deploy.layer_names import layers_of_operators, rename_tensors
 from tfgreen.deploy.prepare import half_precision_layers, in_float32, looping_layers, unrolled
+from tfgreen.deploy.structure import leaf_names, pack
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
 from tfgreen.version import __version__
 
@@ -66,13 +68,18 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         model = in_float32(model)
         notes.append(f"Computed in float32 instead of float16: layers {half}.")
     source = fingerprint(model)
-    if config.places_ranges:
-        model = _with_ranges(model, config)
     spec = read_call_spec(model)
+    samples = None if config.calibration_data is None else calibration_arrays(config.calibration_data, spec)
+    if samples is not None:
+        notes.extend(findings(model, spec, samples))
+    if config.places_ranges:
+        model = _with_ranges(model, config, spec, samples)
+        spec = read_call_spec(model)
     with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary:
         folder = Path(temporary)
         exported = export(model, spec, folder / SAVED_MODEL)
-        samples = _samples(model, config, spec, exported, notes)
+        if config.integers:
+            _check_calibrated(model, config, spec, exported, samples)
         hints: list[str] = []
         if config.integers and exported.loops:
             exported = _unroll(model, spec, folder, exported, notes, hints)
@@ -99,7 +106,7 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     return lite
 
 
-def _with_ranges(model: Any, config: ConvertConfig) -> Any:
+def _with_ranges(model: Any, config: ConvertConfig, spec: CallSpec, samples: list[np.ndarray] | None) -> Any:
     """The model with ranges where LiteRT rounds, started from the data as the config says."""
     from tfgreen.model.graph import is_container
     from tfgreen.techniques.quantize import quantize
@@ -111,7 +118,7 @@ def _with_ranges(model: Any, config: ConvertConfig) -> Any:
             "and for keep_float", received="a subclassed one", fix="Leave both out.",
         )  # fmt: skip
     settings = QuantizeConfig(
-        calibration_data=config.calibration_data,
+        calibration_data=samples and pack(spec.structure, dict(zip(leaf_names(spec.structure), samples))),
         calibration=config.calibration,
         ranges="fixed",
         keep_float=config.keep_float,
@@ -168,12 +175,10 @@ def _check(model: Any, config: Any) -> None:
         )
 
 
-def _samples(
-    model: Any, config: ConvertConfig, spec: CallSpec, exported: Exported, notes: list[str]
-) -> list[np.ndarray] | None:
-    """The calibration arrays, or None where the mode or the model's trained ranges need none."""
-    if not config.integers:
-        return None
+def _check_calibrated(
+    model: Any, config: ConvertConfig, spec: CallSpec, exported: Exported, samples: list[np.ndarray] | None
+) -> None:
+    """Check that an integer file gets the ranges of its activations from somewhere."""
     if config.input_dtype == "int8" and any(not item.dtype.startswith("float") for item in spec.inputs):
         raise invalid_value(
             "input_dtype",
@@ -185,16 +190,13 @@ def _samples(
             f"model '{model.name}'", expected="a model trained with activation_bits=16 for quantization='int16x8'",
             received="one with trained ranges of 8 bits", fix="Convert it with quantization='int8'.",
         )  # fmt: skip
-    if config.calibration_data is not None:
-        return calibration_arrays(config.calibration_data, spec)
-    if not exported.fake_quantized or config.quantization == "int16x8":
+    if samples is None and (not exported.fake_quantized or config.quantization == "int16x8"):
         raise invalid_value(
             "calibration_data",
             expected=f"samples of the inputs of model '{model.name}', to see the ranges of its activations",
             received="none",
             fix="Pass a few hundred training samples: ConvertConfig(quantization='int8', calibration_data=x[:512]).",
         )
-    return None
 
 
 def _unroll(
