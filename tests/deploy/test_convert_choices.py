@@ -1,0 +1,153 @@
+"""What a user chooses at conversion: layers in float, ranges, strictness, labels, where samples come from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.deploy import cases
+from tests.zoo import sample
+from tfgreen.deploy.artifact import load_litert
+from tfgreen.deploy.convert import convert
+from tfgreen.deploy.convert_settings import ConvertConfig
+from tfgreen.deploy.fingerprint import fingerprint
+from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
+from tfgreen.version import __version__
+
+
+def int8(x, **options):
+    return ConvertConfig(quantization="int8", calibration_data=x, **options)
+
+
+@keras.saving.register_keras_serializable(package="convert_choices")
+class Wave(layers.Layer):
+    """LiteRT has no sine in integers."""
+
+    def call(self, x):
+        return keras.ops.sin(x)
+
+
+def waves():
+    inputs = keras.Input((6,))
+    x = Wave(name="wave")(layers.Dense(4, name="first")(inputs))
+    return keras.Model(inputs, layers.Dense(2, name="last")(x), name="waves")
+
+
+DATA = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+
+
+@pytest.mark.parametrize("name", ["sequential", "residual", "separable", "multi_io"])
+def test_layers_kept_in_float_are_float_and_only_they(name):
+    model, x = cases.model(name), sample(name, 64)
+    layer = next(row.layers[-1] for row in cases.artifact(name, "float32").audit.operators if "CONV" in row.operator)
+    kept = convert(model, int8(x, keep_float=(layer,)))
+    assert layer in kept.audit.float_layers and kept.quantization == "int8"
+    assert all(row.layers[-1:] == (layer,) or layer in row.layers for row in kept.audit.operators if row.in_float)
+
+
+def test_a_pattern_that_matches_no_layer_is_an_error_with_near_names():
+    with pytest.raises(InvalidValueError, match="hidden.*received 'hiden'"):
+        convert(cases.model("functional"), int8(sample("functional", 64), keep_float=("hiden",)))
+
+
+@pytest.mark.parametrize("method", ["percentile", "mse"])
+@pytest.mark.parametrize("name", ["sequential", "functional", "residual", "multi_io", "attention"])
+def test_ranges_found_otherwise_keep_the_file_integer_and_near(name, method):
+    lite = convert(cases.model(name), int8(sample(name, 64), calibration=method))
+    assert lite.float_operators == cases.artifact(name, "int8").float_operators
+    got, want = lite.predict(cases.unseen(name)), cases.keras_outputs(name)
+    for output, step in lite.output_steps.items():
+        got_one, want_one = (value[output] if isinstance(value, dict) else value for value in (got, want))
+        assert np.abs(got_one - want_one).mean() <= 2.5 * step
+
+
+def test_percentile_leaves_an_outlier_out_and_minmax_does_not():
+    inputs = keras.Input((64,))
+    model = keras.Model(inputs, layers.Dense(8, name="out")(inputs))
+    x = np.random.default_rng(0).normal(size=(1024, 64)).astype("float32")
+    x[0, 0] = 5000.0
+    errors = {}
+    for method in ("minmax", "percentile"):
+        lite = convert(model, int8(x, calibration=method))
+        errors[method] = np.abs(lite.predict(x[1:65]) - model(x[1:65])).mean()
+    assert errors["percentile"] < errors["minmax"] / 10
+
+
+def test_strict_names_the_operator_that_stays_float_and_keep_float_allows_it():
+    with pytest.raises(ConversionError, match="strict=True.*SIN of layer 'wave'"):
+        convert(waves(), int8(DATA, strict=True))
+    assert convert(waves(), int8(DATA)).audit.float_layers == ("wave",)
+    assert "wave" in convert(waves(), int8(DATA, strict=True, keep_float=("wave",))).audit.float_layers
+    assert convert(cases.model("residual"), int8(sample("residual", 64), strict=True)).float_operators == []
+
+
+def test_the_file_says_where_it_comes_from_and_what_its_classes_are(tmp_path):
+    model = waves()
+    lite = load_litert(convert(model, ConvertConfig(labels=("cat", "dog"))).save(tmp_path / "model.tflite"))
+    assert lite.metadata["labels"] == ["cat", "dog"] and lite.metadata["tfgreen"] == __version__
+    assert lite.metadata["source_sha256"] == fingerprint(model)
+    assert "labels" not in convert(model).metadata
+
+
+def test_the_fingerprint_is_that_of_the_weights_and_layers():
+    model = waves()
+    before = fingerprint(model)
+    assert fingerprint(keras.models.clone_model(model)) != before  # other weights
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    assert fingerprint(twin) == before and len(before) == len(hashlib.sha256().hexdigest())
+    model.layers[-1].bias.assign(model.layers[-1].bias + 1e-6)
+    assert fingerprint(model) != before
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return DATA[16 * index : 16 * index + 16], np.zeros(16)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "dataset with targets", "py_dataset", "generator"])
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_batches_calibrate_like_the_array_they_make(kind, method):
+    import tensorflow as tf
+
+    sources = {
+        "dataset": lambda: tf.data.Dataset.from_tensor_slices(DATA).batch(24),
+        "dataset with targets": lambda: tf.data.Dataset.from_tensor_slices((DATA, np.zeros(64))).batch(24),
+        "py_dataset": Batches,
+        "generator": lambda: (DATA[i : i + 8] for i in range(0, 64, 8)),
+    }
+    model = waves()
+    whole = convert(model, int8(DATA, calibration=method))
+    assert convert(model, int8(sources[kind](), calibration=method)).content == whole.content
+
+
+def test_batches_that_do_not_fit_are_named():
+    with pytest.raises(InvalidValueError, match="at least one batch"):
+        convert(waves(), int8(iter(())))
+    with pytest.raises(InvalidValueError, match="batches of one shape"):
+        convert(waves(), int8(np.ones((4, n)) for n in (6, 5)))
+    with pytest.raises(InvalidValueError, match="NaN"):
+        convert(waves(), int8(np.full((4, 6), value) for value in (1.0, np.nan)))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"calibration": "median"}, "calibration"),
+        ({"strict": 1}, "strict"),
+        ({"keep_float": "out"}, "keep_float"),
+        ({"labels": [1, 2]}, "labels"),
+    ],
+)
+def test_settings_are_checked(options, message):
+    with pytest.raises((InvalidValueError, InvalidTypeError), match=message):
+        int8(DATA, **options)
+    with pytest.raises(InvalidValueError, match="'int8' with calibration"):
+        ConvertConfig(quantization="float16", keep_float=("out",))
