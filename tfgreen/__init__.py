@@ -45,6 +45,7 @@ _PUBLIC = {
     "verify": "tfgreen.deploy.verify",
     "compare_layers": "tfgreen.deploy.verify_layers",
     "benchmark": "tfgreen.deploy.benchmark",
+    "profile_operators": "tfgreen.deploy.profile_operators",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
     "born_again": "tfgreen.recipes.born_again",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.contents import TensorInfo
 from tfgreen.errors import invalid_type, invalid_value
+
+_Key = TypeVar("_Key")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +87,7 @@ def benchmark(
         >>> benchmark(convert(model), runs=20).runs
         20
     """
-    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_type(name, expected="an integer", received=value)
-        if value < least:
-            raise invalid_value(name, expected=f"{least} or more", received=value)
+    check_counts(threads, runs, warmup)
     models = dict(lite) if isinstance(lite, Mapping) else {"": lite}
     if not models:
         raise invalid_value("lite", expected="at least one model", received="none")
@@ -97,7 +95,28 @@ def benchmark(
         if not isinstance(item, LiteRTModel):
             raise invalid_type(f"lite['{key}']" if key else "lite", expected="a LiteRTModel", received=item)
     interpreters = {key: _ready(item, threads, seed) for key, item in models.items()}
-    times: dict[str, list[int]] = {key: [] for key in models}
+    times = time_in_turn(interpreters, runs, warmup)
+    results = {key: summarize(values, threads, warmup) for key, values in times.items()}
+    return results if isinstance(lite, Mapping) else results[""]
+
+
+def check_counts(threads: int, runs: int, warmup: int) -> None:
+    """Check the counts that :func:`benchmark` takes.
+
+    Raises:
+        ValueError: ``threads`` or ``runs`` is below 1, or ``warmup`` below 0.
+        TypeError: One is no integer.
+    """
+    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise invalid_type(name, expected="an integer", received=value)
+        if value < least:
+            raise invalid_value(name, expected=f"{least} or more", received=value)
+
+
+def time_in_turn(interpreters: Mapping[_Key, Any], runs: int, warmup: int) -> dict[_Key, list[int]]:
+    """Run each interpreter once per round; return the nanoseconds of each run after the first ``warmup`` rounds."""
+    times: dict[_Key, list[int]] = {key: [] for key in interpreters}
     for turn in range(warmup + runs):
         for key, interpreter in interpreters.items():
             start = time.perf_counter_ns()
@@ -105,8 +124,7 @@ def benchmark(
             elapsed = time.perf_counter_ns() - start
             if turn >= warmup:
                 times[key].append(elapsed)
-    results = {key: summarize(values, threads, warmup) for key, values in times.items()}
-    return results if isinstance(lite, Mapping) else results[""]
+    return times
 
 
 def summarize(nanoseconds: list[int], threads: int, warmup: int) -> BenchmarkResult:
