@@ -46,6 +46,7 @@ _PUBLIC = {
     "compare_layers": "tfgreen.deploy.verify_layers",
     "benchmark": "tfgreen.deploy.benchmark",
     "profile_operators": "tfgreen.deploy.profile_operators",
+    "check_target": "tfgreen.deploy.targets",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
     "born_again": "tfgreen.recipes.born_again",
