@@ -47,6 +47,8 @@ _PUBLIC = {
     "benchmark": "tfgreen.deploy.benchmark",
     "profile_operators": "tfgreen.deploy.profile_operators",
     "check_target": "tfgreen.deploy.targets",
+    "arena_bytes": "tfgreen.deploy.microcontroller",
+    "write_c_array": "tfgreen.deploy.microcontroller",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
     "born_again": "tfgreen.recipes.born_again",

@@ -6,7 +6,8 @@ Where the tables come from:
   of ai-edge-litert 2.3.0 takes when it is given operators one by one.
 - ``tflm``: ``micro_mutable_op_resolver.h`` of tensorflow/tflite-micro; that it refuses float inputs with integer
   weights: its ``kernels/conv_common.cc`` and ``fully_connected_common.cc``; what it computes in float32 only:
-  ``elementwise.cc``, ``exp.cc``, ``round.cc``, ``l2_pool_2d.cc``.
+  ``elementwise.cc``, ``exp.cc``, ``round.cc``, ``l2_pool_2d.cc``. Compared with what the interpreter of tflite-micro
+  0.dev20261023182759 takes when it is given operators one by one.
 - ``edgetpu``: the table of supported operations at https://coral.ai/docs/edgetpu/models-intro/ (compiler 16).
 - ``nnapi``: ``Validate`` in ``tensorflow/lite/delegates/nnapi/nnapi_delegate.cc``, for Android 11 (API level 30).
 
