@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -14,6 +14,8 @@ from tfgreen.deploy.contents import TensorInfo
 from tfgreen.errors import invalid_type, invalid_value
 
 _Key = TypeVar("_Key")
+_SLOWER = 1.05  # ratio of medians above which a file is called slower
+_FLOAT = ("float32", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,36 @@ class BenchmarkResult:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class BenchmarkResults(Mapping[str, BenchmarkResult]):
+    """The results of models that ran in turn, by name; prints as one line each, and the notes.
+
+    Attributes:
+        results: Name -> result.
+        notes: A sentence for each quantized model that was slower than a float one beside it.
+    """
+
+    results: Mapping[str, BenchmarkResult]
+    notes: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> BenchmarkResult:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        results = {name: result.to_dict() for name, result in self.results.items()}
+        return {"results": results, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        return "\n".join([*(f"{name}: {result}" for name, result in self.results.items()), *self.notes])
+
+
 @overload
 def benchmark(
     lite: LiteRTModel, *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
@@ -52,12 +84,12 @@ def benchmark(
 @overload
 def benchmark(
     lite: Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
-) -> dict[str, BenchmarkResult]: ...
+) -> BenchmarkResults: ...
 
 
 def benchmark(
     lite: LiteRTModel | Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
-) -> BenchmarkResult | dict[str, BenchmarkResult]:
+) -> BenchmarkResult | BenchmarkResults:
     """Measure the latency of one model, or of several in turn.
 
     Several models run interleaved, one inference each per round: whatever else the machine does then falls on all of
@@ -73,7 +105,8 @@ def benchmark(
             which every vocabulary has. Latency rarely depends on them.
 
     Returns:
-        A result, or results under the names given.
+        A result, or results under the names given, with a note on each quantized model that was slower than a float
+        one. Memory is not measured: the interpreter does not tell what it holds.
 
     Raises:
         ValueError: ``threads`` or ``runs`` is below 1, ``warmup`` below 0, or there is no model.
@@ -97,7 +130,30 @@ def benchmark(
     interpreters = {key: _ready(item, threads, seed) for key, item in models.items()}
     times = time_in_turn(interpreters, runs, warmup)
     results = {key: summarize(values, threads, warmup) for key, values in times.items()}
-    return results if isinstance(lite, Mapping) else results[""]
+    if not isinstance(lite, Mapping):
+        return results[""]
+    return BenchmarkResults(results, slower_notes(results, {key: item.quantization for key, item in models.items()}))
+
+
+def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which quantized models were slower than the fastest float one that ran in turn with them.
+
+    Example:
+        >>> fast, slow = summarize([2_000_000], 1, 0), summarize([3_000_000], 1, 0)
+        >>> print(*slower_notes({"a": fast, "b": slow}, {"a": "float32", "b": "dynamic"}))
+        'b' (dynamic) is slower than 'a' (float32): 1.50 times its median. tg.profile_operators shows where.
+    """
+    floats = [name for name in results if quantizations[name] in _FLOAT]
+    if not floats:
+        return ()
+    best = min(floats, key=lambda name: results[name].median_ms)
+    ratios = {name: results[name].median_ms / results[best].median_ms for name in results if name not in floats}
+    return tuple(
+        f"'{name}' ({quantizations[name]}) is slower than '{best}' ({quantizations[best]}): {ratio:.2f} times its "
+        "median. tg.profile_operators shows where."
+        for name, ratio in ratios.items()
+        if ratio > _SLOWER
+    )
 
 
 def check_counts(threads: int, runs: int, warmup: int) -> None:
