@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.deploy import cases
 from tests.zoo import ZOO
-from tfgreen.deploy.benchmark import benchmark, random_input, summarize
+from tfgreen.deploy.benchmark import BenchmarkResults, benchmark, random_input, slower_notes, summarize
 from tfgreen.deploy.contents import TensorInfo
 from tfgreen.errors import InvalidTypeError, InvalidValueError
 
@@ -38,6 +38,28 @@ def test_the_summary_is_numpys(nanoseconds):
     assert result.spread_ms == pytest.approx(np.percentile(ms, 75) - np.percentile(ms, 25))
     assert json.loads(json.dumps(result.to_dict())) == {**result.to_dict(), "source": "measured"}
     assert "3 threads" in str(result)
+
+
+def test_a_note_says_which_quantized_model_is_slower_than_the_fastest_float_one():
+    quantizations = {"f32": "float32", "f16": "float16", "dyn": "dynamic", "int": "int8", "same": "int8"}
+    times = {"f32": 2.0, "f16": 2.2, "dyn": 2.6, "int": 1.0, "same": 2.1}
+    results = {name: summarize([int(ms * 1e6)], threads=1, warmup=0) for name, ms in times.items()}
+    notes = slower_notes(results, quantizations)
+    assert notes == (
+        "'dyn' (dynamic) is slower than 'f32' (float32): 1.30 times its median. tg.profile_operators shows where.",
+    )
+    assert slower_notes({"dyn": results["dyn"], "int": results["int"]}, quantizations) == ()
+    found = BenchmarkResults(results, notes)
+    assert str(found).splitlines()[0] == f"f32: {results['f32']}" and str(found).endswith(notes[0])
+    assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+    assert found.to_dict()["results"]["f16"]["median_ms"] == 2.2 and len(found) == 5
+
+
+def test_a_measured_slower_file_is_noted():
+    files = {"small": cases.artifact("functional", "float32"), "large": cases.artifact("lstm", "int8")}
+    (note,) = benchmark(files, runs=20).notes
+    assert note.startswith("'large' (int8) is slower than 'small' (float32): ")
+    assert benchmark({"large": cases.artifact("lstm", "float32"), "small": files["small"]}, runs=5).notes == ()
 
 
 def test_random_inputs_have_the_type_and_range_of_the_tensor_and_are_seeded():

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
-from typing import Any, overload
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.contents import TensorInfo
 from tfgreen.errors import invalid_type, invalid_value
+
+_Key = TypeVar("_Key")
+_SLOWER = 1.05  # ratio of medians above which a file is called slower
+_FLOAT = ("float32", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,36 @@ class BenchmarkResult:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class BenchmarkResults(Mapping[str, BenchmarkResult]):
+    """The results of models that ran in turn, by name; prints as one line each, and the notes.
+
+    Attributes:
+        results: Name -> result.
+        notes: A sentence for each quantized model that was slower than a float one beside it.
+    """
+
+    results: Mapping[str, BenchmarkResult]
+    notes: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> BenchmarkResult:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        results = {name: result.to_dict() for name, result in self.results.items()}
+        return {"results": results, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        return "\n".join([*(f"{name}: {result}" for name, result in self.results.items()), *self.notes])
+
+
 @overload
 def benchmark(
     lite: LiteRTModel, *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
@@ -50,12 +84,12 @@ def benchmark(
 @overload
 def benchmark(
     lite: Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
-) -> dict[str, BenchmarkResult]: ...
+) -> BenchmarkResults: ...
 
 
 def benchmark(
     lite: LiteRTModel | Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
-) -> BenchmarkResult | dict[str, BenchmarkResult]:
+) -> BenchmarkResult | BenchmarkResults:
     """Measure the latency of one model, or of several in turn.
 
     Several models run interleaved, one inference each per round: whatever else the machine does then falls on all of
@@ -71,7 +105,8 @@ def benchmark(
             which every vocabulary has. Latency rarely depends on them.
 
     Returns:
-        A result, or results under the names given.
+        A result, or results under the names given, with a note on each quantized model that was slower than a float
+        one. Memory is not measured: the interpreter does not tell what it holds.
 
     Raises:
         ValueError: ``threads`` or ``runs`` is below 1, ``warmup`` below 0, or there is no model.
@@ -85,11 +120,7 @@ def benchmark(
         >>> benchmark(convert(model), runs=20).runs
         20
     """
-    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_type(name, expected="an integer", received=value)
-        if value < least:
-            raise invalid_value(name, expected=f"{least} or more", received=value)
+    check_counts(threads, runs, warmup)
     models = dict(lite) if isinstance(lite, Mapping) else {"": lite}
     if not models:
         raise invalid_value("lite", expected="at least one model", received="none")
@@ -97,7 +128,51 @@ def benchmark(
         if not isinstance(item, LiteRTModel):
             raise invalid_type(f"lite['{key}']" if key else "lite", expected="a LiteRTModel", received=item)
     interpreters = {key: _ready(item, threads, seed) for key, item in models.items()}
-    times: dict[str, list[int]] = {key: [] for key in models}
+    times = time_in_turn(interpreters, runs, warmup)
+    results = {key: summarize(values, threads, warmup) for key, values in times.items()}
+    if not isinstance(lite, Mapping):
+        return results[""]
+    return BenchmarkResults(results, slower_notes(results, {key: item.quantization for key, item in models.items()}))
+
+
+def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which quantized models were slower than the fastest float one that ran in turn with them.
+
+    Example:
+        >>> fast, slow = summarize([2_000_000], 1, 0), summarize([3_000_000], 1, 0)
+        >>> print(*slower_notes({"a": fast, "b": slow}, {"a": "float32", "b": "dynamic"}))
+        'b' (dynamic) is slower than 'a' (float32): 1.50 times its median. tg.profile_operators shows where.
+    """
+    floats = [name for name in results if quantizations[name] in _FLOAT]
+    if not floats:
+        return ()
+    best = min(floats, key=lambda name: results[name].median_ms)
+    ratios = {name: results[name].median_ms / results[best].median_ms for name in results if name not in floats}
+    return tuple(
+        f"'{name}' ({quantizations[name]}) is slower than '{best}' ({quantizations[best]}): {ratio:.2f} times its "
+        "median. tg.profile_operators shows where."
+        for name, ratio in ratios.items()
+        if ratio > _SLOWER
+    )
+
+
+def check_counts(threads: int, runs: int, warmup: int) -> None:
+    """Check the counts that :func:`benchmark` takes.
+
+    Raises:
+        ValueError: ``threads`` or ``runs`` is below 1, or ``warmup`` below 0.
+        TypeError: One is no integer.
+    """
+    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise invalid_type(name, expected="an integer", received=value)
+        if value < least:
+            raise invalid_value(name, expected=f"{least} or more", received=value)
+
+
+def time_in_turn(interpreters: Mapping[_Key, Any], runs: int, warmup: int) -> dict[_Key, list[int]]:
+    """Run each interpreter once per round; return the nanoseconds of each run after the first ``warmup`` rounds."""
+    times: dict[_Key, list[int]] = {key: [] for key in interpreters}
     for turn in range(warmup + runs):
         for key, interpreter in interpreters.items():
             start = time.perf_counter_ns()
@@ -105,8 +180,7 @@ def benchmark(
             elapsed = time.perf_counter_ns() - start
             if turn >= warmup:
                 times[key].append(elapsed)
-    results = {key: summarize(values, threads, warmup) for key, values in times.items()}
-    return results if isinstance(lite, Mapping) else results[""]
+    return times
 
 
 def summarize(nanoseconds: list[int], threads: int, warmup: int) -> BenchmarkResult:
