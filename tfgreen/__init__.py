@@ -35,6 +35,7 @@ _PUBLIC = {
     "TeacherCache": "tfgreen.training.teacher",
     "recalibrate_batch_norm": "tfgreen.model.batch_norm",
     "fold_batch_norm": "tfgreen.model.fold",
+    "equalize": "tfgreen.techniques.equalize",
     "strip": "tfgreen.techniques.strip",
     "save_compressed": "tfgreen.deploy.compressed_file",
     "load_compressed": "tfgreen.deploy.compressed_file",
