@@ -36,6 +36,7 @@ _PUBLIC = {
     "recalibrate_batch_norm": "tfgreen.model.batch_norm",
     "fold_batch_norm": "tfgreen.model.fold",
     "equalize": "tfgreen.techniques.equalize",
+    "correct_bias": "tfgreen.techniques.correct_bias",
     "strip": "tfgreen.techniques.strip",
     "save_compressed": "tfgreen.deploy.compressed_file",
     "load_compressed": "tfgreen.deploy.compressed_file",
