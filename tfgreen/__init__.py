@@ -50,6 +50,7 @@ _PUBLIC = {
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
     "born_again": "tfgreen.recipes.born_again",
+    "quantize_within": "tfgreen.recipes.precision",
     "report": "tfgreen.recipes.layer_report",
     "weight_histograms": "tfgreen.recipes.histograms",
 }
