@@ -60,7 +60,7 @@ def test_equalization_is_enough_where_channels_lie_apart():
     plain, equalized = (-trial.score for trial in result.scores[1:])
     assert plain > 0.15 and equalized < 0.08
     assert result.cause_layers == ("dw", "norm", "relu")
-    assert "Layer 'mix' adds most" in result.cause and "'dw + norm + relu' makes" in result.cause
+    assert "'mix' adds most" in result.cause and "'dw + norm + relu' makes" in result.cause
     np.testing.assert_allclose(result.model.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-3, atol=1e-4)
 
 

@@ -267,8 +267,8 @@ def _cause(errors: LayerErrors, sources: _Sources) -> tuple[str, tuple[str, ...]
     apart = max(sources.of(worst), key=lambda row: row.channels_apart, default=worst)
     if apart.channels_apart > max(_APART, worst.channels_apart):
         text = (
-            f"Layer '{worst.layer}' adds most: {worst.added_noise:.2%} of the power of its output. It takes what "
-            f"'{' + '.join(_group(apart))}' makes, whose channels share one scale though their ranges lie up to "
+            f"'{' + '.join(_group(worst))}' adds most: {worst.added_noise:.2%} of the power of its output. It takes "
+            f"what '{' + '.join(_group(apart))}' makes, whose channels share one scale though their ranges lie up to "
             f"{apart.channels_apart:.0f} times apart."
         )
         return text, _group(apart)
