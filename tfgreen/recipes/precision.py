@@ -22,7 +22,8 @@ from tfgreen.techniques.quantize import quantize
 from tfgreen.techniques.quantize_settings import QuantizeConfig
 from tfgreen.transforms.layers import compressed_layers
 
-_APART = 20.0  # times that channels of one scale lie apart from where on they are the cause
+_APART, _OUTLIERS = 20.0, 4.0  # from where on channels apart, or a stretched range, are called the cause
+_GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suffers from
 _MOST_RETURNED = 8  # layers that are tried in int8 again, one conversion each
 
 Score = Callable[[LiteRTModel], float]
@@ -93,10 +94,10 @@ def quantize_within(
     """Convert a model to int8, keeping in float what it takes for the score to drop by no more than ``max_drop``.
 
     If the int8 file falls short, the model is equalized (:func:`tfgreen.equalize`), where that applies; the copy is
-    kept if its file scores better. If that falls short too, layers are kept in float: those first whose noise
-    :func:`tfgreen.compare_layers` finds largest, each followed by the layers whose outputs it takes, since a tensor is
-    float only between two layers that are. How many is found by doubling and bisection, which takes a larger number for
-    no worse; then up to 8 of them are tried in int8 again, one by one.
+    kept if its file scores better. If that falls short too, layers are kept in float: those first that by
+    :func:`tfgreen.compare_layers` lower the signal-to-noise ratio most, each followed by the layers whose outputs it
+    takes, since a tensor is float only between two layers that are. How many is found by doubling and bisection, which
+    takes more of them for no worse; then up to 8 of them are tried in int8 again, one by one.
 
     Args:
         model: A built Sequential or functional model. It is not changed.
@@ -246,33 +247,44 @@ def _group(row: LayerComparison) -> tuple[str, ...]:
 
 
 def _ranked(errors: LayerErrors, sources: _Sources) -> list[tuple[str, ...]]:
-    """Layers in the order in which to keep them in float: those that add most noise first, each with its sources."""
-
-    def added(row: LayerComparison) -> float:
-        return 0.0 if math.isnan(row.added_noise) else row.added_noise
-
-    rows = sorted(errors.layers, key=lambda row: -added(row))
+    """Layers in the order in which to keep them in float: those that lose most first, each with its sources."""
+    rows = sorted(errors.layers, key=_lost, reverse=True)
     return list(dict.fromkeys(_group(one) for row in rows for one in (row, *sources.of(row))))
+
+
+def _lost(row: LayerComparison) -> tuple[float, float]:
+    """By how much a layer lowers the signal-to-noise ratio below 30 dB, as a logarithm, then what noise it adds.
+
+    A difference of noise would blame layers late in a network, which pass on more of it than there was to lose.
+    """
+    if not math.isfinite(row.noise) or math.isnan(row.added_noise):  # a layer of zeros
+        return 0.0, 0.0
+    taken = max(row.noise - row.added_noise, _GOOD)
+    return math.log(max(row.noise, _GOOD) / taken), row.added_noise
 
 
 def _cause(errors: LayerErrors, sources: _Sources) -> tuple[str, tuple[str, ...]]:
     """Why a file falls short, and of which layers that is said.
 
-    Channels that lose their values by sharing a scale with larger ones are lost where they are made, but count only
-    where the next layer weighs them up: it is that one which adds noise.
+    Values that are lost by sharing a scale with larger ones are lost where they are made, but count only where the next
+    layer weighs them up: it is that one whose output is worse than its input.
     """
-    worst = errors.worst
+    worst = max(errors.layers, key=_lost, default=None)
     if worst is None:
         return errors.cause, ()
-    apart = max(sources.of(worst), key=lambda row: row.channels_apart, default=worst)
-    if apart.channels_apart > max(_APART, worst.channels_apart):
-        text = (
-            f"'{' + '.join(_group(worst))}' adds most: {worst.added_noise:.2%} of the power of its output. It takes "
-            f"what '{' + '.join(_group(apart))}' makes, whose channels share one scale though their ranges lie up to "
-            f"{apart.channels_apart:.0f} times apart."
-        )
-        return text, _group(apart)
-    return errors.cause, _group(worst)
+    text = f"'{' + '.join(_group(worst))}' loses most: the noise is {worst.noise:.2%} of the power of its output"
+    if worst.noise > worst.added_noise:
+        text += f", {worst.noise - worst.added_noise:.2%} of that of its input"
+    made = sources.of(worst)
+    apart = max(made, key=lambda row: row.channels_apart, default=worst)
+    if made and apart.channels_apart > _APART:
+        why = f"whose channels share one scale though their ranges lie up to {apart.channels_apart:.0f} times apart"
+        return f"{text}. It takes what '{' + '.join(_group(apart))}' makes, {why}.", _group(apart)
+    wide = max((*made, worst), key=lambda row: row.outliers)
+    if wide.outliers > _OUTLIERS:
+        why = f"is {wide.outliers:.0f} times the 99.9th percentile"
+        return f"{text}. The largest value that '{' + '.join(_group(wide))}' makes {why}.", _group(wide)
+    return f"{text}.", _group(worst)
 
 
 def _check(score: Any, max_drop: Any, config: Any) -> None:
