@@ -35,6 +35,8 @@ _PUBLIC = {
     "TeacherCache": "tfgreen.training.teacher",
     "recalibrate_batch_norm": "tfgreen.model.batch_norm",
     "fold_batch_norm": "tfgreen.model.fold",
+    "equalize": "tfgreen.techniques.equalize",
+    "correct_bias": "tfgreen.techniques.correct_bias",
     "strip": "tfgreen.techniques.strip",
     "save_compressed": "tfgreen.deploy.compressed_file",
     "load_compressed": "tfgreen.deploy.compressed_file",
@@ -53,6 +55,7 @@ _PUBLIC = {
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
     "born_again": "tfgreen.recipes.born_again",
+    "quantize_within": "tfgreen.recipes.precision",
     "report": "tfgreen.recipes.layer_report",
     "weight_histograms": "tfgreen.recipes.histograms",
 }

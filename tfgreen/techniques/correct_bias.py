@@ -1,0 +1,155 @@
+"""Bias correction: what rounding the weights shifts the outputs of a layer by, on average, goes into its bias.
+
+Reference: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019,
+arXiv:1906.04721, section 4.2, in the form that measures the means on data.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+from keras import layers
+
+from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.model.fold import fold_batch_norm
+from tfgreen.model.graph import LayerGraph, replaceable_layers, weights_by_path
+from tfgreen.model.rebuild import rebuild
+from tfgreen.model.support import quantizable_weights
+from tfgreen.techniques.calibrate import _batches, _check
+from tfgreen.transforms.fake_quant import fake_quantize, symmetric_scale
+from tfgreen.transforms.layers import compressed_layers
+
+_LINEAR = (
+    layers.Dense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.Conv1DTranspose,
+    layers.Conv2DTranspose, layers.SeparableConv1D, layers.SeparableConv2D,
+)  # fmt: skip
+
+Watch = Callable[[str, Any], Any]
+
+
+def correct_bias(model: keras.Model, calibration_data: Any) -> keras.Model:
+    """Return a copy of ``model`` whose biases make up for the mean error of its int8 file.
+
+    Weights rounded to int8 shift the mean of a layer's outputs, because the errors of a channel do not cancel out where
+    its inputs have a mean. The mean is measured before the activation, per output channel, in the float model and with
+    the weights of all layers rounded (symmetric, per output channel, as in the file), and the difference is taken off
+    the bias: layer by layer in the order in which they run, the layers before already corrected. Batch normalization is
+    folded first. The copy itself predicts a little worse than ``model``; it is made to be converted with
+    ``tg.convert(corrected, tg.ConvertConfig(quantization="int8", calibration_data=data))``.
+
+    Corrected are ``Dense``, ``Conv1D``, ``Conv2D``, their transposed, depthwise and separable forms. Left as they are:
+    those without a bias or called more than once, whose errors the layers after them make up for, and other layers.
+
+    Args:
+        model: A built Sequential or functional model. It is not changed.
+        calibration_data: Inputs of shape (samples, ...) in the structure the model takes, or an iterable of batches of
+            them: a few hundred training samples. They run through the model in one batch.
+
+    Returns:
+        The copy with other biases, in float; not compiled.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``, or the data holds no numbers.
+        ValueError: The model is not built, subclassed, or pruned, clustered or quantized and not stripped; no layer can
+            be corrected; the data is empty, not finite or of another shape, or the outputs of a layer are not finite.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="out")])
+        >>> model.get_layer("out").set_weights([np.array([[127.0], [0.25]]), np.zeros(1)])  # 0.25 is rounded to 0
+        >>> data = np.array([[0.0, 3.0], [0.0, 5.0]], "float32")
+        >>> tg.correct_bias(model, data).get_layer("out").bias.numpy().tolist()
+        [1.0]
+    """
+    for path, layer in compressed_layers(model) if isinstance(model, keras.Model) else ():
+        raise invalid_value(
+            layer_subject(path, layer.layer), expected="a plain layer", received="a compressed one",
+            fix="Bake it with tg.strip(model) first.",
+        )  # fmt: skip
+    LayerGraph(model)  # which says what is wrong with a model that is none
+    result = fold_batch_norm(model)
+    calls = collections.Counter(node.path for node in LayerGraph(result).nodes)
+    found = {path: la for path, la in replaceable_layers(result) if _has_bias(la) and calls[path] == 1}
+    if not found:
+        raise invalid_value(
+            f"model '{model.name}'", expected="a Dense or convolution with a bias, called once", received="none"
+        )  # fmt: skip
+    x = _joined(model, calibration_data)
+    exact: dict[str, np.ndarray] = {}
+
+    def remember(path: str, outputs: Any) -> Any:
+        exact[path] = _means(found[path], outputs)
+        return outputs
+
+    def correct(path: str, outputs: Any) -> Any:
+        layer = found[path]
+        shift = exact[path] - _means(layer, outputs)
+        layer.bias.assign(keras.ops.convert_to_numpy(layer.bias) + shift)
+        rank = len(outputs.shape)
+        return outputs + shift.reshape([-1 if axis == _channels(layer, rank) else 1 for axis in range(rank)])
+
+    with _watching(found, remember):
+        result(x, training=False)
+    for path, means in exact.items():
+        if not np.isfinite(means).all():
+            raise invalid_value(
+                layer_subject(path, found[path]), expected="finite outputs on the calibration data",
+                received="NaN or infinity", fix="Check the weights of the model and the scale of the data.",
+            )  # fmt: skip
+    rounded = rebuild(result, _rounded)
+    with _watching({path: la for path, la in replaceable_layers(rounded) if path in found}, correct):
+        rounded(x, training=False)
+    return result
+
+
+def _has_bias(layer: keras.Layer) -> bool:
+    return type(layer) in _LINEAR and layer.use_bias and not getattr(layer, "quantization_mode", None)
+
+
+def _rounded(path: str, layer: keras.Layer) -> keras.Layer:
+    """A layer with the weights that the int8 file holds, in float."""
+    if type(layer) in _LINEAR:
+        weights = weights_by_path(layer)
+        for name, axes in quantizable_weights(layer).items():
+            weight = weights[name].value
+            weights[name].assign(fake_quantize(weight, symmetric_scale(weight, axes=axes)))
+    return layer
+
+
+@contextlib.contextmanager
+def _watching(chosen: Mapping[str, keras.Layer], watch: Watch) -> Iterator[None]:
+    """Hand what the activation of each layer is applied to to ``watch(path, outputs)`` first, and go on with that."""
+    with contextlib.ExitStack() as stack:
+        for path, layer in chosen.items():
+
+            def call(outputs: Any, path: str = path, activation: Any = layer.activation) -> Any:
+                return activation(watch(path, outputs))
+
+            stack.enter_context(mock.patch.object(layer, "activation", call))
+        yield
+
+
+def _channels(layer: keras.Layer, rank: int) -> int:
+    return 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else rank - 1
+
+
+def _means(layer: keras.Layer, outputs: Any) -> np.ndarray:
+    """Mean of each channel, of shape (channels,)."""
+    values = keras.ops.convert_to_numpy(outputs)
+    others = tuple(axis for axis in range(values.ndim) if axis != _channels(layer, values.ndim))
+    with np.errstate(invalid="ignore"):
+        return values.mean(axis=others, dtype=np.float64).astype("float32")
+
+
+def _joined(model: keras.Model, data: Any) -> Any:
+    """All samples in one batch, checked."""
+    batches = [keras.tree.map_structure(np.asarray, batch) for batch in _batches(data)]
+    if not sum(_check(model, batch) for batch in batches):
+        raise invalid_value("calibration_data", expected="at least one sample", received="none")
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
