@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import keras
 import numpy as np
@@ -13,7 +12,6 @@ from keras import layers
 import tfgreen as tg
 from tests import zoo
 from tests.quantized import normal
-from tfgreen.deploy.verify_layers import LayerComparison, LayerErrors
 from tfgreen.recipes import precision
 from tfgreen.recipes.precision import quantize_within
 
@@ -118,39 +116,6 @@ def test_layers_that_the_config_keeps_stay_float_too():
     assert result.kept == () and result.lite.audit.float_layers == ("out",)
 
 
-def row(layer: str, noise: float, taken: float = 0.0, apart: float = 1.0, outliers: float = 1.0) -> LayerComparison:
-    return LayerComparison(layer, (), "ADD", 0.0, noise, noise - taken, 0.0, 0.0, 0.1, outliers, apart)
-
-
-def chain(*names: str) -> keras.Model:
-    return keras.Sequential([keras.Input((2,)), *(layers.Dense(2, name=name) for name in names)])
-
-
-def test_the_layer_that_loses_most_is_not_the_last_that_makes_more_of_it():
-    rows = row("a", 1e-4), row("b", 0.2, 1e-4), row("c", 0.9, 0.2), row("d", float("inf"), float("inf"))
-    errors = LayerErrors(rows, {})
-    sources = precision._Sources(chain("a", "b", "c", "d"), errors)
-    assert precision._ranked(errors, sources) == [("b",), ("a",), ("c",), ("d",)]
-    text, named = precision._cause(errors, sources)
-    assert named == ("b",) and text == (
-        "'b' loses most: the noise is 20.00% of the power of its output, 0.01% of that of its input."
-    )
-
-
-@pytest.mark.parametrize(
-    "rows, named, why",
-    [
-        ((row("a", 1e-4, apart=90), row("b", 0.2, 1e-4, apart=300)), ("a",), "'a' makes.*90 times apart"),
-        ((row("a", 1e-4, outliers=9), row("b", 0.2, 1e-4)), ("a",), "largest value that 'a' makes is 9 times"),
-        ((row("a", 0.3, apart=90), row("b", 0.3, 0.3)), ("a",), "'a' loses most: the noise is 30.00% .* output.$"),
-    ],
-)
-def test_the_cause_is_where_the_values_are_lost(rows, named, why):
-    errors = LayerErrors(rows, {})
-    text, found = precision._cause(errors, precision._Sources(chain("a", "b"), errors))
-    assert found == named and re.search(why, text)
-
-
 def test_bad_arguments_are_named():
     model, x = zoo.functional(), zoo.sample("functional")
 
@@ -169,8 +134,6 @@ def test_bad_arguments_are_named():
         run(score=lambda lite: float("nan"))
     with pytest.raises(ValueError, match="config.quantization.*'float16'"):
         run(quantization="float16")
-    with pytest.raises(ValueError, match="config.strict"):
-        run(strict=True)
     with pytest.raises(ValueError, match="config.calibration_data"):
         run(calibration_data=x)
     with pytest.raises(ValueError, match="calibration_data.*NaN"):

@@ -80,6 +80,8 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         exported = export(model, spec, folder / SAVED_MODEL)
         if config.integers:
             _check_calibrated(model, config, spec, exported, samples)
+        if config.keep_float:
+            samples = None  # the converter would find ranges for the layers that shall have none
         hints: list[str] = []
         if config.integers and exported.loops:
             exported = _unroll(model, spec, folder, exported, notes, hints)

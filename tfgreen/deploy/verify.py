@@ -10,8 +10,9 @@ import numpy as np
 
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.export import read_call_spec
+from tfgreen.deploy.layer_errors import LayerErrors
 from tfgreen.deploy.structure import leaf_names, match, name_leaves, pack
-from tfgreen.deploy.verify_layers import LayerErrors, compare_layers
+from tfgreen.deploy.verify_layers import compare_layers
 from tfgreen.errors import invalid_type, invalid_value
 
 if TYPE_CHECKING:

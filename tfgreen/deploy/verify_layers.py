@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.contents import tensor_info
 from tfgreen.deploy.export import read_call_spec
+from tfgreen.deploy.layer_errors import LayerComparison, LayerErrors
 from tfgreen.deploy.structure import match, pack
 from tfgreen.errors import invalid_type, invalid_value
 
@@ -20,107 +20,6 @@ if TYPE_CHECKING:
     import keras
 
 _MOST_SAMPLES = 64
-_OUTLIERS, _APART = 4.0, 20.0  # from where on a stretched range, or channels of unequal ranges, are called the cause
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerComparison:
-    """How far the output of one layer is from the Keras model's.
-
-    Attributes:
-        layer: Path of the layer.
-        merged: Paths of the layers before it that the same operator computes.
-        operator: The operator that makes its output.
-        sqnr_db: Signal-to-quantization-noise ratio in decibels, ``10 log10(sum(keras^2) / sum((keras - file)^2))``;
-            infinite where they are equal.
-        noise: The same as a share of the signal's power, ``sum((keras - file)^2) / sum(keras^2)``.
-        added_noise: How much larger that is than the largest of the layers whose outputs it takes.
-        mean_error: Mean absolute difference, in units of the output.
-        max_error: The largest.
-        step: Quantization scale of the output; None where it is float.
-        outliers: Largest magnitude of the output over its 99.9th percentile.
-        channels_apart: Largest over smallest range (90th percentile of the magnitudes) of the output's channels, its
-            last axis; empty ones left out.
-    """
-
-    layer: str
-    merged: tuple[str, ...]
-    operator: str
-    sqnr_db: float
-    noise: float
-    added_noise: float
-    mean_error: float
-    max_error: float
-    step: float | None
-    outliers: float
-    channels_apart: float
-
-    @property
-    def mean_steps(self) -> float | None:
-        """The mean error in steps of the output; None where it is float."""
-        return None if self.step is None else self.mean_error / self.step
-
-    @property
-    def max_steps(self) -> float | None:
-        """The largest error in steps of the output; None where it is float."""
-        return None if self.step is None else self.max_error / self.step
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerErrors:
-    """The comparison of each layer, in the order in which they run; prints as a table, the one that adds most first.
-
-    Attributes:
-        layers: One entry per layer that could be compared.
-        skipped: Path of a layer that could not -> why.
-    """
-
-    layers: tuple[LayerComparison, ...]
-    skipped: Mapping[str, str]
-
-    @property
-    def worst(self) -> LayerComparison | None:
-        """The layer that adds most noise; None if there is none."""
-        return max(self.layers, key=lambda layer: layer.added_noise, default=None)
-
-    @property
-    def cause(self) -> str:
-        """Which layer adds most noise, and what may help."""
-        worst = self.worst
-        if worst is None:
-            return "No layer could be compared."
-        text = f"Layer '{worst.layer}' adds most: {worst.added_noise:.2%} of the power of its output."
-        if worst.channels_apart > _APART:
-            return (
-                f"{text} The ranges of its channels lie up to {worst.channels_apart:.0f} times apart, but share one "
-                f"scale: try tg.equalize(model), or keep_float=('{worst.layer}',)."
-            )
-        if worst.outliers > _OUTLIERS:
-            return (
-                f"{text} Its largest value is {worst.outliers:.0f} times the 99.9th percentile: try "
-                f"calibration='percentile', or keep_float=('{worst.layer}',)."
-            )
-        return f"{text} Try keep_float=('{worst.layer}',), or train it: tg.quantize."
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; a figure that is not finite is None."""
-        rows = [{**dataclasses.asdict(layer), "merged": list(layer.merged)} for layer in self.layers]
-        finite = [
-            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows
-        ]
-        return {"layers": finite, "skipped": dict(self.skipped), "cause": self.cause}
-
-    def __str__(self) -> str:
-        rows: list[tuple[str, ...]] = [("layer", "operator", "SQNR dB", "noise added", "mean steps", "max steps")]
-        for la in sorted(self.layers, key=lambda layer: -layer.added_noise):
-            steps = ["" if v is None else f"{v:.3f}" for v in (la.mean_steps, la.max_steps)]
-            name = la.layer + (f" (with {', '.join(la.merged)})" if la.merged else "")
-            rows.append((name, la.operator, f"{la.sqnr_db:.1f}", f"{la.added_noise:.3%}", *steps))
-        widths = [max(len(row[i]) for row in rows) for i in range(6)]
-        pads = [str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.rjust]
-        lines = ["  ".join(pad(c, n) for pad, c, n in zip(pads, row, widths)).rstrip() for row in rows]
-        skipped = [f"not compared: {path} ({reason})" for path, reason in self.skipped.items()]
-        return "\n".join([*lines, *skipped, self.cause])
 
 
 def compare_layers(model: keras.Model, lite: LiteRTModel, x: Any) -> LayerErrors:
@@ -171,15 +70,15 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Any) -> LayerErrors
         error = np.abs(expected - taken[path].reshape(expected.shape))
         power = float((expected**2).sum())
         noise[path] = float((error**2).sum()) / power if power else math.inf if error.any() else 0.0
-        added = noise[path] - max((noise[source] for source in sources[path] if source in noise), default=0.0)
         status = lite.audit.operators[number]
         merged = tuple(layer for layer in status.layers if layer != path)
-        sqnr = -10 * math.log10(noise[path]) if noise[path] else math.inf
+        compared = tuple(source for source in sources[path] if source in noise)
         step = tensor_info(lite.parsed, path, index).scale
         rows.append(
             LayerComparison(
-                path, merged, status.operator, sqnr, noise[path], added, float(error.mean()), float(error.max()), step,
-                _outliers(expected), _channels_apart(expected),
+                path, merged, compared, status.operator, noise[path],
+                noise[path] - max((noise[source] for source in compared), default=0.0),
+                float(error.mean()), float(error.max()), step, _outliers(expected), _channels_apart(expected),
             )
         )  # fmt: skip
     return LayerErrors(tuple(rows), skipped)

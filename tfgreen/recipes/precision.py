@@ -13,17 +13,14 @@ import keras
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.convert import convert
 from tfgreen.deploy.convert_settings import ConvertConfig
-from tfgreen.deploy.verify_layers import LayerComparison, LayerErrors, compare_layers
+from tfgreen.deploy.layer_errors import LayerErrors
+from tfgreen.deploy.verify_layers import compare_layers
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.fold import fold_batch_norm
-from tfgreen.model.graph import LayerGraph, LayerNode
+from tfgreen.model.graph import LayerGraph
 from tfgreen.techniques.equalize import equalize, find_pairs
-from tfgreen.techniques.quantize import quantize
-from tfgreen.techniques.quantize_settings import QuantizeConfig
 from tfgreen.transforms.layers import compressed_layers
 
-_APART, _OUTLIERS = 20.0, 4.0  # from where on channels apart, or a stretched range, are called the cause
-_GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suffers from
 _MOST_RETURNED = 8  # layers that are tried in int8 again, one conversion each
 
 Score = Callable[[LiteRTModel], float]
@@ -105,7 +102,7 @@ def quantize_within(
             compared on the first 64.
         score: Called with a file; returns what counts, larger is better: ``lambda lite: lite.evaluate(x_val, y_val)``.
         max_drop: How much less than the float file the result may score, >= 0, in the unit of the score.
-        config: How to convert; ``quantization="int8"``, without data and not strict. Its ``keep_float`` always holds.
+        config: How to convert; ``quantization="int8"``, without data. Its ``keep_float`` always holds.
         equalize_first: Whether to try equalization.
 
     Returns:
@@ -135,7 +132,7 @@ def quantize_within(
     if plain >= least:
         return MixedPrecision(lite, model, (), plain, tuple(search.trials), "", ())
     errors = compare_layers(model, lite, x)
-    cause, layers = _cause(errors, _Sources(model, errors))
+    cause, layers = errors.cause, errors.cause_layers
     name = "int8"
     if equalize_first and not list(compressed_layers(model)) and find_pairs(fold_batch_norm(model))[0]:
         equalized = equalize(model)
@@ -144,8 +141,7 @@ def quantize_within(
             return MixedPrecision(lite, equalized, (), found, tuple(search.trials), cause, layers)
         if found > plain:
             name, model, errors = "equalized int8", equalized, compare_layers(equalized, lite, x)
-    ranked = _ranked(errors, _Sources(model, errors))
-    lite, kept, found = _fewest(search, name, model, ranked, least)
+    lite, kept, found = _fewest(search, name, model, _groups(errors), least)
     order = [path for path in dict.fromkeys(node.path for node in LayerGraph(model).nodes) if path in kept]
     return MixedPrecision(lite, model, tuple(order), found, tuple(search.trials), cause, layers)
 
@@ -160,14 +156,8 @@ class _Search:
     def int8(self, name: str, model: keras.Model, groups: Sequence[tuple[str, ...]]) -> tuple[LiteRTModel, float]:
         kept = tuple(path for group in groups for path in group)
         keep_float = (*self._config.keep_float, *kept)
-        if not keep_float:
-            return self.trial(name, model, dataclasses.replace(self._config, calibration_data=self._x))
-        # Ranges where they are wanted and no data for the converter, which would find ranges for the other layers too.
-        settings = QuantizeConfig(
-            calibration_data=self._x, calibration=self._config.calibration, ranges="fixed", keep_float=keep_float
-        )
-        config = dataclasses.replace(self._config, calibration="minmax", keep_float=())
-        return self.trial(name, quantize(model, settings), config, kept)
+        config = dataclasses.replace(self._config, calibration_data=self._x, keep_float=keep_float)
+        return self.trial(name, model, config, kept)
 
     def trial(
         self, name: str, model: keras.Model, config: ConvertConfig, kept: tuple[str, ...] = ()
@@ -220,71 +210,10 @@ def _fewest(
     return best[0], {path for group in best[1] for path in group}, best[2]
 
 
-class _Sources:
-    """Whose outputs the layers of a comparison take."""
-
-    def __init__(self, model: keras.Model, errors: LayerErrors) -> None:
-        self._rows = {path: row for row in errors.layers for path in _group(row)}
-        self._nodes = LayerGraph(model).nodes
-
-    def of(self, row: LayerComparison) -> list[LayerComparison]:
-        """The compared layers nearest before one, each once."""
-        found: dict[str, LayerComparison] = {}
-        waiting: list[LayerNode] = [node for node in self._nodes if node.path in _group(row)]
-        while waiting:
-            for producer in waiting.pop(0).producers:
-                source = self._rows.get(producer.path)
-                if source is None:
-                    waiting.append(producer)
-                elif source is not row:
-                    found[source.layer] = source
-        return list(found.values())
-
-
-def _group(row: LayerComparison) -> tuple[str, ...]:
-    """The paths of the layers that one operator computes, in the order in which they run."""
-    return (*row.merged, row.layer)
-
-
-def _ranked(errors: LayerErrors, sources: _Sources) -> list[tuple[str, ...]]:
+def _groups(errors: LayerErrors) -> list[tuple[str, ...]]:
     """Layers in the order in which to keep them in float: those that lose most first, each with its sources."""
-    rows = sorted(errors.layers, key=_lost, reverse=True)
-    return list(dict.fromkeys(_group(one) for row in rows for one in (row, *sources.of(row))))
-
-
-def _lost(row: LayerComparison) -> tuple[float, float]:
-    """By how much a layer lowers the signal-to-noise ratio below 30 dB, as a logarithm, then what noise it adds.
-
-    A difference of noise would blame layers late in a network, which pass on more of it than there was to lose.
-    """
-    if not math.isfinite(row.noise) or math.isnan(row.added_noise):  # a layer of zeros
-        return 0.0, 0.0
-    taken = max(row.noise - row.added_noise, _GOOD)
-    return math.log(max(row.noise, _GOOD) / taken), row.added_noise
-
-
-def _cause(errors: LayerErrors, sources: _Sources) -> tuple[str, tuple[str, ...]]:
-    """Why a file falls short, and of which layers that is said.
-
-    Values that are lost by sharing a scale with larger ones are lost where they are made, but count only where the next
-    layer weighs them up: it is that one whose output is worse than its input.
-    """
-    worst = max(errors.layers, key=_lost, default=None)
-    if worst is None:
-        return errors.cause, ()
-    text = f"'{' + '.join(_group(worst))}' loses most: the noise is {worst.noise:.2%} of the power of its output"
-    if worst.noise > worst.added_noise:
-        text += f", {worst.noise - worst.added_noise:.2%} of that of its input"
-    made = sources.of(worst)
-    apart = max(made, key=lambda row: row.channels_apart, default=worst)
-    if made and apart.channels_apart > _APART:
-        why = f"whose channels share one scale though their ranges lie up to {apart.channels_apart:.0f} times apart"
-        return f"{text}. It takes what '{' + '.join(_group(apart))}' makes, {why}.", _group(apart)
-    wide = max((*made, worst), key=lambda row: row.outliers)
-    if wide.outliers > _OUTLIERS:
-        why = f"is {wide.outliers:.0f} times the 99.9th percentile"
-        return f"{text}. The largest value that '{' + '.join(_group(wide))}' makes {why}.", _group(wide)
-    return f"{text}.", _group(worst)
+    rows = (one for row in errors.ranked() for one in (row, *errors.sources_of(row)))
+    return list(dict.fromkeys(row.paths for row in rows))
 
 
 def _check(score: Any, max_drop: Any, config: Any) -> None:
@@ -298,7 +227,5 @@ def _check(score: Any, max_drop: Any, config: Any) -> None:
         raise invalid_type("config", expected="a ConvertConfig", received=config)
     if config.quantization != "int8":
         raise invalid_value("config.quantization", expected="'int8'", received=repr(config.quantization))
-    if config.strict:
-        raise invalid_value("config.strict", expected="False, because layers may stay float", received=True)
     if config.calibration_data is not None:
         raise invalid_value("config.calibration_data", expected="none, because it is x", received="some")
