@@ -77,6 +77,26 @@ def test_percentile_leaves_an_outlier_out_and_minmax_does_not():
     assert errors["percentile"] < errors["minmax"] / 10
 
 
+@pytest.mark.parametrize("quantization", ["float32", "dynamic", "int8"])
+@pytest.mark.parametrize("name", ["sequential", "residual", "multi_io", "attention", "separable", "subclassed", "lstm"])
+def test_a_dynamic_batch_takes_any_number_of_samples_at_once(name, quantization):
+    data = {"calibration_data": sample(name, 64)} if quantization == "int8" else {}
+    config = ConvertConfig(quantization=quantization, dynamic_batch=True, **data)
+    lite = convert(cases.model(name), config)
+    assert all(tensor.shape[0] is None for tensor in (*lite.inputs, *lite.outputs))
+    x = cases.unseen(name, 5)
+    one_by_one = lite.predict(x)
+    interpreter = lite.new_interpreter()
+    signature = interpreter.get_signature_runner()
+    parts = x if isinstance(x, dict) else {lite.inputs[0].name: x}
+    arrays = {info.name: np.asarray(parts[info.name]).astype(info.dtype) for info in lite.inputs}
+    together = signature(**arrays)
+    for key, value in one_by_one.items() if isinstance(one_by_one, dict) else [(lite.outputs[0].name, one_by_one)]:
+        assert together[key].shape == value.shape
+        np.testing.assert_allclose(together[key], value, atol=1.01 * (lite.output_steps[key] or 1e-5))
+    assert all(tensor.shape[0] == 1 for tensor in cases.artifact(name, quantization).inputs)
+
+
 def test_strict_names_the_operator_that_stays_float_and_keep_float_allows_it():
     with pytest.raises(ConversionError, match="strict=True.*SIN of layer 'wave'"):
         convert(waves(), int8(DATA, strict=True))
@@ -142,6 +162,7 @@ def test_batches_that_do_not_fit_are_named():
     [
         ({"calibration": "median"}, "calibration"),
         ({"strict": 1}, "strict"),
+        ({"dynamic_batch": "yes"}, "dynamic_batch"),
         ({"keep_float": "out"}, "keep_float"),
         ({"labels": [1, 2]}, "labels"),
     ],

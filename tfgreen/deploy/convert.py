@@ -1,6 +1,6 @@
 """Convert a Keras model to a LiteRT (.tflite) model: the front door of ``tfgreen.deploy``.
 
-The model is traced with a static batch of one (``export.py``) and goes through TensorFlow's converter
+The model is traced with a batch of one (``export.py``) and goes through TensorFlow's converter
 (``converter.py``); then the file gets the Keras names and structures of its inputs and outputs (``flatbuffer.py``).
 Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 2018.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> LiteRTModel:
-    """Convert a built Keras model to a LiteRT model with a batch of one; the model is left as it is.
+    """Convert a built Keras model to a LiteRT model; the model is left as it is.
 
     Nothing is printed. What was done besides converting is in ``notes`` of the result: recurrent layers written out
     step by step (TensorFlow's int8 calibration crashes on their loops), float32 instead of ``mixed_float16``, operators
@@ -77,14 +77,14 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         spec = read_call_spec(model)
     with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary:
         folder = Path(temporary)
-        exported = export(model, spec, folder / SAVED_MODEL)
+        exported = export(model, spec, folder / SAVED_MODEL, config.dynamic_batch)
         if config.integers:
             _check_calibrated(model, config, spec, exported, samples)
         if config.keep_float:
             samples = None  # the converter would find ranges for the layers that shall have none
         hints: list[str] = []
-        if config.integers and exported.loops:
-            exported = _unroll(model, spec, folder, exported, notes, hints)
+        if (config.integers or config.dynamic_batch) and exported.loops:
+            exported = _unroll(model, spec, folder, config, exported, notes, hints)
         run = run_converter_apart if config.integers and exported.loops else run_converter
         try:
             mode = "int8" if config.quantization == "int4" else config.quantization
@@ -202,18 +202,25 @@ def _check_calibrated(
 
 
 def _unroll(
-    model: Any, spec: CallSpec, folder: Path, exported: Exported, notes: list[str], hints: list[str]
+    model: Any,
+    spec: CallSpec,
+    folder: Path,
+    config: ConvertConfig,
+    exported: Exported,
+    notes: list[str],
+    hints: list[str],
 ) -> Exported:
     """Export the model again with its recurrent layers unrolled, where it has any that can be."""
     looping = looping_layers(model)
     if not looping:
         return exported
     try:
-        exported = export(unrolled(model), spec, folder / SAVED_MODEL)
+        exported = export(unrolled(model), spec, folder / SAVED_MODEL, config.dynamic_batch)
     except (InvalidValueError, ConversionError) as error:
         hints.append(f"Its recurrent layers {looping} cannot be unrolled: {error}")
         return exported
-    notes.append(f"Recurrent layers written out step by step, which int8 needs: {looping}.")
+    reason = "integers need" if config.integers else "a dynamic batch needs"
+    notes.append(f"Recurrent layers written out step by step, which {reason}: {looping}.")
     return exported
 
 

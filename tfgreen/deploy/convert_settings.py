@@ -30,6 +30,8 @@ class ConvertConfig(Config):
             it; ``"percentile"``, without the outermost 0.01 % at either end; ``"mse"``, of the least squared error.
         keep_float: Patterns of layers (``"head*"``) that compute in float32 in an int8 file.
         strict: Whether an operator that stays float32 in an integer file, though nothing asked for it, is an error.
+        dynamic_batch: Whether the file's inputs leave the number of samples open, to be set by the interpreter's
+            ``resize_tensor_input``. It is 1 otherwise, which microcontrollers and most accelerators need.
         labels: Names of the classes, stored in the file's metadata.
         input_dtype: What the file's inputs store: ``"float32"``, or ``"int8"`` with ``quantization="int8"``.
         output_dtype: The same for the outputs.
@@ -47,6 +49,7 @@ class ConvertConfig(Config):
     calibration: str = "minmax"
     keep_float: tuple[str, ...] = ()
     strict: bool = False
+    dynamic_batch: bool = False
     labels: tuple[str, ...] = ()
     input_dtype: str = "float32"
     output_dtype: str = "float32"
@@ -75,8 +78,9 @@ class ConvertConfig(Config):
 
         if self.calibration not in CALIBRATIONS:
             raise invalid_value("calibration", expected=f"one of {CALIBRATIONS}", received=repr(self.calibration))
-        if not isinstance(self.strict, bool):
-            raise invalid_type("strict", expected="True or False", received=self.strict)
+        for name in ("strict", "dynamic_batch"):
+            if not isinstance(getattr(self, name), bool):
+                raise invalid_type(name, expected="True or False", received=getattr(self, name))
         for name in ("keep_float", "labels"):
             value = getattr(self, name)
             if not isinstance(value, (tuple, list)) or not all(isinstance(item, str) for item in value):

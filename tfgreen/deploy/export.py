@@ -1,4 +1,4 @@
-"""Keras model -> SavedModel with a static batch of one and tensors called ``input_0``, ..., ``output_0``, ..."""
+"""Keras model -> SavedModel with tensors called ``input_0``, ..., ``output_0``, ..."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def read_call_spec(model: Any) -> CallSpec:
     return CallSpec(structure, tensors, by_keyword=bool(named))
 
 
-def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
+def export(model: Any, spec: CallSpec, folder: Path, dynamic_batch: bool = False) -> Exported:
     """Trace ``model(inputs, training=False)`` on one sample and write it as a SavedModel into ``folder``.
 
-    The batch is static because a dynamic one leaves SHAPE, STRIDED_SLICE and PACK operators in the file, which
-    microcontrollers lack.
+    The batch is static unless asked for otherwise, because a dynamic one leaves SHAPE, STRIDED_SLICE and PACK operators
+    in the file, which microcontrollers lack.
 
     Raises:
         ConversionError: The model cannot be traced with a batch of one sample.
@@ -93,7 +93,8 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
         # The identity keeps two outputs (or an input and an output) that are one tensor apart.
         return {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
 
-    signature = [tf.TensorSpec((1, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
+    batch = None if dynamic_batch else 1
+    signature = [tf.TensorSpec((batch, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
     try:
         with exporting(), calls.listen():
             function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
