@@ -75,7 +75,7 @@ BAD = {
     "convert @none.keras": "none.keras: cannot be read",
     "convert @model.keras --quantization int4": "invalid choice: 'int4'",
     "convert @model.keras --quantization int8": "--data: expected --data FILE.npz to calibrate int8",
-    "convert @model.keras --data @good.npz": "--data: expected with int8 only, received --quantization float32",
+    "convert @model.keras --data @good.npz": "expected with int8 and int16x8 only, received --quantization float32",
     "convert @model.keras --quantization int8 --data @text.npz": "text.npz: expected an .npz file",
     "convert @model.keras --quantization int8 --data @nan.npz --samples x": "expected a whole number from 1",
     "convert @model.keras --output @model.keras": "model.keras: cannot be written",
@@ -193,6 +193,31 @@ def test_convert_verify_and_benchmark(files, capfd, tmp_path):
     code, out, _ = run(files, f"benchmark {path} --runs 5 --threads 2", capfd)
     assert code == 0 and "2 threads" in out
     assert sorted(os.listdir(tmp_path / "a" / "b")) == ["model-float32.tflite", "model-int8.tflite"]
+
+
+def test_convert_with_choices_and_a_target(files, capfd, tmp_path):
+    command = f"convert @model.keras --quantization int8 --data @good.npz --output {tmp_path} --json"
+    kept = tg.load_model(files / "model.keras").layers[0].name
+    code, out, _ = run(files, f"{command} --keep-float {kept} --calibration mse --dynamic-batch", capfd)
+    assert code == 0 and json.loads(out)["operators"]
+    lite = tg.load_litert(json.loads(out)["path"])
+    assert lite.inputs[0].shape == (None, 4) and lite.audit.float_layers == (kept,)
+    code, out, _ = run(files, f"{command} --strict --target edgetpu", capfd)
+    assert code == 0 and any("Edge TPU" in note for note in json.loads(out)["notes"])
+    code, _, err = run(files, f"convert @model.keras --output {tmp_path}/none --target edgetpu", capfd)
+    assert code != 0 and "quantization='int8'" in err and not (tmp_path / "none").exists()
+
+
+def test_convert_and_verify_a_model_with_several_inputs(files, capfd, tmp_path):
+    np.savez(tmp_path / "both.npz", **zoo.sample("multi_io", 40))
+    np.savez(tmp_path / "one.npz", image=zoo.sample("multi_io", 40)["image"])
+    command = f"convert @multi.keras --quantization int8 --output {tmp_path} --data {tmp_path}"
+    code, out, _ = run(files, f"{command}/both.npz --json", capfd)
+    assert code == 0
+    path = json.loads(out)["path"]
+    assert run(files, f"verify @multi.keras {path} --data {tmp_path}/both.npz", capfd)[0] == 0
+    code, _, err = run(files, f"{command}/one.npz", capfd)
+    assert code != 0 and "calibration_data" in err and "meta" in err
 
 
 def test_verify_fails_with_1_for_another_model(files, capfd, tmp_path):

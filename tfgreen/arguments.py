@@ -53,9 +53,16 @@ def make_parser(commands: Iterable[Callable[..., int]]) -> argparse.ArgumentPars
     command("profile", "model")
 
     sub = command("convert", "model")
-    sub.add_argument("--quantization", choices=("float32", "float16", "dynamic", "int8"), default="float32")
-    sub.add_argument("--data", metavar="FILE.npz", help="samples to calibrate int8 with: x_train, x or x_test")
+    modes = ("float32", "float16", "dynamic", "int8", "int16x8")
+    sub.add_argument("--quantization", choices=modes, default="float32")
+    help = "samples to calibrate int8 or int16x8 with: an array per input name, or x_train, x or x_test"
+    sub.add_argument("--data", metavar="FILE.npz", help=help)
     sub.add_argument("--samples", type=_whole(1), default=512, metavar="N", help="how many (default: %(default)s)")
+    sub.add_argument("--calibration", choices=("minmax", "percentile", "mse"), default="minmax", help="of int8 ranges")
+    sub.add_argument("--keep-float", action="append", default=[], metavar="LAYER", help="stays float32; a pattern")
+    sub.add_argument("--strict", action="store_true", help="fail if another operator stays float32")
+    sub.add_argument("--dynamic-batch", action="store_true", help="leave the number of samples open")
+    sub.add_argument("--target", choices=("xnnpack", "tflm", "edgetpu", "nnapi"), help="fail if it cannot run the file")
     sub.add_argument("--output", metavar="DIR", default=".", help="folder to write to (default: the current one)")
 
     sub = command("verify", "model", "tflite")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import tfgreen as tg
 from tfgreen.arguments import make_parser
-from tfgreen.errors import FileError, InvalidValueError, TfgreenError
+from tfgreen.errors import ConversionError, FileError, InvalidValueError, TfgreenError
 
 if TYPE_CHECKING:
     from tfgreen.recipes.progress import Progress
@@ -103,42 +103,53 @@ def profile(arguments: argparse.Namespace) -> int:
 
 def convert(arguments: argparse.Namespace) -> int:
     """Write MODEL as a .tflite file."""
-    from tfgreen.recipes.data import load_inputs
+    from tfgreen.recipes.data import load_samples
     from tfgreen.recipes.folder import made_folder
 
     _check_file(arguments.model)
-    if (arguments.quantization == "int8") != (arguments.data is not None):
-        needs = "expected --data FILE.npz to calibrate int8" if arguments.data is None else "expected with int8 only"
+    if arguments.quantization.startswith("int") != (arguments.data is not None):
+        needs = f"expected --data FILE.npz to calibrate {arguments.quantization}"
+        needs = needs if arguments.data is None else "expected with int8 and int16x8 only"
         raise InvalidValueError(f"--data: {needs}, received --quantization {arguments.quantization}.")
-    samples = None if arguments.data is None else load_inputs(arguments.data, "x_train", "x", "x_test")[1]
+    samples = None if arguments.data is None else load_samples(arguments.data, "x_train", "x", "x_test")
     with made_folder(arguments.output) as folder:
         progress = _start_tensorflow()
         from tfgreen.recipes.measure import spread
 
         model = tg.load_model(arguments.model)
-        calibration = None if samples is None else spread(samples, arguments.samples)
+        config = tg.ConvertConfig(
+            quantization=arguments.quantization,
+            calibration_data=None if samples is None else spread(samples, arguments.samples),
+            calibration=arguments.calibration,
+            keep_float=tuple(arguments.keep_float),
+            strict=arguments.strict,
+            dynamic_batch=arguments.dynamic_batch,
+        )
         with progress.step(f"convert to {arguments.quantization}"):
-            config = tg.ConvertConfig(quantization=arguments.quantization, calibration_data=calibration)
             lite = tg.convert(model, config)
+        findings = tg.check_target(lite, arguments.target) if arguments.target else []
+        if any(finding.fatal for finding in findings):
+            raise ConversionError(" ".join(str(finding) for finding in findings))
         path = lite.save(folder / f"{Path(arguments.model).stem}-{arguments.quantization}.tflite")
     if arguments.json:
         facts = {"path": str(path), "quantization": lite.quantization, "size_bytes": lite.size_bytes}
-        extra = {"gzip_bytes": lite.gzip_bytes, "operators": dict(lite.operators), "notes": list(lite.notes)}
-        _print_json({**facts, **extra})
+        extra = {"gzip_bytes": lite.gzip_bytes, "operators": dict(lite.operators)}
+        _print_json({**facts, **extra, "notes": [*lite.notes, *map(str, findings)]})
     else:
         print(f"{path}: {lite.size_bytes:,} bytes ({lite.gzip_bytes:,} after gzip), {lite.quantization}")
         print("operators: " + ", ".join(f"{count} {name}" for name, count in lite.operators.items()))
-        print("\n".join(lite.notes), end="\n" if lite.notes else "")
+        for note in (*lite.notes, *findings):
+            print(note)
     return OK
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Compare the outputs of TFLITE with those of MODEL; exit code 1 if they differ too much."""
-    from tfgreen.recipes.data import load_inputs
+    from tfgreen.recipes.data import load_samples
 
     _check_file(arguments.model)
     _check_file(arguments.tflite)
-    samples = load_inputs(arguments.data, "x_test", "x", "x_train")[1]
+    samples = load_samples(arguments.data, "x_test", "x", "x_train")
     progress = _start_tensorflow()
     from tfgreen.recipes.measure import spread
 

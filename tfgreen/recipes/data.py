@@ -7,7 +7,7 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -110,6 +110,21 @@ def load_inputs(path: str | os.PathLike[str], *names: str) -> tuple[str, np.ndar
     except TfgreenError as error:
         raise InvalidValueError(f"{path}: {error}") from error
     return name, array
+
+
+def load_samples(path: str | os.PathLike[str], *names: str) -> Any:
+    """Read samples of a model from an ``.npz`` file: the first of the arrays ``names`` that it has, or else all arrays.
+
+    Returns:
+        An array of shape ``(samples, *sample shape)``, or a dict of them by the name of the input.
+
+    Raises:
+        OSError, ValueError: As :func:`load_inputs`.
+    """
+    present = array_names(path)
+    if set(names) & set(present) or not present:
+        return load_inputs(path, *names)[1]
+    return {name: load_inputs(path, name)[1] for name in present}
 
 
 def array_names(path: str | os.PathLike[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,14 +48,18 @@ def measure_variants(
     return [_variant(name, export, latency[name], x_test, y_test, region) for name, export in exports.items()]
 
 
-def spread(array: np.ndarray, count: int) -> np.ndarray:
-    """At most ``count`` samples, evenly spread, so that data sorted by class still gives all classes.
+def spread(samples: Any, count: int) -> Any:
+    """At most ``count`` samples of an array or of each array of a dict.
+
+    They are evenly spread, so that data sorted by class still gives all classes.
 
     Example:
         >>> spread(np.arange(10), 4)
         array([0, 3, 6, 9])
     """
-    return array if len(array) <= count else array[np.linspace(0, len(array) - 1, count).astype(int)]
+    if isinstance(samples, dict):
+        return {name: spread(array, count) for name, array in samples.items()}
+    return samples if len(samples) <= count else samples[np.linspace(0, len(samples) - 1, count).astype(int)]
 
 
 def _variant(
