@@ -149,7 +149,7 @@ def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
             f"{name} {top1(model, *test):.2%}"
             for name, model in (("pruned", pruned), ("clustered", clustered), ("quantized", quantized))
         )
-        lite = tg.convert(trained(quantized, seed, 1e-4), tg.ConvertConfig(quantization="int8"))
+        lite = tg.convert(trained(quantized, seed, 3e-5), tg.ConvertConfig(quantization="int8"))
         kernels = [w.values for w in lite.weights.values()]
         most = max(len(np.unique(kernel)) for kernel in kernels)
         zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
@@ -178,7 +178,7 @@ def main() -> None:
         scoring.add_argument("--model", required=True)
         scoring.add_argument("--data", required=True)
         scoring.add_argument("--seeds", type=int, default=3)
-        scoring.add_argument("--epochs", type=int, default=2)
+        scoring.add_argument("--epochs", type=int, default=2 if name == "accuracy" else 4)
         if name == "accuracy":
             scoring.add_argument("--clusters", type=int, default=16)
     arguments = parser.parse_args()
