@@ -20,6 +20,7 @@ from tfgreen.recipes.environment import environment
 from tfgreen.recipes.figures import ratio_text, value_text
 from tfgreen.recipes.report import (
     FIGURES,
+    Comparison,
     Curve,
     EnergyPerInference,
     Latency,
@@ -207,6 +208,7 @@ def test_names_cannot_break_out_of_the_page(tmp_path):
         steps=[{"name": evil, "<b>": evil}],
         environment={evil: evil},
         curves=[Curve(title=evil, x_label=evil, y_label=evil, series={evil: [(0, 1)], "_hidden": [(0, 2)]})],
+        comparisons=[Comparison(evil, evil, {evil: [1.0]}, (evil, 2.0))],
     )
     page = Page(bad.save(tmp_path)[1].read_text(encoding="utf-8"))
     assert "script" not in page.tags and page.open == []
@@ -294,3 +296,20 @@ def test_the_report_of_a_pruned_model_says_what_pruning_shrinks(report, tmp_path
     assert sentence in html.read_text()
     _, html = RunReport(variants=[full()]).save(tmp_path / "dense")
     assert sentence not in html.read_text()
+
+
+def test_a_comparison_is_drawn_in_the_page_and_in_a_notebook_and_comes_back_from_json(tmp_path):
+    runs = {"student alone": [74.1, 75.0], "student distilled": [76.2, 76.9]}
+    comparison = Comparison("CIFAR-10", "test accuracy, %", runs, ("teacher", 83.75))
+    report = RunReport(variants=[full("small")], comparisons=[comparison])
+    again = RunReport.from_dict(json.loads(json.dumps(report.to_dict(), allow_nan=False)))
+    assert again.comparisons == report.comparisons
+    svg = comparison._repr_html_()
+    page = report.save(tmp_path)[1].read_text(encoding="utf-8")
+    assert svg.startswith("<svg") and "stroke-dasharray" in svg and "stroke-dasharray" in page  # the teacher's line
+
+
+@pytest.mark.parametrize("values", [{}, {"alone": []}, {"alone": [1.0, math.nan]}])
+def test_a_comparison_of_nothing_is_refused(values):
+    with pytest.raises(ValueError, match="comparison 't'.*finite values"):
+        Comparison("t", "a", values)

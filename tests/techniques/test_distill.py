@@ -454,6 +454,43 @@ def test_a_pruned_student_keeps_its_zeros_and_its_schedule():
     np.testing.assert_allclose(plain.predict(x, verbose=0), distiller.predict(x, verbose=0), atol=1e-6)
 
 
+def test_a_clustered_student_keeps_its_few_values():
+    x, y = data()
+    student = tg.cluster(network(), tg.ClusterConfig(number_of_clusters=4, frequency=2))
+    distiller = compiled(tg.Distiller(teacher=network(9), student=student, losses=FEATURES), optimizer="adam")
+    before = student.get_layer("conv").chains[0].apply(student.get_layer("conv").layer.kernel).numpy()
+    distiller.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[tg.UpdateCompression()])
+    plain = tg.strip(distiller.student)
+    kernel = plain.get_layer("conv").get_weights()[0]
+    assert len(np.unique(kernel)) <= 4 and not np.array_equal(kernel, before)
+    np.testing.assert_allclose(plain.predict(x, verbose=0), distiller.predict(x, verbose=0), atol=1e-6)
+
+
+def test_a_quantization_aware_student_learns_and_its_file_computes_as_it_does():
+    x, y = data()
+    student = tg.quantize(network(), tg.QuantizeConfig(calibration_data=x))
+    distiller = compiled(tg.Distiller(teacher=network(9), student=student, losses=FEATURES), optimizer="adam")
+    history = distiller.fit(x, y, batch_size=8, epochs=4, verbose=0, callbacks=[tg.UpdateCompression()]).history
+    assert history["distillation_loss"][-1] < history["distillation_loss"][0]
+    lite = tg.convert(distiller.student, tg.ConvertConfig(quantization="int8"))
+    assert not lite.float_operators
+    (step,) = lite.output_steps.values()
+    assert np.abs(lite.predict(x) - distiller.student.predict(x, verbose=0)).max() <= 1.01 * step
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_the_logits_of_a_quantization_aware_student_are_read_before_they_are_rounded(activation):
+    x, _ = data()
+    loss = tg.LogitsDistillation(temperature=4.0, activation=activation)
+    teacher, plain = network(9, activation=activation), network(activation=activation)
+    quantized = tg.quantize(plain, tg.QuantizeConfig(calibration_data=x))
+    found = [
+        loss_of(compiled(tg.Distiller(teacher=teacher, student=student, losses=loss, alpha=0), None), x)
+        for student in (plain, quantized)
+    ]
+    assert found[1] == pytest.approx(found[0], rel=0.05) and found[1] != found[0]
+
+
 def test_a_litert_model_teaches():
     x, y = data(8)
     teacher = network(9)

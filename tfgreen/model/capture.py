@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import difflib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -51,12 +51,14 @@ class Head:
     """What one output of a model ends in.
 
     ``activation`` is ``"softmax"``, ``"sigmoid"``, ``"linear"``, or ``""`` where it cannot be told; ``operation`` made
-    the output; ``shape`` is that of the output for a batch of 1.
+    the output; ``shape`` is that of the output for a batch of 1; ``rounded`` says that the operation only rounds what
+    the activation made, as in a model that is trained to be quantized.
     """
 
     activation: str
     operation: keras.Operation | None
     shape: Shape
+    rounded: bool = False
 
 
 def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shape | None]]]:
@@ -95,8 +97,8 @@ def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shap
         for operation, result in made:
             shapes.setdefault(id(operation), []).append(tuple(result.shape) if hasattr(result, "shape") else None)
         for name, tensor in outputs_by_name(model, outputs).items():
-            maker = next((op for op, result in made if any(t is tensor for t in keras.tree.flatten(result))), None)
-            heads[name] = Head(_activation_of(maker), maker, tuple(tensor.shape))
+            makers = [op for op, result in made if any(t is tensor for t in keras.tree.flatten(result))]
+            heads[name] = _head(makers, tuple(tensor.shape))
         return outputs
 
     args, kwargs = symbolic_inputs(model)
@@ -240,6 +242,15 @@ def _swapped(operation: keras.Operation, attribute: str, value: Any) -> Iterator
             del own[attribute]
         else:
             own[attribute] = before
+
+
+def _head(makers: Sequence[keras.Operation], shape: Shape) -> Head:
+    """The head that operations make which returned the output, the innermost first."""
+    maker = makers[0] if makers else None
+    if not getattr(maker, "only_rounds", False):
+        return Head(_activation_of(maker), maker, shape)
+    inner = next((op.stands_for for op in makers if hasattr(op, "stands_for")), None)
+    return Head(_activation_of(inner), maker, shape, rounded=True)
 
 
 def _activation_of(operation: keras.Operation | None) -> str:

@@ -55,6 +55,7 @@ def _plots(report: RunReport) -> list[str]:
         if any(value is not None for value in values.values()):
             labels = {v.name: _label(v, figure) for v in report.variants}
             drawn.append(plots.bars(title, axis, values, labels))
+    drawn += [plots.comparison(c.title, c.axis, c.values, c.reference) for c in report.comparisons]
     return drawn + [plots.lines(c.title, c.x_label, c.y_label, c.series) for c in report.curves]
 
 

@@ -45,6 +45,46 @@ class Curve:
         return {"title": self.title, "x_label": self.x_label, "y_label": self.y_label, "series": series}
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A plot of results side by side: a student alone, the same student distilled, and its teacher.
+
+    Attributes:
+        title: Heading.
+        axis: What is shown, with its unit (``"test accuracy, %"``).
+        values: Name -> the results of its runs (seeds), at least one each.
+        reference: Name and value of a line through all rows, or None.
+
+    Raises:
+        ValueError: There are no values, or a name has none or one that is not finite.
+    """
+
+    title: str
+    axis: str
+    values: Mapping[str, Sequence[float]]
+    reference: tuple[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        values = {name: tuple(_finite(value) for value in runs) for name, runs in self.values.items()}
+        if not values or any(not runs or None in runs for runs in values.values()):
+            subject = f"comparison '{self.title}'"
+            raise invalid_value(subject, expected="finite values for each name", received=self.values)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "reference", None if self.reference is None else tuple(self.reference))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = {name: list(runs) for name, runs in self.values.items()}
+        reference = None if self.reference is None else list(self.reference)
+        return {"title": self.title, "axis": self.axis, "values": values, "reference": reference}
+
+    def _repr_html_(self) -> str:
+        """Jupyter shows the plot."""
+        from tfgreen.recipes.plots import comparison
+
+        return comparison(self.title, self.axis, self.values, self.reference)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunReport:
     """What a run did and what came out of it.
@@ -54,6 +94,7 @@ class RunReport:
         steps: What was done, in order: one dictionary each, with a ``"name"`` and whatever else there is to tell.
         environment: Where it ran (see :func:`tfgreen.recipes.environment.environment`).
         curves: Plots over time.
+        comparisons: Plots of results side by side.
 
     Raises:
         ValueError: There is no variant, two share a name, or a step has no name.
@@ -64,10 +105,12 @@ class RunReport:
     steps: Sequence[Mapping[str, Any]] = ()
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     curves: Sequence[Curve] = ()
+    comparisons: Sequence[Comparison] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "variants", tuple(self.variants))
         object.__setattr__(self, "curves", tuple(self.curves))
+        object.__setattr__(self, "comparisons", tuple(self.comparisons))
         object.__setattr__(self, "steps", tuple(_plain(step) for step in self.steps))
         object.__setattr__(self, "environment", _plain(self.environment))
         names = [variant.name for variant in self.variants]
@@ -85,6 +128,7 @@ class RunReport:
             "environment": self.environment,
             "steps": list(self.steps),
             "curves": [curve.to_dict() for curve in self.curves],
+            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
         }
 
     @classmethod
@@ -102,6 +146,7 @@ class RunReport:
             steps=data["steps"],
             environment=data["environment"],
             curves=[Curve(**curve) for curve in data.get("curves", ())],
+            comparisons=[Comparison(**comparison) for comparison in data.get("comparisons", ())],
         )
 
     @classmethod

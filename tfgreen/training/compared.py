@@ -142,6 +142,7 @@ class ComparedModel(Compared):
         heads, self._call_shapes = read_heads(model)
         super().__init__(model, role, heads)
         self._places: dict[str, tuple[keras.Operation, str]] = {}
+        self._kept_probabilities: dict[str, str] = {}
         self.capture = Capture({})
 
     def want_logits(self, name: str, activation: str, from_logits: bool | None) -> str:
@@ -149,6 +150,8 @@ class ComparedModel(Compared):
         operation = self.heads[name].operation
         if operation is not None and self.heads[name].activation in (SOFTMAX, SIGMOID):
             self._keep(key, operation, "logits")
+            if self.heads[name].rounded:  # what is kept are probabilities, before they are rounded
+                self._kept_probabilities[key] = activation
         return key
 
     def want_layer(self, name: str) -> str:
@@ -174,7 +177,10 @@ class ComparedModel(Compared):
     def read(self, outputs: Any, kept: Mapping[str, list[Any]]) -> dict[str, Any]:
         """What was asked for, from a run's outputs and what was recorded."""
         # A layer shared with another place may have been called before; the output is made last.
-        return {**self.from_outputs(outputs), **{key: tensors[-1] for key, tensors in kept.items()}}
+        found = {**self.from_outputs(outputs), **{key: tensors[-1] for key, tensors in kept.items()}}
+        for key, activation in self._kept_probabilities.items():
+            found[key] = probabilities_to_logits(found[key], activation)
+        return found
 
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)

@@ -37,6 +37,8 @@ class ActivationRange(keras.layers.Layer):
         [-1.0, 0.0, 0.01, 1.55]
     """
 
+    only_rounds = True  # who reads what a model ends in looks through it, see tfgreen/model/capture.py
+
     def __init__(self, bits: int = 8, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
         self.bits = bits
