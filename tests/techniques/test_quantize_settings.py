@@ -22,12 +22,24 @@ def test_each_calibration_starts_from_a_range_of_its_own(calibration):
     assert (calibration == "percentile") == (upper < 6)
 
 
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.x[16 * index : 16 * index + 16], self.y[16 * index : 16 * index + 16]
+
+
 def test_calibration_data_may_be_arrays_tensors_a_dataset_or_a_generator():
     import tensorflow as tf
 
     x, y = zoo.sample("functional", 64), zoo.targets("functional", 64)
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(10)
-    kinds = [x, tf.constant(x), dataset, (batch for batch in np.split(x, 4))]
+    kinds = [x, tf.constant(x), dataset, (batch for batch in np.split(x, 4)), Batches(x, y)]
     found = [ranges_of(quantized(zoo.functional(), kind)) for kind in kinds]
     assert all(one["hidden/input_0"] == found[0]["hidden/input_0"] for one in found)
 

@@ -37,8 +37,8 @@ def calibrate(model: keras.Model, config: QuantizeConfig) -> None:
         for _, range_, histogram in ranges:
             range_.recorder = histogram
         samples = 0
-        for batch in _batches(config.calibration_data):
-            samples += _check(model, batch)
+        for batch in batches_of(config.calibration_data):
+            samples += check_samples(model, batch)
             model(batch, training=False)
     finally:
         for _, range_, _ in ranges:
@@ -55,7 +55,7 @@ def calibrate(model: keras.Model, config: QuantizeConfig) -> None:
             start_range(range_, histogram, (config.for_layer(path) or config).calibration)
 
 
-def _check(model: keras.Model, batch: Any) -> int:
+def check_samples(model: keras.Model, batch: Any) -> int:
     """The number of samples of a batch, which has to fit the model's inputs."""
     inputs = input_layers(model)
     wanted = {layer.name: tuple(layer.batch_shape) for layer in keras.tree.flatten(inputs)}
@@ -85,7 +85,7 @@ def _described(batch: Any) -> str:
     return f"{len(keras.tree.flatten(batch))} arrays{names}"
 
 
-def _batches(data: Any) -> Iterator[Any]:
+def batches_of(data: Any) -> Iterator[Any]:
     """Batches of arrays: slices of arrays in a structure, or the items of an iterable without their targets."""
     leaves = keras.tree.flatten(data)
     if all(hasattr(leaf, "shape") and hasattr(leaf, "__getitem__") for leaf in leaves):
@@ -94,8 +94,9 @@ def _batches(data: Any) -> Iterator[Any]:
             raise invalid_value(_SUBJECT, expected="as many samples for every input", received=sorted(sizes))
         for start in range(0, max(sizes, default=0), _BATCH):
             yield keras.tree.map_structure(lambda array: array[start : start + _BATCH], data)
-    elif isinstance(data, (str, bytes, dict)) or not hasattr(data, "__iter__"):
+    elif isinstance(data, (str, bytes, dict)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise invalid_type(_SUBJECT, expected="arrays, or an iterable of batches", received=data)
     else:
-        for batch in data:
+        # a PyDataset has a length and items, but no iterator
+        for batch in data if hasattr(data, "__iter__") else (data[i] for i in range(len(data))):
             yield batch[0] if isinstance(batch, tuple) else batch

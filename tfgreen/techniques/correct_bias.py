@@ -21,7 +21,7 @@ from tfgreen.model.fold import fold_batch_norm
 from tfgreen.model.graph import LayerGraph, replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.support import quantizable_weights
-from tfgreen.techniques.calibrate import _batches, _check
+from tfgreen.techniques.calibrate import batches_of, check_samples
 from tfgreen.transforms.fake_quant import fake_quantize, symmetric_scale
 from tfgreen.transforms.layers import compressed_layers
 
@@ -149,7 +149,7 @@ def _means(layer: keras.Layer, outputs: Any) -> np.ndarray:
 
 def _joined(model: keras.Model, data: Any) -> Any:
     """All samples in one batch, checked."""
-    batches = [keras.tree.map_structure(np.asarray, batch) for batch in _batches(data)]
-    if not sum(_check(model, batch) for batch in batches):
+    batches = [keras.tree.map_structure(np.asarray, batch) for batch in batches_of(data)]
+    if not sum(check_samples(model, batch) for batch in batches):
         raise invalid_value("calibration_data", expected="at least one sample", received="none")
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)

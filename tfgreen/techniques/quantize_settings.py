@@ -23,7 +23,8 @@ class QuantizeConfig(Config):
 
     Attributes:
         calibration_data: Inputs of shape (samples, ...) in the structure the model takes, or an iterable of batches of
-            them (or of ``(inputs, targets)``), such as a ``tf.data.Dataset``: a few hundred training samples.
+            them (or of ``(inputs, targets)``), such as a ``tf.data.Dataset`` or ``PyDataset``: a few hundred training
+            samples.
         calibration: The range a tensor starts with: ``"minmax"`` of what calibration saw, ``"percentile"`` (without the
             outermost 0.01 % at either end), or ``"mse"`` (of the least squared error).
         ranges: What moves the ranges of activations while training: ``"moving_average"`` of the batches' extremes,
