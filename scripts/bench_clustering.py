@@ -119,37 +119,32 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, clusters:
 def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
     """Half of the weights zero, the others of 31 values, int8: each counted in the file that ships.
 
-    Pruned, clustered and quantized for some epochs each, on mirrored and shifted images.
+    Pruned, clustered and quantized for some epochs each, the last on mirrored and shifted images.
     """
     dense_model, (training, test) = tg.load_model(model_path), load_data(data_path)
     reference = tg.convert(dense_model)
     print(f"float32: {top1(dense_model, *test):.2%}, .tflite {reference.size_bytes:,} bytes", flush=True)
     steps = epochs * -(-len(training[0]) // 128)
 
-    def trained(model: Any, seed: int, rate: float) -> Any:
-        model.compile(
-            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)),
-            "sparse_categorical_crossentropy",
-        )
-        model.fit(augmented(*training, seed), epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
-        return model
-
-    def with_statistics(model: Any) -> Any:
+    def trained(model: Any, seed: int) -> Any:
+        train(model, keras, training, epochs, seed, [tg.UpdateCompression()])
         return tg.recalibrate_batch_norm(model, training[0])
 
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
         schedule = tg.PolynomialDecay(0.1, 0.5, begin_step=0, end_step=steps // 2, frequency=10)
-        pruned = tg.prune(dense_model, tg.PruneConfig(schedule=schedule, scope="global"))
-        pruned = with_statistics(trained(pruned, seed, 1e-3))
-        clustered = tg.cluster(pruned, tg.ClusterConfig(number_of_clusters=32, seed=seed))
-        clustered = with_statistics(trained(clustered, seed, 1e-3))
-        quantized = tg.quantize(clustered, tg.QuantizeConfig(calibration_data=training[0][:512], freeze_after=0))
+        pruned = trained(tg.prune(dense_model, tg.PruneConfig(schedule=schedule, scope="erk")), seed)
+        clustered = trained(tg.cluster(pruned, tg.ClusterConfig(number_of_clusters=32, seed=seed)), seed)
+        config = tg.QuantizeConfig(calibration_data=training[0][:2048], calibration="mse", freeze_after=0)
+        quantized = tg.quantize(clustered, config)
         scores = ", ".join(
             f"{name} {top1(model, *test):.2%}"
             for name, model in (("pruned", pruned), ("clustered", clustered), ("quantized", quantized))
         )
-        lite = tg.convert(trained(quantized, seed, 3e-5), tg.ConvertConfig(quantization="int8"))
+        rate = keras.optimizers.schedules.CosineDecay(3e-5, steps)
+        quantized.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+        quantized.fit(augmented(*training, seed), epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
+        lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
         kernels = [w.values for w in lite.weights.values()]
         most = max(len(np.unique(kernel)) for kernel in kernels)
         zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
