@@ -103,17 +103,28 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
             f"model '{model.name}': cannot be traced with a batch of one sample of shapes "
             f"{[x.shape for x in spec.inputs]}: {type(error).__name__}: {text[:800]}"
         ) from error
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    _check_no_tables(model, nodes, calls.paths)
     # A SavedModel restores only variables it tracks; the converter turns any other one into a VAR_HANDLE operator
     # without a value, and the file then computes NaN. So track what the graph reads, whatever Keras lists.
     holder = tf.Module()
     holder.variables_read = list(function.variables)
     with quiet_native_output():
         tf.saved_model.save(holder, str(folder), signatures={"serving_default": function})
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     loops = sorted({node.name.rpartition("/")[0] or node.name for node in nodes if node.op.endswith("While")})
     fake_quantized = any(node.op.startswith("FakeQuant") for node in nodes)
     return Exported(outputs, tuple(loops), fake_quantized, tuple(calls.paths), tuple(made_by))
+
+
+def _check_no_tables(model: Any, nodes: list[Any], paths: list[str]) -> None:
+    found = [re.search(r"\bcall\.(\d+)/", node.name) for node in nodes if node.op.startswith("LookupTable")]
+    if found:
+        layers = list(dict.fromkeys(paths[int(place[1])] for place in found if place))
+        raise ConversionError(
+            f"model '{model.name}': layers {layers} look words or numbers up in a table, which the file would lack. "
+            "Look them up before the model, and give it the indices."
+        )
 
 
 def _output_names(model: Any) -> list[str]:
