@@ -1,9 +1,8 @@
 """The table of all Keras layers, and the errors of conversion that it led to."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -19,12 +18,9 @@ from tfgreen.errors import ConversionError
 
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parents[2] / "scripts" / "layer_table.py"
-    spec = importlib.util.spec_from_file_location("layer_table", path)
-    module = sys.modules["layer_table"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["layer_table"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+        yield importlib.import_module("layer_table")
 
 
 def test_the_table_has_a_row_for_every_layer_and_none_crashes(script):
@@ -57,7 +53,8 @@ def test_a_cell_says_what_became_of_the_layer(script, name, mode, text):
 
 
 def test_a_wrong_result_and_a_raw_error_are_told(script, monkeypatch):
-    monkeypatch.setitem(script.CASES, "Twice", script.Case("Lambda(lambda x: x * 2)"))
+    cases = importlib.import_module("layer_cases")
+    monkeypatch.setitem(cases.CASES, "Twice", cases.Case("Lambda(lambda x: x * 2)"))
     right = script.tg.convert
     for_other = keras.Sequential([keras.Input((4,)), layers.Rescaling(3.0)])
     monkeypatch.setattr(script.tg, "convert", lambda model, config: right(for_other, config))
@@ -113,3 +110,25 @@ def test_a_reason_that_leads_to_no_layer_stays_as_it_is():
     lacking = "loc(net/call.0/stem/Erf)\nTF Select ops: Erf, Cholesky\nCustom ops: Erf"
     assert reason_by_layer(lacking, ["stem"]) == "layers ['stem'] need Cholesky, Erf, for which LiteRT has no operator."
     assert reason_by_layer("Custom ops: Erf", []) == "it needs Erf, for which LiteRT has no operator."
+
+
+def test_an_operator_that_fails_when_it_runs_is_an_error_too():
+    model = keras.Sequential([keras.Input((4,)), layers.LayerNormalization(name="norm")])
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    with pytest.raises(ConversionError, match=r"layers \['norm'\] need SQUARED_DIFFERENCE of int16"):
+        convert(model, ConvertConfig(quantization="int16x8", calibration_data=x))
+
+
+def test_a_layer_that_draws_numbers_in_inference_leaves_its_seed_out_of_the_file():
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.MixUp(), layers.Flatten()])
+    seeds = [np.array(v) for v in model.variables]
+    lite = convert(model)
+    assert seeds and lite.operators == {"RESHAPE": 1}
+    for before, after in zip(seeds, model.variables):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_variable_written_in_inference_is_named():
+    model = keras.Sequential([keras.Input((3, 4), batch_size=1), layers.GRU(2, stateful=True, name="memory")])
+    with pytest.raises(ConversionError, match=r"writes to a variable during inference .*\['memory/"):
+        convert(model)

@@ -106,7 +106,7 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     lite = LiteRTModel(_annotated(content, config, spec, exported, notes, source, image_layers(model)))
     if config.strict:
         _check_integer(name, config, lite)
-    _check_runs(name, config, lite)
+    _check_runs(name, config, lite, samples)
     return lite
 
 
@@ -141,10 +141,13 @@ def _check_integer(name: str, config: ConvertConfig, lite: LiteRTModel) -> None:
         )
 
 
-def _check_runs(name: str, config: ConvertConfig, lite: LiteRTModel) -> None:
-    """An operator that the interpreter lacks shall be known now, not on the device."""
+def _check_runs(name: str, config: ConvertConfig, lite: LiteRTModel, samples: list[np.ndarray] | None) -> None:
+    """An operator that the interpreter lacks shall be known now, not on the device; some tell only when they run."""
     try:
-        lite.new_interpreter()
+        if samples is None:
+            lite.new_interpreter()
+        else:
+            lite.predict(dict(zip(leaf_names(lite.input_structure), (array[:1] for array in samples))))
     except ConversionError as error:
         found = re.search(r"Node number (\d+)", str(error))
         rows = lite.audit.operators
@@ -154,7 +157,7 @@ def _check_runs(name: str, config: ConvertConfig, lite: LiteRTModel) -> None:
         raise ConversionError(
             f"model '{name}' converts with quantization='{config.quantization}' to a file that cannot run: layers "
             f"{list(row.layers) or row.tensor!r} need {row.operator} of {', '.join(row.inputs)}, which LiteRT does not "
-            f"compute: {error}"
+            f"compute. In its words: {error}"
         ) from error
 
 

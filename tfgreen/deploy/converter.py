@@ -91,7 +91,7 @@ def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
         return f"{subject} {', '.join(sorted(lacking))}, for which LiteRT has no operator."
     no_range = _NO_RANGE.search(reason)
     if no_range:
-        place = f"layers {layers}" if layers else f"tensor '{no_range[1]}'"
+        place = f"layers {layers}" if layers else no_range[1].removeprefix("serving_default_").removesuffix(":0")
         return f"{place}: with 16-bit activations TensorFlow wants a range for every tensor, and has none for integers."
     unprepared = _UNPREPARED.search(reason)
     if unprepared:

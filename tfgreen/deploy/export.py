@@ -72,8 +72,10 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
     microcontrollers lack.
 
     Raises:
-        ConversionError: The model cannot be traced with a batch of one sample.
+        ConversionError: The model cannot be traced with a batch of one sample, or a layer of it looks values up in a
+            table or writes to a variable.
     """
+    import keras
     import tensorflow as tf
 
     from tfgreen.model.trace import LayerCalls, exporting
@@ -94,8 +96,9 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
         return {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
 
     signature = [tf.TensorSpec((1, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
+    updates = keras.StatelessScope()  # keeps the seeds of layers that draw numbers in inference too out of the file
     try:
-        with exporting(), calls.listen():
+        with exporting(), updates, calls.listen():
             function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
     except Exception as error:  # noqa: B902 - whatever a user's call() raises
         text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
@@ -106,6 +109,7 @@ def export(model: Any, spec: CallSpec, folder: Path) -> Exported:
     graph = function.graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     _check_no_tables(model, nodes, calls.paths)
+    _check_no_state(model, updates)
     # A SavedModel restores only variables it tracks; the converter turns any other one into a VAR_HANDLE operator
     # without a value, and the file then computes NaN. So track what the graph reads, whatever Keras lists.
     holder = tf.Module()
@@ -125,6 +129,21 @@ def _check_no_tables(model: Any, nodes: list[Any], paths: list[str]) -> None:
             f"model '{model.name}': layers {layers} look words or numbers up in a table, which the file would lack. "
             "Look them up before the model, and give it the indices."
         )
+
+
+def _check_no_state(model: Any, updates: Any) -> None:
+    known = {id(variable): variable for variable in model.variables}
+    written = [known.get(number) for number in updates.state_mapping]
+    paths = [v.path if v is not None else "one that the model does not list" for v in written if not _is_seed(v)]
+    if paths:
+        raise ConversionError(
+            f"model '{model.name}': a layer writes to a variable during inference (a stateful RNN?), and a LiteRT file "
+            f"starts without its value: {paths}. Build the model without state (stateful=False)."
+        )
+
+
+def _is_seed(variable: Any) -> bool:
+    return variable is not None and variable.name == "seed_generator_state"
 
 
 def _output_names(model: Any) -> list[str]:
