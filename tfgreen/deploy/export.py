@@ -132,18 +132,18 @@ def _check_no_tables(model: Any, nodes: list[Any], paths: list[str]) -> None:
 
 
 def _check_no_state(model: Any, updates: Any) -> None:
+    """Only seeds may be written, which inference does not need. The model does not list the states of its RNNs."""
+    from tfgreen.model.graph import walk
+
     known = {id(variable): variable for variable in model.variables}
     written = [known.get(number) for number in updates.state_mapping]
-    paths = [v.path if v is not None else "one that the model does not list" for v in written if not _is_seed(v)]
-    if paths:
+    if any(variable is None or variable.name != "seed_generator_state" for variable in written):
+        stateful = [path for path, layer in walk(model) if getattr(layer, "stateful", False)]
+        paths = [variable.path for variable in written if variable is not None]
         raise ConversionError(
             f"model '{model.name}': a layer writes to a variable during inference (a stateful RNN?), and a LiteRT file "
-            f"starts without its value: {paths}. Build the model without state (stateful=False)."
+            f"starts without its value: {stateful or paths}. Build the model without state (stateful=False)."
         )
-
-
-def _is_seed(variable: Any) -> bool:
-    return variable is not None and variable.name == "seed_generator_state"
 
 
 def _output_names(model: Any) -> list[str]:
