@@ -9,6 +9,7 @@ Reference: Jacob et al., "Quantization and Training of Neural Networks for Effic
 from __future__ import annotations
 
 import fnmatch
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,13 @@ from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.calibration import calibration_arrays
 from tfgreen.deploy.check_calibration import findings
 from tfgreen.deploy.convert_settings import ConvertConfig
-from tfgreen.deploy.converter import SAVED_MODEL, run_converter, run_converter_apart
+from tfgreen.deploy.converter import SAVED_MODEL, reason_by_layer, run_converter, run_converter_apart
 from tfgreen.deploy.export import CallSpec, Exported, export, read_call_spec
 from tfgreen.deploy.fingerprint import fingerprint
 from tfgreen.deploy.flatbuffer import add_metadata, name_ends, parse, write
 from tfgreen.deploy.int4 import pack_int4
 from tfgreen.deploy.layer_names import layers_of_operators, rename_tensors
-from tfgreen.deploy.prepare import half_precision_layers, in_float32, looping_layers, unrolled
+from tfgreen.deploy.prepare import half_precision_layers, image_layers, in_float32, looping_layers, unrolled
 from tfgreen.deploy.structure import leaf_names, pack
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
 from tfgreen.version import __version__
@@ -38,8 +39,9 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     """Convert a built Keras model to a LiteRT model; the model is left as it is.
 
     Nothing is printed. What was done besides converting is in ``notes`` of the result: recurrent layers written out
-    step by step (TensorFlow's int8 calibration crashes on their loops), float32 instead of ``mixed_float16``, operators
-    without an int8 kernel or a trained range. A conversion that may crash the process runs in one of its own.
+    step by step (TensorFlow's int8 calibration crashes on their loops), float32 instead of ``mixed_float16``, random
+    augmentation left out, operators without an int8 kernel or a trained range. A conversion that may crash the process
+    runs in one of its own.
 
     Args:
         model: A built Keras 3 model: sequential, functional, nested or subclassed, on the TensorFlow backend. One that
@@ -101,10 +103,10 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         )
     if config.integers and lite.float_operators:
         notes.append(f"Operators that compute in float32, without an int8 kernel or a range: {lite.float_operators}.")
-    lite = LiteRTModel(_annotated(content, config, spec, exported, notes, source))
+    lite = LiteRTModel(_annotated(content, config, spec, exported, notes, source, image_layers(model)))
     if config.strict:
         _check_integer(name, config, lite)
-    lite.new_interpreter()  # an operator that the interpreter lacks shall be known now, not on the device
+    _check_runs(name, config, lite, samples)
     return lite
 
 
@@ -139,13 +141,37 @@ def _check_integer(name: str, config: ConvertConfig, lite: LiteRTModel) -> None:
         )
 
 
+def _check_runs(name: str, config: ConvertConfig, lite: LiteRTModel, samples: list[np.ndarray] | None) -> None:
+    """An operator that the interpreter lacks shall be known now, not on the device; some tell only when they run."""
+    try:
+        if samples is None:
+            lite.new_interpreter()
+        else:
+            lite.predict(dict(zip(leaf_names(lite.input_structure), (array[:1] for array in samples))))
+    except ConversionError as error:
+        found = re.search(r"Node number (\d+)", str(error))
+        rows = lite.audit.operators
+        if found is None or int(found[1]) >= len(rows):
+            raise
+        row = rows[int(found[1])]
+        raise ConversionError(
+            f"model '{name}' converts with quantization='{config.quantization}' to a file that cannot run: layers "
+            f"{list(row.layers) or row.tensor!r} need {row.operator} of {', '.join(row.inputs)}, which LiteRT does not "
+            f"compute. In its words: {error}"
+        ) from error
+
+
 def _annotated(
-    content: bytes, config: ConvertConfig, spec: CallSpec, exported: Exported, notes: list[str], source: str
-) -> bytes:
+    content: bytes, config: ConvertConfig, spec: CallSpec, exported: Exported, notes: list[str], source: str,
+    image_layers: set[str],
+) -> bytes:  # fmt: skip
     """The file with Keras names, and with what only tfgreen knows of it as metadata."""
     file = parse(content, "converted model")
     name_ends(file, spec.structure, exported.outputs)
     layers = layers_of_operators(file, exported.calls, exported.output_calls)
+    idle = image_layers.intersection(exported.calls).difference(*layers)
+    if idle:
+        notes.append(f"Image layers that do nothing in inference, left out: {sorted(idle)}.")
     rename_tensors(file, exported.calls)
     metadata = {
         "tfgreen": __version__,
@@ -225,7 +251,8 @@ def _unroll(
 
 
 def _refused(name: str, config: ConvertConfig, exported: Exported, hints: list[str], error: ConversionError) -> str:
-    text = f"model '{name}' cannot be converted with quantization='{config.quantization}': {error}"
+    text = f"model '{name}' cannot be converted with quantization='{config.quantization}': "
+    text += reason_by_layer(str(error), exported.calls)
     if exported.loops and config.integers:
         text += f"\nIt runs loops ({', '.join(exported.loops)}), on which int8 calibration fails."
         text += " Try quantization='dynamic', or recurrent layers with unroll=True and a fixed number of steps."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from tfgreen.quiet import quiet_native_output
 SAVED_MODEL, CALIBRATION, SETTINGS, RESULT, FAILURE = "saved_model", "data.npz", "settings.json", "out.tflite", "failed"
 
 _LOG_LINES = 15
+_CALL = re.compile(r"\bcall\.(\d+)/")  # the scope of a layer call, see export.py
+_NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
+_UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
+_LACKING = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
 
 
 def run_converter(
@@ -66,6 +71,32 @@ def run_converter_apart(
         raise ConversionError((folder / FAILURE).read_text())
     died = f"was killed by signal {-child.returncode}" if child.returncode < 0 else f"ended with {child.returncode}"
     raise ConversionError(f"TensorFlow's converter crashed: its process {died}.{_tail([child.stderr])}")
+
+
+def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
+    """Put the converter's reason into a sentence that names the layers, where it is a known one.
+
+    Args:
+        reason: What :func:`run_converter` raised.
+        calls: The path of the layer of each call, see :class:`tfgreen.deploy.export.Exported`.
+
+    Returns:
+        The sentence; the reason as it came where nothing in it leads to a layer.
+    """
+    numbers = dict.fromkeys(int(n) for n in _CALL.findall(reason) if int(n) < len(calls))
+    layers = list(dict.fromkeys(calls[n] for n in sorted(numbers)))
+    lacking = {name.strip() for names in _LACKING.findall(reason) for name in names.split(",")}
+    if lacking:
+        subject = f"layers {layers} need" if layers else "it needs"
+        return f"{subject} {', '.join(sorted(lacking))}, for which LiteRT has no operator."
+    no_range = _NO_RANGE.search(reason)
+    if no_range:
+        place = f"layers {layers}" if layers else no_range[1].removeprefix("serving_default_").removesuffix(":0")
+        return f"{place}: with 16-bit activations TensorFlow wants a range for every tensor, and has none for integers."
+    unprepared = _UNPREPARED.search(reason)
+    if unprepared:
+        return f"TensorFlow's calibration cannot run {unprepared[1]}: {reason}"
+    return f"layers {layers}: {reason}" if layers else reason
 
 
 def _convert(

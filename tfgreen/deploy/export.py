@@ -72,8 +72,10 @@ def export(model: Any, spec: CallSpec, folder: Path, dynamic_batch: bool = False
     in the file, which microcontrollers lack.
 
     Raises:
-        ConversionError: The model cannot be traced with a batch of one sample.
+        ConversionError: The model cannot be traced with a batch of one sample, or a layer of it looks values up in a
+            table or writes to a variable.
     """
+    import keras
     import tensorflow as tf
 
     from tfgreen.model.trace import LayerCalls, exporting
@@ -95,8 +97,9 @@ def export(model: Any, spec: CallSpec, folder: Path, dynamic_batch: bool = False
 
     batch = None if dynamic_batch else 1
     signature = [tf.TensorSpec((batch, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
+    updates = keras.StatelessScope()  # keeps the seeds of layers that draw numbers in inference too out of the file
     try:
-        with exporting(), calls.listen():
+        with exporting(), updates, calls.listen():
             function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
     except Exception as error:  # noqa: B902 - whatever a user's call() raises
         text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
@@ -104,17 +107,44 @@ def export(model: Any, spec: CallSpec, folder: Path, dynamic_batch: bool = False
             f"model '{model.name}': cannot be traced with a batch of one sample of shapes "
             f"{[x.shape for x in spec.inputs]}: {type(error).__name__}: {text[:800]}"
         ) from error
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    _check_no_tables(model, nodes, calls.paths)
+    _check_no_state(model, updates)
     # A SavedModel restores only variables it tracks; the converter turns any other one into a VAR_HANDLE operator
     # without a value, and the file then computes NaN. So track what the graph reads, whatever Keras lists.
     holder = tf.Module()
     holder.variables_read = list(function.variables)
     with quiet_native_output():
         tf.saved_model.save(holder, str(folder), signatures={"serving_default": function})
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     loops = sorted({node.name.rpartition("/")[0] or node.name for node in nodes if node.op.endswith("While")})
     fake_quantized = any(node.op.startswith("FakeQuant") for node in nodes)
     return Exported(outputs, tuple(loops), fake_quantized, tuple(calls.paths), tuple(made_by))
+
+
+def _check_no_tables(model: Any, nodes: list[Any], paths: list[str]) -> None:
+    found = [re.search(r"\bcall\.(\d+)/", node.name) for node in nodes if node.op.startswith("LookupTable")]
+    if found:
+        layers = list(dict.fromkeys(paths[int(place[1])] for place in found if place))
+        raise ConversionError(
+            f"model '{model.name}': layers {layers} look words or numbers up in a table, which the file would lack. "
+            "Look them up before the model, and give it the indices."
+        )
+
+
+def _check_no_state(model: Any, updates: Any) -> None:
+    """Only seeds may be written, which inference does not need. The model does not list the states of its RNNs."""
+    from tfgreen.model.graph import walk
+
+    known = {id(variable): variable for variable in model.variables}
+    written = [known.get(number) for number in updates.state_mapping]
+    if any(variable is None or variable.name != "seed_generator_state" for variable in written):
+        stateful = [path for path, layer in walk(model) if getattr(layer, "stateful", False)]
+        paths = [variable.path for variable in written if variable is not None]
+        raise ConversionError(
+            f"model '{model.name}': a layer writes to a variable during inference (a stateful RNN?), and a LiteRT file "
+            f"starts without its value: {stateful or paths}. Build the model without state (stateful=False)."
+        )
 
 
 def _output_names(model: Any) -> list[str]:

@@ -27,9 +27,13 @@ def pack_int4(content: bytes) -> bytes:
     model = parse(content, "converted model")
     packed = 0
     for graph in model.subgraphs:
+        readers: dict[int, list[Any]] = {}  # a layer that is called several times has one weight and several operators
         for operator in graph.operators:
-            if operator_name(model, operator) in _OPERATORS:
-                packed += _pack_weight(model, graph, operator, content)
+            for index in operator.inputs:
+                readers.setdefault(int(index), []).append(operator)
+        for index, operators in readers.items():
+            if all(operator_name(model, op) in _OPERATORS and op.inputs[1] == index for op in operators):
+                packed += _pack_weight(model, graph, index, operators, content)
     if not packed:
         raise ConversionError(
             "quantization='int4': no weight of the model takes 15 values only. Quantize it for training first, with "
@@ -38,31 +42,36 @@ def pack_int4(content: bytes) -> bytes:
     return write(model, len(content))
 
 
-def _pack_weight(model: Any, graph: Any, operator: Any, content: bytes) -> bool:
+def _pack_weight(model: Any, graph: Any, index: int, operators: list[Any], content: bytes) -> bool:
     from ai_edge_litert import schema_py_generated as schema
 
-    source, weight = (graph.tensors[i] for i in operator.inputs[:2])
+    weight = graph.tensors[index]
     values = constant(model, weight, content)
     if values is None or values.dtype != np.int8 or not np.isin(values, _CODES).all():
         return False
     if sum(weight.buffer == tensor.buffer for tensor in graph.tensors) > 1:
         return False  # another tensor reads the same bytes as int8
     levels = np.round(values * (7 / 127)).astype(np.int8)
-    old = np.asarray(weight.quantization.scale, np.float64)
-    new = old * (127 / 7)
     weight.type = schema.TensorType.INT4
-    weight.quantization.scale = new.astype(np.float32)
+    weight.quantization.scale = (np.asarray(weight.quantization.scale, np.float64) * (127 / 7)).astype(np.float32)
     model.buffers[weight.buffer].data = pack_nibbles(levels.ravel())
-    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-        _rescale_bias(model, graph.tensors[operator.inputs[2]], old, new, source, content)
+    biases = {int(op.inputs[2]): graph.tensors[op.inputs[0]] for op in operators if len(op.inputs) > 2}
+    for number, source in biases.items():
+        if number >= 0:
+            _rescale_bias(model, graph.tensors[number], weight, source, content)
     return True
 
 
-def _rescale_bias(model: Any, bias: Any, old: np.ndarray, new: np.ndarray, source: Any, content: bytes) -> None:
+def _rescale_bias(model: Any, bias: Any, weight: Any, source: Any, content: bytes) -> None:
     """LiteRT wants a bias in steps of the input's scale times the weight's."""
+    from ai_edge_litert import schema_py_generated as schema
+
     values = constant(model, bias, content)
     if values is None:
         raise ConversionError(f"quantization='int4': the bias {text_of(bias.name)!r} is no constant.")
+    buffer = schema.BufferT()  # its own: another bias of equal bytes may have shared the old one
+    buffer.data = np.round(values * (7 / 127)).astype(values.dtype).view(np.uint8)
+    bias.buffer = len(model.buffers)
+    model.buffers.append(buffer)
     step = float(source.quantization.scale[0])
-    model.buffers[bias.buffer].data = np.round(values * (old / new)).astype(values.dtype).view(np.uint8)
-    bias.quantization.scale = (new * step).astype(np.float32)
+    bias.quantization.scale = (np.asarray(weight.quantization.scale, np.float64) * step).astype(np.float32)

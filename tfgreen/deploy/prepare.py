@@ -23,6 +23,13 @@ def looping_layers(model: Any) -> list[str]:
     return [path for path, layer in walk(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
 
 
+def image_layers(model: Any) -> set[str]:
+    """Paths of Keras's layers for images, of which random augmentation does nothing in inference."""
+    from tfgreen.model.graph import walk
+
+    return {path for path, layer in walk(model) if hasattr(layer, "get_random_transformation")}
+
+
 def in_float32(model: Any) -> Any:
     """Return a copy that computes in float32, which is what the weights of a ``mixed_float16`` model are stored in.
 
