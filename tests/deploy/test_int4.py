@@ -43,6 +43,18 @@ def test_a_file_stores_the_trained_15_values_in_half_the_bytes_and_computes_the_
     assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).max() <= 3 / 256
 
 
+def test_a_weight_that_several_operators_read_computes_the_same_in_each():
+    shared, inputs = keras.layers.Dense(6, name="shared", bias_initializer="ones"), keras.Input((6,))
+    x = keras.layers.Activation("tanh")(shared(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="out", bias_initializer="ones")(shared(x)))
+    data = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    quantized = tg.quantize(model, tg.QuantizeConfig(calibration_data=data, weight_bits=4))
+    lite = tg.convert(quantized, tg.ConvertConfig(quantization="int4"))
+    assert all(weight.bits == 4 for weight in lite.weights.values())
+    error = np.abs(lite.predict(data) - quantized.predict(data, verbose=0))
+    assert error.mean() <= 0.5 * lite.output_steps["out"]
+
+
 def test_the_integers_are_those_of_the_keras_model():
     model, _ = _quantized("functional", 4)
     lite = tg.convert(model, tg.ConvertConfig(quantization="int4"))

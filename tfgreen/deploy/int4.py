@@ -58,20 +58,20 @@ def _pack_weight(model: Any, graph: Any, index: int, operators: list[Any], conte
     biases = {int(op.inputs[2]): graph.tensors[op.inputs[0]] for op in operators if len(op.inputs) > 2}
     for number, source in biases.items():
         if number >= 0:
-            _rescale_bias(model, graph.tensors[number], weight, source, content)
+            _rescale_bias(model, graph, graph.tensors[number], weight, source, content)
     return True
 
 
-def _rescale_bias(model: Any, bias: Any, weight: Any, source: Any, content: bytes) -> None:
+def _rescale_bias(model: Any, graph: Any, bias: Any, weight: Any, source: Any, content: bytes) -> None:
     """LiteRT wants a bias in steps of the input's scale times the weight's."""
     from ai_edge_litert import schema_py_generated as schema
 
     values = constant(model, bias, content)
     if values is None:
         raise ConversionError(f"quantization='int4': the bias {text_of(bias.name)!r} is no constant.")
-    buffer = schema.BufferT()  # its own: another bias of equal bytes may have shared the old one
-    buffer.data = np.round(values * (7 / 127)).astype(values.dtype).view(np.uint8)
-    bias.buffer = len(model.buffers)
-    model.buffers.append(buffer)
+    if sum(bias.buffer == tensor.buffer for tensor in graph.tensors) > 1:  # equal bytes, which are now other ones
+        bias.buffer = len(model.buffers)
+        model.buffers.append(schema.BufferT())
+    model.buffers[bias.buffer].data = np.round(values * (7 / 127)).astype(values.dtype).view(np.uint8)
     step = float(source.quantization.scale[0])
     bias.quantization.scale = (np.asarray(weight.quantization.scale, np.float64) * step).astype(np.float32)
