@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 
@@ -134,29 +135,42 @@ def _run(
     model: Any, spec: CallSpec, arrays: Sequence[np.ndarray], layers: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Outputs of the layers that know a scale, as rows of channels, and the model's output if it is one matrix."""
-    import keras
-
-    from tfgreen.model.trace import LayerCalls
-
-    knowing = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.BatchNormalization)
     picked = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), _RUN)).astype(int)
     rows: dict[str, list[np.ndarray]] = {}
     scores: list[np.ndarray] = []
-    for start in range(0, len(picked), _BATCH):
-        batch = picked[start : start + _BATCH]
-        values = pack(spec.structure, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
-        calls = LayerCalls(model, lambda number: contextlib.nullcontext())
-        with calls.listen():
+    with _heard(layers, rows):
+        for start in range(0, len(picked), _BATCH):
+            batch = picked[start : start + _BATCH]
+            values = pack(spec.structure, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
             result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
-        for path, output in zip(calls.paths, calls.outputs):
-            layer = layers.get(path)
-            if isinstance(layer, knowing):
-                axis = layer.axis if isinstance(layer, keras.layers.BatchNormalization) else -1
-                flat = np.moveaxis(np.asarray(output, np.float64), axis, -1).reshape(-1, output.shape[axis])
-                rows.setdefault(path, []).append(flat[:: -(-len(flat) // _ROWS)])
-        if not isinstance(result, (list, tuple, dict)) and len(result.shape) == 2:
-            scores.append(np.asarray(result))
+            if not isinstance(result, (list, tuple, dict)) and len(result.shape) == 2:
+                scores.append(np.asarray(result))
     return {path: np.concatenate(parts) for path, parts in rows.items()}, np.concatenate(scores) if scores else None
+
+
+@contextlib.contextmanager
+def _heard(layers: Mapping[str, Any], rows: dict[str, list[np.ndarray]]) -> Iterator[None]:
+    """Put outputs of the layers that know a scale into ``rows`` in the block, up to the first normalization.
+
+    Nothing else is kept: all the outputs of a large model fill the memory.
+    """
+    import keras
+
+    normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
+    known = {id(la): path for path, la in layers.items() if isinstance(la, (keras.layers.Rescaling, *normalizing))}
+    plain_call = keras.Layer.__call__
+
+    def listen(callee: Any, *args: Any, **kwargs: Any) -> Any:
+        output = plain_call(callee, *args, **kwargs)
+        path = known.get(id(callee))
+        if path in rows or (path is not None and not any(isinstance(layers[other], normalizing) for other in rows)):
+            axis = callee.axis if isinstance(callee, keras.layers.BatchNormalization) else -1
+            flat = np.moveaxis(np.asarray(output), axis, -1).reshape(-1, output.shape[axis])
+            rows.setdefault(path, []).append(flat[:: -(-len(flat) // _ROWS)].astype(np.float64))
+        return output
+
+    with mock.patch.object(keras.Layer, "__call__", listen):
+        yield
 
 
 def _of_rescaling(path: str, layer: Any, output: np.ndarray) -> Iterator[str]:

@@ -25,7 +25,7 @@ from tfgreen.deploy.fingerprint import fingerprint
 from tfgreen.deploy.flatbuffer import add_metadata, name_ends, parse, write
 from tfgreen.deploy.int4 import pack_int4
 from tfgreen.deploy.layer_names import layers_of_operators, rename_tensors
-from tfgreen.deploy.prepare import half_precision_layers, in_float32, looping_layers, unrolled
+from tfgreen.deploy.prepare import averaging_apart, half_precision_layers, in_float32, looping_layers, unrolled
 from tfgreen.deploy.structure import leaf_names, pack
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
 from tfgreen.version import __version__
@@ -72,6 +72,10 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     samples = None if config.calibration_data is None else calibration_arrays(config.calibration_data, spec)
     if samples is not None:
         notes.extend(findings(model, spec, samples))
+        try:
+            model = averaging_apart(model)
+        except InvalidValueError as error:
+            notes.append(f"Pooling that averages a whole map keeps the scale of its input: {error}")
     if config.places_ranges:
         model = _with_ranges(model, config, spec, samples)
         spec = read_call_spec(model)
