@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FEW = 64  # samples; 100 to 1000 are usual
 _RUN, _BATCH, _ROWS = 128, 16, 4096  # samples that the model is run on, at a time, and rows kept of each batch
+_VALUES = 2**18  # of the inputs of one batch: Keras holds all that a large model makes of it until the end
 _PER_CLASS = 10  # samples per class from which on a class that is never predicted is worth a word
 _ALIKE = 0.05  # correlation of neighbours below which nothing in nature lies
 _SPREAD = 3.0  # how many times wider or narrower than in training is another scale
@@ -138,13 +139,17 @@ def _run(
     picked = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), _RUN)).astype(int)
     rows: dict[str, list[np.ndarray]] = {}
     scores: list[np.ndarray] = []
+    size = max(1, min(_BATCH, _VALUES // max(1, sum(array[0].size for array in arrays))))
     with _heard(layers, rows):
-        for start in range(0, len(picked), _BATCH):
-            batch = picked[start : start + _BATCH]
+        for start in range(0, len(picked), size):
+            batch = picked[start : start + size]
             values = pack(spec.structure, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
             result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
             if not isinstance(result, (list, tuple, dict)) and len(result.shape) == 2:
                 scores.append(np.asarray(result))
+            judged = bool(scores) and 2 < scores[0].shape[1] <= len(picked) // _PER_CLASS
+            if not judged and start + size >= _BATCH and all(sum(map(len, parts)) >= _ROWS for parts in rows.values()):
+                break
     return {path: np.concatenate(parts) for path, parts in rows.items()}, np.concatenate(scores) if scores else None
 
 
