@@ -149,3 +149,12 @@ def test_bad_input():
         check_calibration(model, np.ones((4, 3)))
     with pytest.raises(InvalidTypeError):
         check_calibration("model", images())
+
+
+def test_a_large_model_whose_classes_cannot_be_judged_runs_on_few_samples_at_a_time(monkeypatch):
+    model, x, seen = network(classes=100), images(160, size=64), []
+    large = keras.Sequential([keras.Input((64, 64, 3), name="image"), *model.layers])
+    plain_call = layers.Conv2D.call
+    monkeypatch.setattr(layers.Conv2D, "call", lambda self, x: seen.append(len(x)) or plain_call(self, x))
+    check_calibration(large, x)
+    assert max(seen) * 64 * 64 * 3 <= 2**18 and 16 <= sum(seen) < 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _FEW = 64  # samples; 100 to 1000 are usual
 _RUN, _BATCH, _ROWS = 128, 16, 4096  # samples that the model is run on, at a time, and rows kept of each batch
+_VALUES = 2**18  # of the inputs of one batch: Keras holds all that a large model makes of it until the end
 _PER_CLASS = 10  # samples per class from which on a class that is never predicted is worth a word
 _ALIKE = 0.05  # correlation of neighbours below which nothing in nature lies
 _SPREAD = 3.0  # how many times wider or narrower than in training is another scale
@@ -134,29 +136,46 @@ def _run(
     model: Any, spec: CallSpec, arrays: Sequence[np.ndarray], layers: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Outputs of the layers that know a scale, as rows of channels, and the model's output if it is one matrix."""
-    import keras
-
-    from tfgreen.model.trace import LayerCalls
-
-    knowing = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.BatchNormalization)
     picked = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), _RUN)).astype(int)
     rows: dict[str, list[np.ndarray]] = {}
     scores: list[np.ndarray] = []
-    for start in range(0, len(picked), _BATCH):
-        batch = picked[start : start + _BATCH]
-        values = pack(spec.structure, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
-        calls = LayerCalls(model, lambda number: contextlib.nullcontext())
-        with calls.listen():
+    size = max(1, min(_BATCH, _VALUES // max(1, sum(array[0].size for array in arrays))))
+    with _heard(layers, rows):
+        for start in range(0, len(picked), size):
+            batch = picked[start : start + size]
+            values = pack(spec.structure, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
             result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
-        for path, output in zip(calls.paths, calls.outputs):
-            layer = layers.get(path)
-            if isinstance(layer, knowing):
-                axis = layer.axis if isinstance(layer, keras.layers.BatchNormalization) else -1
-                flat = np.moveaxis(np.asarray(output, np.float64), axis, -1).reshape(-1, output.shape[axis])
-                rows.setdefault(path, []).append(flat[:: -(-len(flat) // _ROWS)])
-        if not isinstance(result, (list, tuple, dict)) and len(result.shape) == 2:
-            scores.append(np.asarray(result))
+            if not isinstance(result, (list, tuple, dict)) and len(result.shape) == 2:
+                scores.append(np.asarray(result))
+            judged = bool(scores) and 2 < scores[0].shape[1] <= len(picked) // _PER_CLASS
+            if not judged and start + size >= _BATCH and all(sum(map(len, parts)) >= _ROWS for parts in rows.values()):
+                break
     return {path: np.concatenate(parts) for path, parts in rows.items()}, np.concatenate(scores) if scores else None
+
+
+@contextlib.contextmanager
+def _heard(layers: Mapping[str, Any], rows: dict[str, list[np.ndarray]]) -> Iterator[None]:
+    """Put outputs of the layers that know a scale into ``rows`` in the block, up to the first normalization.
+
+    Nothing else is kept: all the outputs of a large model fill the memory.
+    """
+    import keras
+
+    normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
+    known = {id(la): path for path, la in layers.items() if isinstance(la, (keras.layers.Rescaling, *normalizing))}
+    plain_call = keras.Layer.__call__
+
+    def listen(callee: Any, *args: Any, **kwargs: Any) -> Any:
+        output = plain_call(callee, *args, **kwargs)
+        path = known.get(id(callee))
+        if path in rows or (path is not None and not any(isinstance(layers[other], normalizing) for other in rows)):
+            axis = callee.axis if isinstance(callee, keras.layers.BatchNormalization) else -1
+            flat = np.moveaxis(np.asarray(output), axis, -1).reshape(-1, output.shape[axis])
+            rows.setdefault(path, []).append(flat[:: -(-len(flat) // _ROWS)].astype(np.float64))
+        return output
+
+    with mock.patch.object(keras.Layer, "__call__", listen):
+        yield
 
 
 def _of_rescaling(path: str, layer: Any, output: np.ndarray) -> Iterator[str]:

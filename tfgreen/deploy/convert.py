@@ -21,12 +21,20 @@ from tfgreen.deploy.calibration import calibration_arrays
 from tfgreen.deploy.check_calibration import findings
 from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.converter import SAVED_MODEL, reason_by_layer, run_converter, run_converter_apart
+from tfgreen.deploy.equal_biases import mend_equal_biases
 from tfgreen.deploy.export import CallSpec, Exported, export, read_call_spec
 from tfgreen.deploy.fingerprint import fingerprint
 from tfgreen.deploy.flatbuffer import add_metadata, name_ends, parse, write
 from tfgreen.deploy.int4 import pack_int4
 from tfgreen.deploy.layer_names import layers_of_operators, rename_tensors
-from tfgreen.deploy.prepare import half_precision_layers, image_layers, in_float32, looping_layers, unrolled
+from tfgreen.deploy.prepare import (
+    averaging_apart,
+    half_precision_layers,
+    image_layers,
+    in_float32,
+    looping_layers,
+    unrolled,
+)
 from tfgreen.deploy.structure import leaf_names, pack
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
 from tfgreen.version import __version__
@@ -74,6 +82,10 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     samples = None if config.calibration_data is None else calibration_arrays(config.calibration_data, spec)
     if samples is not None:
         notes.extend(findings(model, spec, samples))
+        try:
+            model = averaging_apart(model)
+        except InvalidValueError as error:
+            notes.append(f"Pooling that averages a whole map keeps the scale of its input: {error}")
     if config.places_ranges:
         model = _with_ranges(model, config, spec, samples)
         spec = read_call_spec(model)
@@ -91,6 +103,8 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         try:
             mode = "int8" if config.quantization == "int4" else config.quantization
             content = run(folder, mode, config.input_dtype, config.output_dtype, samples)
+            if exported.fake_quantized:
+                content = mend_equal_biases(content)
             if config.quantization == "int4":
                 content = pack_int4(content)
         except ConversionError as error:

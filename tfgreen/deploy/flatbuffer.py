@@ -153,7 +153,11 @@ def add_metadata(model: Any, metadata: Mapping[str, Any]) -> None:
 
 
 def write(model: Any, expected_bytes: int) -> bytes:
-    """Pack a ``ModelT`` into the bytes of a file, about ``expected_bytes`` of them."""
+    """Pack a ``ModelT`` into the bytes of a file, about ``expected_bytes`` of them.
+
+    Equal shapes, scales and zero points are stored once. Per channel of a kernel a zero point takes 8 bytes, all of
+    them 0: a sixth of the file of a small network with depthwise layers.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -165,8 +169,23 @@ def write(model: Any, expected_bytes: int) -> bytes:
                 builder.Prep(16, len(self.data))
             return super().Pack(builder)
 
+    class SharingBuilder(flatbuffers.Builder):
+        """References to one vector may come from several tables; data in bytes, which is aligned otherwise, is not."""
+
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+            self.written: dict[tuple[str, bytes], int] = {}
+
+        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - the library's name
+            if x.itemsize == 1:
+                return super().CreateNumpyVector(x)
+            key = x.dtype.str, x.tobytes()
+            if key not in self.written:
+                self.written[key] = super().CreateNumpyVector(x)
+            return self.written[key]
+
     model.buffers = [AlignedBuffer(b.data, b.offset, b.size) for b in model.buffers]
-    builder = flatbuffers.Builder(expected_bytes + 4096)
+    builder = SharingBuilder(expected_bytes + 4096)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
 

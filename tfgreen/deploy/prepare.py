@@ -72,3 +72,45 @@ def unrolled(model: Any) -> Any:
         return copy
 
     return rebuild(model, replace)
+
+
+def averaging_apart(model: Any) -> Any:
+    """Return a copy that averages whole feature maps as a mean, or the model itself where it has no such pooling.
+
+    LiteRT's average pooling keeps the scale of its input. The mean of a whole map stays far below its largest value,
+    and rounded to that scale it loses more than any other layer of ResNet-8 does. A mean has a scale of its own.
+
+    Raises:
+        ValueError: A layer cannot be copied from its ``get_config()``.
+    """
+    import keras
+
+    from tfgreen.model.graph import replaceable_layers
+    from tfgreen.model.rebuild import rebuild
+    from tfgreen.model.trace import symbolic_inputs, trace_calls
+    from tfgreen.transforms.layers import compressed_layers
+
+    means = {
+        keras.layers.AveragePooling1D: keras.layers.GlobalAveragePooling1D,
+        keras.layers.AveragePooling2D: keras.layers.GlobalAveragePooling2D,
+    }
+    found = {id(layer): path for path, layer in replaceable_layers(model) if type(layer) in means}
+    if not found or any(layer.activations is not None for _, layer in compressed_layers(model)):
+        return model  # one with trained ranges was trained with the scale of the input
+    inputs, named = symbolic_inputs(model)
+    for call in trace_calls(model, *inputs, **named):
+        if id(call.layer) in found and not _is_whole(call):
+            del found[id(call.layer)]
+
+    def replace(path: str, copy: Any) -> Any:
+        if path not in found.values():
+            return copy
+        return means[type(copy)](copy.data_format, keepdims=True, name=copy.name, dtype=copy.dtype_policy)
+
+    return rebuild(model, replace) if found else model
+
+
+def _is_whole(call: Any) -> bool:
+    """Whether a pooling layer takes the whole of its input as one window."""
+    axes = slice(1, -1) if call.layer.data_format == "channels_last" else slice(2, None)
+    return tuple(call.inputs[0][axes]) == tuple(call.layer.pool_size) and set(call.output[axes]) == {1}
