@@ -17,6 +17,8 @@ def mend_equal_biases(content: bytes) -> bytes:
     Args:
         content: A file that the converter made of a model with trained ranges.
     """
+    from ai_edge_litert import schema_py_generated as schema
+
     model = parse(content, "converted model")
     mended = False
     for graph in model.subgraphs:
@@ -31,6 +33,9 @@ def mend_equal_biases(content: bytes) -> bytes:
             if values[0] != 0 and (values == values[0]).all():
                 real = float(values[0]) * float(scale[0])
                 rounded = np.round(real / np.asarray(scale, np.float64)).astype(np.int32)
+                if sum(tensor.buffer == other.buffer for other in graph.tensors) > 1:
+                    tensor.buffer = len(model.buffers)
+                    model.buffers.append(schema.BufferT())
                 model.buffers[tensor.buffer].data = rounded.view(np.uint8)
                 mended = True
     return write(model, len(content)) if mended else content
