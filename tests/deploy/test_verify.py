@@ -9,7 +9,9 @@ import pytest
 from keras import layers
 
 from tests.deploy import cases
+from tests.zoo import sample
 from tfgreen.deploy.convert import convert
+from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.verify import Limits, VerifyResult, compare, verify
 from tfgreen.errors import InvalidTypeError, InvalidValueError
 
@@ -91,3 +93,14 @@ def test_what_cannot_be_compared_is_refused():
         verify(keras.Model(inputs, layers.Dense(5)(inputs)), lite, x)
     with pytest.raises(InvalidValueError, match="at least one sample"):
         verify(model, lite, x[:0])
+
+
+@pytest.mark.parametrize("name", ["functional", "sequential", "residual", "separable"])
+def test_int16_activations_are_held_to_what_weights_of_8_bits_allow(name):
+    config = ConvertConfig(quantization="int16x8", calibration_data=sample(name, 64))
+    lite = convert(cases.model(name), config)
+    result = verify(cases.model(name), lite, cases.unseen(name))
+    assert result.passed and all(o.step == 256 * lite.output_steps[o.name] for o in result.outputs)
+    keras.utils.set_random_seed(3)
+    other = keras.models.clone_model(cases.model(name))
+    assert not verify(other, lite, cases.unseen(name)).passed

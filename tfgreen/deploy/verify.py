@@ -49,8 +49,9 @@ class OutputComparison:
         name: The output.
         max_error: Largest absolute difference, in units of the output. NaN where an output is not finite.
         mean_error: Mean absolute difference, in the same units.
-        step: What one step is in these units: the output's quantization scale, or for an output that is not quantized
-            1/255 of the range that the Keras output spans on these samples.
+        step: What one step is in these units: the output's quantization scale, 256 times that for int16 (whose weights
+            have 8 bits all the same), or for an output that is not quantized 1/255 of the range that the Keras output
+            spans on these samples.
         max_steps: ``max_error / step``.
         mean_steps: ``mean_error / step``.
         agreement: The share of samples with the same top class; None unless the shape is ``(samples, classes)``.
@@ -137,7 +138,7 @@ def verify(
         lite: The artifact made from it.
         x: Samples in the structure of the model's inputs, at least one. Use data that was not used for calibration.
         mean_steps: Largest mean error allowed, in output steps (see :class:`OutputComparison`). By default 0.02 for a
-            float32 file, 0.5 for float16, 2.5 for dynamic and int8.
+            float32 file, 0.5 for float16, 2.5 for dynamic, int8 and int16x8.
         max_steps: Largest single error allowed, in output steps. By default 0.5 for a float32 file, none for others.
         agreement: Smallest share of samples on which the top classes must agree. By default 0.99 for a float32 file,
             0.95 for float16, 0.9 for dynamic and int8.
@@ -175,7 +176,9 @@ def verify(
         default.max_steps if max_steps is None else max_steps,
         default.agreement if agreement is None else agreement,
     )
-    outputs = tuple(compare(name, want, got[name], lite.output_steps[name]) for name, want in zip(names, expected))
+    fine = 256 if lite.quantization == "int16x8" else 1
+    steps = {name: None if step is None else step * fine for name, step in lite.output_steps.items()}
+    outputs = tuple(compare(name, want, got[name], steps[name]) for name, want in zip(names, expected))
     result = VerifyResult(outputs, len(expected[0]), lite.quantization, limits)
     if result.passed or "layers" not in lite.metadata:
         return result
