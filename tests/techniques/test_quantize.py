@@ -247,3 +247,31 @@ def test_the_model_passed_in_is_untouched_and_strip_gives_plain_layers_back():
     again = quantized(plain, x)
     kernel = again.get_layer("conv2d").chains[0].apply(again.get_layer("conv2d").layer.kernel.value)
     np.testing.assert_allclose(kernel, plain.get_layer("conv2d").kernel, atol=1e-6)  # its integers are found again
+
+
+@pytest.mark.parametrize(
+    "shape, pooling",
+    [((8, 8, 6), keras.layers.AveragePooling2D(8)), ((12, 6), keras.layers.AveragePooling1D(12, padding="same"))],
+    ids=["2d", "1d"],
+)
+def test_an_average_of_a_whole_map_has_a_range_of_its_own(shape, pooling):
+    """In the range of a map with one large value the small averages would be rounded away."""
+    relu, flatten = keras.layers.ReLU(), keras.layers.Flatten()
+    model = keras.Sequential([keras.Input(shape), relu, pooling, flatten, keras.layers.Dense(3, name="out")])
+    x = np.random.default_rng(0).normal(size=(64, *shape)).astype("float32")
+    x[:, 0, ..., 0] *= 30
+    result = quantized(model, x, calibration="minmax")
+    lite = in_int8(result)
+    assert lite.operators.get("MEAN") == 1 and "AVERAGE_POOL_2D" not in lite.operators and not lite.float_operators
+    step = lite.output_steps["out"]
+    assert np.abs(lite.predict(x) - result.predict(x, verbose=0)).mean() <= 0.05 * step
+    means = np.maximum(x, 0).mean(axis=tuple(range(1, x.ndim - 1)))
+    assert ranges_of(result)[f"{pooling.name}/output"][1] == pytest.approx(means.max(), rel=0.1)
+
+
+def test_an_average_of_part_of_a_map_keeps_the_range_of_its_input():
+    layers = [keras.layers.AveragePooling2D(8, strides=1), keras.layers.Flatten(), keras.layers.Dense(3, name="out")]
+    model = keras.Sequential([keras.Input((9, 9, 4)), keras.layers.ReLU(), *layers])
+    x = np.random.default_rng(0).normal(size=(64, 9, 9, 4)).astype("float32")
+    lite = in_int8(quantized(model, x))
+    assert lite.operators["AVERAGE_POOL_2D"] == 1 and not lite.float_operators

@@ -17,6 +17,7 @@ from keras import layers
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.support import quantizable_weights
 from tfgreen.transforms.kinds import (
+    AVERAGE_POOLING,
     averages,
     does_nothing,
     fuses,
@@ -99,6 +100,8 @@ class _Placement:
         folded = self._folds(node)
         steps = Steps() if folded else merge_steps(node.layer, merges) or steps_of(node.layer)
         output = steps.output
+        if self._averages_whole(node):
+            output = OBSERVED
         if self._merges_into_next(node) or (output == OBSERVED and self._takes_range_of_join(node)):
             output = None
         inputs = tuple(
@@ -111,9 +114,14 @@ class _Placement:
 
     def _passes(self, node: LayerNode) -> bool:
         """Whether a layer keeps its input's range, and one that computes with integers comes after it."""
-        if node in self.kept or not shares_scale(node.layer):
+        if node in self.kept or not shares_scale(node.layer) or self._averages_whole(node):
             return False
         return averages(node.layer) or any(has_kernel(then.layer) or self._passes(then) for then in node.consumers)
+
+    def _averages_whole(self, node: LayerNode) -> bool:
+        """Whether a pooling layer takes the whole of a map as one window, in all its calls: a mean is then computed in
+        its place, which has a range of its own. In the range of the map the small averages would lose much."""
+        return all(_is_whole_average(call) for call in self.calls[node.path])
 
     def _folds(self, node: LayerNode) -> bool:
         """Whether a node is a BatchNormalization that is merged into the kernel before it, in all its calls."""
@@ -201,6 +209,14 @@ def _merged(places: list[Places]) -> Places:
     inside = max((place.inside for place in places), key=len)
     passes, apart = any(place.passes for place in places), any(place.apart for place in places)
     return dataclasses.replace(places[0], inputs=inputs, inside=inside, output=output, passes=passes, apart=apart)
+
+
+def _is_whole_average(node: LayerNode) -> bool:
+    layer = node.layer
+    if not is_own(layer, AVERAGE_POOLING) or layer.data_format == "channels_first":
+        return False
+    came, made = node.input_shapes[0][1:-1], node.output_shapes[0][1:-1]
+    return tuple(came) == tuple(layer.pool_size) and set(made) == {1}
 
 
 def _is_linear_kernel(node: LayerNode) -> bool:

@@ -10,7 +10,7 @@ from keras import ops
 
 from tfgreen.model.trace import is_exporting
 from tfgreen.transforms.accumulator import Accumulator, SharedKernel, accumulate, shared_kernel
-from tfgreen.transforms.kinds import averages, shares_scale
+from tfgreen.transforms.kinds import AVERAGE_POOLING, averages, shares_scale
 from tfgreen.transforms.operation import OperationLayer
 from tfgreen.transforms.ranges import ActivationRange, FixedRange, as_range, round_average
 from tfgreen.transforms.steps import OBSERVED, SIGNED_UNIT, UNIT, Range, merge_steps, steps_of
@@ -127,6 +127,9 @@ class QuantizedActivations(keras.layers.Layer):
             outputs = steps.finish(layer, quantize, sums.values()) if steps.finish else layer.activation(sums.values())
         elif merged is not None:
             outputs = merged.normalized(layer)
+        elif self.output_range is not None and isinstance(kind, AVERAGE_POOLING):
+            # The window is the whole map. LiteRT's pooling keeps the scale of its input, its mean has one of its own.
+            outputs = ops.mean(args[0], axis=tuple(range(1, len(args[0].shape) - 1)), keepdims=True)
         elif steps.run is not None and len(steps.inside) == len(self.inside_ranges):
             outputs = steps.run(layer, quantize, args, kwargs)
         else:

@@ -9,6 +9,8 @@ from keras import activations, layers
 
 FUSED = (activations.linear, activations.relu, activations.relu6)  # computed within the operation before them
 
+AVERAGE_POOLING = (layers.AveragePooling1D, layers.AveragePooling2D)
+
 _KERNELS = (
     layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
     layers.Conv1DTranspose, layers.Conv2DTranspose,
@@ -71,7 +73,7 @@ def shares_scale(layer: Any) -> bool:
 def averages(layer: Any) -> bool:
     """Whether a layer that shares its input's scale computes new values, which LiteRT rounds to it."""
     bilinear = is_own(layer, (layers.UpSampling2D,)) and layer.interpolation != "nearest"
-    averaging = is_own(layer, (layers.AveragePooling1D, layers.AveragePooling2D))
+    averaging = is_own(layer, AVERAGE_POOLING)
     return averaging or bilinear or operation_name(layer) == "AveragePool"
 
 
