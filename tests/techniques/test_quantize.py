@@ -275,3 +275,24 @@ def test_an_average_of_part_of_a_map_keeps_the_range_of_its_input():
     x = np.random.default_rng(0).normal(size=(64, 9, 9, 4)).astype("float32")
     lite = in_int8(quantized(model, x))
     assert lite.operators["AVERAGE_POOL_2D"] == 1 and not lite.float_operators
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+@pytest.mark.parametrize("before", ["inputs", "dense"])
+@pytest.mark.parametrize("kind", ["MultiHeadAttention", "GroupQueryAttention"])
+def test_attention_of_one_tensor_to_another_converts(kind, before, with_data):
+    made = {
+        "MultiHeadAttention": lambda: layers.MultiHeadAttention(2, 4, name="attend"),
+        "GroupQueryAttention": lambda: layers.GroupQueryAttention(4, 2, 1, name="attend"),
+    }[kind]()
+    inputs = {name: keras.Input((6, 4), name=name) for name in ("query", "memory")}
+    tensors = [layers.Dense(4)(x) if before == "dense" else x for x in inputs.values()]
+    model = keras.Model(inputs, layers.Dense(3, name="out")(made(tensors[0], value=tensors[1])))
+    rng = np.random.default_rng(0)
+    x = {name: rng.normal(size=(64, 6, 4)).astype("float32") for name in inputs}
+    result = quantized(model, x)
+    config = tg.ConvertConfig(quantization="int8", calibration_data=x if with_data else None)
+    lite = tg.convert(result, config)
+    assert "FULLY_CONNECTED" not in lite.float_operators or not with_data
+    error = np.abs(lite.predict(x) - result.predict(x, verbose=0)).mean()
+    assert error <= (1.0 if with_data else 0.05) * lite.output_steps["out"]

@@ -10,7 +10,7 @@ from keras import ops
 
 from tfgreen.model.trace import is_exporting
 from tfgreen.transforms.accumulator import Accumulator, SharedKernel, accumulate, shared_kernel
-from tfgreen.transforms.kinds import AVERAGE_POOLING, averages, shares_scale
+from tfgreen.transforms.kinds import ATTENTION, AVERAGE_POOLING, averages, shares_scale
 from tfgreen.transforms.operation import OperationLayer
 from tfgreen.transforms.ranges import ActivationRange, FixedRange, as_range, round_average
 from tfgreen.transforms.steps import OBSERVED, SIGNED_UNIT, UNIT, Range, merge_steps, steps_of
@@ -112,6 +112,9 @@ class QuantizedActivations(keras.layers.Layer):
             return layer(*args, **kwargs)
         if self.input_ranges:
             args, kwargs = self._round_inputs(rounded, args, kwargs)
+        if is_exporting() and isinstance(layer, ATTENTION) and _several((args, kwargs)):
+            # The converter leaves the kernels in float32 and one of the tensors they take in integers.
+            args, kwargs = keras.tree.map_structure(_by_way_of_float64, (args, kwargs))
         source = _left(args, ActivationRange)
         # LiteRT's kernels round some things by themselves, too finely to matter for training.
         as_litert = not training and not is_exporting() and (source is None or source.recorder is None)
@@ -205,6 +208,10 @@ def _left(args: tuple, kind: type | tuple[type, ...]) -> Any:
     """The note about the first tensor, if it is of a kind."""
     note = getattr(next(iter(keras.tree.flatten(args)), None), _NOTE, None)
     return note if isinstance(note, kind) else None
+
+
+def _several(x: Any) -> bool:
+    return len({id(tensor) for tensor in keras.tree.flatten(x) if ops.is_tensor(tensor)}) > 1
 
 
 def _by_way_of_float64(x: Any) -> Any:

@@ -9,6 +9,7 @@ from keras import activations, layers
 
 FUSED = (activations.linear, activations.relu, activations.relu6)  # computed within the operation before them
 
+ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention)
 AVERAGE_POOLING = (layers.AveragePooling1D, layers.AveragePooling2D)
 
 _KERNELS = (
