@@ -119,16 +119,21 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int, clusters:
 def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
     """Half of the weights zero, the others of 31 values, int8: each counted in the file that ships.
 
-    Pruned, clustered and quantized for some epochs each, the last on mirrored and shifted images.
+    Pruned, clustered and quantized for some epochs each, taught by the float model; the last on mirrored and shifted
+    images.
     """
     dense_model, (training, test) = tg.load_model(model_path), load_data(data_path)
     reference = tg.convert(dense_model)
     print(f"float32: {top1(dense_model, *test):.2%}, .tflite {reference.size_bytes:,} bytes", flush=True)
     steps = epochs * -(-len(training[0]) // 128)
 
-    def trained(model: Any, seed: int) -> Any:
-        train(model, keras, training, epochs, seed, [tg.UpdateCompression()])
-        return tg.recalibrate_batch_norm(model, training[0])
+    def taught(student: Any) -> Any:
+        losses = [tg.LogitsDistillation(temperature=4.0)]
+        return tg.Distiller(teacher=dense_model, student=student, losses=losses, alpha=0.3)
+
+    def trained(student: Any, seed: int) -> Any:
+        train(taught(student), keras, training, epochs, seed, [tg.UpdateCompression()])
+        return tg.recalibrate_batch_norm(student, training[0])
 
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
@@ -142,8 +147,9 @@ def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
             for name, model in (("pruned", pruned), ("clustered", clustered), ("quantized", quantized))
         )
         rate = keras.optimizers.schedules.CosineDecay(3e-5, steps)
-        quantized.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-        quantized.fit(augmented(*training, seed), epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
+        learner = taught(quantized)
+        learner.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+        learner.fit(augmented(*training, seed), epochs=epochs, verbose=0, callbacks=[tg.UpdateCompression()])
         lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
         kernels = [w.values for w in lite.weights.values()]
         most = max(len(np.unique(kernel)) for kernel in kernels)
