@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 
@@ -194,6 +195,14 @@ ZOO: dict[str, Callable[[], keras.Model]] = {
         custom_layer,
     )
 }
+
+
+_QUICK = ("residual", "nested", "multi_io", "subclassed", "lstm", "custom_layer")
+
+
+def mostly_slow() -> list[Any]:
+    """The names of the zoo for a test that takes minutes over all of it: a model of each kind, the others as slow."""
+    return [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ZOO]
 
 
 def spoiled(value: float) -> keras.Model:

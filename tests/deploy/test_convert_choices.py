@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests import zoo
 from tests.deploy import cases
 from tests.zoo import sample
 from tfgreen.deploy.artifact import load_litert
@@ -78,7 +79,7 @@ def test_percentile_leaves_an_outlier_out_and_minmax_does_not():
 
 
 @pytest.mark.parametrize("quantization", ["float32", "dynamic", "int8"])
-@pytest.mark.parametrize("name", ["sequential", "residual", "multi_io", "attention", "separable", "subclassed", "lstm"])
+@pytest.mark.parametrize("name", zoo.mostly_slow())
 def test_a_dynamic_batch_takes_any_number_of_samples_at_once(name, quantization):
     data = {"calibration_data": sample(name, 64)} if quantization == "int8" else {}
     config = ConvertConfig(quantization=quantization, dynamic_batch=True, **data)

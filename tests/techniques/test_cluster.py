@@ -61,7 +61,7 @@ def test_each_kernel_has_no_more_values_than_clusters_before_and_after_training(
         assert status.done or status.reason
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", zoo.mostly_slow())
 def test_zeros_of_a_pruned_model_stay_also_after_saving_and_loading(name, tmp_path):
     masked = tg.prune(zoo.ZOO[name](), tg.PruneConfig(schedule=HALF))
     masked.compile("sgd", zoo.loss(name))

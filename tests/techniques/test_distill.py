@@ -296,7 +296,7 @@ def test_a_saved_distiller_continues_as_if_it_had_not_been_interrupted(tmp_path)
 
 
 # --------------------------------------------------------------------------------------------- every kind of model
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", zoo.mostly_slow())
 def test_the_whole_zoo_is_distilled_saved_and_loaded(name, tmp_path):
     teacher, student, x, y = zoo.ZOO[name](), zoo.ZOO[name](), zoo.sample(name), zoo.targets(name)
     several = name == "multi_io"

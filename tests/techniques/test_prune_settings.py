@@ -29,7 +29,7 @@ def zeros(model: keras.Model) -> dict[str, float]:
     return {f"{s.layer}/{s.weight}": s.sparsity for s in tg.report(model).weights if s.done}
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", zoo.mostly_slow())
 @pytest.mark.parametrize("settings", [{"scope": "global"}, {"scope": "erk"}, {"criterion": "random"}], ids=str)
 def test_scopes_and_chance_reach_the_sparsity_on_every_model(name, settings, tmp_path):
     pruned = trained(zoo.ZOO[name](), name, **settings)
