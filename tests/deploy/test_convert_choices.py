@@ -89,8 +89,7 @@ def test_a_dynamic_batch_takes_any_number_of_samples_at_once(name, quantization)
     one_by_one = lite.predict(x)
     interpreter = lite.new_interpreter()
     signature = interpreter.get_signature_runner()
-    parts = x if isinstance(x, dict) else {lite.inputs[0].name: x}
-    arrays = {info.name: np.asarray(parts[info.name]).astype(info.dtype) for info in lite.inputs}
+    arrays = {info.name: lite.checked_inputs(x)[info.name].astype(info.dtype) for info in lite.inputs}
     together = signature(**arrays)
     for key, value in one_by_one.items() if isinstance(one_by_one, dict) else [(lite.outputs[0].name, one_by_one)]:
         assert together[key].shape == value.shape
