@@ -67,6 +67,18 @@ def test_clusters_are_counted_in_the_integers_of_a_kernel_that_a_batch_norm_is_m
     assert error.mean() <= 0.05
 
 
+@pytest.mark.parametrize(
+    "layer, told", [(keras.layers.Conv1D(6, 3, name="kernel"), True), (keras.layers.Conv2D(6, 3, name="kernel"), False)]
+)
+def test_the_report_says_where_a_merged_batch_norm_makes_more_integers(layer, told):
+    shape = (8, 8, 4) if isinstance(layer, keras.layers.Conv2D) else (12, 4)
+    stack = [layer, keras.layers.BatchNormalization(), keras.layers.ReLU(), keras.layers.Flatten()]
+    model = keras.Sequential([keras.Input(shape), *stack, keras.layers.Dense(3, name="out")])
+    x = np.random.default_rng(0).normal(size=(16, *shape)).astype("float32")
+    quantized = tg.quantize(_clustered(model, fold=False), tg.QuantizeConfig(calibration_data=x))
+    assert ("more integers than it has clusters" in str(tg.report(quantized))) == told
+
+
 def test_a_large_kernel_keeps_its_values_in_the_file_too():
     """More than 8 KiB, from which on the converter does not fold a look-up."""
     conv = keras.layers.Conv2D(24, 3, activation="relu", name="conv")

@@ -205,3 +205,9 @@ def test_a_quantized_model_is_not_quantized_again():
 def test_the_config_must_be_a_quantize_config(bad):
     with pytest.raises(TypeError, match="tg.QuantizeConfig"):
         tg.quantize(dense(), bad)
+
+
+def test_a_subclassed_model_cannot_be_strict():
+    config = tg.QuantizeConfig(strict=True)
+    with pytest.raises(ValueError, match="graph, for strict=True, received a subclassed one.*ConvertConfig"):
+        tg.quantize(zoo.subclassed(), config)

@@ -52,8 +52,8 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
     Raises:
         TypeError: ``model`` or ``config`` is of another type.
         ValueError: The model is not built or quantized already, a pattern matches nothing, the calibration data is
-            missing, empty, of another shape or not finite, ``strict`` and a layer stays float32,
-            ``preserve_clusters`` and no kernel is clustered, or nothing can be quantized. The layer is named.
+            missing, empty, of another shape or not finite, ``strict`` and a layer stays float32 or the model is
+            subclassed, ``preserve_clusters`` and no kernel is clustered, or nothing can be quantized. The layer is named.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -122,6 +122,11 @@ def _places(model: keras.Model, config: QuantizeConfig) -> dict[str, Places]:
     return places_to_round(strip(model), lambda path: config.for_layer(path) is None)
 
 
+_MORE_INTEGERS = (
+    "a BatchNormalization is merged into it and each channel has its scale: more integers than it has clusters"
+)
+
+
 def _rounded_weights(
     layer: keras.Layer, chains: Mapping[str, Chain], config: QuantizeConfig, one_scale: bool, folds: bool
 ) -> dict[str, list[TensorTransform]]:
@@ -133,8 +138,10 @@ def _rounded_weights(
         if chain is not None:
             value = chain.apply(value)
         bits = config.weight_bits if axes else 8  # the table of an Embedding: LiteRT looks up 8 bits or floats
-        axes = () if one_scale and chain is not None and _shares_values(chain) else axes
-        quant = FakeQuant(bits, axes, "max" if bits == 8 else "learned", told=not folds)
+        shares = chain is not None and _shares_values(chain)
+        axes = () if one_scale and shares else axes
+        note = _MORE_INTEGERS if shares and folds and axes else ""
+        quant = FakeQuant(bits, axes, "max" if bits == 8 else "learned", told=not folds, note=note)
         quant.build(tuple(variables[weight].shape))
         quant.start_from(value)
         found[weight] = [quant]
@@ -173,6 +180,12 @@ def _check_patterns(model: keras.Model, config: QuantizeConfig, places: Mapping[
 
 
 def _check_strict(model: keras.Model, places: Mapping[str, Places]) -> None:
+    if not is_container(model):
+        raise invalid_value(
+            f"model '{model.name}'", expected="a model whose layers are a graph, for strict=True",
+            received="a subclassed one, whose activations are rounded at conversion only",
+            fix="Leave it out here; tg.ConvertConfig(strict=True) checks the file.",
+        )  # fmt: skip
     layers = dict(replaceable_layers(model))
     for path, place in places.items():
         if place.reason and not place.kept:

@@ -115,12 +115,19 @@ class FakeQuant(TensorTransform):
             from the value of least squared error on.
         told: Whether an operation after the rounding tells one scale for the whole weight; not where a
             BatchNormalization does, see :class:`tfgreen.transforms.accumulator.SharedKernel`.
+        note: For ``tg.report``.
     """
 
     order = 2
 
     def __init__(
-        self, bits: int = 8, axes: Sequence[int] = (), scale: str = "max", told: bool = True, **kwargs: Any
+        self,
+        bits: int = 8,
+        axes: Sequence[int] = (),
+        scale: str = "max",
+        told: bool = True,
+        note: str = "",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if bits not in range(2, 9):
@@ -131,6 +138,7 @@ class FakeQuant(TensorTransform):
         self.axes = tuple(axes)
         self.scale = scale
         self.told = told
+        self.note = note
 
     def build(self, shape: tuple[int, ...]) -> None:
         super().build(shape)
@@ -162,7 +170,8 @@ class FakeQuant(TensorTransform):
         return rounded if self.axes or not self.told else _one_scale(rounded, self.bits)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"bits": self.bits, "axes": self.axes, "scale": self.scale, "told": self.told}
+        own = {"bits": self.bits, "axes": self.axes, "scale": self.scale}
+        own |= {"told": self.told, "note": self.note}
         return {**super().get_config(), **own}
 
 
