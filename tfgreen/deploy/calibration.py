@@ -41,11 +41,11 @@ def _comes_in_batches(data: Any) -> bool:
 
 
 def _joined(batches: Any, spec: CallSpec) -> dict[str, np.ndarray]:
-    """One array per input from batches; a ``PyDataset`` has a length and items, but no iterator."""
-    items = batches if hasattr(batches, "__iter__") else (batches[i] for i in range(len(batches)))
+    """One array per input from batches."""
+    from tfgreen.techniques.calibrate import without_targets
+
     found: dict[str, list[np.ndarray]] = {item.name: [] for item in spec.inputs}
-    for number, batch in enumerate(items):
-        inputs = batch[0] if isinstance(batch, tuple) else batch
+    for number, inputs in enumerate(without_targets(batches)):
         for name, value in match(spec.structure, inputs, f"{_SUBJECT}, batch {number}").items():
             found[name].append(np.asarray(value))
     if not all(found.values()):

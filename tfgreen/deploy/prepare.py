@@ -88,6 +88,7 @@ def averaging_apart(model: Any) -> Any:
     from tfgreen.model.graph import replaceable_layers
     from tfgreen.model.rebuild import rebuild
     from tfgreen.model.trace import symbolic_inputs, trace_calls
+    from tfgreen.transforms.kinds import averages_whole
     from tfgreen.transforms.layers import compressed_layers
 
     means = {
@@ -99,7 +100,7 @@ def averaging_apart(model: Any) -> Any:
         return model  # one with trained ranges was trained with the scale of the input
     inputs, named = symbolic_inputs(model)
     for call in trace_calls(model, *inputs, **named):
-        if id(call.layer) in found and not _is_whole(call):
+        if id(call.layer) in found and not averages_whole(call.layer, call.inputs[0], call.output):
             del found[id(call.layer)]
 
     def replace(path: str, copy: Any) -> Any:
@@ -108,9 +109,3 @@ def averaging_apart(model: Any) -> Any:
         return means[type(copy)](copy.data_format, keepdims=True, name=copy.name, dtype=copy.dtype_policy)
 
     return rebuild(model, replace) if found else model
-
-
-def _is_whole(call: Any) -> bool:
-    """Whether a pooling layer takes the whole of its input as one window."""
-    axes = slice(1, -1) if call.layer.data_format == "channels_last" else slice(2, None)
-    return tuple(call.inputs[0][axes]) == tuple(call.layer.pool_size) and set(call.output[axes]) == {1}

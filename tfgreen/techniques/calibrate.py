@@ -97,6 +97,10 @@ def batches_of(data: Any) -> Iterator[Any]:
     elif isinstance(data, (str, bytes, dict)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise invalid_type(_SUBJECT, expected="arrays, or an iterable of batches", received=data)
     else:
-        # a PyDataset has a length and items, but no iterator
-        for batch in data if hasattr(data, "__iter__") else (data[i] for i in range(len(data))):
-            yield batch[0] if isinstance(batch, tuple) else batch
+        yield from without_targets(data)
+
+
+def without_targets(batches: Any) -> Iterator[Any]:
+    """The inputs of each batch of an iterable or a ``PyDataset``, which has a length and items, but no iterator."""
+    for batch in batches if hasattr(batches, "__iter__") else (batches[i] for i in range(len(batches))):
+        yield batch[0] if isinstance(batch, tuple) else batch

@@ -19,6 +19,7 @@ from tfgreen.model.support import quantizable_weights
 from tfgreen.transforms.kinds import (
     AVERAGE_POOLING,
     averages,
+    averages_whole,
     does_nothing,
     fuses,
     fuses_relu,
@@ -121,7 +122,11 @@ class _Placement:
     def _averages_whole(self, node: LayerNode) -> bool:
         """Whether a pooling layer takes the whole of a map as one window, in all its calls: a mean is then computed in
         its place, which has a range of its own. In the range of the map the small averages would lose much."""
-        return all(_is_whole_average(call) for call in self.calls[node.path])
+        if not is_own(node.layer, AVERAGE_POOLING) or node.layer.data_format == "channels_first":
+            return False
+        return all(
+            averages_whole(call.layer, call.input_shapes[0], call.output_shapes[0]) for call in self.calls[node.path]
+        )
 
     def _folds(self, node: LayerNode) -> bool:
         """Whether a node is a BatchNormalization that is merged into the kernel before it, in all its calls."""
@@ -209,14 +214,6 @@ def _merged(places: list[Places]) -> Places:
     inside = max((place.inside for place in places), key=len)
     passes, apart = any(place.passes for place in places), any(place.apart for place in places)
     return dataclasses.replace(places[0], inputs=inputs, inside=inside, output=output, passes=passes, apart=apart)
-
-
-def _is_whole_average(node: LayerNode) -> bool:
-    layer = node.layer
-    if not is_own(layer, AVERAGE_POOLING) or layer.data_format == "channels_first":
-        return False
-    came, made = node.input_shapes[0][1:-1], node.output_shapes[0][1:-1]
-    return tuple(came) == tuple(layer.pool_size) and set(made) == {1}
 
 
 def _is_linear_kernel(node: LayerNode) -> bool:

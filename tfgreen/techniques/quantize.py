@@ -53,7 +53,8 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
         TypeError: ``model`` or ``config`` is of another type.
         ValueError: The model is not built or quantized already, a pattern matches nothing, the calibration data is
             missing, empty, of another shape or not finite, ``strict`` and a layer stays float32 or the model is
-            subclassed, ``preserve_clusters`` and no kernel is clustered, or nothing can be quantized. The layer is named.
+            subclassed, ``preserve_clusters`` and no kernel is clustered, or nothing can be quantized. The layer is
+            named.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -76,6 +77,18 @@ def averages(layer: Any) -> bool:
     bilinear = is_own(layer, (layers.UpSampling2D,)) and layer.interpolation != "nearest"
     averaging = is_own(layer, AVERAGE_POOLING)
     return averaging or bilinear or operation_name(layer) == "AveragePool"
+
+
+def averages_whole(layer: Any, came: Sequence[int | None], made: Sequence[int | None]) -> bool:
+    """Whether a pooling layer averages the whole of a map as one window.
+
+    Args:
+        layer: One of ``AVERAGE_POOLING``.
+        came: Shape of its input.
+        made: Shape of its output.
+    """
+    axes = slice(1, -1) if layer.data_format == "channels_last" else slice(2, None)
+    return tuple(came[axes]) == tuple(layer.pool_size) and set(made[axes]) == {1}
 
 
 def joins(layer: Any) -> bool:
