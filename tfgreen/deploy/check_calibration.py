@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import numpy as np
 
@@ -153,20 +152,22 @@ def _run(
     return {path: np.concatenate(parts) for path, parts in rows.items()}, np.concatenate(scores) if scores else None
 
 
-@contextlib.contextmanager
-def _heard(layers: Mapping[str, Any], rows: dict[str, list[np.ndarray]]) -> Iterator[None]:
+def _heard(
+    layers: Mapping[str, Any], rows: dict[str, list[np.ndarray]]
+) -> contextlib.AbstractContextManager[None]:
     """Put outputs of the layers that know a scale into ``rows`` in the block, up to the first normalization.
 
     Nothing else is kept: all the outputs of a large model fill the memory.
     """
     import keras
 
+    from tfgreen.model.trace import around_calls
+
     normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
     known = {id(la): path for path, la in layers.items() if isinstance(la, (keras.layers.Rescaling, *normalizing))}
-    plain_call = keras.Layer.__call__
 
-    def listen(callee: Any, *args: Any, **kwargs: Any) -> Any:
-        output = plain_call(callee, *args, **kwargs)
+    def around(callee: Any, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
+        output = call()
         path = known.get(id(callee))
         if path in rows or (path is not None and not any(isinstance(layers[other], normalizing) for other in rows)):
             axis = callee.axis if isinstance(callee, keras.layers.BatchNormalization) else -1
@@ -174,8 +175,7 @@ def _heard(layers: Mapping[str, Any], rows: dict[str, list[np.ndarray]]) -> Iter
             rows.setdefault(path, []).append(flat[:: -(-len(flat) // _ROWS)].astype(np.float64))
         return output
 
-    with mock.patch.object(keras.Layer, "__call__", listen):
-        yield
+    return around_calls(around)
 
 
 def _of_rescaling(path: str, layer: Any, output: np.ndarray) -> Iterator[str]:

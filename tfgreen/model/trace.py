@@ -56,16 +56,27 @@ class Call:
 
 
 @contextlib.contextmanager
-def listen_to_calls(heard: Callable[[keras.Layer, tuple, dict[str, Any]], None]) -> Iterator[None]:
-    """Call ``heard(layer, args, kwargs)`` before each layer call made in the block."""
+def around_calls(around: Callable[[keras.Layer, tuple, dict[str, Any], Callable[[], Any]], Any]) -> Iterator[None]:
+    """In the block ``around(layer, args, kwargs, call)`` stands for each layer call, which ``call()`` makes."""
     plain_call = keras.Layer.__call__
 
     def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-        heard(callee, args, kwargs)
-        return plain_call(callee, *args, **kwargs)
+        return around(callee, args, kwargs, lambda: plain_call(callee, *args, **kwargs))
 
     with mock.patch.object(keras.Layer, "__call__", listen):
         yield
+
+
+def listen_to_calls(
+    heard: Callable[[keras.Layer, tuple, dict[str, Any]], None],
+) -> contextlib.AbstractContextManager[None]:
+    """Call ``heard(layer, args, kwargs)`` before each layer call made in the block."""
+
+    def around(callee: keras.Layer, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
+        heard(callee, args, kwargs)
+        return call()
+
+    return around_calls(around)
 
 
 class LayerCalls:
@@ -85,25 +96,22 @@ class LayerCalls:
         self.paths: list[str] = []
         self.outputs: list[Any] = []
 
-    @contextlib.contextmanager
-    def listen(self) -> Iterator[None]:
+    def listen(self) -> contextlib.AbstractContextManager[None]:
         """Enter ``scope(number of the call)`` around each call."""
-        plain_call = keras.Layer.__call__
 
-        def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        def around(callee: keras.Layer, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
             path = self._known.get(id(callee))
             if path is None:
-                return plain_call(callee, *args, **kwargs)
+                return call()
             number = len(self.paths)
             self.paths.append(path)
             self.outputs.append(None)
             with self._scope(number):
-                outputs = plain_call(callee, *args, **kwargs)
+                outputs = call()
             self.outputs[number] = outputs
             return outputs
 
-        with mock.patch.object(keras.Layer, "__call__", listen):
-            yield
+        return around_calls(around)
 
 
 def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[Call]:
@@ -121,9 +129,8 @@ def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[C
     calls: list[Call | None] = []
     depth = 0
     claimed: set[str] = set()  # names of the operations that a call already ended has made
-    plain_call = keras.Layer.__call__
 
-    def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+    def around(callee: keras.Layer, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
         nonlocal depth
         place = len(calls)
         calls.append(None)
@@ -131,7 +138,7 @@ def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[C
         first = len(graph.get_operations())
         depth += 1
         try:
-            outputs = plain_call(callee, *args, **kwargs)
+            outputs = call()
         finally:
             depth -= 1
         made = [op for op in graph.get_operations()[first:] if op.name not in claimed]
@@ -140,7 +147,7 @@ def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[C
         calls[place] = Call(callee, inputs, next(shapes_of(outputs), ()), depth, tuple(made))
         return outputs
 
-    with mock.patch.object(keras.Layer, "__call__", listen):
+    with around_calls(around):
         run_symbolically(layer, *inputs, **named_inputs)
     return [call for call in calls if call is not None]
 
