@@ -75,7 +75,7 @@ def speed_cases() -> Iterator[SpeedCase]:
     """ResNet-8 with a batch of 128 and a dense network with one of 32, each in Keras 3 and tf_keras."""
     import tf_keras  # slow to import
 
-    networks = (("resnet8", resnet8, (128, 32, 32, 3), 10, 8), ("dense", dense, (32, 2048), 1000, 4))
+    networks = (("resnet8", resnet8, (128, 32, 32, 3), 10, 9), ("dense", dense, (32, 2048), 1000, 6))
     for name, network, shape, classes, steps in networks:
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=shape).astype("float32"), rng.integers(0, classes, shape[0])

@@ -99,6 +99,18 @@ def test_a_refresh_assigns_each_weight_to_the_nearest_centroid_wherever_these_ha
     assert (expected != before).any()
 
 
+@pytest.mark.parametrize("count", [2, 16, 256, 300])
+@pytest.mark.parametrize("size", [1, 7, 1 << 15, (1 << 15) + 1])
+def test_counts_are_those_of_the_nearest_centroids(size, count):
+    weight = RNG.standard_normal((size, 1)).astype("float32")
+    codebook = Codebook(count)
+    codebook.build(weight.shape)
+    codebook.centroids.assign(RNG.standard_normal(count))
+    codebook._assign(weight)
+    distance = np.abs(weight - codebook.values()[None])
+    np.testing.assert_array_equal(codebook.counts(), np.bincount(distance.argmin(axis=1), minlength=count))
+
+
 def test_due_every_so_many_steps_and_at_the_start():
     codebook = Codebook(4, frequency=10)
     assert codebook.due(-1, 0) and codebook.due(9, 10) and codebook.due(5, 27)

@@ -154,7 +154,7 @@ class Codebook(TensorTransform):
             ValueError: Weights or centroids are NaN or infinite, or all weights of a layer have fallen to one value.
         """
         for codebook, weight, name in zip(transforms, weights, names):
-            codebook._refresh(keras.ops.convert_to_numpy(weight), name)
+            codebook._refresh(_view(weight), name)
 
     def _refresh(self, weight: np.ndarray, name: str) -> None:
         for values in (weight, self.values()):
@@ -163,7 +163,7 @@ class Codebook(TensorTransform):
             except InvalidValueError as error:
                 raise InvalidValueError(f"{name}: {error} The training diverged: lower the learning rate.") from error
         self._assign(weight)
-        assignments = keras.ops.convert_to_numpy(self.assignments)
+        assignments = _view(self.assignments.value)
         columns = self._columns(assignments) if self.channel_axes else assignments.reshape(-1)
         if (columns.min(axis=0) == columns.max(axis=0)).all():
             raise invalid_value(
@@ -181,9 +181,9 @@ class Codebook(TensorTransform):
     def counts(self) -> np.ndarray:
         """How many weights each centroid stands for: int64 of shape (number_of_clusters,) or (number_of_clusters,
         channels)."""
-        assignments = keras.ops.convert_to_numpy(self.assignments)
+        assignments = _view(self.assignments.value)
         if not self.channel_axes:
-            return np.bincount(assignments.reshape(-1), minlength=self.number_of_clusters)
+            return _count(assignments.reshape(-1), self.number_of_clusters)
         columns = self._columns(assignments)
         return np.stack([np.count_nonzero(columns == number, axis=0) for number in range(self.number_of_clusters)])
 
@@ -202,6 +202,21 @@ class Codebook(TensorTransform):
     def get_config(self) -> dict[str, Any]:
         names = ("number_of_clusters", "preserve_sparsity", "channel_axes", "frequency", "gradient_aggregation", "note")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _view(tensor: Any) -> np.ndarray:
+    """A tensor or variable as a read-only array over the same memory: the weights are large and read often."""
+    return np.asarray(tf.convert_to_tensor(tensor))
+
+
+def _count(numbers: np.ndarray, most: int) -> np.ndarray:
+    """How often each number below ``most`` occurs in a vector of unsigned integers."""
+    if numbers.dtype != np.uint8 or numbers.size < _LARGE:
+        return np.bincount(numbers, minlength=most)
+    # Two at a time, which takes half as long.
+    even = numbers.size // 2 * 2
+    pairs = np.bincount(numbers[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    return (pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(numbers[even:], minlength=256))[:most]
 
 
 def _plain(function: Callable) -> Callable:
