@@ -53,13 +53,15 @@ def make_parser(commands: Iterable[Callable[..., int]]) -> argparse.ArgumentPars
     command("profile", "model")
 
     sub = command("convert", "model")
-    modes = ("float32", "float16", "dynamic", "int8", "int16x8")
+    modes = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
     sub.add_argument("--quantization", choices=modes, default="float32")
-    help = "samples to calibrate int8 or int16x8 with: an array per input name, or x_train, x or x_test"
+    help = "samples to calibrate the int modes with: an array per input name, or x_train, x or x_test"
     sub.add_argument("--data", metavar="FILE.npz", help=help)
     sub.add_argument("--samples", type=_whole(1), default=512, metavar="N", help="how many (default: %(default)s)")
     sub.add_argument("--calibration", choices=("minmax", "percentile", "mse"), default="minmax", help="of int8 ranges")
     sub.add_argument("--keep-float", action="append", default=[], metavar="LAYER", help="stays float32; a pattern")
+    help = "a layer's own mode, float32, int8 or int4; a pattern"
+    sub.add_argument("--layer", action="append", default=[], metavar="LAYER=MODE", type=_layer_mode, help=help)
     sub.add_argument("--strict", action="store_true", help="fail if another operator stays float32")
     sub.add_argument("--dynamic-batch", action="store_true", help="leave the number of samples open")
     sub.add_argument("--target", choices=("xnnpack", "tflm", "edgetpu", "nnapi"), help="fail if it cannot run the file")
@@ -84,6 +86,13 @@ def _whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return integer
+
+
+def _layer_mode(text: str) -> tuple[str, str]:
+    layer, _, mode = text.rpartition("=")
+    if not layer or mode not in ("float32", "int8", "int4"):
+        raise argparse.ArgumentTypeError(f"expected LAYER=float32, LAYER=int8 or LAYER=int4, received '{text}'")
+    return layer, mode
 
 
 def _share(text: str) -> float:

@@ -107,10 +107,10 @@ def convert(arguments: argparse.Namespace) -> int:
     from tfgreen.recipes.folder import made_folder
 
     _check_file(arguments.model)
-    if arguments.quantization.startswith("int") != (arguments.data is not None):
-        needs = f"expected --data FILE.npz to calibrate {arguments.quantization}"
-        needs = needs if arguments.data is None else "expected with int8 and int16x8 only"
-        raise InvalidValueError(f"--data: {needs}, received --quantization {arguments.quantization}.")
+    if arguments.data is not None and not arguments.quantization.startswith("int"):
+        raise InvalidValueError(
+            f"--data: expected with int8, int16x8 and int4 only, received --quantization {arguments.quantization}."
+        )
     samples = None if arguments.data is None else load_samples(arguments.data, "x_train", "x", "x_test")
     with made_folder(arguments.output) as folder:
         progress = _start_tensorflow()
@@ -122,6 +122,7 @@ def convert(arguments: argparse.Namespace) -> int:
             calibration_data=None if samples is None else spread(samples, arguments.samples),
             calibration=arguments.calibration,
             keep_float=tuple(arguments.keep_float),
+            layers=dict(arguments.layer),
             strict=arguments.strict,
             dynamic_batch=arguments.dynamic_batch,
         )

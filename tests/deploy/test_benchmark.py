@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,10 @@ from tests.deploy import cases
 from tests.zoo import ZOO
 from tfgreen.deploy.benchmark import BenchmarkResults, benchmark, random_input, slower_notes, summarize
 from tfgreen.deploy.contents import TensorInfo
-from tfgreen.errors import InvalidTypeError, InvalidValueError
+from tfgreen.deploy.convert import convert
+from tfgreen.deploy.convert_settings import ConvertConfig
+from tfgreen.deploy.memory import peak_memory
+from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -19,6 +23,7 @@ def test_every_zoo_model_is_timed(name):
     result = benchmark(cases.artifact(name, "int8-io"), runs=5, warmup=1)
     assert 0 < result.min_ms <= result.median_ms <= result.p90_ms and result.spread_ms >= 0
     assert (result.runs, result.warmup, result.threads) == (5, 1, 1)
+    assert result.peak_memory_bytes > 0
 
 
 def test_several_models_run_in_turn_under_their_names():
@@ -31,7 +36,7 @@ def test_several_models_run_in_turn_under_their_names():
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=50))
 def test_the_summary_is_numpys(nanoseconds):
-    result = summarize(nanoseconds, threads=3, warmup=2)
+    result = summarize(nanoseconds, threads=3, warmup=2, memory=7)
     ms = np.array(nanoseconds) / 1e6
     assert result.median_ms == pytest.approx(np.median(ms)) and result.min_ms == pytest.approx(ms.min())
     assert result.p90_ms == pytest.approx(np.percentile(ms, 90))
@@ -43,7 +48,7 @@ def test_the_summary_is_numpys(nanoseconds):
 def test_a_note_says_which_quantized_model_is_slower_than_the_fastest_float_one():
     quantizations = {"f32": "float32", "f16": "float16", "dyn": "dynamic", "int": "int8", "same": "int8"}
     times = {"f32": 2.0, "f16": 2.2, "dyn": 2.6, "int": 1.0, "same": 2.1}
-    results = {name: summarize([int(ms * 1e6)], threads=1, warmup=0) for name, ms in times.items()}
+    results = {name: summarize([int(ms * 1e6)], threads=1, warmup=0, memory=0) for name, ms in times.items()}
     notes = slower_notes(results, quantizations)
     assert notes == (
         "'dyn' (dynamic) is slower than 'f32' (float32): 1.30 times its median. tg.profile_operators shows where.",
@@ -60,6 +65,28 @@ def test_a_measured_slower_file_is_noted():
     (note,) = benchmark(files, runs=20).notes
     assert note.startswith("'large' (int8) is slower than 'small' (float32): ")
     assert benchmark({"large": cases.artifact("lstm", "float32"), "small": files["small"]}, runs=5).notes == ()
+
+
+def test_memory_is_that_of_the_weights_and_tensors_of_each_file():
+    model = keras.Sequential([keras.Input((1024,)), keras.layers.Dense(2048), keras.layers.Dense(1024)])
+    x = np.random.default_rng(0).random((16, 1024), np.float32)
+    weights = 2 * 1024 * 2048
+    files = {
+        "float32": convert(model),
+        "int8": convert(model, ConvertConfig(quantization="int8", calibration_data=x)),
+    }
+    memory = {name: result.peak_memory_bytes for name, result in benchmark(files, runs=2).items()}
+    # The mapped file, and the weights once more as XNNPACK packs them.
+    assert 4 * weights < memory["float32"] < 2.5 * 4 * weights
+    assert weights < memory["int8"] < 2.5 * weights
+
+
+def test_memory_of_a_file_that_cannot_run_is_an_error():
+    class Damaged:
+        content = b"TFL3"
+
+    with pytest.raises(ConversionError, match="the memory of the model cannot be measured: ValueError"):
+        peak_memory(Damaged())
 
 
 def test_random_inputs_have_the_type_and_range_of_the_tensor_and_are_seeded():

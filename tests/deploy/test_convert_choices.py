@@ -17,11 +17,13 @@ from tfgreen.deploy.convert import convert
 from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.fingerprint import fingerprint
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
+from tfgreen.techniques.quantize import quantize
+from tfgreen.techniques.quantize_settings import QuantizeConfig
 from tfgreen.version import __version__
 
 
 def int8(x, **options):
-    return ConvertConfig(quantization="int8", calibration_data=x, **options)
+    return ConvertConfig(**{"quantization": "int8", "calibration_data": x, **options})
 
 
 @keras.saving.register_keras_serializable(package="convert_choices")
@@ -48,6 +50,64 @@ def test_layers_kept_in_float_are_float_and_only_they(name):
     kept = convert(model, int8(x, keep_float=(layer,)))
     assert layer in kept.audit.float_layers and kept.quantization == "int8"
     assert all(row.layers[-1:] == (layer,) or layer in row.layers for row in kept.audit.operators if row.in_float)
+
+
+def stored_bits(lite) -> dict[str, int]:
+    """Bits of the weights of each layer, by the layer that the operator reading them computes."""
+    graph = lite.parsed.subgraphs[0]
+    names = [tensor.name.decode() for tensor in graph.tensors]
+    return {
+        row.layers[0]: lite.weights[names[index]].bits
+        for row, operator in zip(lite.audit.operators, graph.operators)
+        for index in operator.inputs
+        if index >= 0 and names[index] in lite.weights
+    }
+
+
+@pytest.mark.parametrize("name", ["sequential", "functional", "residual", "separable", "batchnorm", "subclassed"])
+def test_int4_without_training_stores_4_bits_and_computes_as_the_rounded_model(name):
+    model, x = cases.model(name), sample(name, 64)
+    lite = convert(model, int8(x, quantization="int4"))
+    assert not lite.float_operators and 4 in {weight.bits for weight in lite.weights.values()}
+    wide = cases.artifact(name, "int8")
+    assert sum(w.bits * w.values.size for w in lite.weights.values()) < sum(
+        w.bits * w.values.size for w in wide.weights.values()
+    )
+    rounded = quantize(model, QuantizeConfig(calibration_data=x, calibration="minmax", weight_bits=4))
+    error = np.abs(lite.predict(x) - rounded.predict(x, verbose=0))
+    assert error.mean() <= 0.75 * max(lite.output_steps.values())
+
+
+@pytest.mark.parametrize("base", ["int8", "int4"])
+def test_each_layer_may_have_a_mode_of_its_own(base):
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, "relu", name="wide_a")(inputs)
+    x = layers.Dense(8, "relu", name="wide_b")(layers.Dense(8, "relu", name="narrow")(x))
+    model = keras.Model(inputs, layers.Dense(2, name="exact")(layers.Dense(8, "relu", name="other")(x)))
+    modes = {"narrow": "int4", "wide_*": "int8", "exact": "float32"}
+    lite = convert(model, int8(DATA, quantization=base, layers=modes, strict=True))
+    rest = 4 if base == "int4" else 8
+    assert stored_bits(lite) == {"wide_a": 8, "narrow": 4, "wide_b": 8, "other": rest, "exact": 32}
+    assert lite.audit.float_layers == ("exact",)
+    assert np.abs(lite.predict(DATA) - model.predict(DATA, verbose=0)).mean() < 0.2
+
+
+def test_weights_without_a_4_bit_kernel_stay_int8_and_are_named():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, name="plain")(inputs)
+    model = keras.Model(inputs, layers.Conv2DTranspose(3, 3, name="transposed")(x))
+    x = np.random.default_rng(0).normal(size=(32, 6, 6, 2)).astype("float32")
+    lite = convert(model, int8(x, quantization="int4"))
+    assert stored_bits(lite) == {"plain": 4, "transposed": 8}
+    assert any("transposed" in note and "8 bits" in note for note in lite.notes)
+
+
+def test_trained_weights_without_a_4_bit_kernel_are_refused_with_the_reason():
+    model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2DTranspose(3, 3, name="transposed")])
+    x = np.random.default_rng(0).normal(size=(32, 6, 6, 2)).astype("float32")
+    quantized = quantize(model, QuantizeConfig(calibration_data=x, weight_bits=4))
+    with pytest.raises(ConversionError, match="no kernel with 4-bit weights for TRANSPOSE_CONV"):
+        convert(quantized, ConvertConfig(quantization="int4"))
 
 
 def test_a_pattern_that_matches_no_layer_is_an_error_with_near_names():
@@ -164,11 +224,13 @@ def test_batches_that_do_not_fit_are_named():
         ({"strict": 1}, "strict"),
         ({"dynamic_batch": "yes"}, "dynamic_batch"),
         ({"keep_float": "out"}, "keep_float"),
+        ({"layers": ["out"]}, "layers.*dict"),
+        ({"layers": {"out": "int16x8"}}, r"layers\['out'\].*whole files"),
         ({"labels": [1, 2]}, "labels"),
     ],
 )
 def test_settings_are_checked(options, message):
     with pytest.raises((InvalidValueError, InvalidTypeError), match=message):
         int8(DATA, **options)
-    with pytest.raises(InvalidValueError, match="'int8' with calibration"):
+    with pytest.raises(InvalidValueError, match="'int8' or 'int4' with calibration"):
         ConvertConfig(quantization="float16", keep_float=("out",))

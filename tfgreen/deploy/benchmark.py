@@ -1,4 +1,4 @@
-"""Benchmark: how long one inference takes on this machine."""
+"""Benchmark: how long one inference takes on this machine, and how much memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.contents import TensorInfo
+from tfgreen.deploy.memory import peak_memory
 from tfgreen.errors import invalid_type, invalid_value
 
 _Key = TypeVar("_Key")
@@ -24,6 +25,7 @@ class BenchmarkResult:
 
     The minimum is the least disturbed run, the median the typical one; ``p90_ms`` is what nine runs in ten stay below,
     and ``spread_ms`` the interquartile range. A spread that is large beside the median means a busy machine.
+    ``peak_memory_bytes`` is what :func:`tfgreen.deploy.memory.peak_memory` measured.
     """
 
     median_ms: float
@@ -33,6 +35,7 @@ class BenchmarkResult:
     threads: int
     runs: int
     warmup: int
+    peak_memory_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, and ``"source": "measured"``."""
@@ -41,7 +44,8 @@ class BenchmarkResult:
     def __str__(self) -> str:
         return (
             f"{self.median_ms:.4g} ms median (p90 {self.p90_ms:.4g}, min {self.min_ms:.4g}, "
-            f"spread {self.spread_ms:.4g}), {self.threads} thread{'s' if self.threads > 1 else ''}, {self.runs} runs"
+            f"spread {self.spread_ms:.4g}), {self.threads} thread{'s' if self.threads > 1 else ''}, {self.runs} runs, "
+            f"{self.peak_memory_bytes / 1e6:.2f} MB"
         )
 
 
@@ -90,11 +94,11 @@ def benchmark(
 def benchmark(
     lite: LiteRTModel | Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
 ) -> BenchmarkResult | BenchmarkResults:
-    """Measure the latency of one model, or of several in turn.
+    """Measure the latency and memory of one model, or of several in turn.
 
     Several models run interleaved, one inference each per round: whatever else the machine does then falls on all of
     them, and the ratio between them holds even where the milliseconds do not. Only the inference is timed, not the
-    copying of inputs and outputs.
+    copying of inputs and outputs. The memory of each is measured in a process of its own, which takes half a second.
 
     Args:
         lite: A model, or models by name.
@@ -106,7 +110,7 @@ def benchmark(
 
     Returns:
         A result, or results under the names given, with a note on each quantized model that was slower than a float
-        one. Memory is not measured: the interpreter does not tell what it holds.
+        one.
 
     Raises:
         ValueError: ``threads`` or ``runs`` is below 1, ``warmup`` below 0, or there is no model.
@@ -129,7 +133,7 @@ def benchmark(
             raise invalid_type(f"lite['{key}']" if key else "lite", expected="a LiteRTModel", received=item)
     interpreters = {key: _ready(item, threads, seed) for key, item in models.items()}
     times = time_in_turn(interpreters, runs, warmup)
-    results = {key: summarize(values, threads, warmup) for key, values in times.items()}
+    results = {key: summarize(times[key], threads, warmup, peak_memory(models[key], threads)) for key in models}
     if not isinstance(lite, Mapping):
         return results[""]
     return BenchmarkResults(results, slower_notes(results, {key: item.quantization for key, item in models.items()}))
@@ -139,7 +143,7 @@ def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[
     """Say which quantized models were slower than the fastest float one that ran in turn with them.
 
     Example:
-        >>> fast, slow = summarize([2_000_000], 1, 0), summarize([3_000_000], 1, 0)
+        >>> fast, slow = summarize([2_000_000], 1, 0, 0), summarize([3_000_000], 1, 0, 0)
         >>> print(*slower_notes({"a": fast, "b": slow}, {"a": "float32", "b": "dynamic"}))
         'b' (dynamic) is slower than 'a' (float32): 1.50 times its median. tg.profile_operators shows where.
     """
@@ -183,16 +187,16 @@ def time_in_turn(interpreters: Mapping[_Key, Any], runs: int, warmup: int) -> di
     return times
 
 
-def summarize(nanoseconds: list[int], threads: int, warmup: int) -> BenchmarkResult:
-    """Turn single times into a result.
+def summarize(nanoseconds: list[int], threads: int, warmup: int, memory: int) -> BenchmarkResult:
+    """Turn single times, and bytes of memory, into a result.
 
     Example:
-        >>> summarize([1_000_000, 3_000_000, 2_000_000], threads=1, warmup=0).median_ms
+        >>> summarize([1_000_000, 3_000_000, 2_000_000], threads=1, warmup=0, memory=0).median_ms
         2.0
     """
     ms = np.asarray(nanoseconds, np.float64) / 1e6
     low, median, high, p90 = (float(q) for q in np.percentile(ms, [25, 50, 75, 90]))
-    return BenchmarkResult(median, p90, float(ms.min()), high - low, threads, len(ms), warmup)
+    return BenchmarkResult(median, p90, float(ms.min()), high - low, threads, len(ms), warmup, memory)
 
 
 def random_input(info: TensorInfo, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

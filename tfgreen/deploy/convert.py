@@ -8,7 +8,6 @@ Reference: Jacob et al., "Quantization and Training of Neural Networks for Effic
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import tempfile
 from pathlib import Path
@@ -27,6 +26,7 @@ from tfgreen.deploy.fingerprint import fingerprint
 from tfgreen.deploy.flatbuffer import add_metadata, name_ends, parse, write
 from tfgreen.deploy.int4 import pack_int4
 from tfgreen.deploy.layer_names import layers_of_operators, rename_tensors
+from tfgreen.deploy.post_training import missing_samples, needs_ranges, with_ranges
 from tfgreen.deploy.prepare import (
     averaging_apart,
     half_precision_layers,
@@ -35,7 +35,7 @@ from tfgreen.deploy.prepare import (
     looping_layers,
     unrolled,
 )
-from tfgreen.deploy.structure import leaf_names, pack
+from tfgreen.deploy.structure import leaf_names
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
 from tfgreen.version import __version__
 
@@ -86,26 +86,26 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
             model = averaging_apart(model)
         except InvalidValueError as error:
             notes.append(f"Pooling that averages a whole map keeps the scale of its input: {error}")
-    if config.places_ranges:
-        model = _with_ranges(model, config, spec, samples)
+    if needs_ranges(model, config):
+        model = with_ranges(model, config, spec, samples, notes)
         spec = read_call_spec(model)
     with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary:
         folder = Path(temporary)
         exported = export(model, spec, folder / SAVED_MODEL, config.dynamic_batch)
         if config.integers:
             _check_calibrated(model, config, spec, exported, samples)
-        if config.keep_float:
+        if config.keeps_float:
             samples = None  # the converter would find ranges for the layers that shall have none
         hints: list[str] = []
         if (config.integers or config.dynamic_batch) and exported.loops:
             exported = _unroll(model, spec, folder, config, exported, notes, hints)
         run = run_converter_apart if config.integers and exported.loops else run_converter
         try:
-            mode = "int8" if config.quantization == "int4" else config.quantization
+            mode = "int8" if config.stores_int4 else config.quantization
             content = run(folder, mode, config.input_dtype, config.output_dtype, samples)
             if exported.fake_quantized:
                 content = mend_equal_biases(content)
-            if config.quantization == "int4":
+            if config.stores_int4:
                 content = pack_int4(content)
         except ConversionError as error:
             raise ConversionError(_refused(name, config, exported, hints, error)) from error
@@ -124,28 +124,8 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     return lite
 
 
-def _with_ranges(model: Any, config: ConvertConfig, spec: CallSpec, samples: list[np.ndarray] | None) -> Any:
-    """The model with ranges where LiteRT rounds, started from the data as the config says."""
-    from tfgreen.model.graph import is_container
-    from tfgreen.techniques.quantize import quantize
-    from tfgreen.techniques.quantize_settings import QuantizeConfig
-
-    if not is_container(model):
-        raise invalid_value(
-            f"model '{model.name}'", expected="a model whose layers are a graph, for calibration='percentile' or 'mse' "
-            "and for keep_float", received="a subclassed one", fix="Leave both out.",
-        )  # fmt: skip
-    settings = QuantizeConfig(
-        calibration_data=samples and pack(spec.structure, dict(zip(leaf_names(spec.structure), samples))),
-        calibration=config.calibration,
-        ranges="fixed",
-        keep_float=config.keep_float,
-    )
-    return quantize(model, settings)
-
-
 def _check_integer(name: str, config: ConvertConfig, lite: LiteRTModel) -> None:
-    kept = {la for la in lite.audit.float_layers if any(fnmatch.fnmatchcase(la, p) for p in config.keep_float)}
+    kept = {layer for layer in lite.audit.float_layers if config.mode_of(layer) == "float32"}
     rows = [row for row in lite.audit.operators if row.in_float and not (row.layers and set(row.layers) <= kept)]
     if config.integers and rows:
         found = ", ".join(f"{row.operator} of layer {' + '.join(row.layers) or row.tensor!r}" for row in rows[:8])
@@ -233,12 +213,7 @@ def _check_calibrated(
             received="one with trained ranges of 8 bits", fix="Convert it with quantization='int8'.",
         )  # fmt: skip
     if samples is None and (not exported.fake_quantized or config.quantization == "int16x8"):
-        raise invalid_value(
-            "calibration_data",
-            expected=f"samples of the inputs of model '{model.name}', to see the ranges of its activations",
-            received="none",
-            fix="Pass a few hundred training samples: ConvertConfig(quantization='int8', calibration_data=x[:512]).",
-        )
+        raise missing_samples(model, config)
 
 
 def _unroll(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+from collections.abc import Mapping
 from typing import Any
 
 from tfgreen.config import Config, data_field
@@ -10,6 +12,7 @@ from tfgreen.errors import invalid_type, invalid_value
 
 CALIBRATIONS = ("minmax", "percentile", "mse")
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
+LAYER_QUANTIZATIONS = ("float32", "int8", "int4")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,15 +23,17 @@ class ConvertConfig(Config):
         quantization: ``"float32"``: as trained. ``"float16"``: weights stored as float16, half the size, computed in
             float32. ``"dynamic"``: weights as int8, activations quantized at run time; tensors below 1024 elements
             stay float32. ``"int8"``: weights and activations int8 from ranges seen on ``calibration_data``, or trained
-            by quantization-aware training. ``"int4"``: as int8, but kernels that were trained to 15 values
-            (``tg.QuantizeConfig(weight_bits=4)``) are stored in 4 bits. ``"int16x8"``: weights int8, activations int16,
-            from ``calibration_data``.
-        calibration_data: For ``"int8"``: an array, list or dict of arrays in the structure of the model's inputs, of
+            by quantization-aware training. ``"int4"``: as int8, but with kernels of 15 values, stored in 4 bits:
+            trained to be so (``tg.QuantizeConfig(weight_bits=4)``), or rounded here, which costs accuracy.
+            ``"int16x8"``: weights int8, activations int16, from ``calibration_data``.
+        calibration_data: For the modes with integer activations: an array, list or dict of arrays in the structure of the model's inputs, of
             shape ``(samples, *input shape)``, preprocessed exactly as for training; or batches of them, with or without
             targets, from a ``tf.data.Dataset``, ``PyDataset`` or generator. 100 to 1000 samples are usual.
-        calibration: For ``"int8"``, the range an activation gets from what it held on that data: ``"minmax"``, all of
+        calibration: For ``"int8"`` and ``"int4"``, the range an activation gets from what it held on that data: ``"minmax"``, all of
             it; ``"percentile"``, without the outermost 0.01 % at either end; ``"mse"``, of the least squared error.
-        keep_float: Patterns of layers (``"head*"``) that compute in float32 in an int8 file.
+        keep_float: Patterns of layers (``"head*"``) that compute in float32 in an int8 or int4 file.
+        layers: The same for other modes: pattern -> ``"float32"``, ``"int8"`` or ``"int4"``, for an int8 or int4 file. The
+            first pattern that matches a layer counts, after ``keep_float``.
         strict: Whether an operator that stays float32 in an integer file, though nothing asked for it, is an error.
         dynamic_batch: Whether the file's inputs leave the number of samples open, to be set by the interpreter's
             ``resize_tensor_input``. It is 1 otherwise, which microcontrollers and most accelerators need.
@@ -48,6 +53,7 @@ class ConvertConfig(Config):
     calibration_data: Any = data_field()
     calibration: str = "minmax"
     keep_float: tuple[str, ...] = ()
+    layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     strict: bool = False
     dynamic_batch: bool = False
     labels: tuple[str, ...] = ()
@@ -86,18 +92,53 @@ class ConvertConfig(Config):
             if not isinstance(value, (tuple, list)) or not all(isinstance(item, str) for item in value):
                 raise invalid_type(name, expected="a tuple of texts", received=value)
             object.__setattr__(self, name, tuple(value))
-        if self.places_ranges and self.quantization != "int8":
+        _check_layers(self.layers)
+        object.__setattr__(self, "layers", dict(self.layers))
+        if self.places_ranges and self.quantization not in ("int8", "int4"):
             raise invalid_value(
-                "quantization", expected="'int8' with calibration='percentile' or 'mse', or with keep_float",
+                "quantization",
+                expected="'int8' or 'int4' with calibration='percentile' or 'mse', keep_float or layers",
                 received=repr(self.quantization),
             )  # fmt: skip
+
+    def mode_of(self, path: str) -> str:
+        """The quantization asked for the layer of a path.
+
+        Example:
+            >>> config = ConvertConfig(quantization="int8", keep_float=("head",), layers={"block*": "int4"})
+            >>> [config.mode_of(path) for path in ("head", "block1/conv", "stem")]
+            ['float32', 'int4', 'int8']
+        """
+        modes = [*((pattern, "float32") for pattern in self.keep_float), *self.layers.items()]
+        return next((mode for pattern, mode in modes if fnmatch.fnmatchcase(path, pattern)), self.quantization)
 
     @property
     def places_ranges(self) -> bool:
         """Whether tfgreen places the ranges of an int8 file itself, which TensorFlow's converter does one way only."""
-        return self.calibration != "minmax" or bool(self.keep_float)
+        return self.calibration != "minmax" or bool(self.keep_float or self.layers)
+
+    @property
+    def keeps_float(self) -> bool:
+        """Whether layers are to compute in float32 in an integer file."""
+        return bool(self.keep_float) or "float32" in self.layers.values()
+
+    @property
+    def stores_int4(self) -> bool:
+        """Whether kernels of 15 values are to be stored in 4 bits."""
+        return self.quantization == "int4" or "int4" in self.layers.values()
 
     @property
     def integers(self) -> bool:
         """Whether activations are stored as integers."""
         return self.quantization in ("int8", "int4", "int16x8")
+
+
+def _check_layers(layers: Any) -> None:
+    if not isinstance(layers, Mapping) or not all(isinstance(pattern, str) for pattern in layers):
+        raise invalid_type("layers", expected="a dict of name pattern -> quantization", received=layers)
+    for pattern, mode in layers.items():
+        if mode not in LAYER_QUANTIZATIONS:
+            raise invalid_value(
+                f"layers['{pattern}']", expected=f"one of {LAYER_QUANTIZATIONS}", received=repr(mode),
+                fix="The other modes are for whole files.",
+            )  # fmt: skip

@@ -25,19 +25,27 @@ def pack_int4(content: bytes) -> bytes:
         ConversionError: No weight is of 15 values.
     """
     model = parse(content, "converted model")
-    packed = 0
+    packed, unfit = 0, set()
     for graph in model.subgraphs:
         readers: dict[int, list[Any]] = {}  # a layer that is called several times has one weight and several operators
         for operator in graph.operators:
             for index in operator.inputs:
                 readers.setdefault(int(index), []).append(operator)
         for index, operators in readers.items():
+            if index < 0 or not _takes_15_values(model, graph.tensors[index], content):  # -1: an input left out
+                continue
             if all(operator_name(model, op) in _OPERATORS and op.inputs[1] == index for op in operators):
                 packed += _pack_weight(model, graph, index, operators, content)
+            else:
+                unfit |= {operator_name(model, op) for op in operators}
+    if not packed and unfit:
+        raise ConversionError(
+            f"'int4': LiteRT has no kernel with 4-bit weights for {', '.join(sorted(unfit))}, which is all that takes "
+            f"weights of 15 values here; only for {', '.join(_OPERATORS)}. Convert with quantization='int8'."
+        )
     if not packed:
         raise ConversionError(
-            "quantization='int4': no weight of the model takes 15 values only. Quantize it for training first, with "
-            "tg.QuantizeConfig(weight_bits=4)."
+            "'int4': no weight of the model takes 15 values only. Quantize it with tg.QuantizeConfig(weight_bits=4)."
         )
     return write(model, len(content))
 
@@ -47,8 +55,6 @@ def _pack_weight(model: Any, graph: Any, index: int, operators: list[Any], conte
 
     weight = graph.tensors[index]
     values = constant(model, weight, content)
-    if values is None or values.dtype != np.int8 or not np.isin(values, _CODES).all():
-        return False
     if sum(weight.buffer == tensor.buffer for tensor in graph.tensors) > 1:
         return False  # another tensor reads the same bytes as int8
     levels = np.round(values * (7 / 127)).astype(np.int8)
@@ -60,6 +66,11 @@ def _pack_weight(model: Any, graph: Any, index: int, operators: list[Any], conte
         if number >= 0:
             _rescale_bias(model, graph, graph.tensors[number], weight, source, content)
     return True
+
+
+def _takes_15_values(model: Any, tensor: Any, content: bytes) -> bool:
+    values = constant(model, tensor, content)
+    return values is not None and values.ndim > 1 and values.dtype == np.int8 and bool(np.isin(values, _CODES).all())
 
 
 def _rescale_bias(model: Any, graph: Any, bias: Any, weight: Any, source: Any, content: bytes) -> None:

@@ -163,10 +163,19 @@ def _is_kept(layer: Compressed) -> bool:
     return layer.activations is not None and bool(layer.activations.places["kept"])
 
 
+def is_quantized(model: keras.Model) -> bool:
+    """Whether any layer of a model is one that :func:`quantize` made."""
+    return any(_is_quantized(layer) for _, layer in compressed_layers(model))
+
+
+def _is_quantized(layer: Compressed) -> bool:
+    transforms = [transform for chain in layer.chains for transform in chain.transforms]
+    return layer.activations is not None or any(isinstance(transform, FakeQuant) for transform in transforms)
+
+
 def _check_not_quantized(model: keras.Model) -> None:
     for path, layer in compressed_layers(model):
-        transforms = [transform for chain in layer.chains for transform in chain.transforms]
-        if layer.activations is not None or any(isinstance(transform, FakeQuant) for transform in transforms):
+        if _is_quantized(layer):
             raise invalid_value(
                 layer_subject(path, layer.layer), expected="a layer that is not quantized", received="a quantized one",
                 fix="Bake it with tg.strip(model) to quantize it again.",

@@ -1,0 +1,91 @@
+"""Post-training quantization where TensorFlow's converter does it one way only: ranges, bits and layers of choice.
+
+The model is quantized as for training (:func:`tfgreen.quantize`), and left as it then is: the converter takes over the
+ranges that it carries.
+"""
+
+from __future__ import annotations
+
+import glob
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfgreen.deploy.convert_settings import ConvertConfig
+from tfgreen.deploy.export import CallSpec
+from tfgreen.deploy.structure import leaf_names, pack
+from tfgreen.errors import invalid_value
+
+if TYPE_CHECKING:
+    import keras
+
+_BITS = {"int8": 8, "int4": 4}
+
+
+def needs_ranges(model: keras.Model, config: ConvertConfig) -> bool:
+    """Whether the config asks for what the converter alone does not do."""
+    from tfgreen.techniques.quantize import is_quantized
+
+    return config.places_ranges or (config.stores_int4 and not is_quantized(model))
+
+
+def with_ranges(
+    model: keras.Model, config: ConvertConfig, spec: CallSpec, samples: list[np.ndarray] | None, notes: list[str]
+) -> keras.Model:
+    """The model with rounded weights, and with ranges where LiteRT rounds, started from the samples.
+
+    Raises:
+        ValueError: There are no samples; the model is quantized already; it is subclassed and the config asks for more
+            than 4-bit weights; a pattern matches no layer.
+    """
+    from tfgreen.model.graph import is_container, replaceable_layers
+    from tfgreen.techniques.quantize import quantize
+    from tfgreen.techniques.quantize_settings import QuantizeConfig
+
+    if samples is None:
+        raise missing_samples(model, config)
+    if config.places_ranges and not is_container(model):
+        raise invalid_value(
+            f"model '{model.name}'", expected="a model whose layers are a graph, for calibration='percentile' or "
+            "'mse', keep_float and layers", received="a subclassed one", fix="Leave them out.",
+        )  # fmt: skip
+
+    def settings(mode: str) -> QuantizeConfig | None:
+        if mode == "float32":
+            return None
+        return QuantizeConfig(calibration=config.calibration, ranges="fixed", weight_bits=_BITS[mode])
+
+    layers = {pattern: settings(mode) for pattern, mode in config.layers.items()}
+    wide = [p for p, la in replaceable_layers(model) if config.mode_of(p) == "int4" and _lacks_int4(la)]
+    if wide:
+        notes.append(f"Weights in 8 bits, because LiteRT has no kernel for 4 there: {wide}.")
+    return quantize(
+        model,
+        QuantizeConfig(
+            calibration_data=pack(spec.structure, dict(zip(leaf_names(spec.structure), samples))),
+            calibration=config.calibration,
+            ranges="fixed",
+            weight_bits=_BITS[config.quantization],
+            keep_float=config.keep_float,
+            layers={**{glob.escape(path): settings("int8") for path in wide}, **layers},
+        ),
+    )
+
+
+def missing_samples(model: keras.Model, config: ConvertConfig) -> Exception:
+    """The error for a model whose activations get their ranges from nowhere."""
+    return invalid_value(
+        "calibration_data",
+        expected=f"samples of the inputs of model '{model.name}', to see the ranges of its activations",
+        received="none",
+        fix="Pass a few hundred training samples: "
+        f"ConvertConfig(quantization='{config.quantization}', calibration_data=x[:512]).",
+    )
+
+
+def _lacks_int4(layer: Any) -> bool:
+    """Whether LiteRT runs the kernel of a layer by an operator that takes no 4-bit weights."""
+    import keras
+
+    transposed = keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose
+    return isinstance(layer, (*transposed, keras.layers.Conv3D))
