@@ -125,6 +125,7 @@ def convert(arguments: argparse.Namespace) -> int:
             layers=dict(arguments.layer),
             strict=arguments.strict,
             dynamic_batch=arguments.dynamic_batch,
+            flex=arguments.flex,
         )
         with progress.step(f"convert to {arguments.quantization}"):
             lite = tg.convert(model, config)

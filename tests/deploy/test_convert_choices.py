@@ -208,6 +208,28 @@ def test_batches_calibrate_like_the_array_they_make(kind, method):
     assert convert(model, int8(sources[kind](), calibration=method)).content == whole.content
 
 
+def pools_volumes():
+    inputs = keras.Input((4, 4, 4, 2))
+    x = layers.AveragePooling3D(2, name="pool")(inputs)
+    return keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten()(x)))
+
+
+@pytest.mark.parametrize("mode", ["float32", "float16", "dynamic"])
+def test_what_litert_lacks_becomes_tensorflows_on_request_and_says_so(mode):
+    with pytest.raises(ConversionError, match=r"\['pool'\] need AvgPool3D.*ConvertConfig\(flex=True\)"):
+        convert(pools_volumes(), ConvertConfig(quantization=mode))
+    lite = convert(pools_volumes(), ConvertConfig(quantization=mode, flex=True))
+    assert lite.operators["FlexAvgPool3D"] == 1 and lite.operators["FULLY_CONNECTED"] == 1
+    assert [row.layers for row in lite.audit.operators if row.operator == "FlexAvgPool3D"] == [("pool",)]
+    assert any("Flex delegate" in note and "FlexAvgPool3D" in note for note in lite.notes)
+    with pytest.raises(ConversionError, match="Flex delegate"):
+        lite.predict(np.zeros((1, 4, 4, 4, 2), np.float32))
+
+
+def test_flex_changes_nothing_where_litert_has_every_operator():
+    assert convert(waves(), ConvertConfig(flex=True)).operators == convert(waves()).operators
+
+
 def test_batches_that_do_not_fit_are_named():
     with pytest.raises(InvalidValueError, match="at least one batch"):
         convert(waves(), int8(iter(())))
@@ -226,6 +248,8 @@ def test_batches_that_do_not_fit_are_named():
         ({"keep_float": "out"}, "keep_float"),
         ({"layers": ["out"]}, "layers.*dict"),
         ({"layers": {"out": "int16x8"}}, r"layers\['out'\].*whole files"),
+        ({"flex": 1}, "flex"),
+        ({"flex": True}, "flex: expected False with quantization='int8'"),
         ({"labels": [1, 2]}, "labels"),
     ],
 )

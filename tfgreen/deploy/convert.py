@@ -102,7 +102,7 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         run = run_converter_apart if config.integers and exported.loops else run_converter
         try:
             mode = "int8" if config.stores_int4 else config.quantization
-            content = run(folder, mode, config.input_dtype, config.output_dtype, samples)
+            content = run(folder, mode, config.input_dtype, config.output_dtype, samples, config.flex)
             if exported.fake_quantized:
                 content = mend_equal_biases(content)
             if config.stores_int4:
@@ -115,12 +115,16 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
             f"model '{name}': a layer writes to a variable during inference (a stateful RNN?), and a LiteRT file "
             "starts without its value. Build the model without state (stateful=False)."
         )
+    foreign = [name for name in lite.operators if name.startswith("Flex")]
+    if foreign:
+        notes.append(f"Needs a runtime with the Flex delegate, for {foreign}; it was not run here.")
     if config.integers and lite.float_operators:
         notes.append(f"Operators that compute in float32, without an int8 kernel or a range: {lite.float_operators}.")
     lite = LiteRTModel(_annotated(content, config, spec, exported, notes, source, image_layers(model)))
     if config.strict:
         _check_integer(name, config, lite)
-    _check_runs(name, config, lite, samples)
+    if not foreign:
+        _check_runs(name, config, lite, samples)
     return lite
 
 

@@ -37,6 +37,8 @@ class ConvertConfig(Config):
         strict: Whether an operator that stays float32 in an integer file, though nothing asked for it, is an error.
         dynamic_batch: Whether the file's inputs leave the number of samples open, to be set by the interpreter's
             ``resize_tensor_input``. It is 1 otherwise, which microcontrollers and most accelerators need.
+        flex: Whether operators that LiteRT lacks may be TensorFlow's own (Flex), for a device whose runtime has the Flex
+            delegate, some 10 MB; LiteRT's Python package has not. For ``"float32"``, ``"float16"`` and ``"dynamic"``.
         labels: Names of the classes, stored in the file's metadata.
         input_dtype: What the file's inputs store: ``"float32"``, or ``"int8"`` with ``quantization="int8"``.
         output_dtype: The same for the outputs.
@@ -56,6 +58,7 @@ class ConvertConfig(Config):
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     strict: bool = False
     dynamic_batch: bool = False
+    flex: bool = False
     labels: tuple[str, ...] = ()
     input_dtype: str = "float32"
     output_dtype: str = "float32"
@@ -84,9 +87,14 @@ class ConvertConfig(Config):
 
         if self.calibration not in CALIBRATIONS:
             raise invalid_value("calibration", expected=f"one of {CALIBRATIONS}", received=repr(self.calibration))
-        for name in ("strict", "dynamic_batch"):
+        for name in ("strict", "dynamic_batch", "flex"):
             if not isinstance(getattr(self, name), bool):
                 raise invalid_type(name, expected="True or False", received=getattr(self, name))
+        if self.flex and self.integers:
+            raise invalid_value(
+                "flex", expected=f"False with quantization='{self.quantization}'", received="True",
+                fix="TensorFlow's own operators compute in float32: convert to 'float32', 'float16' or 'dynamic'.",
+            )  # fmt: skip
         for name in ("keep_float", "labels"):
             value = getattr(self, name)
             if not isinstance(value, (tuple, list)) or not all(isinstance(item, str) for item in value):

@@ -21,11 +21,16 @@ _LOG_LINES = 15
 _CALL = re.compile(r"\bcall\.(\d+)/")  # the scope of a layer call, see export.py
 _NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
 _UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
-_LACKING = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
+_LACKING = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
 
 
 def run_converter(
-    folder: Path, quantization: str, input_dtype: str, output_dtype: str, samples: list[np.ndarray] | None
+    folder: Path,
+    quantization: str,
+    input_dtype: str,
+    output_dtype: str,
+    samples: list[np.ndarray] | None,
+    flex: bool = False,
 ) -> bytes:
     """Convert ``folder/saved_model`` in this process.
 
@@ -35,6 +40,7 @@ def run_converter(
         input_dtype: ``"float32"`` or ``"int8"``; only read for ``"int8"``.
         output_dtype: The same for the outputs.
         samples: One array per input to calibrate int8 ranges from; None where the model carries trained ranges.
+        flex: Whether what LiteRT has no operator for may become TensorFlow's own; only without ``samples``.
 
     Raises:
         ConversionError: The converter refuses the model. The message holds its reason and the end of its log.
@@ -44,20 +50,25 @@ def run_converter(
         with quiet_native_output() as captured, warnings.catch_warnings():
             # TensorFlow's own calibrator warns that the interpreter it uses is deprecated: nothing users can act on.
             warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
-            return _convert(folder, quantization, input_dtype, output_dtype, samples)
+            return _convert(folder, quantization, input_dtype, output_dtype, samples, flex)
     except Exception as error:  # noqa: B902 - the converter raises its own errors, ValueError, RuntimeError, ...
         raise ConversionError(_reason(error, captured)) from error
 
 
 def run_converter_apart(
-    folder: Path, quantization: str, input_dtype: str, output_dtype: str, samples: list[np.ndarray] | None
+    folder: Path,
+    quantization: str,
+    input_dtype: str,
+    output_dtype: str,
+    samples: list[np.ndarray] | None,
+    flex: bool = False,
 ) -> bytes:
     """Do as :func:`run_converter`, in a process of its own, so that a crash of the converter becomes an error.
 
     Raises:
         ConversionError: As :func:`run_converter`, or the converter's process died.
     """
-    settings = {"quantization": quantization, "input_dtype": input_dtype, "output_dtype": output_dtype}
+    settings = {"quantization": quantization, "input_dtype": input_dtype, "output_dtype": output_dtype, "flex": flex}
     (folder / SETTINGS).write_text(json.dumps(settings))
     if samples is not None:
         np.savez(folder / CALIBRATION, *samples)
@@ -85,10 +96,13 @@ def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
     """
     numbers = dict.fromkeys(int(n) for n in _CALL.findall(reason) if int(n) < len(calls))
     layers = list(dict.fromkeys(calls[n] for n in sorted(numbers)))
-    lacking = {name.strip() for names in _LACKING.findall(reason) for name in names.split(",")}
+    found = _LACKING.findall(reason)
+    lacking = sorted({name.strip() for _, names in found for name in names.split(",")})
     if lacking:
         subject = f"layers {layers} need" if layers else "it needs"
-        return f"{subject} {', '.join(sorted(lacking))}, for which LiteRT has no operator."
+        flex = " A float file may have it, for a runtime with the Flex delegate: ConvertConfig(flex=True)."
+        allows = flex if all(kind == "TF Select" for kind, _ in found) else ""
+        return f"{subject} {', '.join(lacking)}, for which LiteRT has no operator.{allows}"
     no_range = _NO_RANGE.search(reason)
     if no_range:
         place = f"layers {layers}" if layers else no_range[1].removeprefix("serving_default_").removesuffix(":0")
@@ -100,7 +114,7 @@ def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
 
 
 def _convert(
-    folder: Path, quantization: str, input_dtype: str, output_dtype: str, samples: list[np.ndarray] | None
+    folder: Path, quantization: str, input_dtype: str, output_dtype: str, samples: list[np.ndarray] | None, flex: bool
 ) -> bytes:
     import tensorflow as tf
 
@@ -109,6 +123,8 @@ def _convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    if flex:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     if samples is not None:
         converter.representative_dataset = lambda: _one_by_one(samples)
     if quantization == "int8":
