@@ -133,3 +133,8 @@ def test_few_values_are_kept_as_they_are():
     assert distinct(values, 8) == 3 and distinct(values, 2) > 2
     constant_start = np.concatenate([np.zeros(100), np.arange(50)])
     assert distinct(constant_start, 5) > 5
+
+
+def test_a_mean_of_tiny_values_beside_large_ones_stays_in_the_range():
+    values = np.array([-4.980099e-30, -2.0, -3.0], "float32")
+    assert initial_centroids(values, 2).tolist() == [-2.5, values[0]]

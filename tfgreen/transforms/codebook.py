@@ -27,12 +27,13 @@ import tensorflow as tf
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.model.trace import is_exporting
 from tfgreen.transforms.base import TensorTransform
-from tfgreen.transforms.kmeans import index_dtype, initial_centroids, nearest
+from tfgreen.transforms.kmeans import index_dtype, initial_centroids, nearest, runs
 from tfgreen.transforms.selection import check_finite
 
 AGGREGATIONS = ("sum", "average")
 
-_LARGE = 1 << 15  # weights from which on XLA's gather and segment sum, 10 times as fast, are worth the compilation
+_LARGE = 1 << 15  # weights from which on XLA, 4 to 10 times as fast, is worth the compilation
+_COMPARED = 64  # centroids up to which XLA compares each weight with all midpoints
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -154,10 +155,10 @@ class Codebook(TensorTransform):
             ValueError: Weights or centroids are NaN or infinite, or all weights of a layer have fallen to one value.
         """
         for codebook, weight, name in zip(transforms, weights, names):
-            codebook._refresh(_view(weight), name)
+            codebook._refresh(tf.convert_to_tensor(weight), name)
 
-    def _refresh(self, weight: np.ndarray, name: str) -> None:
-        for values in (weight, self.values()):
+    def _refresh(self, weight: Any, name: str) -> None:
+        for values in (_view(weight), self.values()):
             try:
                 check_finite(values)
             except InvalidValueError as error:
@@ -171,10 +172,17 @@ class Codebook(TensorTransform):
                 fix="The layer is dead: lower the learning rate, or leave it out with layers={...: None}.",
             )  # fmt: skip
 
-    def _assign(self, weight: np.ndarray) -> None:
-        found = nearest(self._columns(weight) if self.channel_axes else weight, self.values())
-        moved = [weight.shape[axis] for axis in self._channels_last]
-        self.assignments.assign(found.reshape(moved).transpose(np.argsort(self._channels_last)))
+    def _assign(self, weight: Any) -> None:
+        array = _view(weight)
+        if not self.channel_axes and array.size >= _LARGE and self.number_of_clusters <= _COMPARED:
+            order, midpoints = runs(self.values().astype(array.dtype, copy=False))
+            self.assignments.assign(_compiled(_nearest)(tf.convert_to_tensor(weight), order, midpoints))
+        elif not self.channel_axes:
+            self.assignments.assign(nearest(array, self.values()))
+        else:
+            moved = [array.shape[axis] for axis in self._channels_last]
+            found = nearest(self._columns(array), self.values()).reshape(moved)
+            self.assignments.assign(found.transpose(np.argsort(self._channels_last)))
         if self.gradient_aggregation == "average":
             self.sizes.assign(self.counts())
 
@@ -236,6 +244,16 @@ def _sum_by_centroid(upstream: Any, assignments: Any, column: Any, flat: Any) ->
     return tf.math.unsorted_segment_sum(upstream, _places(assignments, column), flat.shape[0])
 
 
+def _nearest(weight: Any, order: Any, midpoints: Any) -> Any:
+    """As :func:`tfgreen.transforms.kmeans.nearest`, from the runs of the centroids."""
+    numbers = tf.fill(weight.shape, order[0])
+    for index in range(midpoints.shape[0]):
+        numbers = tf.where(weight > midpoints[index], order[index + 1], numbers)
+    return numbers
+
+
 def _places(assignments: Any, column: Any) -> Any:
     """Where each weight's centroid is in the flattened table."""
-    return tf.cast(assignments, tf.int32) * math.prod(column.shape) + column
+    numbers = tf.cast(assignments, tf.int32)
+    channels = math.prod(column.shape)
+    return numbers if channels == 1 else numbers * channels + column

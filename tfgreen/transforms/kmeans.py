@@ -78,14 +78,11 @@ def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
         >>> nearest(np.array([0.1, 0.6, 2.0]), np.array([1.0, 0.0]))
         array([1, 0, 0], dtype=uint8)
     """
-    centroids = centroids.astype(values.dtype, copy=False)
-    order = np.argsort(centroids, axis=0, kind="stable").astype(index_dtype(len(centroids)))
-    ascending = np.take_along_axis(centroids, order.astype(np.int64), axis=0)
-    midpoints = ascending[:-1] + (ascending[1:] - ascending[:-1]) / 2
+    order, midpoints = runs(centroids.astype(values.dtype, copy=False))
     rows = values.reshape(-1) if centroids.ndim == 1 else values.reshape(-1, centroids.shape[1])
     result = np.empty(rows.shape, order.dtype)
     step = max(_CHUNK // (rows.size // max(len(rows), 1) or 1), 1)
-    sorted_already = bool((ascending == centroids).all())
+    sorted_already = bool((np.diff(order.astype(np.int64), axis=0) > 0).all())
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         rank = _ranks(part, midpoints, order.dtype)
@@ -93,6 +90,21 @@ def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
             rank = order[rank] if order.ndim == 1 else np.take_along_axis(order, rank.astype(np.int64), axis=0)
         result[start : start + step] = rank
     return result.reshape(values.shape)
+
+
+def runs(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where, in ascending order, the values of one centroid end and those of the next begin.
+
+    Returns:
+        The centroids' indices in ascending order, and the midpoints between neighbours, one less.
+
+    Example:
+        >>> runs(np.array([1.0, 0.0, 3.0]))
+        (array([1, 0, 2], dtype=uint8), array([0.5, 2. ]))
+    """
+    order = np.argsort(centroids, axis=0, kind="stable").astype(index_dtype(len(centroids)))
+    ascending = np.take_along_axis(centroids, order.astype(np.int64), axis=0)
+    return order, ascending[:-1] + (ascending[1:] - ascending[:-1]) / 2
 
 
 def index_dtype(count: int) -> Any:
@@ -152,7 +164,8 @@ def _of_values(flat: np.ndarray, count: int, method: str, seed: int) -> np.ndarr
             centroids = points[np.searchsorted(np.cumsum(weights), ranks)]
         else:
             centroids = _kmeans(points, weights, count, seed)
-    return centroids.astype(flat.dtype)
+    # A mean is the difference of two sums, which may put one of tiny values beyond them.
+    return centroids.astype(flat.dtype).clip(flat.min(), flat.max())
 
 
 def _condense(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
