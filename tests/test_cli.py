@@ -76,7 +76,7 @@ BAD = {
     "convert @model.keras --quantization int2": "invalid choice: 'int2'",
     "convert @model.keras --layer out": "argument --layer: expected LAYER=float32, LAYER=int8 or LAYER=int4",
     "convert @model.keras --layer out=int16": "received 'out=int16'",
-    "convert @model.keras --data @good.npz": "expected with int8, int16x8 and int4 only, received --quantization float32",
+    "convert @model.keras --data @good.npz": "with int8, int16x8 and int4 only, received --quantization float32",
     "convert @model.keras --quantization int8 --data @text.npz": "text.npz: expected an .npz file",
     "convert @model.keras --quantization int8 --data @nan.npz --samples x": "expected a whole number from 1",
     "convert @model.keras --output @model.keras": "model.keras: cannot be written",

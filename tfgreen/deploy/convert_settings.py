@@ -26,19 +26,21 @@ class ConvertConfig(Config):
             by quantization-aware training. ``"int4"``: as int8, but with kernels of 15 values, stored in 4 bits:
             trained to be so (``tg.QuantizeConfig(weight_bits=4)``), or rounded here, which costs accuracy.
             ``"int16x8"``: weights int8, activations int16, from ``calibration_data``.
-        calibration_data: For the modes with integer activations: an array, list or dict of arrays in the structure of the model's inputs, of
-            shape ``(samples, *input shape)``, preprocessed exactly as for training; or batches of them, with or without
-            targets, from a ``tf.data.Dataset``, ``PyDataset`` or generator. 100 to 1000 samples are usual.
-        calibration: For ``"int8"`` and ``"int4"``, the range an activation gets from what it held on that data: ``"minmax"``, all of
-            it; ``"percentile"``, without the outermost 0.01 % at either end; ``"mse"``, of the least squared error.
+        calibration_data: For the modes with integer activations: an array, list or dict of arrays in the structure of
+            the model's inputs, of shape ``(samples, *input shape)``, preprocessed exactly as for training; or batches
+            of them, with or without targets, from a ``tf.data.Dataset``, ``PyDataset`` or generator. 100 to 1000
+            samples are usual.
+        calibration: For ``"int8"`` and ``"int4"``, the range an activation gets from what it held on that data:
+            ``"minmax"``, all of it; ``"percentile"``, without the outermost 0.01 % at either end; ``"mse"``, of the
+            least squared error.
         keep_float: Patterns of layers (``"head*"``) that compute in float32 in an int8 or int4 file.
-        layers: The same for other modes: pattern -> ``"float32"``, ``"int8"`` or ``"int4"``, for an int8 or int4 file. The
-            first pattern that matches a layer counts, after ``keep_float``.
+        layers: The same for other modes: pattern -> ``"float32"``, ``"int8"`` or ``"int4"``, for an int8 or int4 file.
+            The first pattern that matches a layer counts, after ``keep_float``.
         strict: Whether an operator that stays float32 in an integer file, though nothing asked for it, is an error.
         dynamic_batch: Whether the file's inputs leave the number of samples open, to be set by the interpreter's
             ``resize_tensor_input``. It is 1 otherwise, which microcontrollers and most accelerators need.
-        flex: Whether operators that LiteRT lacks may be TensorFlow's own (Flex), for a device whose runtime has the Flex
-            delegate, some 10 MB; LiteRT's Python package has not. For ``"float32"``, ``"float16"`` and ``"dynamic"``.
+        flex: Whether operators that LiteRT lacks may be TensorFlow's own (Flex), for a device whose runtime has the
+            Flex delegate; LiteRT's Python package has not. For ``"float32"``, ``"float16"`` and ``"dynamic"``.
         labels: Names of the classes, stored in the file's metadata.
         input_dtype: What the file's inputs store: ``"float32"``, or ``"int8"`` with ``quantization="int8"``.
         output_dtype: The same for the outputs.

@@ -55,7 +55,7 @@ def _pack_weight(model: Any, graph: Any, index: int, operators: list[Any], conte
 
     weight = graph.tensors[index]
     values = constant(model, weight, content)
-    if sum(weight.buffer == tensor.buffer for tensor in graph.tensors) > 1:
+    if values is None or sum(weight.buffer == tensor.buffer for tensor in graph.tensors) > 1:
         return False  # another tensor reads the same bytes as int8
     levels = np.round(values * (7 / 127)).astype(np.int8)
     weight.type = schema.TensorType.INT4
