@@ -106,7 +106,7 @@ def test_counts_are_those_of_the_nearest_centroids(size, count):
     codebook = Codebook(count)
     codebook.build(weight.shape)
     codebook.centroids.assign(RNG.standard_normal(count))
-    codebook._assign(weight)
+    codebook._assign(weight, codebook.values())
     distance = np.abs(weight - codebook.values()[None])
     np.testing.assert_array_equal(codebook.counts(), np.bincount(distance.argmin(axis=1), minlength=count))
 

@@ -110,7 +110,7 @@ class Codebook(TensorTransform):
             table[: len(found), channel] = found
             table[len(found) :, channel] = found[-1] if len(found) else 0  # a channel with fewer repeats its last one
         self.centroids.assign(table.reshape(self.centroids.shape))
-        self._assign(weight)
+        self._assign(weight, self.values())
 
     def apply(self, weight: Any) -> Any:
         if is_exporting():
@@ -158,33 +158,35 @@ class Codebook(TensorTransform):
             codebook._refresh(tf.convert_to_tensor(weight), name)
 
     def _refresh(self, weight: Any, name: str) -> None:
-        for values in (_view(weight), self.values()):
+        table = self.values()
+        for values in (_view(weight), table):
             try:
                 check_finite(values)
             except InvalidValueError as error:
                 raise InvalidValueError(f"{name}: {error} The training diverged: lower the learning rate.") from error
-        self._assign(weight)
-        assignments = _view(self.assignments.value)
-        columns = self._columns(assignments) if self.channel_axes else assignments.reshape(-1)
-        if (columns.min(axis=0) == columns.max(axis=0)).all():
+        counts = self._assign(weight, table)
+        if (counts.max(axis=0) == counts.sum(axis=0)).all():
             raise invalid_value(
                 name, expected="weights of several values", received="all of them at one centroid",
                 fix="The layer is dead: lower the learning rate, or leave it out with layers={...: None}.",
             )  # fmt: skip
 
-    def _assign(self, weight: Any) -> None:
-        array = _view(weight)
+    def _assign(self, weight: Any, table: np.ndarray) -> np.ndarray:
+        """Give each weight the number of its nearest centroid; return :meth:`counts`."""
+        array, places = _view(weight), self.assignments.value  # TensorFlow's assign takes half as long as Keras's
         if not self.channel_axes and array.size >= _LARGE and self.number_of_clusters <= _COMPARED:
-            order, midpoints = runs(self.values().astype(array.dtype, copy=False))
-            self.assignments.assign(_compiled(_nearest)(tf.convert_to_tensor(weight), order, midpoints))
+            order, midpoints = runs(table.astype(array.dtype, copy=False))
+            places.assign(_compiled(_nearest)(tf.convert_to_tensor(weight), order, midpoints), read_value=False)
         elif not self.channel_axes:
-            self.assignments.assign(nearest(array, self.values()))
+            places.assign(nearest(array, table), read_value=False)
         else:
             moved = [array.shape[axis] for axis in self._channels_last]
-            found = nearest(self._columns(array), self.values()).reshape(moved)
-            self.assignments.assign(found.transpose(np.argsort(self._channels_last)))
+            found = nearest(self._columns(array), table).reshape(moved)
+            places.assign(found.transpose(np.argsort(self._channels_last)), read_value=False)
+        counts = self.counts()
         if self.gradient_aggregation == "average":
-            self.sizes.assign(self.counts())
+            self.sizes.value.assign(counts.astype(self.sizes.dtype), read_value=False)
+        return counts
 
     def counts(self) -> np.ndarray:
         """How many weights each centroid stands for: int64 of shape (number_of_clusters,) or (number_of_clusters,
