@@ -91,3 +91,41 @@ def test_a_model_that_cannot_be_copied_is_converted_as_it_is_and_says_so():
     _, lite = error(pooled(Fixed(0.5), layers.AveragePooling2D(8)))
     assert lite.operators["AVERAGE_POOL_2D"] == 1
     assert any("keeps the scale of its input" in note and "Fixed" in note for note in lite.notes)
+
+
+@pytest.mark.parametrize(
+    "pool, shape",
+    [
+        (layers.AdaptiveAveragePooling2D(2), (8, 8, 3)),
+        (layers.AdaptiveAveragePooling2D((2, 3)), (8, 6, 3)),
+        (layers.AdaptiveAveragePooling1D(4), (8, 3)),
+    ],
+    ids=["square", "oblong", "line"],
+)
+def test_adaptive_pooling_with_windows_of_one_size_is_one_operator_that_clips_nothing(pool, shape):
+    model = keras.Sequential([keras.Input(shape), type(pool).from_config(pool.get_config())])
+    x = np.random.default_rng(0).normal(size=(64, *shape)).astype("float32")
+    copy = averaging_apart(model)
+    np.testing.assert_allclose(copy.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+    lite = convert(model, ConvertConfig(quantization="int8", calibration_data=x))
+    assert lite.operators["AVERAGE_POOL_2D"] == 1 and "CONCATENATION" not in lite.operators
+    steps = np.ptp(x) / 255
+    assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).mean() <= steps / 2
+
+
+def test_adaptive_pooling_with_windows_of_several_sizes_is_left_alone():
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.AdaptiveAveragePooling2D(3)])
+    assert averaging_apart(model) is model
+
+
+def test_what_is_averaged_and_then_joined_is_not_clipped():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(inputs)
+    average = layers.AveragePooling2D(4, strides=1, padding="same", name="average")(x)
+    small = layers.Conv2D(4, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.05))(x)
+    model = keras.Model(inputs, layers.Concatenate()([average, small]))
+    mean, lite = error(model)
+    assert mean <= 0.75 * max(lite.output_steps.values())
+    assert any("would clip what layers ['average'] average" in note for note in lite.notes)
+    assert not lite.float_operators

@@ -26,7 +26,7 @@ from tfgreen.deploy.fingerprint import fingerprint
 from tfgreen.deploy.flatbuffer import add_metadata, name_ends, parse, write
 from tfgreen.deploy.int4 import pack_int4
 from tfgreen.deploy.layer_names import layers_of_operators, rename_tensors
-from tfgreen.deploy.post_training import missing_samples, needs_ranges, with_ranges
+from tfgreen.deploy.post_training import missing_samples, needs_ranges, unclipped, with_ranges
 from tfgreen.deploy.prepare import (
     averaging_apart,
     half_precision_layers,
@@ -85,10 +85,12 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         try:
             model = averaging_apart(model)
         except InvalidValueError as error:
-            notes.append(f"Pooling that averages a whole map keeps the scale of its input: {error}")
+            notes.append(f"Average pooling keeps the scale of its input: {error}")
     if needs_ranges(model, config):
         model = with_ranges(model, config, spec, samples, notes)
-        spec = read_call_spec(model)
+    elif samples is not None and config.quantization == "int8":
+        model = unclipped(model, config, spec, samples, notes)
+    spec = read_call_spec(model)
     with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary:
         folder = Path(temporary)
         exported = export(model, spec, folder / SAVED_MODEL, config.dynamic_batch)

@@ -14,7 +14,7 @@ import numpy as np
 from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.export import CallSpec
 from tfgreen.deploy.structure import leaf_names, pack
-from tfgreen.errors import invalid_value
+from tfgreen.errors import InvalidValueError, invalid_value
 
 if TYPE_CHECKING:
     import keras
@@ -70,6 +70,28 @@ def with_ranges(
             layers={**{glob.escape(path): settings("int8") for path in wide}, **layers},
         ),
     )
+
+
+def unclipped(
+    model: keras.Model, config: ConvertConfig, spec: CallSpec, samples: list[np.ndarray], notes: list[str]
+) -> keras.Model:
+    """The model with ranges where the converter's own would clip what is averaged and then joined, else as it is."""
+    from tfgreen.model.graph import is_container
+    from tfgreen.techniques.placement import averages_into_join
+    from tfgreen.techniques.quantize import is_quantized
+
+    if not is_container(model) or is_quantized(model):
+        return model
+    averaging = averages_into_join(model)
+    if not averaging:
+        return model
+    try:
+        model = with_ranges(model, config, spec, samples, notes)
+    except InvalidValueError as error:
+        notes.append(f"What layers {averaging} average gets the range of what it is joined with: {error}")
+    else:
+        notes.append(f"Ranges placed by tfgreen; TensorFlow's would clip what layers {averaging} average.")
+    return model
 
 
 def missing_samples(model: keras.Model, config: ConvertConfig) -> Exception:

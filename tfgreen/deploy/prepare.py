@@ -75,37 +75,60 @@ def unrolled(model: Any) -> Any:
 
 
 def averaging_apart(model: Any) -> Any:
-    """Return a copy that averages whole feature maps as a mean, or the model itself where it has no such pooling.
+    """Return a copy whose average poolings are the operators that lose least, or the model itself where they are.
 
     LiteRT's average pooling keeps the scale of its input. The mean of a whole map stays far below its largest value,
     and rounded to that scale it loses more than any other layer of ResNet-8 does. A mean has a scale of its own.
+    Adaptive pooling joins two poolings, and the converter gives what comes in the smaller range of what goes out; where
+    its windows are all of one size, it is one plain pooling.
 
     Raises:
         ValueError: A layer cannot be copied from its ``get_config()``.
     """
-    import keras
-
     from tfgreen.model.graph import replaceable_layers
     from tfgreen.model.rebuild import rebuild
     from tfgreen.model.trace import symbolic_inputs, trace_calls
-    from tfgreen.transforms.kinds import averages_whole
+    from tfgreen.transforms.kinds import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING
     from tfgreen.transforms.layers import compressed_layers
 
-    means = {
-        keras.layers.AveragePooling1D: keras.layers.GlobalAveragePooling1D,
-        keras.layers.AveragePooling2D: keras.layers.GlobalAveragePooling2D,
-    }
-    found = {id(layer): path for path, layer in replaceable_layers(model) if type(layer) in means}
-    if not found or any(layer.activations is not None for _, layer in compressed_layers(model)):
+    poolings = (*AVERAGE_POOLING, *ADAPTIVE_AVERAGE_POOLING)
+    paths = {id(layer): path for path, layer in replaceable_layers(model) if type(layer) in poolings}
+    if not paths or any(layer.activations is not None for _, layer in compressed_layers(model)):
         return model  # one with trained ranges was trained with the scale of the input
+    windows: dict[str, set[tuple[int, ...] | None]] = {}
     inputs, named = symbolic_inputs(model)
     for call in trace_calls(model, *inputs, **named):
-        if id(call.layer) in found and not averages_whole(call.layer, call.inputs[0], call.output):
-            del found[id(call.layer)]
+        if id(call.layer) in paths:
+            windows.setdefault(paths[id(call.layer)], set()).add(_windows(call.layer, call.inputs[0], call.output))
+    found = {path: kinds.pop() for path, kinds in windows.items() if len(kinds) == 1}
 
     def replace(path: str, copy: Any) -> Any:
-        if path not in found.values():
-            return copy
-        return means[type(copy)](copy.data_format, keepdims=True, name=copy.name, dtype=copy.dtype_policy)
+        window = found.get(path)
+        return copy if window is None else _pooling(copy, window)
 
-    return rebuild(model, replace) if found else model
+    return rebuild(model, replace) if any(window is not None for window in found.values()) else model
+
+
+def _windows(layer: Any, came: tuple[int | None, ...], made: tuple[int | None, ...]) -> tuple[int, ...] | None:
+    """The sizes of the windows with which one plain average pooling does as a layer; () for the whole map; None to
+    leave the layer as it is."""
+    from tfgreen.transforms.kinds import AVERAGE_POOLING, averages_whole
+
+    if isinstance(layer, AVERAGE_POOLING):
+        return () if averages_whole(layer, came, made) else None
+    axes = slice(1, -1) if layer.data_format == "channels_last" else slice(2, None)
+    sizes = list(zip(came[axes], made[axes]))
+    if any(whole is None or part is None or whole % part for whole, part in sizes):
+        return None
+    return tuple(whole // part for whole, part in sizes if whole is not None and part is not None)
+
+
+def _pooling(layer: Any, window: tuple[int, ...]) -> Any:
+    import keras
+
+    one = type(layer).__name__.endswith("1D")
+    same = {"data_format": layer.data_format, "name": layer.name, "dtype": layer.dtype_policy}
+    if not window:
+        mean = keras.layers.GlobalAveragePooling1D if one else keras.layers.GlobalAveragePooling2D
+        return mean(keepdims=True, **same)
+    return (keras.layers.AveragePooling1D if one else keras.layers.AveragePooling2D)(window, **same)

@@ -76,6 +76,23 @@ def places_to_round(model: keras.Model, kept: Callable[[str], bool] = lambda pat
     return _Placement(LayerGraph(model), kept).places()
 
 
+def averages_into_join(model: keras.Model) -> list[str]:
+    """Paths of the layers that average what they take in, and whose result is joined with others by some later layer.
+
+    TensorFlow's calibration gives the input of such a layer the range of the joined tensor, which clips what is yet to
+    be averaged.
+
+    Example:
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> average = layers.AveragePooling2D(3, strides=1, padding="same", name="average")(inputs)
+        >>> averages_into_join(keras.Model(inputs, layers.Concatenate()([inputs, average])))
+        ['average']
+    """
+    placement = _Placement(LayerGraph(model), lambda path: False)
+    nodes = [node for nodes in placement.calls.values() for node in nodes]
+    return list(dict.fromkeys(node.path for node in nodes if averages(node.layer) and placement.reaches_join(node)))
+
+
 class _Placement:
     """The questions that placement asks about the calls of a graph.
 
@@ -185,6 +202,12 @@ class _Placement:
                 return None
             found |= further
         return found
+
+    def reaches_join(self, node: LayerNode) -> bool:
+        """Whether what a node made is joined with other tensors, maybe by way of layers that share its scale."""
+        return any(
+            joins(then.layer) or (shares_scale(then.layer) and self.reaches_join(then)) for then in node.consumers
+        )
 
     def _next(self, node: LayerNode) -> LayerNode | None:
         """The only node that takes in what a node made, past those that do nothing; None if there are several."""

@@ -12,6 +12,10 @@ FUSED = (activations.linear, activations.relu, activations.relu6)  # computed wi
 
 ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention)
 AVERAGE_POOLING = (layers.AveragePooling1D, layers.AveragePooling2D)
+# Keras has them from 3.13 on.
+ADAPTIVE_AVERAGE_POOLING = tuple(
+    getattr(layers, name) for name in ("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D") if hasattr(layers, name)
+)
 
 _KERNELS = (
     layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
