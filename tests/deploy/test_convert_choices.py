@@ -106,8 +106,10 @@ def test_trained_weights_without_a_4_bit_kernel_are_refused_with_the_reason():
     model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2DTranspose(3, 3, name="transposed")])
     x = np.random.default_rng(0).normal(size=(32, 6, 6, 2)).astype("float32")
     quantized = quantize(model, QuantizeConfig(calibration_data=x, weight_bits=4))
-    with pytest.raises(ConversionError, match="no kernel with 4-bit weights for TRANSPOSE_CONV"):
+    with pytest.raises(ConversionError, match="only TRANSPOSE_CONV take weights of 15 values"):
         convert(quantized, ConvertConfig(quantization="int4"))
+    with pytest.raises(ConversionError, match="LiteRT has kernels for them in CONV_2D"):
+        convert(model, int8(x, quantization="int4"))
 
 
 def test_a_pattern_that_matches_no_layer_is_an_error_with_near_names():

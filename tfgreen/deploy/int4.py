@@ -22,7 +22,7 @@ def pack_int4(content: bytes) -> bytes:
         content: A converted file of a model that was quantized with ``weight_bits`` of 4 or less.
 
     Raises:
-        ConversionError: No weight is of 15 values.
+        ConversionError: No weight is of 15 values and read by an operator with a kernel for them.
     """
     model = parse(content, "converted model")
     packed, unfit = 0, set()
@@ -38,14 +38,12 @@ def pack_int4(content: bytes) -> bytes:
                 packed += _pack_weight(model, graph, index, operators, content)
             else:
                 unfit |= {operator_name(model, op) for op in operators}
-    if not packed and unfit:
-        raise ConversionError(
-            f"'int4': LiteRT has no kernel with 4-bit weights for {', '.join(sorted(unfit))}, which is all that takes "
-            f"weights of 15 values here; only for {', '.join(_OPERATORS)}. Convert with quantization='int8'."
-        )
     if not packed:
+        reason = f"only {', '.join(sorted(unfit))} take weights of 15 values" if unfit else "none takes 15 values only"
         raise ConversionError(
-            "'int4': no weight of the model takes 15 values only. Quantize it with tg.QuantizeConfig(weight_bits=4)."
+            f"'int4': no weight can be stored in 4 bits: {reason}. LiteRT has kernels for them in "
+            f"{', '.join(_OPERATORS)}, of a model that was quantized with tg.QuantizeConfig(weight_bits=4). Convert "
+            "with quantization='int8'."
         )
     return write(model, len(content))
 
