@@ -17,6 +17,8 @@ from tfgreen.deploy.convert import convert
 from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.fingerprint import fingerprint
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
+from tfgreen.techniques.cluster import cluster
+from tfgreen.techniques.cluster_settings import ClusterConfig
 from tfgreen.techniques.quantize import quantize
 from tfgreen.techniques.quantize_settings import QuantizeConfig
 from tfgreen.version import __version__
@@ -92,11 +94,14 @@ def test_each_layer_may_have_a_mode_of_its_own(base):
     assert np.abs(lite.predict(DATA) - model.predict(DATA, verbose=0)).mean() < 0.2
 
 
-def test_weights_without_a_4_bit_kernel_stay_int8_and_are_named():
+@pytest.mark.parametrize("clustered", [False, True])
+def test_weights_without_a_4_bit_kernel_stay_int8_and_are_named(clustered):
     inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(4, 3, name="plain")(inputs)
     model = keras.Model(inputs, layers.Conv2DTranspose(3, 3, name="transposed")(x))
     x = np.random.default_rng(0).normal(size=(32, 6, 6, 2)).astype("float32")
+    if clustered:
+        model = cluster(model, ClusterConfig(number_of_clusters=8))
     lite = convert(model, int8(x, quantization="int4"))
     assert stored_bits(lite) == {"plain": 4, "transposed": 8}
     assert any("transposed" in note and "8 bits" in note for note in lite.notes)

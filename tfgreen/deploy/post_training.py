@@ -110,4 +110,4 @@ def _lacks_int4(layer: Any) -> bool:
     import keras
 
     transposed = keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose
-    return isinstance(layer, (*transposed, keras.layers.Conv3D))
+    return isinstance(getattr(layer, "stands_for", layer), (*transposed, keras.layers.Conv3D))
