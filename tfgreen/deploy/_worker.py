@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfgreen.deploy.converter import CALIBRATION, FAILURE, RESULT, SETTINGS, run_converter
+from tfgreen.deploy.converter import CALIBRATION, FAILURE, RESULT, SETTINGS, ConverterSettings, run_converter
 from tfgreen.errors import ConversionError
 
 
@@ -19,7 +19,8 @@ def main(folder: str) -> None:
         with np.load(here / CALIBRATION) as data:
             samples = [data[f"arr_{i}"] for i in range(len(data.files))]
     try:
-        content = run_converter(here, **json.loads((here / SETTINGS).read_text()), samples=samples)
+        settings = ConverterSettings(**json.loads((here / SETTINGS).read_text()))
+        content = run_converter(here, settings, samples)
     except ConversionError as error:
         (here / FAILURE).write_text(str(error))
     else:

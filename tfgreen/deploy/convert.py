@@ -19,7 +19,13 @@ from tfgreen.deploy.artifact import LiteRTModel
 from tfgreen.deploy.calibration import calibration_arrays
 from tfgreen.deploy.check_calibration import findings
 from tfgreen.deploy.convert_settings import ConvertConfig
-from tfgreen.deploy.converter import SAVED_MODEL, reason_by_layer, run_converter, run_converter_apart
+from tfgreen.deploy.converter import (
+    SAVED_MODEL,
+    ConverterSettings,
+    reason_by_layer,
+    run_converter,
+    run_converter_apart,
+)
 from tfgreen.deploy.equal_biases import mend_equal_biases
 from tfgreen.deploy.export import CallSpec, Exported, export, read_call_spec
 from tfgreen.deploy.fingerprint import fingerprint
@@ -104,7 +110,8 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         run = run_converter_apart if config.integers and exported.loops else run_converter
         try:
             mode = "int8" if config.stores_int4 else config.quantization
-            content = run(folder, mode, config.input_dtype, config.output_dtype, samples, config.flex)
+            settings = ConverterSettings(mode, config.input_dtype, config.output_dtype, config.flex)
+            content = run(folder, settings, samples)
             if exported.fake_quantized:
                 content = mend_equal_biases(content)
             if config.stores_int4:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -24,23 +25,30 @@ _UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
 _LACKING = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
 
 
-def run_converter(
-    folder: Path,
-    quantization: str,
-    input_dtype: str,
-    output_dtype: str,
-    samples: list[np.ndarray] | None,
-    flex: bool = False,
-) -> bytes:
+@dataclasses.dataclass(frozen=True)
+class ConverterSettings:
+    """What TensorFlow's converter is told.
+
+    Attributes:
+        quantization: ``"float32"``, ``"float16"``, ``"dynamic"``, ``"int8"`` or ``"int16x8"``.
+        input_dtype: ``"float32"`` or ``"int8"``; only read for ``"int8"``.
+        output_dtype: The same for the outputs.
+        flex: Whether what LiteRT has no operator for may become TensorFlow's own; only without samples to calibrate.
+    """
+
+    quantization: str
+    input_dtype: str = "float32"
+    output_dtype: str = "float32"
+    flex: bool = False
+
+
+def run_converter(folder: Path, settings: ConverterSettings, samples: list[np.ndarray] | None) -> bytes:
     """Convert ``folder/saved_model`` in this process.
 
     Args:
         folder: Holds the SavedModel that :func:`tfgreen.deploy.export.export` wrote.
-        quantization: ``"float32"``, ``"float16"``, ``"dynamic"``, ``"int8"`` or ``"int16x8"``.
-        input_dtype: ``"float32"`` or ``"int8"``; only read for ``"int8"``.
-        output_dtype: The same for the outputs.
+        settings: What to tell the converter.
         samples: One array per input to calibrate int8 ranges from; None where the model carries trained ranges.
-        flex: Whether what LiteRT has no operator for may become TensorFlow's own; only without ``samples``.
 
     Raises:
         ConversionError: The converter refuses the model. The message holds its reason and the end of its log.
@@ -50,26 +58,18 @@ def run_converter(
         with quiet_native_output() as captured, warnings.catch_warnings():
             # TensorFlow's own calibrator warns that the interpreter it uses is deprecated: nothing users can act on.
             warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
-            return _convert(folder, quantization, input_dtype, output_dtype, samples, flex)
+            return _convert(folder, settings, samples)
     except Exception as error:  # noqa: B902 - the converter raises its own errors, ValueError, RuntimeError, ...
         raise ConversionError(_reason(error, captured)) from error
 
 
-def run_converter_apart(
-    folder: Path,
-    quantization: str,
-    input_dtype: str,
-    output_dtype: str,
-    samples: list[np.ndarray] | None,
-    flex: bool = False,
-) -> bytes:
+def run_converter_apart(folder: Path, settings: ConverterSettings, samples: list[np.ndarray] | None) -> bytes:
     """Do as :func:`run_converter`, in a process of its own, so that a crash of the converter becomes an error.
 
     Raises:
         ConversionError: As :func:`run_converter`, or the converter's process died.
     """
-    settings = {"quantization": quantization, "input_dtype": input_dtype, "output_dtype": output_dtype, "flex": flex}
-    (folder / SETTINGS).write_text(json.dumps(settings))
+    (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(settings)))
     if samples is not None:
         np.savez(folder / CALIBRATION, *samples)
     # The child starts in the temporary folder, so that no file beside the user's script can shadow a module.
@@ -113,28 +113,26 @@ def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
     return f"layers {layers}: {reason}" if layers else reason
 
 
-def _convert(
-    folder: Path, quantization: str, input_dtype: str, output_dtype: str, samples: list[np.ndarray] | None, flex: bool
-) -> bytes:
+def _convert(folder: Path, settings: ConverterSettings, samples: list[np.ndarray] | None) -> bytes:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / SAVED_MODEL))
-    if quantization != "float32":
+    if settings.quantization != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization == "float16":
+    if settings.quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if flex:
+    if settings.flex:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     if samples is not None:
         converter.representative_dataset = lambda: _one_by_one(samples)
-    if quantization == "int8":
-        converter.inference_input_type = getattr(tf, input_dtype)
-        converter.inference_output_type = getattr(tf, output_dtype)
+    if settings.quantization == "int8":
+        converter.inference_input_type = getattr(tf, settings.input_dtype)
+        converter.inference_output_type = getattr(tf, settings.output_dtype)
         if samples is not None:
             # Integer kernels only. With trained ranges and no data TensorFlow refuses this setting, and what has no
             # range stays float32.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    if quantization == "int16x8":
+    if settings.quantization == "int16x8":
         ops = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [ops, tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter.convert()
