@@ -204,10 +204,23 @@ def test_convert_with_choices_and_a_target(files, capfd, tmp_path):
     assert code == 0 and json.loads(out)["operators"]
     lite = tg.load_litert(json.loads(out)["path"])
     assert lite.inputs[0].shape == (None, 4) and lite.audit.float_layers == (kept,)
+    code, out, _ = run(files, f"{command} --layer {kept}=int4", capfd)
+    assert code == 0 and {w.bits for w in tg.load_litert(json.loads(out)["path"]).weights.values()} == {4, 8}
     code, out, _ = run(files, f"{command} --strict --target edgetpu", capfd)
     assert code == 0 and any("Edge TPU" in note for note in json.loads(out)["notes"])
+    code, out, _ = run(files, f"convert @model.keras --flex --output {tmp_path} --json", capfd)
+    assert code == 0 and not any(name.startswith("Flex") for name in json.loads(out)["operators"])
     code, _, err = run(files, f"convert @model.keras --output {tmp_path}/none --target edgetpu", capfd)
     assert code != 0 and "quantization='int8'" in err and not (tmp_path / "none").exists()
+
+
+def test_a_quantized_model_converts_without_data(files, capfd, tmp_path):
+    model = tg.load_model(files / "model.keras")
+    x = np.random.default_rng(0).random((32, *model.input_shape[1:]), np.float32)
+    tg.quantize(model, tg.QuantizeConfig(calibration_data=x)).save(tmp_path / "quantized.keras")
+    command = f"convert {tmp_path}/quantized.keras --quantization int8 --output {tmp_path} --json"
+    code, out, _ = run(files, command, capfd)
+    assert code == 0 and json.loads(out)["quantization"] == "int8"
 
 
 def test_convert_and_verify_a_model_with_several_inputs(files, capfd, tmp_path):
