@@ -118,6 +118,27 @@ def test_adaptive_pooling_with_windows_of_several_sizes_is_left_alone():
     assert averaging_apart(model) is model
 
 
+def dense_network(units, depth):
+    body = [layers.Dense(units, activation="relu") for _ in range(depth)]
+    return keras.Sequential([keras.Input((64,)), *body, layers.Dense(64)])
+
+
+@pytest.mark.parametrize(
+    "units, depth, one", [(96, 6, True), (96, 1, False), (1500, 2, False)], ids=["many small", "few", "large"]
+)
+def test_dense_kernels_have_one_scale_where_more_would_take_much_of_the_file(units, depth, one):
+    keras.utils.set_random_seed(0)
+    model = dense_network(units, depth)
+    x = np.random.default_rng(0).random((64, 64), dtype="float32")
+    lite = convert(model, ConvertConfig(quantization="int8", calibration_data=x))
+    assert all((weight.scale.size == 1) == one for weight in lite.weights.values())
+    assert any("one scale each" in note for note in lite.notes) == one
+    if one:
+        weights = sum(weight.values.size for weight in lite.weights.values())
+        assert lite.size_bytes < 1.1 * weights + 4 * (units * depth + 64)
+    assert tg.verify(model, lite, x).passed
+
+
 def test_what_is_averaged_and_then_joined_is_not_clipped():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))

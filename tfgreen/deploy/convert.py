@@ -36,6 +36,7 @@ from tfgreen.deploy.post_training import missing_samples, needs_ranges, unclippe
 from tfgreen.deploy.prepare import (
     averaging_apart,
     half_precision_layers,
+    has_costly_scales,
     image_layers,
     in_float32,
     looping_layers,
@@ -110,7 +111,10 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
         run = run_converter_apart if config.integers and exported.loops else run_converter
         try:
             mode = "int8" if config.stores_int4 else config.quantization
-            settings = ConverterSettings(mode, config.input_dtype, config.output_dtype, config.flex)
+            one = samples is not None and not exported.fake_quantized and has_costly_scales(model)
+            if one:
+                notes.append("Dense kernels have one scale each; one for each output would take over 2 % of the file.")
+            settings = ConverterSettings(mode, config.input_dtype, config.output_dtype, one, config.flex)
             content = run(folder, settings, samples)
             if exported.fake_quantized:
                 content = mend_equal_biases(content)

@@ -33,12 +33,14 @@ class ConverterSettings:
         quantization: ``"float32"``, ``"float16"``, ``"dynamic"``, ``"int8"`` or ``"int16x8"``.
         input_dtype: ``"float32"`` or ``"int8"``; only read for ``"int8"``.
         output_dtype: The same for the outputs.
+        one_dense_scale: Whether the kernel of a Dense layer gets one scale instead of one for each output.
         flex: Whether what LiteRT has no operator for may become TensorFlow's own; only without samples to calibrate.
     """
 
     quantization: str
     input_dtype: str = "float32"
     output_dtype: str = "float32"
+    one_dense_scale: bool = False
     flex: bool = False
 
 
@@ -121,6 +123,7 @@ def _convert(folder: Path, settings: ConverterSettings, samples: list[np.ndarray
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if settings.quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = settings.one_dense_scale
     if settings.flex:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     if samples is not None:

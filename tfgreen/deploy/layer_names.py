@@ -7,6 +7,7 @@ it fuses with semicolons: ``net/call.2/relu_1/Relu;net/call.1/norm_1/batchnorm/m
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,11 +45,13 @@ def layers_of_operators(model: Any, calls: Sequence[str], made_by: Sequence[int 
 
 
 def rename_tensors(model: Any, calls: Sequence[str]) -> None:
-    """Name tensors after the paths of their layers: ``relu/Relu;norm/batchnorm/mul_1;conv/convolution``."""
+    """Name tensors after the paths of their layers: ``relu/Relu``, or ``relu/Relu;norm/batchnorm/mul_1`` where that is
+    another tensor's name too. Names are the largest part of a file after its weights."""
     for graph in model.subgraphs:
-        for tensor in graph.tensors:
-            parts = [_renamed(part, calls) for part in text_of(tensor.name).split(";")]
-            tensor.name = ";".join(parts).encode()
+        parts = [[_renamed(part, calls) for part in text_of(tensor.name).split(";")] for tensor in graph.tensors]
+        firsts = Counter(names[0] for names in parts)
+        for tensor, names in zip(graph.tensors, parts):
+            tensor.name = (names[0] if firsts[names[0]] == 1 else ";".join(names)).encode()
 
 
 def _renamed(part: str, calls: Sequence[str]) -> str:

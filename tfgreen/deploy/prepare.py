@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 _HALF = ("float16", "bfloat16")
+_BYTES_PER_OUTPUT = 12  # of a Dense layer: the scales of its kernel and bias, and its part of the zero points
+_COSTLY = 0.02
 
 
 def half_precision_layers(model: Any) -> list[str]:
@@ -28,6 +30,22 @@ def image_layers(model: Any) -> set[str]:
     from tfgreen.model.graph import walk
 
     return {path for path, layer in walk(model) if hasattr(layer, "get_random_transformation")}
+
+
+def has_costly_scales(model: Any) -> bool:
+    """Whether a scale for each output of the Dense layers would take more than 2 % of an int8 file, and 4 kB.
+
+    TensorFlow's converter gives each output a scale and zero point for the kernel and for the bias. That pays where a
+    kernel has many inputs; a network of many small ones becomes 7 % larger for an error that is 5 % smaller (MLPerf
+    Tiny's autoencoder), and has one scale per kernel in the files that MLPerf publishes.
+    """
+    import keras
+
+    from tfgreen.model.graph import walk
+
+    dense = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.Dense)]
+    scales = sum(_BYTES_PER_OUTPUT * layer.units for layer in dense)
+    return scales > max(4096, model.count_params() * _COSTLY)
 
 
 def in_float32(model: Any) -> Any:
