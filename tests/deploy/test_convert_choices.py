@@ -265,3 +265,15 @@ def test_settings_are_checked(options, message):
         int8(DATA, **options)
     with pytest.raises(InvalidValueError, match="'int8' or 'int4' with calibration"):
         ConvertConfig(quantization="float16", keep_float=("out",))
+
+
+def test_a_layer_asked_to_be_4_bits_that_cannot_is_int8_and_shadowed_patterns_are_errors():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2DTranspose(3, 3, name="transposed")(layers.Conv2D(4, 3, name="plain")(inputs))
+    model = keras.Model(inputs, keras.ops.sin(x))
+    x = np.random.default_rng(0).normal(size=(32, 6, 6, 2)).astype("float32")
+    lite = convert(model, int8(x, layers={"transposed": "int4", "plain": "int4", "sin*": "float32"}, strict=True))
+    assert stored_bits(lite) == {"plain": 4, "transposed": 8}
+    for names, message in (({"plan": "int4"}, "'plan'"), ({"*": "int4", "plain": "int8"}, "no earlier pattern")):
+        with pytest.raises(InvalidValueError, match=message):
+            convert(model, int8(x, layers=names))

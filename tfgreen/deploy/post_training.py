@@ -39,8 +39,11 @@ def with_ranges(
             than 4-bit weights; a pattern matches no layer.
     """
     from tfgreen.model.graph import is_container, replaceable_layers
+    from tfgreen.techniques.patterns import check_layer_patterns
+    from tfgreen.techniques.placement import places_to_round
     from tfgreen.techniques.quantize import quantize
     from tfgreen.techniques.quantize_settings import QuantizeConfig
+    from tfgreen.techniques.strip import strip
 
     if samples is None:
         raise missing_samples(model, config)
@@ -55,9 +58,13 @@ def with_ranges(
             return None
         return QuantizeConfig(calibration=config.calibration, ranges="fixed", weight_bits=_BITS[mode])
 
-    layers = {pattern: settings(mode) for pattern, mode in config.layers.items()}
-    wide = [p for p, la in replaceable_layers(model) if config.mode_of(p) == "int4" and _lacks_int4(la)]
+    layers = dict(replaceable_layers(model))
+    paths = list(dict.fromkeys([*layers, *(places_to_round(strip(model)) if is_container(model) else ())]))
+    check_layer_patterns(paths, config.layers)
+    modes = {path: config.mode_of(path) for path in paths}
+    wide = [path for path, layer in layers.items() if modes[path] == "int4" and _lacks_int4(layer)]
     if wide:
+        modes |= dict.fromkeys(wide, "int8")
         notes.append(f"Weights in 8 bits, because LiteRT has no kernel for 4 there: {wide}.")
     return quantize(
         model,
@@ -67,7 +74,7 @@ def with_ranges(
             ranges="fixed",
             weight_bits=_BITS[config.quantization],
             keep_float=config.keep_float,
-            layers={**{glob.escape(path): settings("int8") for path in wide}, **layers},
+            layers={glob.escape(p): settings(mode) for p, mode in modes.items() if mode != config.quantization},
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import keras
@@ -121,7 +121,7 @@ def check_patterns(model: keras.Model, config: WeightSettings) -> None:
     """
     # A compressed layer stands for the one inside, whose weights are meant.
     layers = {path: getattr(layer, "stands_for", layer) for path, layer in replaceable_layers(model)}
-    check_layer_patterns(list(layers), config)
+    check_layer_patterns(list(layers), config.layers)
     for chosen in all_settings(config):
         own = {path: layer for path, layer in layers.items() if settings_for(path, config) is chosen}
         weights = [f"{path}/{weight}".lstrip("/") for path, layer in own.items() for weight in weights_by_path(layer)]
@@ -130,14 +130,14 @@ def check_patterns(model: keras.Model, config: WeightSettings) -> None:
                 raise _no_match("extra_weights", pattern, weights)
 
 
-def check_layer_patterns(paths: Sequence[str], config: LayerSettings) -> None:
+def check_layer_patterns(paths: Sequence[str], patterns: Iterable[str]) -> None:
     """Raise if a pattern of ``layers`` has no effect on layers of these paths.
 
     Raises:
         ValueError: The pattern, and what it could have matched.
     """
     free = list(paths)
-    for pattern in config.layers:
+    for pattern in patterns:
         check_matches("layers", pattern, paths)
         if not fnmatch.filter(free, pattern):
             raise invalid_value(

@@ -184,7 +184,7 @@ def _check_not_quantized(model: keras.Model) -> None:
 
 def _check_patterns(model: keras.Model, config: QuantizeConfig, places: Mapping[str, Places]) -> None:
     paths = list(dict.fromkeys([*(path for path, _ in replaceable_layers(model)), *places]))  # raw operations too
-    check_layer_patterns(paths, config)
+    check_layer_patterns(paths, config.layers)
     for pattern in config.keep_float:
         check_matches("keep_float", pattern, paths)
 
