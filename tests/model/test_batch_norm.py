@@ -7,6 +7,7 @@ from keras import layers
 
 import tfgreen as tg
 from tests import zoo
+from tfgreen.model.batch_norm import fused_inference
 from tfgreen.model.graph import weights_by_path
 
 
@@ -49,3 +50,39 @@ def test_bad_data():
         tg.recalibrate_batch_norm(model, zoo.sample("residual"))
     with pytest.raises(TypeError, match="a keras.Model"):
         tg.recalibrate_batch_norm("model", zoo.sample("residual"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "float64"])
+@pytest.mark.parametrize(
+    "settings, shape",
+    [
+        ({}, (3, 5, 4, 6)),
+        ({"scale": False}, (3, 5, 4, 6)),
+        ({"center": False, "epsilon": 1e-7}, (3, 5, 4, 6)),
+        ({"axis": 1}, (3, 5, 4, 6)),
+        ({}, (3, 6)),
+    ],
+    ids=["image", "no gamma", "tiny epsilon", "channels first", "vector"],
+)
+def test_fused_inference_is_keras_inference(settings, shape, dtype):
+    rng = np.random.default_rng(0)
+    norm = layers.BatchNormalization(dtype=dtype, **settings)
+    x = keras.ops.convert_to_tensor(rng.normal(size=shape), norm.compute_dtype)
+    norm(x)
+    for variable in norm.weights:
+        variable.assign(rng.uniform(0.1, 3, variable.shape))
+    expected = {training: norm(x, training=training) for training in (False, None)}
+    norm.call = fused_inference(norm)
+    for training, y in expected.items():
+        found = norm(x, training=training)
+        assert found.dtype == y.dtype
+        np.testing.assert_allclose(found, y, rtol=2e-3 if dtype == "mixed_float16" else 1e-5, atol=1e-5)
+
+
+def test_fused_inference_leaves_training_to_keras():
+    x = np.random.default_rng(0).normal(size=(8, 4, 4, 3)).astype("float32")
+    norm, other = layers.BatchNormalization(), layers.BatchNormalization()
+    norm(x), other(x)
+    norm.call = fused_inference(norm)
+    np.testing.assert_array_equal(norm(x, training=True), other(x, training=True))
+    np.testing.assert_array_equal(norm.moving_mean, other.moving_mean)

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import difflib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -153,6 +153,7 @@ class Capture:
 
     Args:
         places: Name -> the operation, and whether its ``"output"`` or its ``"logits"`` are kept.
+        instead: Layers, each with a function that stands for its ``call`` meanwhile.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax", name="out")])
@@ -163,8 +164,13 @@ class Capture:
         True
     """
 
-    def __init__(self, places: Mapping[str, tuple[keras.Operation, str]]) -> None:
+    def __init__(
+        self,
+        places: Mapping[str, tuple[keras.Operation, str]],
+        instead: Sequence[tuple[keras.Layer, Callable[..., Any]]] = (),
+    ) -> None:
         self._places = dict(places)
+        self._instead = tuple(instead)
         # The replicas of a MirroredStrategy trace in threads that take turns within a step. Each keeps its own
         # tensors, and the calls are put back when the last has ended.
         self._local = threading.local()
@@ -185,6 +191,8 @@ class Capture:
         with self._lock:
             self._users += 1
             if self._users == 1:
+                for layer, function in self._instead:
+                    self._replaced.enter_context(_swapped(layer, "call", function))
                 for name, (operation, what) in self._places.items():
                     self._replaced.enter_context(self._replace(name, operation, what))
         self._local.kept = kept

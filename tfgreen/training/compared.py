@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
+from tfgreen.model.batch_norm import fused_inference
 from tfgreen.model.capture import LINEAR, SIGMOID, SOFTMAX, Capture, Head, find_layer, outputs_by_name, read_heads
 from tfgreen.model.graph import Shape, walk
 from tfgreen.model.trace import symbolic_inputs
@@ -143,7 +144,10 @@ class ComparedModel(Compared):
         super().__init__(model, role, heads)
         self._places: dict[str, tuple[keras.Operation, str]] = {}
         self._kept_probabilities: dict[str, str] = {}
-        self.capture = Capture({})
+        # A teacher only infers.
+        norms = [layer for _, layer in walk(model) if type(layer) is keras.layers.BatchNormalization]
+        self._instead = [(norm, fused_inference(norm)) for norm in norms] if role == "teacher" else []
+        self.capture = Capture({}, self._instead)
 
     def want_logits(self, name: str, activation: str, from_logits: bool | None) -> str:
         key = super().want_logits(name, activation, from_logits)
@@ -169,7 +173,7 @@ class ComparedModel(Compared):
 
     def _keep(self, key: str, operation: keras.Operation, what: str) -> None:
         self._places[key] = (operation, what)
-        self.capture = Capture(self._places)
+        self.capture = Capture(self._places, self._instead)
 
     def recording(self) -> contextlib.AbstractContextManager[dict[str, list[Any]]]:
         return self.capture.recording()
