@@ -155,10 +155,10 @@ class Codebook(TensorTransform):
             ValueError: Weights or centroids are NaN or infinite, or all weights of a layer have fallen to one value.
         """
         for codebook, weight, name in zip(transforms, weights, names):
-            codebook._refresh(tf.convert_to_tensor(weight), name)
+            codebook._refresh(weight, name)
 
     def _refresh(self, weight: Any, name: str) -> None:
-        table = self.values()
+        weight, table = tf.convert_to_tensor(weight), self.values()
         for values in (_view(weight), table):
             try:
                 check_finite(values)
@@ -173,17 +173,18 @@ class Codebook(TensorTransform):
 
     def _assign(self, weight: Any, table: np.ndarray) -> np.ndarray:
         """Give each weight the number of its nearest centroid; return :meth:`counts`."""
-        array, places = _view(weight), self.assignments.value  # TensorFlow's assign takes half as long as Keras's
-        if not self.channel_axes and array.size >= _LARGE and self.number_of_clusters <= _COMPARED:
-            order, midpoints = runs(table.astype(array.dtype, copy=False))
-            places.assign(_compiled(_nearest)(tf.convert_to_tensor(weight), order, midpoints), read_value=False)
-        elif not self.channel_axes:
-            places.assign(nearest(array, table), read_value=False)
-        else:
+        array = _view(weight)
+        if self.channel_axes:
             moved = [array.shape[axis] for axis in self._channels_last]
-            found = nearest(self._columns(array), table).reshape(moved)
-            places.assign(found.transpose(np.argsort(self._channels_last)), read_value=False)
-        counts = self.counts()
+            numbers = nearest(self._columns(array), table).reshape(moved).transpose(np.argsort(self._channels_last))
+        elif array.size >= _LARGE and self.number_of_clusters <= _COMPARED:
+            order, midpoints = runs(table.astype(array.dtype, copy=False))
+            numbers = _compiled(_nearest)(weight, order, midpoints)
+        else:
+            numbers = nearest(array, table)
+        # TensorFlow's assign takes half as long as Keras's.
+        self.assignments.value.assign(numbers, read_value=False)
+        counts = self._count(_view(numbers) if tf.is_tensor(numbers) else numbers)
         if self.gradient_aggregation == "average":
             self.sizes.value.assign(counts.astype(self.sizes.dtype), read_value=False)
         return counts
@@ -191,10 +192,12 @@ class Codebook(TensorTransform):
     def counts(self) -> np.ndarray:
         """How many weights each centroid stands for: int64 of shape (number_of_clusters,) or (number_of_clusters,
         channels)."""
-        assignments = _view(self.assignments.value)
+        return self._count(_view(self.assignments.value))
+
+    def _count(self, numbers: np.ndarray) -> np.ndarray:
         if not self.channel_axes:
-            return _count(assignments.reshape(-1), self.number_of_clusters)
-        columns = self._columns(assignments)
+            return _count(numbers.reshape(-1), self.number_of_clusters)
+        columns = self._columns(numbers)
         return np.stack([np.count_nonzero(columns == number, axis=0) for number in range(self.number_of_clusters)])
 
     def values(self) -> np.ndarray:
