@@ -59,7 +59,7 @@ VERBS = {
 
 ADDS = [name for name in VERBS if name != "strip"]  # verbs whose result bears transforms
 everywhere = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-over_the_zoo = pytest.mark.parametrize("name", zoo.mostly_slow())
+over_the_zoo = pytest.mark.parametrize("name", zoo.mostly_slow("lstm"))
 
 
 def flat_predictions(model: keras.Model, x: Any) -> list[np.ndarray]:

@@ -197,12 +197,14 @@ ZOO: dict[str, Callable[[], keras.Model]] = {
 }
 
 
-_QUICK = ("residual", "nested", "multi_io", "subclassed", "lstm", "custom_layer")
+QUICK = ("residual", "nested", "multi_io", "subclassed", "lstm", "custom_layer")
 
 
-def mostly_slow() -> list[Any]:
-    """The names of the zoo for a test that takes minutes over all of it: a model of each kind, the others as slow."""
-    return [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ZOO]
+def mostly_slow(*slow: str) -> list[Any]:
+    """The names of the zoo for a test that takes minutes over all of it: a model of each kind, the others as slow, and
+    those given."""
+    quick = set(QUICK) - set(slow)
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in ZOO]
 
 
 def spoiled(value: float) -> keras.Model:

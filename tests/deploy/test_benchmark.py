@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import zoo
 from tests.deploy import cases
-from tests.zoo import ZOO
 from tfgreen.deploy.benchmark import BenchmarkResults, benchmark, random_input, slower_notes, summarize
 from tfgreen.deploy.contents import TensorInfo
 from tfgreen.deploy.convert import convert
@@ -18,7 +18,7 @@ from tfgreen.deploy.memory import peak_memory
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", zoo.mostly_slow())
 def test_every_zoo_model_is_timed(name):
     result = benchmark(cases.artifact(name, "int8-io"), runs=5, warmup=1)
     assert 0 < result.min_ms <= result.median_ms <= result.p90_ms and result.spread_ms >= 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests import zoo
 from tests.deploy import cases
 from tests.zoo import ZOO, sample
 from tfgreen.config import Config
@@ -18,15 +19,19 @@ from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.verify import verify
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 
-MODES = ("float32", "float16", "dynamic", "int8", "int8-io")
+# The whole zoo in the two modes that matter most; in the others a model of each kind, and the rest as slow.
+CONVERSIONS = [
+    pytest.param(name, mode, marks=() if mode in ("float32", "int8") or name in zoo.QUICK else pytest.mark.slow)
+    for name in ZOO
+    for mode in ("float32", "float16", "dynamic", "int8", "int8-io")
+]
 
 
 def tiny(*shape: int) -> keras.Model:
     return keras.Sequential([keras.Input(shape, name="x"), layers.Dense(2, name="out")], name="tiny")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name, mode", CONVERSIONS)
 def test_every_zoo_model_converts_and_verifies(name, mode):
     lite, x = cases.artifact(name, mode), cases.unseen(name)
     result = verify(cases.model(name), lite, x)
@@ -41,7 +46,7 @@ def test_every_zoo_model_converts_and_verifies(name, mode):
             np.testing.assert_allclose(a, b, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", zoo.mostly_slow())
 def test_int8_edges_are_stored_as_int8_and_agree_with_float_edges(name):
     inner, edges = cases.artifact(name, "int8"), cases.artifact(name, "int8-io")
     assert {t.dtype for t in edges.outputs} == {"int8"} and {t.dtype for t in inner.outputs} == {"float32"}

@@ -16,7 +16,7 @@ from tests.quantized import fitted, in_int8, quantized, ranges_of, steps_apart, 
 from tests.replicas import on_two_replicas
 
 
-@pytest.mark.parametrize("ranges", ["moving_average", "learned"])
+@pytest.mark.parametrize("ranges", ["moving_average", pytest.param("learned", marks=pytest.mark.slow)])
 def test_ranges_and_batch_norm_statistics_move_until_they_are_frozen(ranges, tmp_path):
     model = quantized(varied(zoo.residual()), zoo.sample("residual", 64), ranges=ranges, freeze_after=4)
     norm = model.get_layer("batch_normalization").layer
@@ -110,7 +110,7 @@ model.save(r"{tmp_path / 'after.keras'}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["residual", "separable", "attention"])
+@pytest.mark.parametrize("name", ["residual", "attention"])
 def test_jit_compiled_training_gives_the_same_weights(name):
     def trained(**options):
         keras.backend.clear_session(free_memory=False)
