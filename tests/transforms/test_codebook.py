@@ -107,8 +107,11 @@ def test_counts_are_those_of_the_nearest_centroids(size, count):
     codebook.build(weight.shape)
     codebook.centroids.assign(RNG.standard_normal(count))
     codebook._assign(weight, codebook.values())
-    distance = np.abs(weight - codebook.values()[None])
-    np.testing.assert_array_equal(codebook.counts(), np.bincount(distance.argmin(axis=1), minlength=count))
+    numbers = np.asarray(codebook.assignments)
+    distance = np.abs(weight.astype("float64") - codebook.values()[None])
+    chosen = np.take_along_axis(distance, numbers.astype(int), axis=1)[:, 0]
+    np.testing.assert_allclose(chosen, distance.min(axis=1), atol=1e-6)  # a midpoint is rounded to float32
+    np.testing.assert_array_equal(codebook.counts(), np.bincount(numbers.ravel(), minlength=count))
 
 
 def test_due_every_so_many_steps_and_at_the_start():
@@ -122,7 +125,7 @@ def test_zero_stays_while_it_trains():
     weight[weight < 0.2] = 0.0
     codebook = made(weight, 4, preserve_sparsity=True)
     assert codebook.centroids.shape == (3,)
-    codebook.centroids.assign([5.0, 6.0, 7.0])  # far off: weights then fall to zero, but no zero leaves
+    codebook.centroids.assign([2.0, 6.0, 7.0])  # far off: most weights then fall to zero, but no zero leaves
     refresh(codebook, weight)
     assert ((np.asarray(codebook.apply(weight)) == 0) >= (weight == 0)).all()
 
