@@ -24,9 +24,11 @@ _BITS = {"int8": 8, "int4": 4}
 
 def needs_ranges(model: keras.Model, config: ConvertConfig) -> bool:
     """Whether the config asks for what the converter alone does not do."""
+    if config.places_ranges or not config.stores_int4:
+        return config.places_ranges
     from tfgreen.techniques.quantize import is_quantized
 
-    return config.places_ranges or (config.stores_int4 and not is_quantized(model))
+    return not is_quantized(model)
 
 
 def with_ranges(

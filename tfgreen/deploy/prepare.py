@@ -103,9 +103,8 @@ def averaging_apart(model: Any) -> Any:
     Raises:
         ValueError: A layer cannot be copied from its ``get_config()``.
     """
-    from tfgreen.model.graph import replaceable_layers
+    from tfgreen.model.graph import LayerGraph, replaceable_layers
     from tfgreen.model.rebuild import rebuild
-    from tfgreen.model.trace import symbolic_inputs, trace_calls
     from tfgreen.transforms.kinds import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING
     from tfgreen.transforms.layers import compressed_layers
 
@@ -114,10 +113,10 @@ def averaging_apart(model: Any) -> Any:
     if not paths or any(layer.activations is not None for _, layer in compressed_layers(model)):
         return model  # one with trained ranges was trained with the scale of the input
     windows: dict[str, set[tuple[int, ...] | None]] = {}
-    inputs, named = symbolic_inputs(model)
-    for call in trace_calls(model, *inputs, **named):
-        if id(call.layer) in paths:
-            windows.setdefault(paths[id(call.layer)], set()).add(_windows(call.layer, call.inputs[0], call.output))
+    for node in LayerGraph(model).nodes:
+        if id(node.layer) in paths:
+            window = _windows(node.layer, node.input_shapes[0], node.output_shapes[0])
+            windows.setdefault(paths[id(node.layer)], set()).add(window)
     found = {path: kinds.pop() for path, kinds in windows.items() if len(kinds) == 1}
 
     def replace(path: str, copy: Any) -> Any:
