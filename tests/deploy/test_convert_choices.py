@@ -23,6 +23,8 @@ from tfgreen.techniques.quantize import quantize
 from tfgreen.techniques.quantize_settings import QuantizeConfig
 from tfgreen.version import __version__
 
+SEQUENTIAL, BATCHNORM = (pytest.param(name, marks=pytest.mark.slow) for name in ("sequential", "batchnorm"))
+
 
 def int8(x, **options):
     return ConvertConfig(**{"quantization": "int8", "calibration_data": x, **options})
@@ -66,7 +68,7 @@ def stored_bits(lite) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("name", ["functional", "residual", "separable", "subclassed"])
+@pytest.mark.parametrize("name", [SEQUENTIAL, BATCHNORM, "functional", "residual", "separable", "subclassed"])
 def test_int4_without_training_stores_4_bits_and_computes_as_the_rounded_model(name):
     model, x = cases.model(name), sample(name, 64)
     lite = convert(model, int8(x, quantization="int4"))
@@ -123,7 +125,7 @@ def test_a_pattern_that_matches_no_layer_is_an_error_with_near_names():
 
 
 @pytest.mark.parametrize("method", ["percentile", "mse"])
-@pytest.mark.parametrize("name", ["functional", "residual", "multi_io", "attention"])
+@pytest.mark.parametrize("name", [SEQUENTIAL, "functional", "residual", "multi_io", "attention"])
 def test_ranges_found_otherwise_keep_the_file_integer_and_near(name, method):
     lite = convert(cases.model(name), int8(sample(name, 64), calibration=method))
     assert lite.float_operators == cases.artifact(name, "int8").float_operators

@@ -110,7 +110,7 @@ model.save(r"{tmp_path / 'after.keras'}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["residual", "attention"])
+@pytest.mark.parametrize("name", ["residual", pytest.param("separable", marks=pytest.mark.slow), "attention"])
 def test_jit_compiled_training_gives_the_same_weights(name):
     def trained(**options):
         keras.backend.clear_session(free_memory=False)

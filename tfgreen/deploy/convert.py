@@ -93,11 +93,13 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
             model = averaging_apart(model)
         except InvalidValueError as error:
             notes.append(f"Average pooling keeps the scale of its input: {error}")
+    given = model
     if needs_ranges(model, config):
         model = with_ranges(model, config, spec, samples, notes)
     elif samples is not None and config.quantization == "int8":
         model = unclipped(model, config, spec, samples, notes)
-    spec = read_call_spec(model)
+    if model is not given:
+        spec = read_call_spec(model)
     with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary:
         folder = Path(temporary)
         exported = export(model, spec, folder / SAVED_MODEL, config.dynamic_batch)

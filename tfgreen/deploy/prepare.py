@@ -36,8 +36,8 @@ def has_costly_scales(model: Any) -> bool:
     """Whether a scale for each output of the Dense layers would take more than 2 % of an int8 file, and 4 kB.
 
     TensorFlow's converter gives each output a scale and zero point for the kernel and for the bias. That pays where a
-    kernel has many inputs; a network of many small ones becomes 7 % larger for an error that is 5 % smaller (MLPerf
-    Tiny's autoencoder), and has one scale per kernel in the files that MLPerf publishes.
+    kernel has many inputs. A network of many small ones, such as MLPerf Tiny's autoencoder, grows by more than its
+    error shrinks.
     """
     import keras
 

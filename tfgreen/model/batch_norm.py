@@ -72,8 +72,8 @@ def recalibrate_batch_norm(model: keras.Model, data: Any, batch_size: int = 128)
 def fused_inference(norm: keras.layers.BatchNormalization) -> Callable[..., Any]:
     """A function in the place of ``norm.call`` that computes inference on images as one TensorFlow operator.
 
-    Keras computes it as a product and a sum, two passes over the tensor. One operator is also merged by TensorFlow into
-    the convolution before it: a forward run of ResNet-8 takes an eighth less time.
+    Keras computes it as a product and a sum, two passes over the tensor; TensorFlow can merge one operator into the
+    convolution before it.
 
     Example:
         >>> norm = keras.layers.BatchNormalization()
