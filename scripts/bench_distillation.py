@@ -24,7 +24,7 @@ from common import augmented, compare, load_data, resnet8, top1
 from scipy.special import log_softmax
 
 import tfgreen as tg
-from tfgreen.training.losses import kl_divergence
+from tfgreen.distillation.divergences import kl_divergence
 
 CLASSES, BATCH = 10, 128
 

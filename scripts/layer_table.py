@@ -34,7 +34,7 @@ from layer_cases import case_of  # noqa: E402
 
 import tfgreen as tg  # noqa: E402
 from tfgreen.errors import TfgreenError  # noqa: E402
-from tfgreen.model.support import quantizable_weights  # noqa: E402
+from tfgreen.model.weights import quantizable_weights  # noqa: E402
 
 TABLE = Path(__file__).with_suffix(".md")
 MODES = ("float32", "int8", "int16x8", "int4")

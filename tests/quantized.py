@@ -9,7 +9,7 @@ import numpy as np
 
 import tfgreen as tg
 from tests import zoo
-from tfgreen.transforms.layers import compressed_layers
+from tfgreen.transforms.compressed import compressed_layers
 
 
 def varied(model: keras.Model, seed: int = 0) -> keras.Model:

@@ -16,7 +16,7 @@ import tfgreen as tg
 from tests import zoo
 from tfgreen import cli
 from tfgreen.cli import main
-from tfgreen.recipes import measure
+from tfgreen.reports import measure
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 import tfgreen as tg
 from tests import zoo
 from tfgreen.model.graph import LayerGraph, input_layers, replaceable_layers, walk, weights_by_path
+from tfgreen.transforms.compressed import compress
 from tfgreen.transforms.fake_quant import FakeQuant
-from tfgreen.transforms.layers import compress
 
 
 @dataclasses.dataclass(frozen=True)

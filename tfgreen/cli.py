@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tfgreen as tg
-from tfgreen.arguments import make_parser
+from tfgreen.cli_arguments import make_parser
 from tfgreen.errors import ConversionError, FileError, InvalidValueError, TfgreenError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def convert(arguments: argparse.Namespace) -> int:
     samples = None if arguments.data is None else load_samples(arguments.data, "x_train", "x", "x_test")
     with made_folder(arguments.output) as folder:
         progress = _start_tensorflow()
-        from tfgreen.recipes.measure import spread
+        from tfgreen.reports.measure import spread
 
         model = tg.load_model(arguments.model)
         config = tg.ConvertConfig(
@@ -153,7 +153,7 @@ def verify(arguments: argparse.Namespace) -> int:
     _check_file(arguments.tflite)
     samples = load_samples(arguments.data, "x_test", "x", "x_train")
     progress = _start_tensorflow()
-    from tfgreen.recipes.measure import spread
+    from tfgreen.reports.measure import spread
 
     lite = tg.load_litert(arguments.tflite)
     model = tg.load_model(arguments.model)
@@ -177,7 +177,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     import tensorflow as tf
 
     from tfgreen.energy.doctor import energy_sources
-    from tfgreen.recipes.environment import environment
+    from tfgreen.reports.environment import environment
 
     facts = environment()
     devices = [f"{device.device_type} {device.name}" for device in tf.config.list_physical_devices()]

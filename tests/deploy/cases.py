@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from tests.zoo import ZOO, sample
-from tfgreen.deploy.artifact import LiteRTModel
+from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
-from tfgreen.deploy.convert_settings import ConvertConfig
+from tfgreen.deploy.litert_model import LiteRTModel
 
 SEED_OF_TEST_DATA = 7  # calibration uses seed 0: a file is judged on samples it has not seen
 

@@ -14,8 +14,8 @@ from tests import zoo
 from tests.deploy import cases
 from tests.zoo import ZOO, sample
 from tfgreen.config import Config
+from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
-from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.verify import verify
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 
@@ -256,7 +256,7 @@ class TestConfig:
 
     def test_importing_it_does_not_import_tensorflow(self):
         code = (
-            "import sys, tfgreen.deploy.convert, tfgreen.deploy.verify, tfgreen.deploy.benchmark;"
+            "import sys, tfgreen.deploy.convert, tfgreen.deploy.verify, tfgreen.deploy.inspection.benchmark;"
             "sys.exit(sum(m in sys.modules for m in ('tensorflow', 'keras', 'ai_edge_litert')))"
         )
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,15 +12,13 @@ from keras import layers
 from tests import zoo
 from tests.deploy import cases
 from tests.zoo import sample
-from tfgreen.deploy.artifact import load_litert
+from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
-from tfgreen.deploy.convert_settings import ConvertConfig
-from tfgreen.deploy.fingerprint import fingerprint
+from tfgreen.deploy.litert_model import load_litert
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
-from tfgreen.techniques.cluster import cluster
-from tfgreen.techniques.cluster_settings import ClusterConfig
-from tfgreen.techniques.quantize import quantize
-from tfgreen.techniques.quantize_settings import QuantizeConfig
+from tfgreen.model.fingerprint import fingerprint
+from tfgreen.techniques.cluster import ClusterConfig, cluster
+from tfgreen.techniques.quantize import QuantizeConfig, quantize
 from tfgreen.version import __version__
 
 SEQUENTIAL, BATCHNORM = (pytest.param(name, marks=pytest.mark.slow) for name in ("sequential", "batchnorm"))

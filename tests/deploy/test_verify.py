@@ -10,8 +10,8 @@ from keras import layers
 
 from tests.deploy import cases
 from tests.zoo import sample
+from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
-from tfgreen.deploy.convert_settings import ConvertConfig
 from tfgreen.deploy.verify import Limits, VerifyResult, compare, verify
 from tfgreen.errors import InvalidTypeError, InvalidValueError
 

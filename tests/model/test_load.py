@@ -15,7 +15,7 @@ import pytest
 
 from tests import zoo
 from tfgreen.errors import FileError, TfgreenError
-from tfgreen.model.keras2 import model_from_keras2
+from tfgreen.model.keras2.graph import model_from_keras2
 from tfgreen.model.load import load_model
 
 with warnings.catch_warnings():

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from tests import zoo
-from tfgreen.deploy.artifact import load_litert
+from tfgreen.deploy.litert_model import load_litert
 from tfgreen.model.load import load_model
-from tfgreen.recipes import measure
 from tfgreen.recipes.data import Data, load_digits_data
 from tfgreen.recipes.demo import DemoConfig, digits_network, gives_logits, run_demo
 from tfgreen.recipes.folder import RESULT_FILES
 from tfgreen.recipes.progress import Progress
-from tfgreen.recipes.report import FIGURES, RunReport
+from tfgreen.reports import measure
+from tfgreen.reports.report import FIGURES, RunReport
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests import zoo
 from tests.replicas import on_two_replicas
 from tfgreen.model.graph import weights_by_path
 from tfgreen.transforms.codebook import Codebook
-from tfgreen.transforms.layers import compressed_layers
+from tfgreen.transforms.compressed import compressed_layers
 
 HALF = tg.ConstantSparsity(0.5, begin_step=0)
 

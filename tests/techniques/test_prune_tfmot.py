@@ -19,7 +19,7 @@ import pytest
 
 import tfgreen as tg
 from tfgreen.training.schedules import _tfmot_schedules
-from tfgreen.transforms.layers import compressed_layers
+from tfgreen.transforms.compressed import compressed_layers
 
 BATCH, BATCHES = 8, 14
 

@@ -11,7 +11,7 @@ from keras import layers
 
 import tfgreen as tg
 from tests import zoo
-from tfgreen.transforms.layers import compressed_layers
+from tfgreen.transforms.compressed import compressed_layers
 
 
 def dense(units: int = 10, width: int = 20) -> keras.Model:

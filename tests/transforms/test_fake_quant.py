@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 
 import tfgreen as tg
 from tests.quantized import in_int8, normal, quantized
+from tfgreen.transforms.compressed import compress
 from tfgreen.transforms.fake_quant import FakeQuant, best_ratio, fake_quantize, symmetric_scale
-from tfgreen.transforms.layers import compress
 
 weights = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5),

@@ -15,25 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfgreen.deploy.artifact import LiteRTModel
-from tfgreen.deploy.calibration import calibration_arrays
-from tfgreen.deploy.check_calibration import findings
-from tfgreen.deploy.convert_settings import ConvertConfig
-from tfgreen.deploy.converter import (
+from tfgreen.deploy.conversion.config import ConvertConfig
+from tfgreen.deploy.conversion.converter import (
     SAVED_MODEL,
     ConverterSettings,
     reason_by_layer,
     run_converter,
     run_converter_apart,
 )
-from tfgreen.deploy.equal_biases import mend_equal_biases
-from tfgreen.deploy.export import CallSpec, Exported, export, read_call_spec
-from tfgreen.deploy.fingerprint import fingerprint
-from tfgreen.deploy.flatbuffer import add_metadata, name_ends, parse, write
-from tfgreen.deploy.int4 import pack_int4
-from tfgreen.deploy.layer_names import layers_of_operators, rename_tensors
-from tfgreen.deploy.post_training import missing_samples, needs_ranges, unclipped, with_ranges
-from tfgreen.deploy.prepare import (
+from tfgreen.deploy.conversion.export import Exported, export
+from tfgreen.deploy.conversion.post_training import missing_samples, needs_ranges, unclipped, with_ranges
+from tfgreen.deploy.conversion.prepare import (
     averaging_apart,
     half_precision_layers,
     has_costly_scales,
@@ -42,8 +34,17 @@ from tfgreen.deploy.prepare import (
     looping_layers,
     unrolled,
 )
-from tfgreen.deploy.structure import leaf_names
+from tfgreen.deploy.inspection.check_calibration import findings
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.equal_biases import mend_equal_biases
+from tfgreen.deploy.tflite.flatbuffer import add_metadata, name_ends, parse, write
+from tfgreen.deploy.tflite.int4 import pack_int4
+from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
+from tfgreen.model.call_spec import CallSpec, read_call_spec
+from tfgreen.model.fingerprint import fingerprint
+from tfgreen.model.samples import calibration_arrays
+from tfgreen.model.structure import leaf_names
 from tfgreen.version import __version__
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfgreen.deploy.artifact import LiteRTModel
-from tfgreen.deploy.export import read_call_spec
-from tfgreen.deploy.layer_errors import LayerErrors
-from tfgreen.deploy.structure import leaf_names, match, name_leaves, pack
-from tfgreen.deploy.verify_layers import compare_layers
+from tfgreen.deploy.inspection.compare_layers import compare_layers
+from tfgreen.deploy.inspection.layer_errors import LayerErrors
+from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.model.call_spec import read_call_spec
+from tfgreen.model.structure import leaf_names, match, name_leaves, pack
 
 if TYPE_CHECKING:
     import keras

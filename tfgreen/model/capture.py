@@ -19,7 +19,7 @@ import keras
 
 from tfgreen.errors import invalid_value
 from tfgreen.model.graph import Shape, check_built_model, run_symbolically, walk
-from tfgreen.model.trace import symbolic_inputs
+from tfgreen.model.layer_calls import symbolic_inputs
 
 SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
 

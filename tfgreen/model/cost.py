@@ -15,8 +15,8 @@ import numpy as np
 from keras import layers
 
 from tfgreen.model.graph import check_built_model, own_weights, walk, weights_by_path
+from tfgreen.model.layer_calls import symbolic_inputs, trace_calls
 from tfgreen.model.macs import count_macs
-from tfgreen.model.trace import symbolic_inputs, trace_calls
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,9 @@ import h5py
 import keras
 
 from tfgreen.errors import FileError, InvalidValueError, invalid_type
-from tfgreen.model.keras2 import model_from_keras2
-from tfgreen.model.keras2_config import one_line
-from tfgreen.model.keras2_weights import load_keras2_weights
+from tfgreen.model.keras2.config import one_line
+from tfgreen.model.keras2.graph import model_from_keras2
+from tfgreen.model.keras2.weights import load_keras2_weights
 
 _EXPECTED = "expected a Keras model saved as .keras or .h5"
 
@@ -27,7 +27,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     The model is not compiled: what the file says about optimizers, losses and metrics is not needed to compress it and
     is often what cannot be loaded. Compile it before training.
 
-    A Keras 2 file is rebuilt from its own config, see :mod:`tfgreen.model.keras2`: settings that Keras 3 does not know
+    A Keras 2 file is rebuilt from its own config, see ``keras2/graph.py``: settings that Keras 3 does not know
     are translated or, where they change nothing, dropped. ``x + y``, ``tf.nn.relu(x)`` and ``x[:, 0]`` become
     ``keras.ops``. Layer names and weights are those of the file (``/`` in a name becomes ``_``). A single input or
     output is a tensor, not a list of one.

@@ -14,7 +14,7 @@ import keras
 from keras import layers
 
 from tfgreen.model.graph import Shape, own_weights, weights_by_path
-from tfgreen.model.trace import Call, trace_calls
+from tfgreen.model.layer_calls import Call, trace_calls
 
 
 class UnknownMacs(Exception):

@@ -1,1 +1,1 @@
-"""Compose the verbs, and tell what they did."""
+"""Compose the verbs."""

@@ -14,17 +14,17 @@ import keras
 import numpy as np
 
 from tfgreen.config import Config
+from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
-from tfgreen.deploy.convert_settings import ConvertConfig
-from tfgreen.deploy.export import read_call_spec
 from tfgreen.energy.carbon import grid_intensity
 from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.model.call_spec import read_call_spec
 from tfgreen.recipes.data import Data, check_fits, load_digits_data
-from tfgreen.recipes.environment import environment
 from tfgreen.recipes.folder import whole_folder
-from tfgreen.recipes.measure import Export, measure_variants, spread
 from tfgreen.recipes.progress import Progress
-from tfgreen.recipes.report import Curve, RunReport, training_curves
+from tfgreen.reports.environment import environment
+from tfgreen.reports.measure import Export, measure_variants, spread
+from tfgreen.reports.report import Curve, RunReport, training_curves
 from tfgreen.techniques.prune import PruneConfig, prune
 from tfgreen.techniques.strip import strip
 from tfgreen.training.callbacks import UpdateCompression

@@ -17,13 +17,13 @@ import numpy as np
 from keras import layers
 
 from tfgreen.errors import invalid_value, layer_subject
-from tfgreen.model.fold import fold_batch_norm
 from tfgreen.model.graph import LayerGraph, replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
-from tfgreen.model.support import quantizable_weights
-from tfgreen.techniques.calibrate import batches_of, check_samples
+from tfgreen.model.weights import quantizable_weights
+from tfgreen.quantization.calibrate import batches_of, check_samples
+from tfgreen.techniques.fold_batch_norm import fold_batch_norm
+from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.fake_quant import fake_quantize, symmetric_scale
-from tfgreen.transforms.layers import compressed_layers
 
 _LINEAR = (
     layers.Dense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.Conv1DTranspose,

@@ -14,10 +14,10 @@ import numpy as np
 from keras import activations, layers
 
 from tfgreen.errors import invalid_value, layer_subject
-from tfgreen.model.fold import fold_batch_norm
 from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.transforms.kinds import does_nothing, is_own
-from tfgreen.transforms.layers import compressed_layers
+from tfgreen.quantization.op_classes import does_nothing, is_own
+from tfgreen.techniques.fold_batch_norm import fold_batch_norm
+from tfgreen.transforms.compressed import compressed_layers
 
 _TOLERANCE = 0.01
 _MOST_ROUNDS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from tfgreen.model.rebuild import rebuild
-from tfgreen.transforms.layers import Compressed, CompressedModel
+from tfgreen.transforms.compressed import Compressed, CompressedModel
 
 
 def strip(model: keras.Model) -> keras.Model:

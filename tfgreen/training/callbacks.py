@@ -14,7 +14,7 @@ from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.graph import weights_by_path
 from tfgreen.training.input_ranges import InputRanges
 from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.layers import compressed_layers
+from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.mask import Mask
 
 

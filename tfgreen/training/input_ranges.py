@@ -10,8 +10,8 @@ from keras import ops
 
 from tfgreen.errors import layer_subject
 from tfgreen.model.graph import LayerGraph, is_container
-from tfgreen.transforms.layers import compressed_layers
-from tfgreen.transforms.ranges import MovingAverageRange
+from tfgreen.quantization.ranges import MovingAverageRange
+from tfgreen.transforms.compressed import compressed_layers
 
 _APART = 8.0
 

@@ -124,6 +124,30 @@ class Chain(keras.layers.Layer):
         return cls(**{**config, "transforms": transforms})
 
 
+class ActivationHook(keras.layers.Layer):
+    """Base of what a compressed layer runs through, so that more than its weights is changed: its activations.
+
+    It is a Keras layer only so that Keras saves and loads its variables and config; it is never called as one.
+    """
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create the variables."""
+        self.built = True
+
+    @property
+    def freezes(self) -> bool:
+        """Whether something in it stays as it is from some training step on, so that it has to count them."""
+        return False
+
+    def frozen(self) -> Any:
+        """A bool tensor: whether it stays as it is by now."""
+        return False
+
+    def run(self, layer: Any, args: tuple, kwargs: dict[str, Any], training: bool) -> Any:
+        """Call ``layer(*args, **kwargs)`` and return what the compressed layer returns."""
+        raise NotImplementedError(f"{type(self).__name__} must implement run(layer, args, kwargs, training).")
+
+
 class Projection(keras.constraints.Constraint):
     """A Keras constraint that applies the layer's own constraint, then the chain's projections.
 

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.deploy import cases
+from tfgreen.deploy.conversion.config import ConvertConfig
+from tfgreen.deploy.convert import convert
+from tfgreen.deploy.inspection.compare_layers import compare_layers
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.verify import verify
+from tfgreen.errors import InvalidTypeError, InvalidValueError
+
+
+def noise(values, scale=1.0, shape=(16, 8, 8, 4)):
+    return (np.random.default_rng(values).standard_normal(shape) * scale).astype("float32")
+
+
+def in_int8(model, x):
+    return convert(model, ConvertConfig(quantization="int8", calibration_data=x))
+
+
+@pytest.mark.parametrize("name", ["sequential", "functional", "residual", "multi_io", "separable", "attention"])
+def test_every_layer_of_a_float_file_repeats_keras(name):
+    errors = compare_layers(cases.model(name), cases.artifact(name, "float32"), cases.unseen(name))
+    assert errors.layers and all(layer.sqnr_db > 80 for layer in errors.layers)
+    assert all(layer.step is None and layer.mean_steps is None for layer in errors.layers)
+
+
+def test_the_figures_are_those_of_numpy():
+    name = "functional"
+    lite, x = cases.artifact(name, "int8-io"), cases.unseen(name)
+    (hidden, out) = compare_layers(cases.model(name), lite, x).layers
+    assert (hidden.layer, out.layer) == ("hidden", "probabilities") and out.step == lite.output_steps["probabilities"]
+    want = cases.keras_outputs(name).astype(np.float64)
+    error = np.abs(want - lite.predict(x))
+    assert out.noise == pytest.approx((error**2).sum() / (want**2).sum(), rel=0.05)  # the kernels are not the same
+    assert out.sqnr_db == pytest.approx(-10 * math.log10(out.noise))
+    assert out.added_noise == pytest.approx(out.noise - hidden.noise)
+    assert out.mean_steps == pytest.approx(out.mean_error / out.step) and out.max_error >= out.mean_error
+
+
+def test_layers_that_run_as_one_operator_are_named_together():
+    inputs = keras.Input((6,))
+    x = layers.ReLU(name="relu")(layers.Dense(4, name="dense")(inputs))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(x))
+    errors = compare_layers(model, convert(model), noise(0, shape=(8, 6)))
+    assert [(row.layer, row.merged) for row in errors.layers] == [("relu", ("dense",)), ("out", ())]
+    assert errors.skipped == {"dense": "merged into relu"}
+    calibrated = ConvertConfig(
+        quantization="int8", calibration_data=noise(0, shape=(64, 6)), calibration="mse", input_dtype="int8"
+    )
+    rows = compare_layers(model, convert(model, calibrated), noise(0, shape=(8, 6))).layers
+    assert [row.layer for row in rows] == ["relu", "out"]  # the rounding of the input is not the output of a layer
+
+
+def test_a_layer_called_twice_is_left_out_and_said():
+    shared, inputs = layers.Dense(4, activation="tanh", name="shared"), keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(shared(shared(inputs))))
+    errors = compare_layers(model, convert(model), noise(0, shape=(8, 4)))
+    assert [layer.layer for layer in errors.layers] == ["out"]
+    assert "called more than once" in errors.skipped["shared"] and "not compared: shared" in str(errors)
+
+
+def test_channels_of_unequal_ranges_are_the_cause_that_is_named():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 4))
+    x = layers.Conv2D(4, 3, name="first")(inputs)
+    x = layers.DepthwiseConv2D(3, use_bias=False, name="uneven")(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 1, name="last")(x))
+    uneven = model.get_layer("uneven")
+    uneven.kernel.assign(uneven.kernel * np.array([100.0, 1.0, 1.0, 1.0]).reshape(1, 1, 4, 1))
+    last = model.get_layer("last")
+    last.kernel.assign(last.kernel / np.array([100.0, 1.0, 1.0, 1.0]).reshape(1, 1, 4, 1))
+    errors = compare_layers(model, in_int8(model, noise(0)), noise(1))
+    assert errors.worst.layer == "last"  # it is there that the lost channels count
+    assert errors.cause_layers == ("uneven",) and "times apart: try tg.equalize(model)" in errors.cause
+
+
+def test_a_stretched_range_is_the_cause_that_is_named_and_a_remedy_works():
+    inputs = keras.Input((64,))
+    x = layers.Dense(64, kernel_initializer="identity", name="same")(inputs)
+    model = keras.Model(inputs, layers.Dense(64, kernel_initializer="identity", name="out")(layers.ReLU()(x)))
+    x = noise(0, shape=(1024, 64))
+    x[0, 0] = 400.0
+    plain = compare_layers(model, in_int8(model, x), x[1:65])
+    assert max(layer.mean_steps for layer in plain.layers) < 1  # in steps nothing is wrong: the steps are too wide
+    assert plain.layers[0].sqnr_db < 15
+    clipped = ConvertConfig(quantization="int8", calibration_data=x, calibration="percentile")
+    assert compare_layers(model, convert(model, clipped), x[1:65]).layers[0].sqnr_db > 25
+    with_outlier = compare_layers(model, in_int8(model, x), x)
+    assert "calibration='percentile'" in with_outlier.cause
+
+
+def test_keeping_the_worst_layer_in_float_helps():
+    model, x = cases.model("residual"), cases.unseen("residual")
+    lite = cases.artifact("residual", "int8")
+    worst = compare_layers(model, lite, x).worst
+    config = ConvertConfig(quantization="int8", calibration_data=x, keep_float=(worst.layer, *worst.merged))
+    rows = compare_layers(model, convert(model, config), x).layers
+    kept = next(row for row in rows if row.layer == worst.layer)
+    assert kept.added_noise < worst.added_noise / 2
+
+
+def test_a_failed_verification_brings_the_layers():
+    model, lite, x = cases.model("functional"), cases.artifact("functional", "int8"), cases.unseen("functional")
+    assert verify(model, lite, x).layers is None
+    failed = verify(model, lite, x, mean_steps=0.0)
+    assert failed.layers is not None and failed.layers.cause in str(failed)
+    plain = json.loads(json.dumps(failed.to_dict(), allow_nan=False))
+    assert [row["layer"] for row in plain["layers"]["layers"]] == ["hidden", "probabilities"]
+
+
+def test_the_table_begins_with_the_layer_that_adds_most():
+    errors = compare_layers(cases.model("residual"), cases.artifact("residual", "int8"), cases.unseen("residual"))
+    lines = str(errors).splitlines()
+    assert lines[0].split()[:2] == ["layer", "operator"] and lines[1].startswith(errors.worst.layer)
+    assert lines[-1] == errors.cause and f"'{errors.worst.layer}'" in errors.cause
+
+
+def test_bad_input_is_refused_in_words():
+    model, lite, x = cases.model("functional"), cases.artifact("functional", "float32"), cases.unseen("functional")
+    with pytest.raises(InvalidTypeError, match="LiteRTModel"):
+        compare_layers(model, b"", x)
+    with pytest.raises(InvalidTypeError):
+        compare_layers("model", lite, x)
+    with pytest.raises(InvalidValueError):
+        compare_layers(model, lite, x[:, :3])
+    import tensorflow as tf
+
+    other = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    with pytest.raises(InvalidValueError, match="knows its layers"):
+        compare_layers(model, LiteRTModel(other), x)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfgreen as tg
+from tfgreen.deploy.tflite.equal_biases import mend_equal_biases
+from tfgreen.deploy.tflite.flatbuffer import constant
+
+LAYERS = {
+    "dense": ((6,), lambda: layers.Dense(5, bias_initializer="ones", name="layer")),
+    "conv": ((6, 6, 3), lambda: layers.Conv2D(5, 3, bias_initializer=keras.initializers.Constant(-0.7), name="layer")),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_an_equal_bias_is_rounded_channel_by_channel(kind):
+    keras.utils.set_random_seed(0)
+    shape, layer = LAYERS[kind]
+    model = keras.Sequential([keras.Input(shape), layer()])
+    kernel = model.get_layer("layer").kernel
+    kernel.assign(kernel * np.geomspace(0.2, 5, 5))
+    x = np.random.default_rng(0).normal(size=(64, *shape)).astype("float32")
+    quantized = tg.quantize(model, tg.QuantizeConfig(calibration_data=x))
+    lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
+    real = [
+        constant(lite.parsed, tensor, lite.content) * np.asarray(tensor.quantization.scale)
+        for tensor in lite.parsed.subgraphs[0].tensors
+        if tensor.quantization is not None and tensor.type == 2 and tuple(tensor.shape) == (5,)
+    ]
+    np.testing.assert_allclose(real[0], model.get_layer("layer").bias, rtol=1e-3)
+    error = np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).mean()
+    assert error <= 0.05 * lite.output_steps["layer"]
+    assert mend_equal_biases(lite.content) is lite.content

@@ -1,0 +1,261 @@
+"""Where activations are rounded, decided from the graph alone; that LiteRT rounds there too is in test_quantize.py."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+from keras import layers, ops
+
+from tests import zoo
+from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT
+from tfgreen.quantization.placement import Places, places_to_round
+
+IMAGE = (8, 8, 4)
+
+
+def conv(name: str, **options) -> layers.Layer:
+    return layers.Conv2D(4, 3, padding="same", name=name, **options)
+
+
+def norm(name: str = "norm", **options) -> layers.Layer:
+    return layers.BatchNormalization(name=name, **options)
+
+
+def described(place: Places) -> str:
+    """Short enough for a table: ``in0``: input 0 is rounded; ``2x``: ranges inside; ``out``, or the output's range."""
+    words = [f"in{index}" for index in place.inputs]
+    words += [f"{len(place.inside)}x"] if place.inside else []
+    words += ["folds"] if place.folds else []
+    if place.output is not None:
+        words.append("out" if place.output == OBSERVED else str(place.output))
+    return " ".join(words)
+
+
+def placed(body, shape=IMAGE, kept=()) -> dict[str, str]:
+    inputs = keras.Input(shape, name="x")
+    model = keras.Model(inputs, body(inputs))
+    return {path: described(place) for path, place in places_to_round(model, lambda path: path in kept).items()}
+
+
+def branches(*names: str, **options):
+    return lambda x: [conv(name, **options)(x) for name in names]
+
+
+def feeder_used_elsewhere(x):
+    a, b = branches("a", "b")(x)
+    return [layers.Concatenate(name="join")([a, b]), conv("after")(a)]
+
+
+def joined_twice(x):
+    a, b = branches("a", "b")(x)
+    return [layers.Concatenate(name="one")([a, b]), layers.Concatenate(name="two")([b, b])]
+
+
+def shared(x):
+    layer, relu = conv("shared"), layers.ReLU(name="relu")
+    return layers.Add(name="add")([relu(layer(x)), relu(layer(layers.MaxPooling2D(3, 1, "same", name="pool")(x)))])
+
+
+def shared_that_differs(x):
+    layer = conv("shared")
+    return layers.Add(name="add")([layers.ReLU(name="relu")(layer(x)), layer(conv("first")(x))])
+
+
+def nested(x):
+    inner = keras.Input(IMAGE)
+    block = keras.Model(inner, norm()(conv("conv", use_bias=False)(inner)), name="block")
+    return layers.ReLU(name="relu")(block(x))
+
+
+def used_twice(x):
+    return layers.Add(name="add")([conv("conv")(x), x])
+
+
+CASES = {
+    "conv, norm, relu": (
+        lambda x: layers.ReLU(name="relu")(norm()(conv("conv")(x))),
+        {"conv": "in0 folds", "norm": "folds", "relu": "out"},
+    ),
+    "dense, norm, relu": (
+        lambda x: layers.Activation("relu", name="relu")(norm()(layers.Dense(4, name="dense")(x))),
+        {"dense": "in0 folds", "norm": "folds", "relu": "out"},
+    ),
+    "conv, dropout, norm, dropout, relu": (
+        lambda x: layers.ReLU(name="relu")(
+            layers.Dropout(0.1, name="b")(norm()(layers.Identity(name="a")(conv("conv")(x))))
+        ),
+        {"conv": "in0 folds", "a": "", "norm": "folds", "b": "", "relu": "out"},
+    ),
+    "norm over another axis": (
+        lambda x: norm(axis=1)(conv("conv")(x)),
+        {"conv": "in0 out", "norm": "1x out"},
+    ),
+    "norm after an activation": (
+        lambda x: norm()(conv("conv", activation="relu")(x)),
+        {"conv": "in0 out", "norm": "1x out"},
+    ),
+    "norm alone": (lambda x: layers.ReLU(name="relu")(norm()(x)), {"norm": "in0 1x", "relu": "out"}),
+    "relu6": (lambda x: layers.ReLU(6.0, name="relu")(conv("conv")(x)), {"conv": "in0", "relu": "out"}),
+    "relu up to 4": (lambda x: layers.ReLU(4.0, name="relu")(conv("conv")(x)), {"conv": "in0", "relu": "(0.0, 4.0)"}),
+    "relu with a slope": (
+        lambda x: layers.ReLU(negative_slope=0.1, name="relu")(conv("conv")(x)), {"conv": "in0 out", "relu": "out"},
+    ),
+    "transposed conv and relu": (
+        lambda x: layers.ReLU(name="relu")(layers.Conv2DTranspose(4, 3, name="conv")(x)),
+        {"conv": "in0 out", "relu": "out"},
+    ),
+    "output before a relu": (lambda x: (lambda y: [y, layers.ReLU(name="relu")(y)])(conv("conv")(x)),
+                             {"conv": "in0 out", "relu": "out"}),
+    "add, relu": (
+        lambda x: layers.ReLU(name="relu")(layers.Add(name="add")(branches("a", "b")(x))),
+        {"a": "in0 out", "b": "in0 out", "add": "", "relu": "out"},
+    ),
+    "add of 3": (
+        lambda x: layers.Add(name="add")(branches("a", "b", "c")(x)),
+        {"a": "in0 out", "b": "in0 out", "c": "in0 out", "add": "1x out"},
+    ),
+    "average of 2": (
+        lambda x: layers.Average(name="mean")(branches("a", "b")(x)),
+        {"a": "in0 out", "b": "in0 out", "mean": "1x out"},
+    ),
+    "concat of 7": (
+        lambda x: layers.Concatenate(name="join")(branches(*"abcdefg")(x)),
+        {**dict.fromkeys("abcdefg", "in0"), "join": "out"},
+    ),
+    "concat through pooling": (
+        lambda x: layers.Concatenate(name="join")(
+            [layers.MaxPooling2D(2, name="max")(conv("a")(x)), layers.AveragePooling2D(2, name="mean")(conv("b")(x))]
+        ),
+        {"a": "in0", "b": "in0 out", "max": "", "mean": "", "join": "out"},
+    ),
+    "concat of a feeder used elsewhere": (
+        feeder_used_elsewhere, {"a": "in0 out", "b": "in0", "join": "out", "after": "out"},
+    ),
+    "concat twice": (joined_twice, {"a": "in0", "b": "in0 out", "one": "out", "two": "out"}),
+    "concat of an input": (
+        lambda x: layers.Concatenate(name="join")([layers.Flatten(name="flat")(x), layers.Dense(4, name="dense")(
+            layers.Flatten(name="other")(x))]),
+        {"flat": "in0", "other": "in0", "dense": "", "join": "out"},
+    ),
+    "concat of inputs alone": (lambda x: layers.Concatenate(name="join")([x, x]), {"join": "out"}),
+    "concat of a softmax": (
+        lambda x: layers.Concatenate(name="join")(
+            [layers.Dense(3, "softmax", name="a")(x), layers.Dense(3, name="b")(x)]),
+        {"a": f"in0 1x {UNIT}", "b": "in0", "join": "out"},
+    ),
+    "separable, norm, relu": (
+        lambda x: layers.ReLU(name="relu")(norm()(layers.SeparableConv2D(4, 3, name="conv")(x))),
+        {"conv": "in0 1x folds", "norm": "folds", "relu": "out"},
+    ),
+    "pooling, flatten, dense": (
+        lambda x: layers.Dense(2, name="dense")(layers.Flatten(name="flat")(layers.MaxPooling2D(name="pool")(x))),
+        {"pool": "in0", "flat": "", "dense": "out"},
+    ),
+    "global average": (lambda x: layers.GlobalAveragePooling2D(name="mean")(conv("conv")(x)),
+                       {"conv": "in0 out", "mean": "out"}),
+    "silu inside": (lambda x: conv("conv", activation="silu")(x), {"conv": "in0 2x out"}),
+    "silu": (lambda x: layers.Activation("silu", name="act")(conv("conv")(x)), {"conv": "in0 out", "act": "1x out"}),
+    "gelu inside": (lambda x: conv("conv", activation="gelu")(x), {"conv": "in0 1x out"}),
+    "hard_sigmoid inside": (
+        lambda x: conv("conv", activation="hard_sigmoid")(x), {"conv": "in0 2x (0.0, 1.0)"},
+    ),
+    "softmax inside": (lambda x: layers.Dense(3, "softmax", name="a")(x), {"a": f"in0 1x {UNIT}"}),
+    "softmax": (lambda x: layers.Softmax(name="b")(layers.Dense(3, name="a")(x)), {"a": "in0 out", "b": str(UNIT)}),
+    "tanh": (lambda x: layers.Activation("tanh", name="b")(conv("a")(x)), {"a": "in0 out", "b": str(SIGNED_UNIT)}),
+    "x + y, relu": (
+        lambda x: ops.relu(conv("conv")(x) + x), {"conv": "in0 out", "add": "in1", "relu": "out"},
+    ),
+    "x * 2": (lambda x: conv("conv")(x) * 2, {"conv": "in0 out", "multiply": "out"}),
+    "x[:, 0]": (lambda x: conv("conv")(x)[:, 0], {"conv": "in0 out", "get_item": ""}),
+    "used twice": (used_twice, {"conv": "in0 out", "add": "in1 out"}),
+    "shared layers": (shared, {"shared": "in0", "pool": "in0", "relu": "out", "add": "out"}),
+    "a shared layer whose calls differ": (
+        shared_that_differs, {"shared": "in0 out", "first": "in0 out", "relu": "out", "add": "out"},
+    ),
+    "nested": (nested, {"block/conv": "in0 folds", "block/norm": "folds", "relu": "out"}),
+}
+
+
+@pytest.mark.parametrize("body, expected", CASES.values(), ids=CASES)
+def test_places(body, expected):
+    assert placed(body) == expected
+
+
+def test_inputs_of_several_models_and_integers_are_told_apart():
+    places = {path: described(place) for path, place in places_to_round(zoo.multi_io()).items()}
+    assert places["conv2d"] == "in0" and places["dense"] == "in0"
+    tokens = places_to_round(zoo.attention())
+    assert not any(place.inputs for place in tokens.values())
+
+
+def test_layers_that_pass_a_range_on_to_a_kernel_or_an_average_are_known():
+    inputs = keras.Input(IMAGE)
+    x = layers.Flatten(name="flat")(layers.MaxPooling2D(name="max")(inputs))
+    model = keras.Model(inputs, [layers.Dense(2)(x), layers.Softmax()(layers.Reshape((256,), name="last")(inputs))])
+    passes = {path: place.passes for path, place in places_to_round(model).items()}
+    assert passes["max"] and passes["flat"] and not passes["last"]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Renamed(layers.Conv2D):
+    """A subclass that computes as Keras's class does."""
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Doubled(layers.Dense):
+    """A subclass that computes something of its own."""
+
+    def call(self, x):
+        return 2.0 * super().call(x)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Max(layers.Layer):
+    """A layer of the user's, named like a raw operation."""
+
+    def call(self, x):
+        return x + 1.0
+
+
+def test_a_subclass_is_what_keras_made_it_unless_it_computes_by_itself():
+    found = placed(lambda x: norm()(Renamed(4, 3, name="conv")(x)))
+    assert found == {"conv": "in0 folds", "norm": "folds out"}
+    found = placed(lambda x: norm()(Doubled(4, name="dense")(x)))
+    assert found == {"dense": "in0 out", "norm": "1x out"}
+    assert placed(lambda x: Max(name="own")(x)) == {"own": "in0 out"}
+
+
+REASONS = {
+    "Conv3D": (lambda x: layers.Conv3D(2, 2, name="it")(x), (4, 4, 4, 2), "no int8 kernel"),
+    "LSTM": (lambda x: layers.LSTM(2, name="it")(x), (4, 2), "its steps run in float32"),
+    "MHA": (lambda x: layers.MultiHeadAttention(1, 2, name="it")(x, x), (4, 2), "between its kernels"),
+    "LayerNormalization": (lambda x: layers.LayerNormalization(name="it")(x), (4,), "mean and variance"),
+    "mish": (lambda x: layers.Dense(2, "mish", name="it")(x), (4,), "activation 'mish'"),
+    "own call": (lambda x: Doubled(2, name="it")(x), (4,), "its call() is not Keras's own"),
+    "-x": (lambda x: ops.negative(x), (4,), "no int8 kernel"),
+}
+
+
+@pytest.mark.parametrize("body, shape, reason", REASONS.values(), ids=REASONS)
+def test_what_stays_float_has_a_reason_and_its_output_is_rounded_for_the_next_layer(body, shape, reason):
+    inputs = keras.Input(shape)
+    (place,) = places_to_round(keras.Model(inputs, body(inputs))).values()
+    assert place.output == OBSERVED
+    assert reason in place.reason
+
+
+def test_a_layer_kept_in_float_is_not_merged_and_what_comes_after_rounds_its_input():
+    def chain(x):
+        return conv("c")(layers.ReLU(name="relu")(norm()(conv("b")(conv("a")(x)))))
+
+    inputs = keras.Input(IMAGE)
+    model = keras.Model(inputs, chain(inputs))
+    places = places_to_round(model, lambda path: path == "b")
+    assert {path: described(place) for path, place in places.items()} == {
+        "a": "in0 out", "b": "", "norm": "in0 1x", "relu": "out", "c": "out",
+    }  # fmt: skip
+    assert places["b"].kept and places["b"].apart
+    for kept, apart in ((("a",), ()), (("c",), ()), (("b", "norm"), ("b",)), (("norm", "relu", "c"), ())):
+        places = places_to_round(model, lambda path: path in kept)
+        assert {path for path, place in places.items() if place.kept} == set(kept)
+        assert {path for path, place in places.items() if place.apart} == set(apart)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfgreen.quantization.histogram import Histogram
+from tfgreen.quantization.ranges import (
+    ActivationRange,
+    FixedRange,
+    LearnedRange,
+    MovingAverageRange,
+    as_range,
+    fake_quantize_between,
+    round_average,
+    start_range,
+)
+
+ends = st.tuples(st.floats(-50, 0, width=32), st.floats(0.125, 50, width=32))
+
+
+def built(cls=ActivationRange, lower: float = -1.0, upper: float = 3.0, **settings) -> ActivationRange:
+    range_ = cls(**settings)
+    range_.build()
+    range_.set(lower, upper)
+    return range_
+
+
+def grid(lower: float, upper: float) -> tuple[float, int]:
+    """Step and integer of zero, as LiteRT stores them for 8 bits."""
+    step = (upper - lower) / 255
+    return step, int(np.round(-lower / step)) - 128
+
+
+@given(ends, st.integers(0, 2**31))
+def test_rounding_is_what_the_stored_integers_stand_for(ends, seed):
+    lower, upper = ends
+    x = np.random.default_rng(seed).uniform(lower - 1, upper + 1, 100).astype("float32")
+    ours = keras.ops.convert_to_numpy(built(lower=lower, upper=upper)(x))
+    step, zero = grid(lower, upper)
+    integers = ours / step + zero
+    assert np.abs(integers - np.round(integers)).max() < 1e-2
+    assert -128 <= np.round(integers).min() and np.round(integers).max() <= 127
+    inside = (x > lower + step) & (x < upper - step)
+    assert np.abs(ours - x)[inside].max(initial=0) <= 0.51 * step
+    assert keras.ops.convert_to_numpy(built(lower=lower, upper=upper)(np.zeros(1, "float32")))[0] == 0
+
+
+def test_a_range_is_widened_to_hold_zero_and_is_never_empty():
+    for given_, held in (((1.0, 2.0), (0.0, 2.0)), ((-2.0, -1.0), (-2.0, 0.0)), ((0.0, 0.0), (0.0, 1.0))):
+        assert tuple(built(lower=given_[0], upper=given_[1]).numbers()) == held
+
+
+def test_the_moving_average_follows_the_share_of_the_extremes_that_calibration_kept():
+    histogram = Histogram()
+    values = np.random.default_rng(0).normal(size=100_000).astype("float32")
+    values[0] = 40.0
+    histogram.add(values)
+    range_ = built(MovingAverageRange, momentum=0.9)
+    start_range(range_, histogram, "percentile")
+    lower, upper = range_.numbers()
+    assert upper < 5 and lower > -5
+    low, high = float(values.min()), 40.0
+    for _ in range(3):
+        range_.follow(keras.ops.convert_to_tensor(2 * values))
+    expected = [
+        0.9**3 * end + (1 - 0.9**3) * 2 * extreme * (end / extreme) for end, extreme in ((lower, low), (upper, high))
+    ]
+    np.testing.assert_allclose(range_.numbers(), expected, rtol=1e-5)
+    np.testing.assert_allclose(range_.moved_by(np.array([lower, upper]), 3), [2 * low, 2 * high], rtol=1e-4)
+
+
+def test_a_learned_range_has_the_gradients_of_the_paper():
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    x, upstream = rng.normal(size=(50, 8)), rng.normal(size=(50, 8))
+    range_ = built(LearnedRange, -1.0, 1.5)
+    range_.width.assign(1.2)
+    range_.follow(None)
+    np.testing.assert_allclose(range_.numbers(), [-1.2, 1.8], rtol=1e-6)
+    variable = tf.Variable(x.astype("float32"))
+    with tf.GradientTape() as tape:
+        y = range_(variable)
+        loss = tf.reduce_sum(y * upstream.astype("float32"))
+    by_x, by_width = tape.gradient(loss, [variable, range_.width.value])
+    lower, upper = -1.2, 1.8
+    inside = (x >= lower) & (x <= upper)
+    rounded = keras.ops.convert_to_numpy(y).astype("float64")
+    slope = np.where(inside, rounded - x, np.where(x > upper, rounded.max(), rounded.min())) / 1.2
+    np.testing.assert_allclose(by_x, upstream * inside, atol=1e-6)
+    np.testing.assert_allclose(by_width, (upstream * slope).sum() / np.sqrt(400 * 255), rtol=1e-4)
+
+
+def test_a_learned_range_is_rounded_to_as_it_was_followed_last_whatever_the_optimizer_does():
+    range_ = built(LearnedRange, -1.0, 1.5)
+    range_.width.assign(2.0)
+    assert tuple(range_.numbers()) == (-1.0, 1.5)
+    range_.follow(None)
+    assert tuple(range_.numbers()) == (-2.0, 3.0)
+
+
+def test_fixed_ranges_have_no_variables_do_not_move_and_clip_while_calibrating():
+    range_ = FixedRange(0.0, 4.0)
+    range_.build()
+    range_.set(-9.0, 9.0)
+    assert not range_.variables and range_.ends() == (0.0, 4.0)
+    range_.recorder = Histogram()
+    np.testing.assert_array_equal(range_(np.array([-1.0, 2.003, 9.0], "float32")), np.float32([0.0, 2.003, 4.0]))
+
+
+def test_what_is_recorded_passes_as_it_is_and_is_another_tensor():
+    range_ = built()
+    range_.recorder = Histogram()
+    x = keras.ops.convert_to_tensor(np.float32([-7.0, 0.123, 9.0]))
+    y = range_(x)
+    np.testing.assert_array_equal(x, y)
+    assert y is not x and (range_.recorder.lower, range_.recorder.upper) == (-7.0, 9.0)
+
+
+@given(ends, st.integers(0, 2**31))
+def test_averages_are_rounded_as_litert_does_halves_away_from_integer_zero(ends, seed):
+    lower, upper = ends
+    step, zero = grid(lower, upper)
+    integers = np.random.default_rng(seed).integers(-128, 128, (50, 4))
+    x = ((integers - zero) * step).astype("float32").mean(1)
+    ours = keras.ops.convert_to_numpy(round_average(x, lower, upper)) / step + zero
+    total = integers.sum(1)
+    expected = np.sign(total) * ((np.abs(total) + 2) // 4)  # what the kernel computes on the sums
+    np.testing.assert_allclose(ours, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("cls", [ActivationRange, MovingAverageRange, LearnedRange])
+def test_a_copy_has_the_settings_and_a_name_of_its_own(cls):
+    copy = as_range(cls(bits=8, **({"momentum": 0.5} if cls is MovingAverageRange else {})), "output")
+    assert type(copy) is cls and copy.name == "output" and getattr(copy, "momentum", 0.5) == 0.5
+
+
+def test_float16_tensors_are_rounded_in_float32_and_handed_back_in_float16():
+    x = keras.ops.convert_to_tensor(np.linspace(-1, 3, 9).astype("float16"))
+    y = built()(x)
+    assert keras.backend.standardize_dtype(y.dtype) == "float16"
+    exact = keras.ops.convert_to_numpy(fake_quantize_between(keras.ops.cast(x, "float32"), -1.0, 3.0))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(y), exact.astype("float16"))

@@ -1,0 +1,147 @@
+"""quantize_within: few layers in float, no more conversions than it takes, and the layer that is the cause."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfgreen as tg
+from tests import zoo
+from tests.quantized import normal
+from tfgreen.recipes import search_precision as precision
+from tfgreen.recipes.search_precision import quantize_within
+
+X = normal(8, 8, 3, count=64)
+
+
+def failing() -> keras.Model:
+    """A depthwise network of which the channels of 'dw' lie 100 times apart, and 'mix' takes them in the other way."""
+    keras.utils.set_random_seed(0)
+    stack = [
+        layers.Conv2D(16, 3, activation="relu", name="first"), layers.DepthwiseConv2D(3, name="dw", use_bias=False),
+        layers.BatchNormalization(name="norm"), layers.ReLU(name="relu"),
+        layers.Conv2D(16, 1, activation="relu", name="mix"), layers.Conv2D(8, 3, activation="relu", name="last"),
+        layers.Flatten(), layers.Dense(6, name="out"),
+    ]  # fmt: skip
+    model = keras.Sequential([keras.Input((8, 8, 3)), *stack])
+    factor = np.where(np.arange(16) % 4, 1.0, 100.0)
+    for name in ("gamma", "beta"):
+        variable = getattr(model.get_layer("norm"), name)
+        variable.assign(variable * factor)
+    mix = model.get_layer("mix")
+    mix.kernel.assign(mix.kernel / factor[:, None])
+    return model
+
+
+def closeness(model: keras.Model):
+    """A score: how far, negative, a file's outputs are from the model's, relative to their size."""
+    exact = model.predict(X, verbose=0)
+    return lambda lite: -float(np.abs(lite.predict(X) - exact).mean() / np.abs(exact).mean())
+
+
+def test_a_good_int8_file_is_taken_as_it_is():
+    model = zoo.sequential()
+    x = zoo.sample("sequential", 32)
+    result = quantize_within(model, x, lambda lite: lite.evaluate(x, zoo.targets("sequential", 32)), 0.5)
+    assert (result.kept, result.cause, result.cause_layers) == ((), "", ())
+    assert result.model is model and not result.lite.float_operators
+    assert [trial.name for trial in result.scores] == ["float32", "int8"]
+    assert "All layers are int8." in str(result)
+
+
+def test_equalization_is_enough_where_channels_lie_apart():
+    model = failing()
+    result = quantize_within(model, X, closeness(model), 0.08)
+    assert result.kept == () and [trial.name for trial in result.scores] == ["float32", "int8", "equalized int8"]
+    plain, equalized = (-trial.score for trial in result.scores[1:])
+    assert plain > 0.15 and equalized < 0.08
+    assert result.cause_layers == ("dw", "norm", "relu")
+    assert "'mix' loses most" in result.cause and "'dw + norm + relu' makes" in result.cause
+    assert quantize_within(model, X, closeness(model), 0.08).scores == result.scores
+    np.testing.assert_allclose(result.model.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-3, atol=1e-4)
+
+
+def test_without_it_the_two_layers_around_the_lost_tensor_stay_float():
+    model = failing()
+    result = quantize_within(model, X, closeness(model), 0.05, equalize_first=False)
+    assert result.kept == ("dw", "norm", "relu", "mix")
+    assert set(result.kept) <= set(result.lite.audit.float_layers)
+    assert result.score == max(trial.score for trial in result.scores if trial.kept)
+    assert result.score >= result.scores[0].score - 0.05
+    assert len(result.scores) <= 6
+    lines = str(result).splitlines()
+    assert lines[-1] == "Kept in float: dw, norm, relu, mix." and len(lines) == 3 + len(result.scores)
+
+
+class Counted:
+    """Stands for converting and scoring: a file is good if it keeps all of some layers in float."""
+
+    def __init__(self, needed: set[str], **penalties: float) -> None:
+        self.needed = needed
+        self.trials = [precision.Trial("float32", (), 1.0, 0)]
+
+    def int8(self, name, model, groups):
+        kept = {path for group in groups for path in group}
+        self.trials.append(precision.Trial(name, tuple(kept), float(self.needed <= kept), 0))
+        return kept, self.trials[-1].score
+
+
+@pytest.mark.parametrize("needed", [{"a0"}, {"a2"}, {"a0", "a5"}, {"a3", "a4", "a11"}, {"a62"}])
+def test_the_search_finds_exactly_what_is_needed_in_few_conversions(needed):
+    ranked = [(f"a{i}",) for i in range(64)]
+    search = Counted(needed)
+    lite, kept, score = precision._fewest(search, "int8", None, ranked, 0.5)
+    assert score == 1.0 and needed <= kept and lite == kept
+    if max(int(path[1:]) for path in needed) < 9:
+        assert kept == needed
+    assert len(search.trials) <= 2 * 6 + precision._MOST_RETURNED + 2
+
+
+def test_what_no_int8_layer_can_keep_to_is_an_error():
+    with pytest.raises(ValueError, match="max_drop.*all layers but a3 in float it is 0.0000"):
+        precision._fewest(Counted({"a3"}), "int8", None, [(f"a{i}",) for i in range(4)], 0.5)
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="only")])
+    with pytest.raises(ValueError, match="max_drop.*even with all layers but only in float"):
+        quantize_within(model, X, closeness(model), 0.0)
+
+
+def test_layers_that_the_config_keeps_stay_float_too():
+    model = failing()
+    config = tg.ConvertConfig(quantization="int8", keep_float=("out",), calibration="mse")
+    result = quantize_within(model, X, closeness(model), 0.05, config)
+    assert result.kept == () and result.lite.audit.float_layers == ("out",)
+
+
+def test_bad_arguments_are_named():
+    model, x = zoo.functional(), zoo.sample("functional")
+
+    def run(score=lambda lite: 1.0, max_drop=0.1, x=x, **settings):
+        return quantize_within(model, x, score, max_drop, tg.ConvertConfig(**{"quantization": "int8", **settings}))
+
+    with pytest.raises(ValueError, match="max_drop.*-1"):
+        run(max_drop=-1)
+    with pytest.raises(TypeError, match="max_drop.*str"):
+        run(max_drop="1 %")
+    with pytest.raises(TypeError, match="score: expected a function"):
+        run(score=0.9)
+    with pytest.raises(TypeError, match=r"score\(lite\): expected a number, received NoneType"):
+        run(score=lambda lite: None)
+    with pytest.raises(ValueError, match=r"score\(lite\): expected a finite number, received nan"):
+        run(score=lambda lite: float("nan"))
+    with pytest.raises(ValueError, match="config.quantization.*'float16'"):
+        run(quantization="float16")
+    with pytest.raises(ValueError, match="config.calibration_data"):
+        run(calibration_data=x)
+    with pytest.raises(ValueError, match="calibration_data.*NaN"):
+        run(x=np.full_like(x, np.nan))
+    with pytest.raises(TypeError, match="config.*received dict"):
+        quantize_within(model, x, lambda lite: 1.0, 0.1, {})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        run().kept = ()
+    scores = iter([1.0, 0.0])
+    with pytest.raises(ValueError, match="subclass"):
+        quantize_within(zoo.subclassed(), zoo.sample("subclassed"), lambda lite: next(scores), 0.1)

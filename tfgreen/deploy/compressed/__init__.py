@@ -1,0 +1,1 @@
+"""The coded file: a model stored at the size that clustering and pruning earned it."""

@@ -1,0 +1,1 @@
+"""Keras model -> bytes, one named step after the other."""

@@ -1,0 +1,1 @@
+"""What a converted file does and costs: errors, time, memory, operators, targets."""

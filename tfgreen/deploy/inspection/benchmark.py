@@ -1,0 +1,219 @@
+"""Benchmark: how long one inference takes on this machine, and how much memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, overload
+
+import numpy as np
+
+from tfgreen.deploy.inspection.memory import peak_memory
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.contents import TensorInfo
+from tfgreen.errors import invalid_type, invalid_value
+
+_Key = TypeVar("_Key")
+_SLOWER = 1.05  # ratio of medians above which a file is called slower
+_FLOAT = ("float32", "float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkResult:
+    """Measured latency of one inference (batch of 1), in milliseconds of wall-clock time.
+
+    The minimum is the least disturbed run, the median the typical one; ``p90_ms`` is what nine runs in ten stay below,
+    and ``spread_ms`` the interquartile range. A spread that is large beside the median means a busy machine.
+    ``peak_memory_bytes`` is what :func:`tfgreen.deploy.inspection.memory.peak_memory` measured.
+    """
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+    spread_ms: float
+    threads: int
+    runs: int
+    warmup: int
+    peak_memory_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, and ``"source": "measured"``."""
+        return {**dataclasses.asdict(self), "source": "measured"}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.median_ms:.4g} ms median (p90 {self.p90_ms:.4g}, min {self.min_ms:.4g}, "
+            f"spread {self.spread_ms:.4g}), {self.threads} thread{'s' if self.threads > 1 else ''}, {self.runs} runs, "
+            f"{self.peak_memory_bytes / 1e6:.2f} MB"
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BenchmarkResults(Mapping[str, BenchmarkResult]):
+    """The results of models that ran in turn, by name; prints as one line each, and the notes.
+
+    Attributes:
+        results: Name -> result.
+        notes: A sentence for each quantized model that was slower than a float one beside it.
+    """
+
+    results: Mapping[str, BenchmarkResult]
+    notes: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> BenchmarkResult:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        results = {name: result.to_dict() for name, result in self.results.items()}
+        return {"results": results, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        return "\n".join([*(f"{name}: {result}" for name, result in self.results.items()), *self.notes])
+
+
+@overload
+def benchmark(
+    lite: LiteRTModel, *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+) -> BenchmarkResult: ...
+
+
+@overload
+def benchmark(
+    lite: Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+) -> BenchmarkResults: ...
+
+
+def benchmark(
+    lite: LiteRTModel | Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+) -> BenchmarkResult | BenchmarkResults:
+    """Measure the latency and memory of one model, or of several in turn.
+
+    Several models run interleaved, one inference each per round: whatever else the machine does then falls on all of
+    them, and the ratio between them holds even where the milliseconds do not. Only the inference is timed, not the
+    copying of inputs and outputs. The memory of each is measured in a process of its own, which takes half a second.
+
+    Args:
+        lite: A model, or models by name.
+        threads: CPU threads for the interpreter, at least 1.
+        runs: Inferences timed per model, at least 1.
+        warmup: Inferences run before, per model; the first ones allocate.
+        seed: Of the random inputs: floats in [0, 1), the full range of a quantized input, and 0 or 1 for integers,
+            which every vocabulary has. Latency rarely depends on them.
+
+    Returns:
+        A result, or results under the names given, with a note on each quantized model that was slower than a float
+        one.
+
+    Raises:
+        ValueError: ``threads`` or ``runs`` is below 1, ``warmup`` below 0, or there is no model.
+        TypeError: Something is no ``LiteRTModel``, or a count no integer.
+        ConversionError: The interpreter refuses a model.
+
+    Example:
+        >>> import keras
+        >>> from tfgreen.deploy.convert import convert
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> benchmark(convert(model), runs=20).runs
+        20
+    """
+    check_counts(threads, runs, warmup)
+    models = dict(lite) if isinstance(lite, Mapping) else {"": lite}
+    if not models:
+        raise invalid_value("lite", expected="at least one model", received="none")
+    for key, item in models.items():
+        if not isinstance(item, LiteRTModel):
+            raise invalid_type(f"lite['{key}']" if key else "lite", expected="a LiteRTModel", received=item)
+    interpreters = {key: _ready(item, threads, seed) for key, item in models.items()}
+    times = time_in_turn(interpreters, runs, warmup)
+    results = {key: summarize(times[key], threads, warmup, peak_memory(models[key], threads)) for key in models}
+    if not isinstance(lite, Mapping):
+        return results[""]
+    return BenchmarkResults(results, slower_notes(results, {key: item.quantization for key, item in models.items()}))
+
+
+def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which quantized models were slower than the fastest float one that ran in turn with them.
+
+    Example:
+        >>> fast, slow = summarize([2_000_000], 1, 0, 0), summarize([3_000_000], 1, 0, 0)
+        >>> print(*slower_notes({"a": fast, "b": slow}, {"a": "float32", "b": "dynamic"}))
+        'b' (dynamic) is slower than 'a' (float32): 1.50 times its median. tg.profile_operators shows where.
+    """
+    floats = [name for name in results if quantizations[name] in _FLOAT]
+    if not floats:
+        return ()
+    best = min(floats, key=lambda name: results[name].median_ms)
+    ratios = {name: results[name].median_ms / results[best].median_ms for name in results if name not in floats}
+    return tuple(
+        f"'{name}' ({quantizations[name]}) is slower than '{best}' ({quantizations[best]}): {ratio:.2f} times its "
+        "median. tg.profile_operators shows where."
+        for name, ratio in ratios.items()
+        if ratio > _SLOWER
+    )
+
+
+def check_counts(threads: int, runs: int, warmup: int) -> None:
+    """Check the counts that :func:`benchmark` takes.
+
+    Raises:
+        ValueError: ``threads`` or ``runs`` is below 1, or ``warmup`` below 0.
+        TypeError: One is no integer.
+    """
+    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise invalid_type(name, expected="an integer", received=value)
+        if value < least:
+            raise invalid_value(name, expected=f"{least} or more", received=value)
+
+
+def time_in_turn(interpreters: Mapping[_Key, Any], runs: int, warmup: int) -> dict[_Key, list[int]]:
+    """Run each interpreter once per round; return the nanoseconds of each run after the first ``warmup`` rounds."""
+    times: dict[_Key, list[int]] = {key: [] for key in interpreters}
+    for turn in range(warmup + runs):
+        for key, interpreter in interpreters.items():
+            start = time.perf_counter_ns()
+            interpreter.invoke()
+            elapsed = time.perf_counter_ns() - start
+            if turn >= warmup:
+                times[key].append(elapsed)
+    return times
+
+
+def summarize(nanoseconds: list[int], threads: int, warmup: int, memory: int) -> BenchmarkResult:
+    """Turn single times, and bytes of memory, into a result.
+
+    Example:
+        >>> summarize([1_000_000, 3_000_000, 2_000_000], threads=1, warmup=0, memory=0).median_ms
+        2.0
+    """
+    ms = np.asarray(nanoseconds, np.float64) / 1e6
+    low, median, high, p90 = (float(q) for q in np.percentile(ms, [25, 50, 75, 90]))
+    return BenchmarkResult(median, p90, float(ms.min()), high - low, threads, len(ms), warmup, memory)
+
+
+def random_input(info: TensorInfo, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Stored values of one sample for an input; see ``seed`` of :func:`benchmark`."""
+    dtype = np.dtype(info.dtype)
+    if dtype.kind == "f":
+        return rng.random(shape, np.float32).astype(dtype)
+    if info.scale is None:
+        return rng.integers(0, 2, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+
+
+def _ready(lite: LiteRTModel, threads: int, seed: int) -> Any:
+    """An interpreter of its own with random inputs set; a dynamic dimension has the size 1."""
+    rng = np.random.default_rng(seed)
+    interpreter = lite.new_interpreter(threads)
+    for info, detail in zip(lite.inputs, interpreter.get_input_details()):  # both in the file's order
+        interpreter.set_tensor(detail["index"], random_input(info, tuple(detail["shape"]), rng))
+    return interpreter

@@ -1,0 +1,224 @@
+"""Check calibration data: is it what the model was trained on? Ranges seen on other data make a bad int8 file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfgreen.model.call_spec import CallSpec, InputSpec, read_call_spec
+from tfgreen.model.samples import calibration_arrays
+from tfgreen.model.structure import pack
+
+if TYPE_CHECKING:
+    import keras
+
+_FEW = 64  # samples; 100 to 1000 are usual
+_RUN, _BATCH, _ROWS = 128, 16, 4096  # samples that the model is run on, at a time, and rows kept of each batch
+_VALUES = 2**18  # of the inputs of one batch: Keras holds all that a large model makes of it until the end
+_PER_CLASS = 10  # samples per class from which on a class that is never predicted is worth a word
+_ALIKE = 0.05  # correlation of neighbours below which nothing in nature lies
+_SPREAD = 3.0  # how many times wider or narrower than in training is another scale
+_SHIFT = 3.0  # standard deviations by which a mean is off
+_STRETCHED = 20.0  # largest magnitude over the 99.9th percentile
+
+
+def check_calibration(model: keras.Model, data: Any) -> list[str]:
+    """Look for signs that calibration data is not what a model was trained on.
+
+    What is looked for: few samples, or all alike; channels (last axis) that never change; values that look random
+    (neighbours along the axes before the last are not alike); a few values far outside all others; another scale than
+    in training, judged by what comes out of ``BatchNormalization``, ``Normalization`` and ``Rescaling`` layers, as when
+    images are divided by 255 twice; and classes that the model predicts for no sample. ``tg.convert`` does the same and
+    puts it in the ``notes`` of the file.
+
+    Args:
+        model: A built Keras model.
+        data: What ``ConvertConfig.calibration_data`` takes. A generator is used up.
+
+    Returns:
+        A sentence for each sign; none where the data looks as it should. They are signs, not proofs.
+
+    Raises:
+        TypeError, ValueError: The data is unfit for the model, see :func:`tfgreen.convert`.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((4, 4, 1), name="image"), keras.layers.Flatten()])
+        >>> check_calibration(model, np.ones((100, 4, 4, 1)))
+        ["Calibration data of input 'image': all 100 samples are the same."]
+    """
+    from tfgreen.model.graph import check_built_model
+
+    check_built_model(model)
+    spec = read_call_spec(model)
+    return list(findings(model, spec, calibration_arrays(data, spec)))
+
+
+def findings(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[str]:
+    """The sentences of :func:`check_calibration`, for arrays of shape ``(samples, ...)``, one per input of ``spec``."""
+    count = len(arrays[0])
+    if count < _FEW:
+        yield f"{count} calibration samples are few for the ranges of activations; 100 to 1000 are usual."
+    for item, array in zip(spec.inputs, arrays):
+        if item.dtype.startswith("float"):
+            yield from _of_values(item, array)
+    yield from _of_layers(model, spec, arrays)
+
+
+def _of_values(item: InputSpec, array: np.ndarray) -> Iterator[str]:
+    """What the values of one input show by themselves."""
+    named = f"Calibration data of input '{item.name}'"
+    if len(array) > 1 and (array == array[0]).all():
+        yield f"{named}: all {len(array)} samples are the same."
+        return
+    if array.ndim > 1:
+        flat = array.reshape(-1, array.shape[-1])
+        still = np.flatnonzero(flat.min(axis=0) == flat.max(axis=0))
+        if len(still):
+            which = f"channels {_some(still)}" if len(still) > 1 else f"channel {still[0]}"
+            yield f"{named}: {which} (last axis) never changes, so its range in use is not seen."
+    largest, most = float(np.abs(array).max()), float(np.percentile(np.abs(array), 99.9))
+    if most and largest / most > _STRETCHED:
+        yield (
+            f"{named}: its largest value is {largest / most:.0f} times the 99.9th percentile and stretches the range "
+            "for all others. Leave such samples out, or set calibration='percentile'."
+        )
+    likeness = _likeness_of_neighbours(array)
+    if likeness is not None and abs(likeness) < _ALIKE:
+        yield (
+            f"{named}: neighbouring values are no more alike than random ones (correlation {likeness:.3f}). Random "
+            "data gives ranges that real data does not have; pass samples from training."
+        )
+
+
+def _likeness_of_neighbours(array: np.ndarray) -> float | None:
+    """Correlation of neighbours along the axes between the first and the last; None for too few to tell."""
+    array = array[:_RUN]
+    pairs = []
+    for axis in range(1, array.ndim - 1):
+        if array.shape[axis] >= 4:
+            along = np.moveaxis(array, axis, 0)
+            pairs.append((along[:-1].ravel(), along[1:].ravel()))
+    if not pairs:
+        return None
+    one, other = (np.concatenate(parts).astype(np.float64) for parts in zip(*pairs))
+    one, other = one - one.mean(), other - other.mean()
+    scale = np.sqrt((one**2).sum() * (other**2).sum())
+    return float((one * other).sum() / scale) if scale and len(one) >= 1000 else None
+
+
+def _of_layers(model: Any, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[str]:
+    """What the outputs of layers show that know what they were trained on, up to the first normalization."""
+    import keras
+
+    from tfgreen.model.graph import walk
+
+    layers = dict(walk(model))
+    outputs, scores = _run(model, spec, arrays, layers)
+    for path, output in outputs.items():
+        layer = layers[path]
+        if isinstance(layer, keras.layers.Rescaling):
+            yield from _of_rescaling(path, layer, output)
+            continue
+        if isinstance(layer, keras.layers.BatchNormalization):
+            output = _normalized(layer, output)
+        yield from _of_scale(path, output)
+        break
+    if scores is not None:
+        yield from _of_classes(scores)
+
+
+def _run(
+    model: Any, spec: CallSpec, arrays: Sequence[np.ndarray], layers: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Outputs of the layers that know a scale, as rows of channels, and the model's output if it is one matrix."""
+    picked = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), _RUN)).astype(int)
+    rows: dict[str, list[np.ndarray]] = {}
+    scores: list[np.ndarray] = []
+    size = max(1, min(_BATCH, _VALUES // max(1, sum(array[0].size for array in arrays))))
+    with _heard(layers, rows):
+        for start in range(0, len(picked), size):
+            batch = picked[start : start + size]
+            values = pack(spec.structure, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
+            result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
+            if not isinstance(result, (list, tuple, dict)) and len(result.shape) == 2:
+                scores.append(np.asarray(result))
+            judged = bool(scores) and 2 < scores[0].shape[1] <= len(picked) // _PER_CLASS
+            if not judged and start + size >= _BATCH and all(sum(map(len, parts)) >= _ROWS for parts in rows.values()):
+                break
+    return {path: np.concatenate(parts) for path, parts in rows.items()}, np.concatenate(scores) if scores else None
+
+
+def _heard(
+    layers: Mapping[str, Any], rows: dict[str, list[np.ndarray]]
+) -> contextlib.AbstractContextManager[None]:
+    """Put outputs of the layers that know a scale into ``rows`` in the block, up to the first normalization.
+
+    Nothing else is kept: all the outputs of a large model fill the memory.
+    """
+    import keras
+
+    from tfgreen.model.layer_calls import around_calls
+
+    normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
+    known = {id(la): path for path, la in layers.items() if isinstance(la, (keras.layers.Rescaling, *normalizing))}
+
+    def around(callee: Any, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
+        output = call()
+        path = known.get(id(callee))
+        if path in rows or (path is not None and not any(isinstance(layers[other], normalizing) for other in rows)):
+            axis = callee.axis if isinstance(callee, keras.layers.BatchNormalization) else -1
+            flat = np.moveaxis(np.asarray(output), axis, -1).reshape(-1, output.shape[axis])
+            rows.setdefault(path, []).append(flat[:: -(-len(flat) // _ROWS)].astype(np.float64))
+        return output
+
+    return around_calls(around)
+
+
+def _of_rescaling(path: str, layer: Any, output: np.ndarray) -> Iterator[str]:
+    scale, largest = float(np.abs(layer.scale).max()), float(np.abs(output - np.asarray(layer.offset)).max())
+    if scale < 1 / 64 and 0 < largest < 1 / 32:
+        yield (
+            f"Layer '{path}' multiplies the calibration data by {scale:.3g}, and its largest value is then "
+            f"{largest:.2g}: it looks as if the data was scaled before. Pass it as the model takes it."
+        )
+
+
+def _normalized(layer: Any, output: np.ndarray) -> np.ndarray:
+    """Rows of what a BatchNormalization makes, before gamma and beta; of trained channels only."""
+    mean, variance = np.asarray(layer.moving_mean, np.float64), np.asarray(layer.moving_variance, np.float64)
+    gamma = np.asarray(layer.gamma, np.float64) if layer.scale else np.ones_like(mean)
+    beta = np.asarray(layer.beta, np.float64) if layer.center else np.zeros_like(mean)
+    used = (np.abs(gamma) > 1e-4) & (variance > 1e-6) & ((mean != 0) | (variance != 1))
+    return (output[:, used] - beta[used]) / gamma[used]
+
+
+def _of_scale(path: str, rows: np.ndarray) -> Iterator[str]:
+    """Of values that had a mean of 0 and a variance of 1 per channel in training."""
+    if not rows.size:
+        return
+    spread, shift = float(np.median(rows.std(axis=0))), float(np.median(np.abs(rows.mean(axis=0))))
+    if not 1 / _SPREAD < spread < _SPREAD or shift > _SHIFT:
+        yield (
+            f"What comes into layer '{path}' is spread {spread:.3g} times as wide as in training, with means "
+            f"{shift:.2g} standard deviations off: the calibration data has another scale. Preprocess it exactly as "
+            "for training, once."
+        )
+
+
+def _of_classes(scores: np.ndarray) -> Iterator[str]:
+    count, classes = scores.shape
+    missing = np.setdiff1d(np.arange(classes), scores.argmax(axis=1))
+    if classes > 2 and count >= _PER_CLASS * classes and len(missing):
+        yield (
+            f"Of {classes} classes the model predicts {_some(missing)} for none of {count} calibration samples: take "
+            "samples of all classes."
+        )
+
+
+def _some(numbers: np.ndarray) -> str:
+    listed = ", ".join(str(number) for number in numbers[:5])
+    return listed if len(numbers) <= 5 else f"{listed} and {len(numbers) - 5} more"

@@ -1,0 +1,158 @@
+"""Profile operators: how long each operator of a .tflite file takes on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfgreen.deploy.inspection.benchmark import check_counts, random_input, time_in_turn
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
+from tfgreen.errors import ConversionError, invalid_type
+
+_WARMUP = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorTime:
+    """One operator of the main graph.
+
+    Attributes:
+        operator: ``"CONV_2D"``, ...
+        layers: Paths of the Keras layers that it computes, as in ``LiteRTModel.audit``; empty in a file that tfgreen
+            did not write.
+        tensor: Name of its first output.
+        median_us: Median wall-clock time of one run in microseconds; None if it was not timed.
+        share: ``median_us`` over the sum of all operators that were timed; None if it was not.
+        reason: Why it was not timed, else empty.
+    """
+
+    operator: str
+    layers: tuple[str, ...]
+    tensor: str
+    median_us: float | None
+    share: float | None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorProfile:
+    """The time of every operator, in the order in which they run; prints as a table."""
+
+    operators: tuple[OperatorTime, ...]
+    threads: int
+    runs: int
+
+    @property
+    def total_us(self) -> float:
+        """Sum of the medians of the operators that were timed, in microseconds."""
+        return sum(row.median_us for row in self.operators if row.median_us is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON, and ``"source": "measured: each operator alone"``."""
+        return {**dataclasses.asdict(self), "total_us": self.total_us, "source": "measured: each operator alone"}
+
+    def __str__(self) -> str:
+        rows = [("operator", "us", "share", "layers")]
+        for row in self.operators:
+            time, share = ("?", "?") if row.median_us is None else (f"{row.median_us:.1f}", f"{row.share:.1%}")
+            rows.append((row.operator, time, share, " + ".join(row.layers) or f"({row.tensor})"))
+        rows.append(("sum", f"{self.total_us:.1f}", "", ""))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
+        reasons = [f"{row.operator} ({row.tensor}) not timed: {row.reason}" for row in self.operators if row.reason]
+        how = f"each operator alone, median of {self.runs} runs, {self.threads} thread{'s' * (self.threads > 1)}"
+        return "\n".join([*lines, *reasons, how])
+
+
+def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) -> OperatorProfile:
+    """Measure every operator of the main graph by itself.
+
+    LiteRT's Python interpreter has no profiler. So each operator is cut out into a file of its own, with the tensors,
+    constants and options it has in the model, and is given the values that one inference of the model on random inputs
+    gives it. The cut files run in turn, once each per round, as models do in :func:`tfgreen.benchmark`.
+
+    The sum is not the latency of the whole: XNNPACK keeps tensors in its own layout between neighbours, which operators
+    on their own cannot show, and each time includes the call into the interpreter. Trust the order and the large
+    shares, not the microseconds of small operators.
+
+    Args:
+        lite: The model. Dynamic dimensions have the size 1.
+        threads: CPU threads for the interpreters, at least 1.
+        runs: Runs timed per operator, at least 1.
+
+    Returns:
+        An :class:`OperatorProfile`. Operators that cannot run alone have a reason in place of a time: those that run
+        other subgraphs or hold variables, and those that unpack constant weights, which LiteRT does once.
+
+    Raises:
+        ValueError: ``threads`` or ``runs`` is below 1.
+        TypeError: ``lite`` is no ``LiteRTModel``, or a count no integer.
+        ConversionError: The interpreter refuses the model.
+
+    Example:
+        >>> import keras, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax", name="out")])
+        >>> profile = tg.profile_operators(tg.convert(model), runs=5)
+        >>> [(row.operator, row.layers) for row in profile.operators]
+        [('FULLY_CONNECTED', ('out',)), ('SOFTMAX', ('out',))]
+    """
+    if not isinstance(lite, LiteRTModel):
+        raise invalid_type("lite", expected="a LiteRTModel", received=lite)
+    check_counts(threads, runs, _WARMUP)
+    values = _run_once(lite)
+    reasons: dict[int, str] = {}
+    interpreters: dict[int, Any] = {}
+    for index, operator in enumerate(lite.parsed.subgraphs[0].operators):
+        reasons[index] = reason_not_to_cut(lite.parsed, operator, lite.content)
+        if not reasons[index]:
+            try:
+                interpreters[index] = _alone(lite, index, values, threads)
+            except ConversionError as error:
+                reasons[index] = str(error)
+    times = time_in_turn(interpreters, runs, _WARMUP)
+    medians = {index: float(np.median(nanoseconds)) / 1e3 for index, nanoseconds in times.items()}
+    total = sum(medians.values())
+    rows = [
+        OperatorTime(
+            status.operator,
+            status.layers,
+            status.tensor,
+            medians.get(index),
+            medians[index] / total if index in medians else None,
+            reasons[index],
+        )
+        for index, status in enumerate(lite.audit.operators)
+    ]
+    return OperatorProfile(tuple(rows), threads, runs)
+
+
+def _run_once(lite: LiteRTModel) -> Any:
+    """An interpreter that has run on random inputs and kept every tensor."""
+    interpreter = lite.new_interpreter(keep_tensors=True)
+    rng = np.random.default_rng(0)
+    shapes = [tuple(detail["shape"]) for detail in interpreter.get_input_details()]  # both in the file's order
+    x = {info.name: info.to_real(random_input(info, shape, rng)) for info, shape in zip(lite.inputs, shapes)}
+    lite.feed(interpreter, x)
+    _invoke(interpreter)
+    return interpreter
+
+
+def _alone(lite: LiteRTModel, index: int, values: Any, threads: int) -> Any:
+    """An interpreter of one operator with its inputs set, run once."""
+    shapes = {detail["index"]: detail["shape"] for detail in values.get_tensor_details()}
+    content, sources = cut_operator(lite.parsed, index, lite.content, shapes)
+    interpreter = LiteRTModel(content, f"operator {index}").new_interpreter(threads)
+    for detail, source in zip(interpreter.get_input_details(), sources):
+        interpreter.set_tensor(detail["index"], values.get_tensor(source))
+    _invoke(interpreter)
+    return interpreter
+
+
+def _invoke(interpreter: Any) -> None:
+    try:
+        interpreter.invoke()
+    except RuntimeError as error:
+        raise ConversionError(f"the LiteRT interpreter fails: {error}") from error

@@ -1,0 +1,41 @@
+"""Biases whose numbers are all equal, which TensorFlow's converter gets wrong in a model with trained ranges.
+
+It rounds such a bias to the scale of the first channel and stores that integer for every channel, although each has a
+scale of its own (seen in TensorFlow 2.21; ``bias_initializer="ones"`` is enough).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfgreen.deploy.tflite.flatbuffer import constant, parse, write
+
+
+def mend_equal_biases(content: bytes) -> bytes:
+    """Return the file with each such bias rounded channel by channel; the same bytes where it has none.
+
+    Args:
+        content: A file that the converter made of a model with trained ranges.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = parse(content, "converted model")
+    mended = False
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            scale = None if tensor.quantization is None else tensor.quantization.scale
+            if scale is None or len(scale) < 2 or (np.asarray(scale) == scale[0]).all():
+                continue
+            values = constant(model, tensor, content)
+            if values is None or values.dtype != np.int32 or values.ndim != 1:
+                continue
+            # One integer for scales that differ would be the bias of numbers that differ as they do, to the last digit.
+            if values[0] != 0 and (values == values[0]).all():
+                real = float(values[0]) * float(scale[0])
+                rounded = np.round(real / np.asarray(scale, np.float64)).astype(np.int32)
+                if sum(tensor.buffer == other.buffer for other in graph.tensors) > 1:
+                    tensor.buffer = len(model.buffers)
+                    model.buffers.append(schema.BufferT())
+                model.buffers[tensor.buffer].data = rounded.view(np.uint8)
+                mended = True
+    return write(model, len(content)) if mended else content

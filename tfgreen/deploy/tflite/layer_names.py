@@ -1,0 +1,72 @@
+"""Which Keras layers each operator of a converted file computes, read from the names of its tensors.
+
+A layer call is traced in a scope of its own, ``call.<number>`` (``export.py``). The converter joins the names of what
+it fuses with semicolons: ``net/call.2/relu_1/Relu;net/call.1/norm_1/batchnorm/mul_1;net/call.0/conv_1/convolution``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tfgreen.deploy.tflite.flatbuffer import operator_name, text_of
+
+_CALL = re.compile(r"(?:^|/)call\.(\d+)/")
+
+
+def layers_of_operators(model: Any, calls: Sequence[str], made_by: Sequence[int | None]) -> list[list[str]]:
+    """The layers that each operator of the main subgraph computes, in the order of their calls.
+
+    The operator's output is that of the last of them. The list is empty for one that no layer makes, such as the
+    QUANTIZE at an input.
+
+    Args:
+        model: The parsed file.
+        calls: The path of the layer of each call.
+        made_by: The number of the call that made each output, ``output_0`` first; None where unknown.
+    """
+    graph = model.subgraphs[0]
+    outputs = dict(zip([int(i) for i in graph.outputs], made_by))
+    found = []
+    for operator in reversed(graph.operators):
+        numbers = {number for i in operator.outputs if i >= 0 for number in _numbers(graph.tensors[i])}
+        # The converter gives outputs names of its own; and what stands before a DEQUANTIZE at the end is one as well.
+        made = next((outputs[i] for i in operator.outputs if outputs.get(int(i)) is not None), None)
+        if made is not None and not numbers:
+            feeds = [int(i) for i in operator.inputs if i >= 0]
+            if _only_converts(model, operator):
+                outputs.update(dict.fromkeys(feeds, made))
+            else:
+                numbers = {made}
+        found.append([calls[number] for number in sorted(numbers)])
+    return found[::-1]
+
+
+def rename_tensors(model: Any, calls: Sequence[str]) -> None:
+    """Name tensors after the paths of their layers: ``relu/Relu``, or ``relu/Relu;norm/batchnorm/mul_1`` where that is
+    another tensor's name too. Names are the largest part of a file after its weights."""
+    for graph in model.subgraphs:
+        parts = [[_renamed(part, calls) for part in text_of(tensor.name).split(";")] for tensor in graph.tensors]
+        firsts = Counter(names[0] for names in parts)
+        for tensor, names in zip(graph.tensors, parts):
+            tensor.name = (names[0] if firsts[names[0]] == 1 else ";".join(names)).encode()
+
+
+def _renamed(part: str, calls: Sequence[str]) -> str:
+    found = list(_CALL.finditer(part))
+    if not found:
+        return part
+    rest = part[found[-1].end() :].partition("/")[2]  # after Keras's own scope, the layer's name with a number
+    path = calls[int(found[-1].group(1))]
+    return f"{path}/{rest}" if rest else path
+
+
+def _numbers(tensor: Any) -> set[int]:
+    parts = [_CALL.findall(part) for part in text_of(tensor.name).split(";")]
+    return {int(found[-1]) for found in parts if found}
+
+
+def _only_converts(model: Any, operator: Any) -> bool:
+    return operator_name(model, operator) in ("QUANTIZE", "DEQUANTIZE")

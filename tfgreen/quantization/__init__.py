@@ -1,0 +1,1 @@
+"""What LiteRT computes of a Keras model, in Keras."""

@@ -1,0 +1,266 @@
+"""Ranges of activations: found from calibration data, moved along while training, and rounded to as LiteRT will.
+
+References: B. Jacob et al., 2018, arXiv:1712.05877 (moving averages of the extremes); S. Esser et al., 2020,
+arXiv:1902.08153 (ranges learned by gradient); LiteRT's 8-bit specification (asymmetric, one range for a tensor).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfgreen.model.layer_calls import is_exporting
+from tfgreen.quantization.histogram import Histogram
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+class ActivationRange(keras.layers.Layer):
+    """Round a tensor to the 256 values between the ends of a range that calibration found; base of all ranges.
+
+    It holds ``lower`` and ``upper``, float32 scalars with ``lower <= 0 <= upper``, so that zero is one of the values.
+    A range of your own subclasses it, is registered with ``keras.saving.register_keras_serializable``, and overrides
+
+    - ``follow(x)``: called with each training batch inside the graph until the ranges are frozen; it may assign
+      ``self.lower`` and ``self.upper``. The default leaves them as calibrated.
+    - ``ends()``: the tensors ``(lower, upper)`` to round with, the variables by default.
+
+    Args:
+        bits: Width of the integers, 8 or 16.
+
+    Example:
+        >>> import numpy as np
+        >>> fixed = ActivationRange(); fixed.build(); fixed.set(-1.0, 1.55)
+        >>> [round(float(v), 3) for v in fixed(np.array([-2.0, 0.004, 0.006, 9.0], "float32"))]
+        [-1.0, 0.0, 0.01, 1.55]
+    """
+
+    only_rounds = True  # who reads what a model ends in looks through it, see tfgreen/model/capture.py
+
+    def __init__(self, bits: int = 8, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
+        self.bits = bits
+        self.recorder: Histogram | None = None  # while set, what comes in is recorded and passed on as it is
+
+    def build(self, input_shape: Any = None) -> None:
+        scalar: dict[str, Any] = {"shape": (), "trainable": False, "aggregation": "mean"}
+        self.lower = self.add_weight(initializer="zeros", name="lower", **scalar)
+        self.upper = self.add_weight(initializer="ones", name="upper", **scalar)
+        self.built = True
+
+    def set(self, lower: float, upper: float) -> None:
+        """Start from a range; it is widened to hold zero."""
+        self.lower.assign(min(float(lower), 0.0))
+        self.upper.assign(max(float(upper), 0.0) or (1.0 if lower >= 0 else 0.0))
+
+    def follow(self, x: Any) -> None:
+        """Look at a float32 training batch of any shape."""
+
+    def ends(self) -> tuple[Any, Any]:
+        return self.lower.value, self.upper.value
+
+    def numbers(self) -> np.ndarray:
+        """The range at present, ``[lower, upper]``."""
+        return np.array([ops.convert_to_numpy(end) for end in self.ends()])
+
+    def call(self, x: Any) -> Any:
+        if self.recorder is not None:
+            self.recorder.add(ops.convert_to_numpy(x))
+            return ops.copy(x)  # another tensor: layers leave notes about what they rounded at tensors
+        dtype = x.dtype
+        return ops.cast(self.round(ops.cast(x, "float32")), dtype)
+
+    def round(self, x: Any) -> Any:
+        """Round a float32 tensor. Gradients pass where it lies within the range."""
+        return fake_quantize_between(x, *self.ends(), self.bits)
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "bits": self.bits}
+
+
+def fake_quantize_between(x: Any, lower: Any, upper: Any, bits: int = 8) -> Any:
+    """Round to the ``2^bits`` evenly spaced values of a range, moved so that zero is one of them.
+
+    It is the operation that the converter reads ranges from.
+
+    Args:
+        x: float32 tensor of any shape.
+        lower, upper: Scalars, ``lower <= 0 <= upper``.
+        bits: 2 to 16.
+
+    Returns:
+        float32 tensor of the same shape. Its gradient is that of ``x`` within the range and 0 outside.
+    """
+    import tensorflow as tf
+
+    if bits > 8:  # 16-bit activations are symmetric
+        if is_exporting():
+            return x  # the converter takes trained ranges of 8 bits only, and calibrates those of 16
+        top = tf.maximum(-lower, upper)
+        lower, upper = -top, top * (1 - 2.0 ** (1 - bits))
+    return tf.quantization.fake_quant_with_min_max_vars(x, lower, upper, num_bits=bits)
+
+
+def round_average(x: Any, lower: Any, upper: Any, bits: int = 8) -> Any:
+    """Round an average of values of a range to that range as LiteRT's average pooling does: halves away from integer 0.
+
+    :func:`fake_quantize_between` would round halves up, and a window of four values gives one half in four.
+
+    Args:
+        x: Float tensor of any shape, within the range.
+        lower, upper: Scalars, ``lower <= 0 <= upper``.
+        bits: Width of the integers.
+
+    Returns:
+        Tensor of the same shape and dtype. The gradient passes straight through.
+    """
+    scale = ops.maximum((upper - lower) / float(2**bits - 1), 1e-12)
+    zero = ops.round(-lower / scale) - float(2 ** (bits - 1))
+    integer = ops.cast(x, "float32") / scale + zero
+    # a hair outwards, because the division leaves a half a hair off
+    away = ops.sign(integer) * ops.floor(ops.abs(integer) + (0.5 + 1e-4))
+    return x + ops.stop_gradient(ops.cast((away - zero) * scale, x.dtype) - x)
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+class FixedRange(ActivationRange):
+    """A range known beforehand, such as that of a softmax: 256 values from 0 to 255/256.
+
+    Args:
+        lower: At most 0.
+        upper: At least 0.
+    """
+
+    def __init__(self, lower: float, upper: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fixed = (float(lower), float(upper))
+
+    def build(self, input_shape: Any = None) -> None:
+        self.built = True
+
+    def set(self, lower: float, upper: float) -> None:
+        """Stay."""
+
+    def call(self, x: Any) -> Any:
+        return super().call(x) if self.recorder is None else ops.clip(super().call(x), *self.fixed)
+
+    def ends(self) -> tuple[Any, Any]:
+        return self.fixed
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "lower": self.fixed[0], "upper": self.fixed[1]}
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+class MovingAverageRange(ActivationRange):
+    """A range that follows the extremes of training batches by an exponential moving average.
+
+    Where calibration kept less than the extremes (percentile, least squared error), the same share of them is kept.
+
+    Args:
+        momentum: Weight of the old range, in [0, 1].
+    """
+
+    def __init__(self, momentum: float = 0.99, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.momentum = momentum
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(input_shape)
+        self.kept = self.add_weight(shape=(2,), initializer="ones", trainable=False, name="kept")
+
+    def set_share(self, lower: float, upper: float) -> None:
+        """Say which share of the extremes calibration kept at either end."""
+        self.kept.assign([lower, upper])
+
+    def follow(self, x: Any) -> None:
+        lower = ops.minimum(ops.min(x), 0.0) * self.kept[0]
+        upper = ops.maximum(ops.max(x), 0.0) * self.kept[1]
+        self.lower.assign(self.lower * self.momentum + lower * (1 - self.momentum))
+        self.upper.assign(self.upper * self.momentum + upper * (1 - self.momentum))
+
+    def kept_shares(self) -> np.ndarray:
+        """The shares that :meth:`set_share` set, as numbers to divide by."""
+        return np.maximum(ops.convert_to_numpy(self.kept), 1e-9)
+
+    def moved_by(self, before: np.ndarray, times: int) -> np.ndarray:
+        """The (averaged) extremes ``[lower, upper]`` that the range followed so many times, given it before."""
+        left = self.momentum**times
+        return (self.numbers() - left * before) / (1 - left) / self.kept_shares()
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "momentum": self.momentum}
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+class LearnedRange(ActivationRange):
+    """A range whose width is trained with the weights (LSQ), from the calibrated one on; its zero point stays."""
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(input_shape)
+        self.width = self.add_weight(shape=(), initializer="ones", trainable=True, name="width")
+        self.start = self.add_weight(shape=(2,), initializer="zeros", trainable=False, name="start")
+
+    def set(self, lower: float, upper: float) -> None:
+        super().set(lower, upper)
+        self.start.assign(ops.stack([self.lower.value, self.upper.value]))
+
+    def follow(self, x: Any) -> None:
+        # The ends are variables of their own, so that they stay when ranges are frozen, whatever the optimizer does.
+        width = ops.abs(self.width.value)
+        self.lower.assign(self.start[0] * width)
+        self.upper.assign(self.start[1] * width)
+
+    def round(self, x: Any) -> Any:
+        return _round_learned(x, *self.ends(), self.width.value, self.bits)
+
+
+def _round_learned(x: Any, lower: Any, upper: Any, width: Any, bits: int) -> Any:
+    """Forward the converter's operation; backward LSQ's gradient for ``width``, the factor on both ends."""
+    import tensorflow as tf
+
+    levels = float(2**bits - 1)
+
+    @tf.custom_gradient
+    def rounded(x: Any, width: Any) -> Any:
+        y = fake_quantize_between(x, lower, upper, bits)
+
+        def gradient(upstream: Any) -> tuple[Any, Any]:
+            inside = tf.logical_and(x >= lower, x <= upper)
+            # dy/dwidth: the rounding error where not clipped, the end of the range where clipped; over width, as both
+            # scale with it. LSQ divides it by the root of what it sums over, times the number of levels.
+            slope = tf.where(inside, y - x, y) / tf.maximum(tf.abs(width), 1e-6)
+            scale = tf.sign(width) / tf.sqrt(tf.cast(tf.size(x), tf.float32) * levels)
+            return tf.where(inside, upstream, tf.zeros_like(upstream)), tf.reduce_sum(upstream * slope) * scale
+
+        return y, gradient
+
+    return rounded(x, width)
+
+
+def as_range(value: ActivationRange, name: str) -> ActivationRange:
+    """A new range with the settings of a given one."""
+    return type(value).from_config({**value.get_config(), "name": name})
+
+
+def _shares(chosen: tuple[float, float], extremes: tuple[float, float]) -> tuple[float, float]:
+    return tuple(c / e if e else 1.0 for c, e in zip(chosen, extremes))  # type: ignore[return-value]
+
+
+def start_range(target: ActivationRange, histogram: Histogram, method: str) -> None:
+    """Set a range from what calibration recorded.
+
+    Args:
+        target: Built.
+        histogram: Everything the tensor held over the calibration data.
+        method: ``"minmax"``, ``"percentile"`` or ``"mse"``; see :meth:`Histogram.range`.
+    """
+    lower, upper = histogram.range(method, target.bits)
+    target.set(lower, upper)
+    if isinstance(target, MovingAverageRange):
+        target.set_share(*_shares((lower, upper), (min(histogram.lower, 0.0), max(histogram.upper, 0.0))))

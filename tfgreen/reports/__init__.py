@@ -1,0 +1,1 @@
+"""Tell what was done: figures, plots, text, HTML."""

@@ -1,0 +1,116 @@
+"""Read every figure of a report off the artifacts that ship: accuracy, size, sparsity, latency, energy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgreen.deploy.inspection.benchmark import BenchmarkResult, benchmark, random_input
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.verify import verify
+from tfgreen.energy.inference import InferenceEnergy, measure_inference
+from tfgreen.reports.variant import EnergyPerInference, Latency, Variant
+
+VERIFY_SAMPLES = 500
+LATENCY_RUNS = 300
+ENERGY_SECONDS = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A Keras model and the artifact made from it."""
+
+    model: keras.Model
+    lite: LiteRTModel
+
+
+def measure_variants(
+    exports: Mapping[str, Export], x_test: np.ndarray, y_test: np.ndarray, *, region: str | None = None
+) -> list[Variant]:
+    """Measure classifiers on the files that ship.
+
+    Latencies are measured in turn, so that a busy machine slows all of them alike.
+
+    Args:
+        exports: Name of a variant -> the Keras model and its artifact.
+        x_test: Samples in the structure of the models' inputs; accuracy is measured on all of them.
+        y_test: Class numbers of shape ``(samples,)``.
+        region: ISO 3166 alpha-3 code for the CO2 figure, or None for none.
+
+    Returns:
+        A variant for each export, each figure with its source.
+    """
+    latency = benchmark({name: export.lite for name, export in exports.items()}, runs=LATENCY_RUNS)
+    return [_variant(name, export, latency[name], x_test, y_test, region) for name, export in exports.items()]
+
+
+def spread(samples: Any, count: int) -> Any:
+    """At most ``count`` samples of an array or of each array of a dict.
+
+    They are evenly spread, so that data sorted by class still gives all classes.
+
+    Example:
+        >>> spread(np.arange(10), 4)
+        array([0, 3, 6, 9])
+    """
+    if isinstance(samples, dict):
+        return {name: spread(array, count) for name, array in samples.items()}
+    return samples if len(samples) <= count else samples[np.linspace(0, len(samples) - 1, count).astype(int)]
+
+
+def _variant(
+    name: str, export: Export, latency: BenchmarkResult, x_test: np.ndarray, y_test: np.ndarray, region: str | None
+) -> Variant:
+    lite = export.lite
+    energy = measure_inference(_inference(lite), min_seconds=ENERGY_SECONDS, region=region, components=("cpu", "ram"))
+    check = verify(export.model, lite, spread(x_test, VERIFY_SAMPLES))
+    sources = {
+        "accuracy": f"measured on the .tflite file, all {len(y_test)} test samples",
+        "size_bytes": "counted: bytes of the .tflite file",
+        "gzip_bytes": "counted: bytes of the .tflite file after gzip -9",
+        "nonzero_bytes": "counted: bytes of the weights in the .tflite file that are not zero",
+        "sparsity": "counted: zeros among the weights stored in the .tflite file, biases left out",
+        "latency_ms": f"measured: {latency.runs} runs, batch of 1, {latency.threads} CPU thread, models in turn",
+        "verified": f"measured: outputs of {check.samples} test samples against the Keras model",
+    }
+    reasons = {} if check.passed else {"verified": f"the outputs differ: {check}".replace("\n", "; ")}
+    joules = _energy(energy, sources, reasons)
+    return Variant(
+        name=name,
+        accuracy=lite.evaluate(x_test, y_test),
+        size_bytes=lite.size_bytes,
+        gzip_bytes=lite.gzip_bytes,
+        nonzero_bytes=lite.nonzero_bytes,
+        sparsity=lite.sparsity,
+        latency_ms=Latency(latency.median_ms, latency.p90_ms),
+        energy=joules,
+        co2e_kg=energy.co2e_kg_per_inference,
+        verified=check.passed,
+        sources=sources,
+        reasons=reasons,
+    )
+
+
+def _energy(energy: InferenceEnergy, sources: dict[str, str], reasons: dict[str, str]) -> EnergyPerInference | None:
+    """The joules of one inference; notes the source of energy and CO2, or the reason why there is none."""
+    if energy.co2e_kg_per_inference is None:
+        reasons["co2e_kg"] = energy.co2e_how
+    else:
+        sources["co2e_kg"] = energy.co2e_how
+    if energy.joules_per_inference is None:
+        reasons["energy"] = energy.how
+        return None
+    sources["energy"] = f"{energy.source}: {energy.how}"
+    return EnergyPerInference(energy.joules_per_inference, energy.source)
+
+
+def _inference(lite: LiteRTModel) -> Callable[[], object]:
+    """One inference without the copying of inputs and outputs, as it is timed."""
+    interpreter, rng = lite.new_interpreter(), np.random.default_rng(0)
+    for info, detail in zip(lite.inputs, interpreter.get_input_details()):  # both in the file's order
+        interpreter.set_tensor(detail["index"], random_input(info, tuple(detail["shape"]), rng))
+    return interpreter.invoke

@@ -1,0 +1,165 @@
+"""What the settings of a verb say about one layer: name patterns, overrides, and weights that are asked for."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import keras
+
+from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
+from tfgreen.model.graph import replaceable_layers, weights_by_path
+from tfgreen.model.weights import Axes, compressible_weights
+from tfgreen.transforms.base import Chain, TensorTransform
+
+
+class LayerSettings(Protocol):
+    """A config with overrides by layer (``layers``)."""
+
+    @property
+    def layers(self) -> Mapping[str, LayerSettings | None]: ...
+
+
+class WeightSettings(LayerSettings, Protocol):
+    """One that has patterns of further weights (``extra_weights``) too."""
+
+    @property
+    def extra_weights(self) -> tuple[str, ...]: ...
+
+
+S = TypeVar("S", bound=LayerSettings)
+W = TypeVar("W", bound=WeightSettings)
+
+
+def check_overrides(config: WeightSettings) -> None:
+    """:func:`check_layers`, and raise unless ``extra_weights`` holds patterns.
+
+    Raises:
+        TypeError, ValueError: It does not; the pattern is named.
+    """
+    check_layers(config)
+    check_are_patterns("extra_weights", config.extra_weights, "*/bias")
+
+
+def check_are_patterns(name: str, patterns: Any, example: str) -> None:
+    """Raise unless a setting is a tuple or list of patterns.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(patterns, (tuple, list)) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise invalid_type(name, expected=f"a tuple of patterns such as ('{example}',)", received=patterns)
+
+
+def check_layers(config: LayerSettings) -> None:
+    """Raise unless ``layers`` maps patterns to None or configs of the same class without overrides of their own.
+
+    Raises:
+        TypeError, ValueError: It does not; the pattern is named.
+    """
+    cls = type(config)
+    if not isinstance(config.layers, Mapping) or not all(isinstance(pattern, str) for pattern in config.layers):
+        expected = f"a dict of name pattern -> a tg.{cls.__name__} or None"
+        raise invalid_type("layers", expected=expected, received=config.layers)
+    for pattern, override in config.layers.items():
+        if override is not None and not isinstance(override, cls):
+            raise invalid_type(f"layers['{pattern}']", expected=f"a tg.{cls.__name__} or None", received=override)
+        if override is not None and override.layers:
+            raise invalid_value(f"layers['{pattern}']", expected="no layers of its own", received=override.layers)
+
+
+def settings_for(path: str, config: S) -> S | None:
+    """The override of the first pattern that matches the path of a layer, else the config itself."""
+    for pattern, override in config.layers.items():
+        if fnmatch.fnmatchcase(path, pattern):
+            return override  # type: ignore[return-value]
+    return config
+
+
+def settings_for_plain(
+    path: str, layer: keras.Layer, chains: Mapping[str, Chain], config: S, transform: type[TensorTransform], done: str
+) -> S | None:
+    """:func:`settings_for` a layer without such transforms; that they leave it out is noted for ``tg.report``.
+
+    Raises:
+        ValueError: The layer bears such a transform, so that it is ``done`` (``"pruned"``) already.
+    """
+    if any(isinstance(item, transform) for chain in chains.values() for item in chain.transforms):
+        raise invalid_value(
+            layer_subject(path, layer), expected=f"a layer that is not {done}", received=f"a {done} one",
+            fix="Bake it first with tg.strip(model).",
+        )  # fmt: skip
+    chosen = settings_for(path, config)
+    if chosen is None:
+        layer.kept_dense_because = "the settings leave it out"
+    return chosen
+
+
+def all_settings(config: W) -> list[W]:
+    """The config and its overrides, each once."""
+    found = {id(settings): settings for settings in (config, *config.layers.values()) if settings is not None}
+    return list(found.values())  # type: ignore[arg-type]
+
+
+def weights_to_compress(path: str, layer: keras.Layer, config: WeightSettings) -> dict[str, Axes]:
+    """The weights of a layer that :func:`tfgreen.model.weights.compressible_weights` lists or ``extra_weights`` asks
+    for, by path within the layer."""
+    found = compressible_weights(layer)
+    for weight, variable in weights_by_path(layer).items():
+        if any(fnmatch.fnmatchcase(f"{path}/{weight}".lstrip("/"), pattern) for pattern in config.extra_weights):
+            rank = len(variable.shape)
+            found.setdefault(weight, Axes((-2,), (-1,)) if rank >= 2 else Axes((), (-1,)))
+    return found
+
+
+def check_patterns(model: keras.Model, config: WeightSettings) -> None:
+    """Raise if a pattern of ``layers`` or ``extra_weights`` has no effect in the model.
+
+    Raises:
+        ValueError: The pattern, and what it could have matched.
+    """
+    # A compressed layer stands for the one inside, whose weights are meant.
+    layers = {path: getattr(layer, "stands_for", layer) for path, layer in replaceable_layers(model)}
+    check_layer_patterns(list(layers), config.layers)
+    for chosen in all_settings(config):
+        own = {path: layer for path, layer in layers.items() if settings_for(path, config) is chosen}
+        weights = [f"{path}/{weight}".lstrip("/") for path, layer in own.items() for weight in weights_by_path(layer)]
+        for pattern in chosen.extra_weights:
+            if not fnmatch.filter(weights, pattern):
+                raise _no_match("extra_weights", pattern, weights)
+
+
+def check_layer_patterns(paths: Sequence[str], patterns: Iterable[str]) -> None:
+    """Raise if a pattern of ``layers`` has no effect on layers of these paths.
+
+    Raises:
+        ValueError: The pattern, and what it could have matched.
+    """
+    free = list(paths)
+    for pattern in patterns:
+        check_matches("layers", pattern, paths)
+        if not fnmatch.filter(free, pattern):
+            raise invalid_value(
+                "layers", expected=f"a pattern of layers that no earlier pattern matches ({_some(free)})",
+                received=f"'{pattern}'", fix="The first pattern that matches counts: put the narrower one first.",
+            )  # fmt: skip
+        free = [path for path in free if not fnmatch.fnmatchcase(path, pattern)]
+
+
+def check_matches(name: str, pattern: str, paths: Sequence[str]) -> None:
+    """Raise if a pattern of a setting matches none of the paths.
+
+    Raises:
+        ValueError: The pattern, and what it could have matched.
+    """
+    if not fnmatch.filter(paths, pattern):
+        raise _no_match(name, pattern, paths)
+
+
+def _no_match(name: str, pattern: str, candidates: Sequence[str]) -> InvalidValueError:
+    return invalid_value(name, expected=f"a pattern that matches one of {_some(candidates)}", received=f"'{pattern}'")
+
+
+def _some(names: Sequence[str]) -> str:
+    return (", ".join(names[:8]) + (", ..." if len(names) > 8 else "")) or "none"

@@ -1,0 +1,153 @@
+"""report: what was done to each layer of a model, and why nothing was done to the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+
+from tfgreen.model.graph import check_built_model, own_parameters, replaceable_layers, walk, weights_by_path
+from tfgreen.model.operation_layer import OperationLayer
+from tfgreen.model.weights import compressible_weights, own_compressible, reason_kept
+from tfgreen.transforms.base import Chain
+from tfgreen.transforms.compressed import Compressed, CompressedModel, compressed_layers
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightStatus:
+    """One weight of one layer, or a layer that has none to compress.
+
+    Attributes:
+        layer: Path of the layer.
+        class_name: Its class.
+        weight: Path of the weight within the layer; "" if the layer has none to compress.
+        done: The transforms the weight passes through, in order (``("Mask",)``); empty if none.
+        size: Number of weights.
+        nonzeros: How many of them are not zero as the layer computes with them.
+        reason: Why nothing was done, or less than was asked for, or why the layer computes in float32; else "".
+    """
+
+    layer: str
+    class_name: str
+    weight: str
+    done: tuple[str, ...]
+    size: int
+    nonzeros: int
+    reason: str
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros, in [0, 1]."""
+        return 1.0 - self.nonzeros / self.size if self.size else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelReport:
+    """The status of every layer that has weights; prints as a table."""
+
+    name: str
+    weights: tuple[WeightStatus, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return {
+            "name": self.name,
+            "weights": [{**dataclasses.asdict(w), "done": list(w.done), "sparsity": w.sparsity} for w in self.weights],
+        }
+
+    def __str__(self) -> str:
+        rows = [("layer", "class", "weight", "what was done", "weights", "non-zero", "sparsity")]
+        for w in self.weights:
+            done = " -> ".join(w.done) + (f" ({w.reason})" if w.reason else "") if w.done else f"kept: {w.reason}"
+            sparsity = f"{w.sparsity:.1%}" if w.weight else ""
+            rows.append((w.layer, w.class_name, w.weight, done, f"{w.size:,}", f"{w.nonzeros:,}", sparsity))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [
+            "  ".join(c.ljust(n) if i < 4 else c.rjust(n) for i, (c, n) in enumerate(zip(row, widths))) for row in rows
+        ]
+        return "\n".join([f"model '{self.name}'", lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def report(model: keras.Model) -> ModelReport:
+    """Say for each layer of a model what was done to its weights, or why they were kept as they are.
+
+    Args:
+        model: A built Keras model, from a verb of tfgreen or not.
+
+    Returns:
+        A :class:`ModelReport`; ``print`` shows it as a table. Layers without weights are left out, unless a quantized
+        model computes them in float32, and so are the biases and other vectors of layers that are listed by their
+        matrices: no verb touches them unless asked to.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: It is not built.
+
+    Example:
+        >>> import keras, tfgreen as tg
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.Dense(4, name="out"), keras.layers.BatchNormalization(name="norm")])
+        >>> pruned = tg.prune(model, tg.PruneConfig(schedule=tg.ConstantSparsity(0.5, begin_step=0)))
+        >>> [(w.layer, w.done, w.reason) for w in tg.report(pruned).weights]
+        [('out', ('Mask',), ''), ('norm', (), 'it normalizes and has no kernel')]
+    """
+    check_built_model(model)
+    kept = {path: reason for _, layer in compressed_layers(model)[:1] for path, reason in layer.kept.items()}
+    statuses: list[WeightStatus] = []
+    for path, layer in replaceable_layers(model):
+        compressed = layer.compressed if isinstance(layer, CompressedModel) else layer
+        inner, chains = (compressed.layer, compressed.chains) if isinstance(compressed, Compressed) else (layer, [])
+        activations = getattr(compressed, "activations", None)
+        float_because = activations.reason if activations is not None else ""
+        if inner.weights:
+            reason = kept.get(path, float_because or "it was not compressed")
+            by_weight = {chain.weight: chain for chain in chains}
+            statuses += _statuses(path or model.name, inner, by_weight, reason, float_because)
+        elif float_because:
+            name = type(inner.operation if isinstance(inner, OperationLayer) else inner).__name__
+            statuses.append(WeightStatus(path, name, "", (), 0, 0, float_because))
+    return ModelReport(model.name, tuple(statuses))
+
+
+def _statuses(
+    path: str, layer: keras.Layer, chains: dict[str, Chain], kept: str, float_because: str
+) -> list[WeightStatus]:
+    weights, left_out = weights_by_path(layer), _left_out(layer)
+    candidates = list(dict.fromkeys([*chains, *compressible_weights(layer)]))
+    class_name = type(layer).__name__
+    if not candidates:
+        size = sum(math.prod(variable.shape) for variable in weights.values())
+        nonzeros = sum(_nonzeros(variable.value) for variable in weights.values())
+        reason = float_because or next(iter(left_out.values()), reason_kept(layer))
+        return [WeightStatus(path, class_name, "", (), size, nonzeros, reason)]
+    statuses = []
+    for name in dict.fromkeys([*candidates, *left_out]):
+        chain, variable = chains.get(name), weights[name]
+        done = tuple(type(transform).__name__ for transform in chain.transforms) if chain else ()
+        nonzeros = _nonzeros(chain.apply(variable.value) if chain else variable.value)
+        notes = [note for note in (*(t.note for t in chain.transforms), float_because) if note] if chain else []
+        reason = "; ".join(notes) if chain else left_out.get(name, kept)
+        statuses.append(WeightStatus(path, class_name, name, done, math.prod(variable.shape), nonzeros, reason))
+    return statuses
+
+
+def _left_out(layer: keras.Layer) -> dict[str, str]:
+    """The matrices of a layer that no verb touches unless asked to, by path within the layer, and why."""
+    found: dict[str, str] = {}
+    for path, sub in [("", layer), *walk(layer)]:
+        chosen = own_compressible(sub)
+        if hasattr(sub, "get_prunable_weights"):
+            reason = "get_prunable_weights() of its layer leaves it out"
+        elif chosen:
+            reason = f"of its layer only {' and '.join(chosen)} is compressed unless asked for"
+        else:
+            reason = reason_kept(sub)
+        names = [name for name, variable in own_parameters(sub).items() if len(variable.shape) >= 2]
+        found.update({f"{path}/{name}".lstrip("/"): reason for name in names if name not in chosen})
+    return found
+
+
+def _nonzeros(value: Any) -> int:
+    return int(keras.ops.count_nonzero(value))
