@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "tfgreen"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # The layout, from the bottom up: a part imports from the parts below it and from itself.
-BASE = ("config", "errors", "files", "quiet", "version")
+BASE = ("checks", "config", "errors", "files", "quiet", "tables", "typing", "version")
 ORDER = (
     "model",
     "transforms",

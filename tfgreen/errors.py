@@ -59,6 +59,16 @@ def invalid_type(subject: str, *, expected: str, received: object, fix: str = ""
     return InvalidTypeError(_message(subject, expected, type(received).__name__, fix))
 
 
+def invalid_state(sentence: str, fix: str = "") -> InvalidValueError:
+    """Build the error for something whose state, not whose value, is in the way: a plain sentence and a remedy.
+
+    Example:
+        >>> str(invalid_state("model 'net' has no weights yet.", "Call it once on a batch of data."))
+        "model 'net' has no weights yet. Call it once on a batch of data."
+    """
+    return InvalidValueError(f"{sentence} {fix}" if fix else sentence)
+
+
 def layer_subject(path: str, layer: object) -> str:
     """Name a layer in an error: its path in the model and its class.
 

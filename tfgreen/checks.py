@@ -1,0 +1,133 @@
+"""The checks of arguments: each returns nothing, or raises with the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection
+
+from tfgreen.errors import InvalidTypeError, InvalidValueError, invalid_type, invalid_value
+
+
+def check_integer(
+    name: str, value: object, *, minimum: int | None = None, maximum: int | None = None, optional: bool = False
+) -> None:
+    """Raise unless ``value`` is an integer (no bool) in ``[minimum, maximum]``, or None where ``optional``.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is out of range.
+
+    Example:
+        >>> check_integer("epochs", 0, minimum=1)
+        Traceback (most recent call last):
+        ...
+        tfgreen.errors.InvalidValueError: epochs: expected an integer >= 1, received 0.
+    """
+    if optional and value is None:
+        return
+    expected = f"an integer{_bounds(minimum, maximum)}{' or None' if optional else ''}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise _unfit(name, expected, value, numbers.Real)
+    if (minimum is not None and int(value) < minimum) or (maximum is not None and int(value) > maximum):
+        raise invalid_value(name, expected=expected, received=value)
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+) -> None:
+    """Raise unless ``value`` is a finite number (no bool) within the bounds, or None where ``optional``.
+
+    Args:
+        name: The argument.
+        value: What came.
+        minimum: The least that is allowed.
+        maximum: The most that is allowed.
+        above: It must be greater.
+        below: It must be less.
+        optional: Whether None is allowed.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not finite, or out of range.
+
+    Example:
+        >>> check_number("final_sparsity", 1.5, minimum=0, below=1)
+        Traceback (most recent call last):
+        ...
+        tfgreen.errors.InvalidValueError: final_sparsity: expected a number >= 0 and < 1, received 1.5.
+    """
+    if optional and value is None:
+        return
+    expected = f"a number{_bounds(minimum, maximum, above, below)}{' or None' if optional else ''}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise invalid_type(name, expected=expected, received=value)
+    number = float(value)
+    fits = (
+        (minimum is None or number >= minimum)
+        and (maximum is None or number <= maximum)
+        and (above is None or number > above)
+        and (below is None or number < below)
+    )
+    if not fits or not math.isfinite(number):
+        raise invalid_value(name, expected=expected, received=value)
+
+
+def check_bool(name: str, value: object) -> None:
+    """Raise unless ``value`` is True or False.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise invalid_type(name, expected="True or False", received=value)
+
+
+def check_option(name: str, value: object, options: Collection[object]) -> None:
+    """Raise unless ``value`` is one of the options.
+
+    Raises:
+        ValueError: It is none of them.
+
+    Example:
+        >>> check_option("ranges", "fix", ("fixed", "learned"))
+        Traceback (most recent call last):
+        ...
+        tfgreen.errors.InvalidValueError: ranges: expected 'fixed' or 'learned', received 'fix'.
+    """
+    if not any(value is option or (type(value) is type(option) and value == option) for option in options):
+        listed = [repr(option) for option in options]
+        expected = " or ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+        raise invalid_value(name, expected=expected, received=repr(value))
+
+
+def check_instance(name: str, value: object, cls: type | tuple[type, ...], expected: str) -> None:
+    """Raise unless ``value`` is an instance of ``cls``, which the error calls ``expected`` ("a tg.PruneConfig").
+
+    Raises:
+        TypeError: It is of another type.
+    """
+    if not isinstance(value, cls):
+        raise invalid_type(name, expected=expected, received=value)
+
+
+def _bounds(
+    minimum: float | None, maximum: float | None, above: float | None = None, below: float | None = None
+) -> str:
+    parts = {">=": minimum, ">": above, "<=": maximum, "<": below}
+    found = [f"{sign} {bound:g}" for sign, bound in parts.items() if bound is not None]
+    return " " + " and ".join(found) if found else ""
+
+
+def _unfit(name: str, expected: str, value: object, near: type) -> InvalidTypeError | InvalidValueError:
+    """A value of a type that is near (2.5 for an integer) is a wrong value, any other a wrong type."""
+    if isinstance(value, near) and not isinstance(value, bool):
+        return invalid_value(name, expected=expected, received=value)
+    return invalid_type(name, expected=expected, received=value)

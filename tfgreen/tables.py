@@ -1,0 +1,51 @@
+"""The one text table: columns as wide as their widest cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+
+def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Lay out cells in columns, two spaces apart.
+
+    Args:
+        headings: One for each column.
+        rows: As many cells in each.
+        left: How many columns, from the first on, are aligned to the left (-1 for all); the others hold numbers and
+            are aligned to the right.
+
+    Returns:
+        Lines without trailing spaces, the headings first.
+
+    Example:
+        >>> print(text_table(("layer", "bytes"), [("conv", "1,024"), ("dense", "32")]))
+        layer  bytes
+        conv   1,024
+        dense     32
+    """
+    table = [list(headings), *(list(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = [
+            cell.ljust(width) if left < 0 or column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """The same as an HTML table for ``_repr_html_``, every text escaped.
+
+    Example:
+        >>> html_table(("layer",), [("<conv>",)])
+        '<table><thead><tr><th>layer</th></tr></thead><tbody><tr><td>&lt;conv&gt;</td></tr></tbody></table>'
+    """
+    def cells(tag: str, row: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
+
+    head = f"<caption>{escape(caption)}</caption>" if caption else ""
+    body = "".join(cells("td", row) for row in rows)
+    return f"<table>{head}<thead>{cells('th', headings)}</thead><tbody>{body}</tbody></table>"
