@@ -7,9 +7,62 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfgreen.version import __version__
+
+if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, which a test holds
+    from tfgreen.config import Config as Config
+    from tfgreen.deploy.compressed.compressed_file import load_compressed as load_compressed
+    from tfgreen.deploy.compressed.compressed_file import save_compressed as save_compressed
+    from tfgreen.deploy.conversion.config import ConvertConfig as ConvertConfig
+    from tfgreen.deploy.convert import convert as convert
+    from tfgreen.deploy.inspection.benchmark import benchmark as benchmark
+    from tfgreen.deploy.inspection.check_calibration import check_calibration as check_calibration
+    from tfgreen.deploy.inspection.check_target import check_target as check_target
+    from tfgreen.deploy.inspection.compare_layers import compare_layers as compare_layers
+    from tfgreen.deploy.inspection.microcontroller import arena_bytes as arena_bytes
+    from tfgreen.deploy.inspection.microcontroller import write_c_array as write_c_array
+    from tfgreen.deploy.inspection.profile_operators import profile_operators as profile_operators
+    from tfgreen.deploy.litert_model import LiteRTModel as LiteRTModel
+    from tfgreen.deploy.litert_model import load_litert as load_litert
+    from tfgreen.deploy.verify import verify as verify
+    from tfgreen.distillation.distiller import Distiller as Distiller
+    from tfgreen.distillation.losses import AttentionTransfer as AttentionTransfer
+    from tfgreen.distillation.losses import DecoupledDistillation as DecoupledDistillation
+    from tfgreen.distillation.losses import FeatureDistillation as FeatureDistillation
+    from tfgreen.distillation.losses import LogitsDistillation as LogitsDistillation
+    from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
+    from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
+    from tfgreen.energy.carbon import carbon_footprint as carbon_footprint
+    from tfgreen.energy.meter import EnergyMeter as EnergyMeter
+    from tfgreen.errors import ConversionError as ConversionError
+    from tfgreen.errors import FileError as FileError
+    from tfgreen.errors import InvalidTypeError as InvalidTypeError
+    from tfgreen.errors import InvalidValueError as InvalidValueError
+    from tfgreen.errors import TfgreenError as TfgreenError
+    from tfgreen.model.batch_norm import recalibrate_batch_norm as recalibrate_batch_norm
+    from tfgreen.model.cost import profile as profile
+    from tfgreen.model.load import load_model as load_model
+    from tfgreen.quantization.ranges import ActivationRange as ActivationRange
+    from tfgreen.recipes.search_precision import quantize_within as quantize_within
+    from tfgreen.techniques.cluster import ClusterConfig as ClusterConfig
+    from tfgreen.techniques.cluster import cluster as cluster
+    from tfgreen.techniques.correct_bias import correct_bias as correct_bias
+    from tfgreen.techniques.equalize import equalize as equalize
+    from tfgreen.techniques.fold_batch_norm import fold_batch_norm as fold_batch_norm
+    from tfgreen.techniques.policies import PruneForLatencyOnXNNPack as PruneForLatencyOnXNNPack
+    from tfgreen.techniques.prune import PruneConfig as PruneConfig
+    from tfgreen.techniques.prune import prune as prune
+    from tfgreen.techniques.quantize import QuantizeConfig as QuantizeConfig
+    from tfgreen.techniques.quantize import quantize as quantize
+    from tfgreen.techniques.strip import strip as strip
+    from tfgreen.techniques.summary import report as report
+    from tfgreen.training.callbacks import UpdateCompression as UpdateCompression
+    from tfgreen.training.schedules import ConstantSparsity as ConstantSparsity
+    from tfgreen.training.schedules import PolynomialDecay as PolynomialDecay
+    from tfgreen.training.summaries import CompressionSummaries as CompressionSummaries
+    from tfgreen.transforms.base import TensorTransform as TensorTransform
 
 _PUBLIC = {
     "load_model": "tfgreen.model.load",
@@ -56,6 +109,13 @@ _PUBLIC = {
     "carbon_footprint": "tfgreen.energy.carbon",
     "quantize_within": "tfgreen.recipes.search_precision",
     "report": "tfgreen.techniques.summary",
+    "TfgreenError": "tfgreen.errors",
+    "InvalidValueError": "tfgreen.errors",
+    "InvalidTypeError": "tfgreen.errors",
+    "FileError": "tfgreen.errors",
+    "ConversionError": "tfgreen.errors",
+    "Config": "tfgreen.config",
+    "TensorTransform": "tfgreen.transforms.base",
 }
 
 __all__ = ["__version__", *_PUBLIC]
@@ -82,7 +142,7 @@ def _register_serializable() -> None:
         importlib.import_module(module)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'tfgreen' has no attribute '{name}'")
     if name == "load_model":

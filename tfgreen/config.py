@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.errors import InvalidTypeError, invalid_type, invalid_value
 
 C = TypeVar("C", bound="Config")
 
@@ -17,6 +19,12 @@ class Config:
     A subclass is a frozen dataclass; verbs' configs are also ``kw_only``. It checks its fields in ``__post_init__``
     and raises :class:`ValueError` or :class:`TypeError`. A field that holds data rather than a setting
     (calibration arrays) is declared with :func:`data_field`: it takes no part in comparison or in ``to_dict``.
+
+    Example:
+        >>> import tfgreen as tg
+        >>> config = tg.ClusterConfig(number_of_clusters=8)
+        >>> tg.Config.from_dict(config.to_dict()) == config
+        True
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,6 +55,36 @@ class Config:
         if unknown:
             raise invalid_value(f"{target.__name__}.from_dict", expected=f"fields of {sorted(names)}", received=unknown)
         return target(**{name: _restore(value) for name, value in data["config"].items()})
+
+
+def resolve_config(cls: type[C], config: C | None, options: Mapping[str, object]) -> C:
+    """The config of a verb that takes one, or its fields as keyword arguments, or both: the arguments then override.
+
+    Args:
+        cls: The class of the verb's config.
+        config: What the user passed, or None.
+        options: The keyword arguments.
+
+    Raises:
+        TypeError: ``config`` is of another class, or an option is no field of it; the nearest field is named.
+        ValueError, TypeError: As the config raises for a field.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Rounding(Config):
+        ...     bits: int = 8
+        >>> resolve_config(Rounding, Rounding(), {"bits": 4})
+        Rounding(bits=4)
+    """
+    if config is not None and not isinstance(config, cls):
+        raise invalid_type("config", expected=f"a tg.{cls.__name__}", received=config)
+    names = [field.name for field in dataclasses.fields(cls)]
+    for option in options:
+        if option not in names:
+            near = difflib.get_close_matches(option, names, 1)
+            fix = f"Did you mean '{near[0]}'?" if near else f"Its fields are {', '.join(names)}."
+            raise InvalidTypeError(f"'{option}' is no field of tg.{cls.__name__}. {fix}")
+    return cls(**options) if config is None else dataclasses.replace(config, **options)
 
 
 def data_field() -> Any:

@@ -26,6 +26,13 @@ class TensorTransform(keras.layers.Layer):
     ``order`` is its place in a chain, whatever order the verbs are called in: zeros (0) are chosen before values that
     weights share (1), and those before integers (2), so that each keeps what the ones before it made. ``keeps_zeros``
     says whether a zero that comes in leaves as one; ``note`` is for ``tg.report``.
+
+    Example:
+        >>> class Clip(TensorTransform):
+        ...     def apply(self, weight):
+        ...         return keras.ops.clip(weight, -1.0, 1.0)
+        >>> float(Clip().apply(keras.ops.convert_to_tensor(3.0)))
+        1.0
     """
 
     scheduled = False
