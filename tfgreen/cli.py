@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Prune, convert, verify, measure: the digits of scikit-learn, or a model and data of one's own."""
-    from tfgreen.recipes.data import load_npz
-    from tfgreen.recipes.folder import check_target
+    from tfgreen.files import check_folder
+    from tfgreen.recipes.data import RESULT_FILES, load_npz
 
     if (arguments.model is None) != (arguments.data is None):
         raise InvalidValueError("--model and --data: expected both or neither, received one of them.")
@@ -72,7 +72,7 @@ def demo(arguments: argparse.Namespace) -> int:
         _check_file(arguments.model)
         data = load_npz(arguments.data)
     _check_region(arguments.region)
-    check_target(arguments.output)
+    check_folder(arguments.output, RESULT_FILES)
     progress = _start_tensorflow()
     import tensorflow as tf
 
@@ -103,8 +103,8 @@ def profile(arguments: argparse.Namespace) -> int:
 
 def convert(arguments: argparse.Namespace) -> int:
     """Write MODEL as a .tflite file."""
+    from tfgreen.files import made_folder
     from tfgreen.recipes.data import load_samples
-    from tfgreen.recipes.folder import made_folder
 
     _check_file(arguments.model)
     if arguments.data is not None and not arguments.quantization.startswith("int"):

@@ -16,6 +16,10 @@ from tfgreen.errors import FileError, InvalidValueError, TfgreenError, invalid_v
 if TYPE_CHECKING:
     import keras
 
+# What the demo writes; here, so that its folder can be checked before Keras is imported.
+RESULT_FILES = (
+    "report.json", "report.html", "model.tflite", "float32.tflite", "pruned-float32.tflite", "pruned.keras"
+)
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 

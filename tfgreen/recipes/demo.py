@@ -18,9 +18,9 @@ from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
 from tfgreen.energy.carbon import grid_intensity
 from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.files import atomic_folder
 from tfgreen.model.call_spec import read_call_spec
-from tfgreen.recipes.data import Data, check_fits, load_digits_data
-from tfgreen.recipes.folder import whole_folder
+from tfgreen.recipes.data import RESULT_FILES, Data, check_fits, load_digits_data
 from tfgreen.recipes.progress import Progress
 from tfgreen.reports.environment import environment
 from tfgreen.reports.measure import Export, measure_variants, spread
@@ -115,7 +115,7 @@ def run_demo(
     """
     if (model is None) != (data is None):
         raise invalid_value("model and data", expected="both or neither", received="one of them")
-    with whole_folder(output) as folder:
+    with atomic_folder(output, RESULT_FILES) as folder:
         keras.utils.set_random_seed(config.seed)
         task = _Task(config, data or load_digits_data(config.seed), progress or Progress())
         original = train_digits_network(task) if model is None else accept(model, task)

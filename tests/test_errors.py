@@ -9,8 +9,7 @@ import os
 import pytest
 
 from tfgreen.config import Config, data_field
-from tfgreen.errors import FileError, invalid_type, invalid_value
-from tfgreen.files import write_atomic
+from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.quiet import quiet_native_output
 
 
@@ -51,21 +50,6 @@ def test_errors_say_subject_expected_received_and_fix():
     error = invalid_value("frequency", expected="an integer > 0", received=0, fix="Leave it out for 100.")
     assert str(error) == "frequency: expected an integer > 0, received 0. Leave it out for 100."
     assert isinstance(invalid_type("model", expected="a keras.Model", received=3), TypeError)
-
-
-def test_write_atomic_replaces_whole_files_and_leaves_nothing_on_failure(tmp_path):
-    target = tmp_path / "model.tflite"
-    write_atomic(target, b"first")
-    write_atomic(target, b"second")
-    assert target.read_bytes() == b"second"
-    assert os.listdir(tmp_path) == ["model.tflite"]
-    with pytest.raises(FileError, match="missing"):
-        write_atomic(tmp_path / "missing" / "model.tflite", b"x")
-    folder = tmp_path / "taken"
-    folder.mkdir()
-    with pytest.raises(OSError):
-        write_atomic(folder, b"x")
-    assert sorted(os.listdir(tmp_path)) == ["model.tflite", "taken"]
 
 
 def test_quiet_captures_file_descriptors_and_restores_them(capfd):
