@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import keras
 import pytest
 from keras import layers, ops
 
 from tests import zoo
+from tfgreen.quantization import placement
 from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT
-from tfgreen.quantization.placement import Places, places_to_round
+from tfgreen.quantization.placement import Places, averages_into_join, places_to_round
 
 IMAGE = (8, 8, 4)
 
@@ -259,3 +262,34 @@ def test_a_layer_kept_in_float_is_not_merged_and_what_comes_after_rounds_its_inp
         places = places_to_round(model, lambda path: path in kept)
         assert {path for path, place in places.items() if place.kept} == set(kept)
         assert {path for path, place in places.items() if place.apart} == set(apart)
+
+
+class CallLimit:
+    """Raise once more Python functions of a module were called than a limit: a count, where time would be noise."""
+
+    def __init__(self, module, limit: int) -> None:
+        self.file, self.limit, self.count = module.__file__, limit, 0
+
+    def __enter__(self):
+        sys.setprofile(self._seen)
+        return self
+
+    def __exit__(self, *error) -> None:
+        sys.setprofile(None)
+
+    def _seen(self, frame, event, argument) -> None:
+        self.count += event == "call" and frame.f_code.co_filename == self.file
+        if self.count > self.limit:
+            sys.setprofile(None)
+            raise RuntimeError(f"more than {self.limit} calls")
+
+
+def test_placement_visits_each_node_of_a_dense_net_a_few_times_though_its_paths_are_beyond_count():
+    model = keras.applications.DenseNet121(weights=None, input_shape=(96, 96, 3), classes=10)
+    kept = lambda path: path.startswith(("conv4", "conv5", "predictions"))  # noqa: E731
+    with CallLimit(placement, 60 * len(model.layers)) as limit:
+        places = places_to_round(model, kept)
+        averages_into_join(model)
+    assert limit.count > len(model.layers)
+    assert all(places[layer.name].kept == kept(layer.name) for layer in model.layers[1:])
+    assert places["pool3_pool"].output is None and places["conv3_block12_concat"].output == OBSERVED

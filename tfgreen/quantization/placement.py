@@ -90,7 +90,7 @@ def averages_into_join(model: keras.Model) -> list[str]:
     """
     placement = _Placement(LayerGraph(model), lambda path: False)
     nodes = [node for nodes in placement.calls.values() for node in nodes]
-    return list(dict.fromkeys(node.path for node in nodes if averages(node.layer) and placement.reaches_join(node)))
+    return list(dict.fromkeys(node.path for node in nodes if averages(node.layer) and node in placement.reaches_join))
 
 
 class _Placement:
@@ -106,6 +106,41 @@ class _Placement:
         for node in graph.nodes:
             if not isinstance(node.layer, layers.InputLayer):
                 self.calls[node.path].append(node)
+        # What lies behind a node is found once, consumers first: a graph has many more paths than nodes.
+        self.only_join: dict[LayerNode, LayerNode | None] = {}
+        self.reaches_join: set[LayerNode] = set()
+        self.comes_out: set[LayerNode] = set()
+        self.passes: set[LayerNode] = set()
+        for node in reversed(graph.nodes):
+            self._look_behind(node)
+
+    def _look_behind(self, node: LayerNode) -> None:
+        """Answer the questions about a node that depend on the answers for its consumers.
+
+        ``only_join``: the one join that a tensor ends in, on every way through layers that share its scale.
+        ``reaches_join``: whether any such way ends in a join.
+        ``comes_out``: whether what a node made, or what layers that are kept make of it, is rounded somewhere.
+        ``passes``: whether a layer keeps its input's range, and one that computes with integers comes after it.
+        """
+        ends = {self._join_behind(then) for then in node.consumers}
+        self.only_join[node] = ends.pop() if len(ends) == 1 and node not in self.outputs else None
+        if any(joins(t.layer) or (shares_scale(t.layer) and t in self.reaches_join) for t in node.consumers):
+            self.reaches_join.add(node)
+        if any(then not in self.kept or then in self.comes_out for then in node.consumers):
+            self.comes_out.add(node)
+        if node in self.kept or not shares_scale(node.layer) or self._averages_whole(node):
+            return
+        if averages(node.layer) or any(has_kernel(then.layer) or then in self.passes for then in node.consumers):
+            self.passes.add(node)
+
+    def _join_behind(self, node: LayerNode) -> LayerNode | None:
+        """The only join that a tensor ends in which a node takes in."""
+        if node in self.kept:
+            return None
+        if joins(node.layer):
+            return node
+        # An average of values that the join's range clips is another average.
+        return self.only_join[node] if shares_scale(node.layer) and not averages(node.layer) else None
 
     def places(self) -> dict[str, Places]:
         return {path: _merged([self._places(node) for node in nodes]) for path, nodes in self.calls.items()}
@@ -113,7 +148,7 @@ class _Placement:
     def _places(self, node: LayerNode) -> Places:
         if node in self.kept:
             rounded = any(not self._is_float(producer) for producer in node.producers)
-            return Places(kept=True, apart=rounded and self._comes_out(node), reason="the settings keep it in float")
+            return Places(kept=True, apart=rounded and node in self.comes_out, reason="the settings keep it in float")
         merges = len(node.producers)
         folded = self._folds(node)
         steps = Steps() if folded else merge_steps(node.layer, merges) or steps_of(node.layer)
@@ -128,13 +163,7 @@ class _Placement:
             if self._is_float(producer) and not self._takes_range_of_join(producer)
         )
         folds = folded or self._is_folded_into(node)
-        return Places(inputs, steps.inside, output, merges, folds, self._passes(node), reason=steps.reason)
-
-    def _passes(self, node: LayerNode) -> bool:
-        """Whether a layer keeps its input's range, and one that computes with integers comes after it."""
-        if node in self.kept or not shares_scale(node.layer) or self._averages_whole(node):
-            return False
-        return averages(node.layer) or any(has_kernel(then.layer) or self._passes(then) for then in node.consumers)
+        return Places(inputs, steps.inside, output, merges, folds, node in self.passes, reason=steps.reason)
 
     def _averages_whole(self, node: LayerNode) -> bool:
         """Whether a pooling layer takes the whole of a map as one window, in all its calls: a mean is then computed in
@@ -182,32 +211,7 @@ class _Placement:
 
     def _takes_range_of_join(self, node: LayerNode) -> bool:
         """Whether all that takes in a tensor gives it the range of one output that it is joined into."""
-        found = self._joins_after(node)
-        return found is not None and len(found) == 1
-
-    def _joins_after(self, node: LayerNode) -> set[LayerNode] | None:
-        """The joins that a tensor reaches through layers that share its scale; None if it reaches anything else."""
-        if node in self.outputs or not node.consumers:
-            return None
-        found: set[LayerNode] = set()
-        for then in node.consumers:
-            if then in self.kept:
-                return None
-            if joins(then.layer):
-                found.add(then)
-                continue
-            # An average of values that the join's range clips is another average.
-            further = self._joins_after(then) if shares_scale(then.layer) and not averages(then.layer) else None
-            if further is None:
-                return None
-            found |= further
-        return found
-
-    def reaches_join(self, node: LayerNode) -> bool:
-        """Whether what a node made is joined with other tensors, maybe by way of layers that share its scale."""
-        return any(
-            joins(then.layer) or (shares_scale(then.layer) and self.reaches_join(then)) for then in node.consumers
-        )
+        return self.only_join[node] is not None
 
     def _next(self, node: LayerNode) -> LayerNode | None:
         """The only node that takes in what a node made, past those that do nothing; None if there are several."""
@@ -218,10 +222,6 @@ class _Placement:
             if not does_nothing(node.layer):
                 return node
         return None
-
-    def _comes_out(self, node: LayerNode) -> bool:
-        """Whether what a node made, or what layers that are kept make of it, is rounded somewhere."""
-        return any(then not in self.kept or self._comes_out(then) for then in node.consumers)
 
     def _is_float(self, node: LayerNode) -> bool:
         """Whether a node makes floats that nothing has rounded: an input of the model, or a layer kept in float."""
