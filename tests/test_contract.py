@@ -12,7 +12,9 @@ import pytest
 
 import tfgreen as tg
 from tests import zoo
-from tfgreen.model.graph import LayerGraph, input_layers, replaceable_layers, walk, weights_by_path
+from tfgreen.model.graph import LayerGraph
+from tfgreen.model.internals import input_layers
+from tfgreen.model.paths import replaceable_layers, walk, weights_by_path
 from tfgreen.transforms.compressed import compress
 from tfgreen.transforms.fake_quant import FakeQuant
 

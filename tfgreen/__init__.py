@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.errors import TfgreenError as TfgreenError
     from tfgreen.model.batch_norm import recalibrate_batch_norm as recalibrate_batch_norm
     from tfgreen.model.cost import profile as profile
-    from tfgreen.model.load import load_model as load_model
+    from tfgreen.model.keras2.load import load_model as load_model
     from tfgreen.quantization.ranges import ActivationRange as ActivationRange
     from tfgreen.recipes.search_precision import quantize_within as quantize_within
     from tfgreen.techniques.cluster import ClusterConfig as ClusterConfig
@@ -65,7 +65,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.transforms.base import TensorTransform as TensorTransform
 
 _PUBLIC = {
-    "load_model": "tfgreen.model.load",
+    "load_model": "tfgreen.model.keras2.load",
     "profile": "tfgreen.model.cost",
     "PolynomialDecay": "tfgreen.training.schedules",
     "ConstantSparsity": "tfgreen.training.schedules",

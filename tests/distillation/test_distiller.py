@@ -12,7 +12,7 @@ from scipy.special import expit, log_softmax, softmax
 import tfgreen as tg
 from tests import zoo
 from tests.replicas import on_two_replicas
-from tfgreen.model.graph import walk
+from tfgreen.model.paths import walk
 
 LOGITS = tg.LogitsDistillation(temperature=4.0)
 

@@ -8,7 +8,7 @@ from keras import layers
 import tfgreen as tg
 from tests import zoo
 from tfgreen.model.batch_norm import fused_inference
-from tfgreen.model.graph import weights_by_path
+from tfgreen.model.paths import weights_by_path
 
 
 def test_statistics_are_the_average_over_the_batches_and_nothing_else_changes():

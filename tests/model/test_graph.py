@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 from tests import zoo
-from tfgreen.model.graph import (
-    LayerGraph,
+from tfgreen.model.graph import LayerGraph
+from tfgreen.model.paths import (
     check_built_model,
     own_parameters,
     own_weights,

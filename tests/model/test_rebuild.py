@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from tests import zoo
-from tfgreen.model.graph import replaceable_layers
+from tfgreen.model.paths import replaceable_layers
 from tfgreen.model.rebuild import copy_layer, rebuild
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from tests import zoo
-from tfgreen.model.graph import weights_by_path
+from tfgreen.model.paths import weights_by_path
 from tfgreen.model.weights import TABLE, Axes, compressible_weights, reason_kept
 
 IMAGE, SEQUENCE, VECTOR = (None, 6, 6, 4), (None, 5, 4), (None, 4)

@@ -15,7 +15,7 @@ import pytest
 
 from tests import zoo
 from tfgreen.deploy.litert_model import load_litert
-from tfgreen.model.load import load_model
+from tfgreen.model.keras2.load import load_model
 from tfgreen.recipes.data import RESULT_FILES, Data, load_digits_data
 from tfgreen.recipes.demo import DemoConfig, digits_network, gives_logits, run_demo
 from tfgreen.recipes.progress import Progress

@@ -12,7 +12,7 @@ from keras import layers
 import tfgreen as tg
 from tests import zoo
 from tests.replicas import on_two_replicas
-from tfgreen.model.graph import weights_by_path
+from tfgreen.model.paths import weights_by_path
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compressed import compressed_layers
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 from tests import zoo
-from tfgreen.model.graph import walk
+from tfgreen.model.paths import walk
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm, foldable
 
 

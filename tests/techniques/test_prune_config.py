@@ -10,7 +10,7 @@ from keras import layers
 import tfgreen as tg
 from tests import zoo
 from tests.replicas import on_two_replicas
-from tfgreen.model.graph import weights_by_path
+from tfgreen.model.paths import weights_by_path
 from tfgreen.training.schedules import _tfmot_schedules
 from tfgreen.transforms.compressed import compress
 from tfgreen.transforms.fake_quant import FakeQuant

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 import tfgreen as tg
 from tests import zoo
-from tfgreen.model.graph import weights_by_path
+from tfgreen.model.paths import weights_by_path
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.compressed import Compressed, compress, compressed_layers
 from tfgreen.transforms.mask import Mask

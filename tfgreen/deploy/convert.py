@@ -203,7 +203,7 @@ def _annotated(
 def _check(model: Any, config: Any) -> None:
     import keras
 
-    from tfgreen.model.graph import check_built_model
+    from tfgreen.model.paths import check_built_model
 
     if not isinstance(config, ConvertConfig):
         raise invalid_type("config", expected="a ConvertConfig", received=config)

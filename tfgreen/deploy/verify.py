@@ -154,7 +154,7 @@ def verify(
         >>> verify(model, convert(model), np.ones((4, 3), "float32")).passed
         True
     """
-    from tfgreen.model.graph import check_built_model
+    from tfgreen.model.paths import check_built_model
 
     check_built_model(model)
     if not isinstance(lite, LiteRTModel):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfgreen.distillation.adapters import Compared
 from tfgreen.distillation.teacher_cache import Fields, TeacherCache
 from tfgreen.errors import invalid_type, invalid_value
-from tfgreen.model.graph import walk
+from tfgreen.model.paths import walk
 
 # An input with teacher outputs is a dictionary of these two.
 INPUTS, ROWS = "tfgreen_inputs", "tfgreen_teacher"

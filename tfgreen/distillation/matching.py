@@ -13,7 +13,7 @@ from tfgreen.distillation.adapters import Compared, ComparedModel
 from tfgreen.distillation.base import DistillationLoss, LayerLoss, LogitsLoss, check_number
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.capture import SIGMOID, SOFTMAX
-from tfgreen.model.graph import Shape
+from tfgreen.typing import Shape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgreen.errors import invalid_type, invalid_value
-from tfgreen.model.graph import check_built_model, walk
+from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.rebuild import rebuild
 
 _LEAST_EPSILON = 1.001e-5  # that the fused operator takes on every device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tfgreen.model.graph import input_layers
+from tfgreen.model.internals import input_layers
 from tfgreen.model.layer_calls import symbolic_inputs
 from tfgreen.model.structure import Structure, leaf_names, name_leaves
 

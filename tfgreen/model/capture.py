@@ -18,8 +18,10 @@ from unittest import mock
 import keras
 
 from tfgreen.errors import invalid_value
-from tfgreen.model.graph import Shape, check_built_model, run_symbolically, walk
+from tfgreen.model.internals import run_symbolically
 from tfgreen.model.layer_calls import symbolic_inputs
+from tfgreen.model.paths import check_built_model, walk
+from tfgreen.typing import Shape
 
 SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
 

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.model.graph import check_built_model, own_weights, walk, weights_by_path
 from tfgreen.model.layer_calls import symbolic_inputs, trace_calls
 from tfgreen.model.macs import count_macs
+from tfgreen.model.paths import check_built_model, own_weights, walk, weights_by_path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ def fingerprint(model: Any) -> str:
     """
     import keras
 
-    from tfgreen.model.graph import walk, weights_by_path
+    from tfgreen.model.paths import walk, weights_by_path
 
     digest = hashlib.sha256()
     for path, layer in walk(model):

@@ -12,15 +12,10 @@ from unittest import mock
 import keras
 
 from tfgreen.errors import invalid_value
-from tfgreen.model.graph import (
-    Shape,
-    input_layers,
-    is_container,
-    replaceable_layers,
-    run_symbolically,
-    shapes_of,
-    walk,
-)
+from tfgreen.model.graph import shapes_of
+from tfgreen.model.internals import input_layers, is_container, run_symbolically
+from tfgreen.model.paths import replaceable_layers, walk
+from tfgreen.typing import Shape
 
 _exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
 

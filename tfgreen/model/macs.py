@@ -13,8 +13,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfgreen.model.graph import Shape, own_weights, weights_by_path
 from tfgreen.model.layer_calls import Call, trace_calls
+from tfgreen.model.paths import own_weights, weights_by_path
+from tfgreen.typing import Shape
 
 
 class UnknownMacs(Exception):

@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import keras
 
 from tfgreen.errors import invalid_value, layer_subject
-from tfgreen.model.graph import (
-    build_configs,
-    build_from_configs,
-    check_built_model,
-    copy_input,
-    input_layers,
-    is_container,
-    replay,
-    weights_by_path,
-)
+from tfgreen.model.internals import input_layers, is_container, replay, set_build_config
+from tfgreen.model.paths import check_built_model, sublayers, walk, weights_by_path
+from tfgreen.typing import PlainDict, Tensor
 
 Replace = Callable[[str, keras.Layer], keras.Operation | None]
 ReplaceOperation = Callable[[str, keras.Operation], keras.Operation]
@@ -69,7 +61,7 @@ def rebuild(
         return copies[id(operation)]
 
     def copy_container(container: keras.Model, prefix: str) -> keras.Model:
-        inputs = keras.tree.map_structure(copy_input, input_layers(container))
+        inputs = keras.tree.map_structure(_copy_input, input_layers(container))
         if isinstance(container, keras.Sequential):
             layers = [layer for layer in (copy(layer, prefix) for layer in container.layers) if layer is not None]
             result = keras.Sequential([inputs, *layers], name=container.name)
@@ -112,6 +104,40 @@ def copy_layer(layer: keras.Layer, path: str) -> keras.Layer:
     return new
 
 
+def build_configs(layer: keras.Layer) -> dict[str, PlainDict]:
+    """What a built layer and its sublayers were built from, by path (the layer's own under ``""``).
+
+    Plain enough to be stored in a config; :func:`build_from_configs` is the inverse.
+    """
+    configs = {path: sub.get_build_config() for path, sub in [("", layer), *walk(layer)] if sub.built}
+    return {path: config for path, config in configs.items() if config}
+
+
+def build_from_configs(layer: keras.Layer, configs: dict[str, PlainDict], path: str = "") -> None:
+    """Build a layer as the one was whose :func:`build_configs` are given.
+
+    A layer without a ``build()`` of its own leaves its sublayers to be built by its first call, so they are built here
+    one by one.
+    """
+    if layer.built:
+        return
+    config = configs.get(path, {})
+    if config and type(layer).build not in (keras.Layer.build, keras.Model.build):
+        layer.build_from_config(config)
+    elif config:
+        set_build_config(layer, config)
+    for name, sub in sublayers(layer):
+        build_from_configs(sub, configs, f"{path}/{name}" if path else name)
+    layer.built = True
+
+
+def _copy_input(layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
+    """A new InputLayer whose layer and tensor bear the names of the original's (they differ for anonymous inputs)."""
+    new = type(layer).from_config(layer.get_config())
+    new.output.name = layer.output.name
+    return new
+
+
 def _from_config(path: str, operation: keras.Operation) -> keras.Operation:
     try:
         config = operation.get_config()
@@ -128,7 +154,7 @@ def _from_config(path: str, operation: keras.Operation) -> keras.Operation:
         ) from error
 
 
-def _pass_on(first: Any, *args: Any, **kwargs: Any) -> Any:
+def _pass_on(first: Tensor, *args: object, **kwargs: object) -> Tensor:
     return first
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfgreen.model.graph import own_parameters, own_weights, walk
+from tfgreen.model.paths import own_parameters, own_weights, walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def compressible_weights(layer: keras.Layer) -> dict[str, Axes]:
 
     Returns:
         Path of the weight within the layer (``"kernel"``, ``"cell/recurrent_kernel"``, as in
-        :func:`tfgreen.model.graph.weights_by_path`) -> its axes. Empty if there is nothing to compress.
+        :func:`tfgreen.model.paths.weights_by_path`) -> its axes. Empty if there is nothing to compress.
 
     Example:
         >>> import keras

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tfgreen.errors import InvalidValueError, invalid_type, invalid_value
-from tfgreen.model.graph import input_layers
+from tfgreen.model.internals import input_layers
 from tfgreen.model.samples import without_targets
 from tfgreen.quantization.histogram import Histogram
 from tfgreen.quantization.ranges import start_range

@@ -17,7 +17,7 @@ import numpy as np
 
 from tfgreen.config import Config
 from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
-from tfgreen.model.graph import check_built_model, weights_by_path
+from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm
 from tfgreen.techniques.overrides import check_overrides, check_patterns, settings_for_plain, weights_to_compress

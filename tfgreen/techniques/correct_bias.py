@@ -17,7 +17,8 @@ import numpy as np
 from keras import layers
 
 from tfgreen.errors import invalid_value, layer_subject
-from tfgreen.model.graph import LayerGraph, replaceable_layers, weights_by_path
+from tfgreen.model.graph import LayerGraph
+from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.calibrate import batches_of, check_samples

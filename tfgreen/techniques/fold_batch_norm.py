@@ -10,15 +10,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.model.graph import (
-    LayerGraph,
-    LayerNode,
-    build_configs,
-    build_from_configs,
-    check_built_model,
-    is_container,
-)
-from tfgreen.model.rebuild import rebuild
+from tfgreen.model.graph import LayerGraph, LayerNode
+from tfgreen.model.internals import is_container
+from tfgreen.model.paths import check_built_model
+from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
 
 # Layer class -> the weight to scale, and its axes of output channels.
 _FOLDABLE: tuple[tuple[tuple[type, ...], str, tuple[int, ...]], ...] = (

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import keras
 
 from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
-from tfgreen.model.graph import replaceable_layers, weights_by_path
+from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.weights import Axes, compressible_weights
 from tfgreen.transforms.base import Chain, TensorTransform
 

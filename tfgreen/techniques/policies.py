@@ -19,7 +19,8 @@ from keras import activations, layers
 
 from tfgreen.config import Config
 from tfgreen.errors import InvalidValueError, invalid_value, layer_subject
-from tfgreen.model.graph import LayerGraph, LayerNode, own_parameters, replaceable_layers, walk
+from tfgreen.model.graph import LayerGraph, LayerNode
+from tfgreen.model.paths import own_parameters, replaceable_layers, walk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

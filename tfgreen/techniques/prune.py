@@ -19,7 +19,7 @@ import numpy as np
 
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
-from tfgreen.model.graph import check_built_model, replaceable_layers, weights_by_path
+from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
 from tfgreen.model.weights import Axes
 from tfgreen.techniques.overrides import (
     all_settings,

@@ -17,7 +17,8 @@ import keras
 
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
-from tfgreen.model.graph import check_built_model, is_container, replaceable_layers, weights_by_path
+from tfgreen.model.internals import is_container
+from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.accumulator import can_share_scale
 from tfgreen.quantization.activation_quantizer import QuantizedActivations

@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from tfgreen.model.graph import check_built_model, own_parameters, replaceable_layers, walk, weights_by_path
 from tfgreen.model.operation_layer import OperationLayer
+from tfgreen.model.paths import check_built_model, own_parameters, replaceable_layers, walk, weights_by_path
 from tfgreen.model.weights import compressible_weights, own_compressible, reason_kept
 from tfgreen.transforms.base import Chain
 from tfgreen.transforms.compressed import Compressed, CompressedModel, compressed_layers

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
-from tfgreen.model.graph import weights_by_path
+from tfgreen.model.paths import weights_by_path
 from tfgreen.training.input_ranges import InputRanges
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.compressed import compressed_layers

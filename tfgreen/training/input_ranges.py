@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from tfgreen.errors import layer_subject
-from tfgreen.model.graph import LayerGraph, is_container
+from tfgreen.model.graph import LayerGraph
+from tfgreen.model.internals import is_container
 from tfgreen.quantization.ranges import MovingAverageRange
 from tfgreen.transforms.compressed import compressed_layers
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tfgreen.errors import invalid_type, invalid_value
-from tfgreen.model.graph import weights_by_path
+from tfgreen.model.paths import weights_by_path
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.mask import Mask

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from tfgreen.errors import invalid_value, layer_subject
-from tfgreen.model.graph import build_configs, build_from_configs, walk, weights_by_path
 from tfgreen.model.operation_layer import OperationLayer, with_signature_of
-from tfgreen.model.rebuild import rebuild
+from tfgreen.model.paths import walk, weights_by_path
+from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
 from tfgreen.transforms.base import ActivationHook, Chain, Projection, TensorTransform
 from tfgreen.transforms.mask import Mask
 

@@ -16,8 +16,8 @@ import numpy as np
 from keras import layers, ops
 
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
-from tfgreen.model.graph import own_weights, walk
 from tfgreen.model.layer_calls import listen_to_calls
+from tfgreen.model.paths import own_weights, walk
 from tfgreen.model.weights import own_compressible
 
 _BATCH = 32

@@ -11,7 +11,7 @@ from tests.deploy import cases
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
 from tfgreen.deploy.litert_model import LiteRTModel
-from tfgreen.model.graph import replaceable_layers
+from tfgreen.model.paths import replaceable_layers
 
 
 class Wave(layers.Layer):

@@ -62,7 +62,7 @@ def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> Path:
     """
     import keras
 
-    from tfgreen.model.graph import check_built_model, walk, weights_by_path
+    from tfgreen.model.paths import check_built_model, walk, weights_by_path
 
     check_built_model(model)
     for name, layer in [("", model), *walk(model)]:
@@ -113,7 +113,7 @@ def load_compressed(path: str | os.PathLike[str]) -> keras.Model:
     """
     import keras
 
-    from tfgreen.model.graph import weights_by_path
+    from tfgreen.model.paths import weights_by_path
 
     header, data = _read(Path(path))
     model = keras.saving.deserialize_keras_object(header["model"])

@@ -96,7 +96,7 @@ def _check_no_tables(model: Any, nodes: list[Any], paths: list[str]) -> None:
 
 def _check_no_state(model: Any, updates: Any) -> None:
     """Only seeds may be written, which inference does not need. The model does not list the states of its RNNs."""
-    from tfgreen.model.graph import walk
+    from tfgreen.model.paths import walk
 
     known = {id(variable): variable for variable in model.variables}
     written = [known.get(number) for number in updates.state_mapping]

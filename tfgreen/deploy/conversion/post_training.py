@@ -40,7 +40,8 @@ def with_ranges(
         ValueError: There are no samples; the model is quantized already; it is subclassed and the config asks for more
             than 4-bit weights; a pattern matches no layer.
     """
-    from tfgreen.model.graph import is_container, replaceable_layers
+    from tfgreen.model.internals import is_container
+    from tfgreen.model.paths import replaceable_layers
     from tfgreen.quantization.placement import places_to_round
     from tfgreen.techniques.overrides import check_layer_patterns
     from tfgreen.techniques.quantize import QuantizeConfig, quantize
@@ -84,7 +85,7 @@ def unclipped(
     model: keras.Model, config: ConvertConfig, spec: CallSpec, samples: list[np.ndarray], notes: list[str]
 ) -> keras.Model:
     """The model with ranges where the converter's own would clip what is averaged and then joined, else as it is."""
-    from tfgreen.model.graph import is_container
+    from tfgreen.model.internals import is_container
     from tfgreen.quantization.placement import averages_into_join
     from tfgreen.techniques.quantize import is_quantized
 

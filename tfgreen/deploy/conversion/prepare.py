@@ -11,7 +11,7 @@ _COSTLY = 0.02
 
 def half_precision_layers(model: Any) -> list[str]:
     """Paths of the layers that compute in float16 or bfloat16 (``mixed_float16`` training)."""
-    from tfgreen.model.graph import walk
+    from tfgreen.model.paths import walk
 
     return [path for path, layer in walk(model) if layer.compute_dtype in _HALF]
 
@@ -20,14 +20,14 @@ def looping_layers(model: Any) -> list[str]:
     """Paths of the recurrent layers that run as a loop."""
     import keras
 
-    from tfgreen.model.graph import walk
+    from tfgreen.model.paths import walk
 
     return [path for path, layer in walk(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
 
 
 def image_layers(model: Any) -> set[str]:
     """Paths of Keras's layers for images, of which random augmentation does nothing in inference."""
-    from tfgreen.model.graph import walk
+    from tfgreen.model.paths import walk
 
     return {path for path, layer in walk(model) if hasattr(layer, "get_random_transformation")}
 
@@ -41,7 +41,7 @@ def has_costly_scales(model: Any) -> bool:
     """
     import keras
 
-    from tfgreen.model.graph import walk
+    from tfgreen.model.paths import walk
 
     dense = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.Dense)]
     scales = sum(_BYTES_PER_OUTPUT * layer.units for layer in dense)
@@ -58,7 +58,7 @@ def in_float32(model: Any) -> Any:
     """
     import keras
 
-    from tfgreen.model.graph import walk
+    from tfgreen.model.paths import walk
     from tfgreen.model.rebuild import rebuild
 
     def replace(path: str, copy: Any) -> Any:
@@ -80,7 +80,7 @@ def unrolled(model: Any) -> Any:
     """
     import keras
 
-    from tfgreen.model.graph import walk
+    from tfgreen.model.paths import walk
     from tfgreen.model.rebuild import rebuild
 
     def replace(path: str, copy: Any) -> Any:
@@ -103,7 +103,8 @@ def averaging_apart(model: Any) -> Any:
     Raises:
         ValueError: A layer cannot be copied from its ``get_config()``.
     """
-    from tfgreen.model.graph import LayerGraph, replaceable_layers
+    from tfgreen.model.graph import LayerGraph
+    from tfgreen.model.paths import replaceable_layers
     from tfgreen.model.rebuild import rebuild
     from tfgreen.quantization.op_classes import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING
     from tfgreen.transforms.compressed import compressed_layers

@@ -50,7 +50,7 @@ def check_calibration(model: keras.Model, data: Any) -> list[str]:
         >>> check_calibration(model, np.ones((100, 4, 4, 1)))
         ["Calibration data of input 'image': all 100 samples are the same."]
     """
-    from tfgreen.model.graph import check_built_model
+    from tfgreen.model.paths import check_built_model
 
     check_built_model(model)
     spec = read_call_spec(model)
@@ -114,7 +114,7 @@ def _of_layers(model: Any, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iter
     """What the outputs of layers show that know what they were trained on, up to the first normalization."""
     import keras
 
-    from tfgreen.model.graph import walk
+    from tfgreen.model.paths import walk
 
     layers = dict(walk(model))
     outputs, scores = _run(model, spec, arrays, layers)

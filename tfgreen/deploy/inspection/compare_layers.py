@@ -44,7 +44,7 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Any) -> LayerErrors
         >>> [(layer.layer, layer.sqnr_db > 100) for layer in errors.layers]
         [('out', True)]
     """
-    from tfgreen.model.graph import check_built_model
+    from tfgreen.model.paths import check_built_model
 
     check_built_model(model)
     if not isinstance(lite, LiteRTModel):

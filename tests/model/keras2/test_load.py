@@ -16,7 +16,7 @@ import pytest
 from tests import zoo
 from tfgreen.errors import FileError, TfgreenError
 from tfgreen.model.keras2.graph import model_from_keras2
-from tfgreen.model.load import load_model
+from tfgreen.model.keras2.load import load_model
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -273,7 +273,7 @@ def test_code_in_the_file_is_not_run_by_default(tmp_path):
     with pytest.raises(ValueError, match=r"'code' \(Lambda\).*enable_unsafe_deserialization"):
         load_model(tmp_path / "old.h5")
     code = (
-        "import sys, keras, numpy as np; from tfgreen.model.load import load_model\n"
+        "import sys, keras, numpy as np; from tfgreen.model.keras2.load import load_model\n"
         "keras.config.enable_unsafe_deserialization()\n"
         "assert all((load_model(path)(np.ones((1, 3))) == 2).numpy().all() for path in sys.argv[1:])"
     )
