@@ -42,6 +42,7 @@ def check_number(
     above: float | None = None,
     below: float | None = None,
     optional: bool = False,
+    fix: str = "",
 ) -> None:
     """Raise unless ``value`` is a finite number (no bool) within the bounds, or None where ``optional``.
 
@@ -53,6 +54,7 @@ def check_number(
         above: It must be greater.
         below: It must be less.
         optional: Whether None is allowed.
+        fix: A sentence that says what to change.
 
     Raises:
         TypeError: It is no number.
@@ -77,7 +79,7 @@ def check_number(
         and (below is None or number < below)
     )
     if not fits or not math.isfinite(number):
-        raise invalid_value(name, expected=expected, received=value)
+        raise invalid_value(name, expected=expected, received=value, fix=fix)
 
 
 def check_bool(name: str, value: object) -> None:

@@ -42,6 +42,8 @@ def test_without_counters_the_reading_is_an_estimate_and_says_how(no_rapl):
     assert reading.co2e_kg == pytest.approx(reading.kwh * reading.intensity.kg_per_kwh)
     assert "Germany" in reading.co2e_how and "2023" in reading.co2e_how
     json.dumps(reading.to_dict(), allow_nan=False)
+    assert repr(reading).startswith(f"energy: {reading.joules:.3g} J in ") and " kg" in repr(reading)
+    assert reading._repr_html_().count("<tr>") == 1 + 3 + 1 and "together" in reading._repr_html_()
 
 
 def test_no_region_gives_energy_and_no_co2(no_rapl):
@@ -306,12 +308,3 @@ def test_a_fresh_process_is_fast_silent_offline_and_leaves_no_trace(tmp_path):
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [".codecarbon.config", "tmp"]
-
-
-def test_energy_sources_name_what_there_is(rapl, gpus):
-    rapl()
-    gpus({"joules": 1.0, "watts": 1.0})
-    found = {source.name: source for source in energy_sources()}
-    assert found["CPU counters (RAPL)"].available and "2 counters" in found["CPU counters (RAPL)"].detail
-    assert found["GPU counters (NVML, AMD SMI)"].available
-    assert all(source.detail for source in found.values())

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
-import importlib.metadata
-import importlib.util
-import json
-import math
-import numbers
-from pathlib import Path
-from typing import Any
 
-from tfgreen.errors import FileError, InvalidValueError, invalid_type, invalid_value
-
-MIX_FILE = "data/private_infra/global_energy_mix.json"
+from tfgreen.checks import check_instance, check_number
+from tfgreen.energy import codecarbon
+from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +20,7 @@ class GridIntensity:
         country: The country's name.
         kg_per_kwh: Kilograms of CO2 equivalent per kilowatt-hour: the national mean of one year.
         source: The data set, with the version of the package that carries it.
-        year: The year the figure describes, or None where the data set does not tell.
+        year: The year the figure describes, or None where the data set names none.
     """
 
     region: str
@@ -66,18 +59,10 @@ def carbon_footprint(
         >>> carbon_footprint(energy_kwh=1000, intensity_kg_per_kwh=0.8, renewable_kwh=500, credit_kg=100)
         500.0
     """
-    given = {
-        "energy_kwh": energy_kwh,
-        "intensity_kg_per_kwh": intensity_kg_per_kwh,
-        "renewable_kwh": renewable_kwh,
-        "credit_kg": credit_kg,
-    }
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise invalid_type(name, expected="a number", received=value)
-        if not math.isfinite(value) or value < 0:
-            fix = "Credits that were bought do not lower a footprint." if name == "credit_kg" else ""
-            raise invalid_value(name, expected="a finite number >= 0", received=value, fix=fix)
+    check_number("energy_kwh", energy_kwh, minimum=0)
+    check_number("intensity_kg_per_kwh", intensity_kg_per_kwh, minimum=0)
+    check_number("renewable_kwh", renewable_kwh, minimum=0)
+    check_number("credit_kg", credit_kg, minimum=0, fix="Credits that were bought do not lower a footprint.")
     if renewable_kwh > energy_kwh:
         raise invalid_value(
             "renewable_kwh",
@@ -105,9 +90,8 @@ def grid_intensity(region: str) -> GridIntensity:
         >>> germany.country, 0.1 < germany.kg_per_kwh < 0.8, germany.year >= 2020
         ('Germany', True, True)
     """
-    if not isinstance(region, str):
-        raise invalid_type("region", expected="an ISO 3166 alpha-3 code such as 'DEU'", received=region)
-    mix = _energy_mix()
+    check_instance("region", region, str, "an ISO 3166 alpha-3 code such as 'DEU'")
+    mix = codecarbon.energy_mix()
     if region not in mix:
         raise _unknown_region(region, mix)
     entry = mix[region]
@@ -123,32 +107,13 @@ def grid_intensity(region: str) -> GridIntensity:
         region=region,
         country=str(entry["country_name"]),
         kg_per_kwh=float(grams) / 1000.0,
-        source=f"CodeCarbon {importlib.metadata.version('codecarbon')}, global_energy_mix.json, national mean",
+        source=f"{codecarbon.version()}, global_energy_mix.json, national mean",
         year=int(entry["year"]) if entry.get("year") else None,
     )
 
 
-def data_path(relative: str) -> Path:
-    """Return the path of a data file inside CodeCarbon, found without importing the package (which is slow).
-
-    Raises:
-        OSError: CodeCarbon or the file is not there.
-    """
-    spec = importlib.util.find_spec("codecarbon")
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        path = Path(folder) / relative
-        if path.is_file():
-            return path
-    raise FileError(f"codecarbon/{relative}: not found; tfgreen needs codecarbon>=3.2 for its data tables.")
-
-
-@functools.lru_cache(maxsize=1)
-def _energy_mix() -> dict[str, dict[str, Any]]:
-    return dict(json.loads(data_path(MIX_FILE).read_text(encoding="utf-8")))
-
-
-def _unknown_region(region: str, mix: dict[str, dict[str, Any]]) -> InvalidValueError:
-    """Build the error: the codes whose spelling or country name is close to what came."""
+def _unknown_region(region: str, mix: dict[str, PlainDict]) -> InvalidValueError:
+    """Build the error: the codes whose spelling or country name is close to it."""
     wanted = region.strip().lower()
     names = {code: str(entry["country_name"]).lower() for code, entry in mix.items()}
     found = [code for code in mix if wanted and (code.lower() == wanted or names[code] == wanted)]

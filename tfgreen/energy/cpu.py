@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import os
@@ -11,9 +10,10 @@ import re
 import time
 from pathlib import Path
 
-from tfgreen.energy.carbon import data_path
+import psutil
 
-TDP_FILE = "data/hardware/cpu_power.csv"
+from tfgreen.energy import codecarbon
+
 CPUINFO = Path("/proc/cpuinfo")
 
 # Watts of one virtual CPU at full load over ten server CPU generations, from SPECpower_ssj2008 results: the lowest and
@@ -84,12 +84,11 @@ def thread_power(cpu_watts: float | None = None) -> ThreadPower:
         total = tdp * cpu.sockets
         how = f"{total / cpu.threads:.3g} W per thread (rated {total:g} W of {cpu.model}, {cpu.threads} threads)"
         return ThreadPower(total / cpu.threads, None, how)
-    from codecarbon.core.cpu import DEFAULT_POWER_PER_CORE  # slow: only once a figure is wanted
-
     why = "virtual machine with an unknown share of the chip" if cpu.virtual else "not in CodeCarbon's table"
     low, high = SERVER_WATTS_PER_THREAD
-    how = f"{DEFAULT_POWER_PER_CORE} W per busy thread (CodeCarbon's default for {cpu.model}, {why}"
-    return ThreadPower(float(DEFAULT_POWER_PER_CORE), SERVER_WATTS_PER_THREAD, f"{how}; servers: {low} to {high} W)")
+    watts = codecarbon.thread_watts()
+    how = f"{watts:g} W per busy thread (CodeCarbon's default for {cpu.model}, {why}; servers: {low} to {high} W)"
+    return ThreadPower(watts, SERVER_WATTS_PER_THREAD, how)
 
 
 def rated_watts(model: str) -> float | None:
@@ -139,8 +138,6 @@ class CpuClock:
 
 
 def _children_seconds() -> float:
-    import psutil
-
     living = 0.0
     for child in psutil.Process().children(recursive=True):
         try:
@@ -159,10 +156,8 @@ def _words(name: str) -> frozenset[str]:
 @functools.lru_cache(maxsize=1)
 def _tdp_table() -> tuple[tuple[frozenset[str], float], ...]:
     """Entries with a model number ("AMD EPYC" alone would fit every EPYC) and a clean figure (some read "27.29.5")."""
-    with data_path(TDP_FILE).open(encoding="utf-8", newline="") as file:
-        rows = [(_words(row["Name"]), row["TDP"]) for row in csv.DictReader(file)]
     return tuple(
         (words, float(tdp))
-        for words, tdp in rows
+        for words, tdp in ((_words(name), tdp) for name, tdp in codecarbon.rated_powers())
         if re.fullmatch(r"\d+(\.\d+)?", tdp) and any(re.search(r"\d", w) and len(w) > 1 for w in words)
     )

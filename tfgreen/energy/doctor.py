@@ -1,4 +1,4 @@
-"""energy_sources: what this machine can tell about its energy, for `tfgreen doctor`."""
+"""energy_sources: where figures of energy can come from on this machine, for `tfgreen doctor`."""
 
 from __future__ import annotations
 
@@ -34,15 +34,13 @@ def energy_sources() -> list[EnergySource]:
     rated = f"{tdp:g} W for one {cpu.model}" if tdp else f"{cpu.model} is not in CodeCarbon's table"
     if tdp and cpu.virtual:
         rated += ", but this is a virtual machine with an unknown share of it"
-    with sources.quiet_codecarbon():
-        power = thread_power()
     gpus, gpu_detail = sources.visible_gpus()
     ram = f"{RAM_WATTS_PER_GB} W per GB resident in the process (Cloud Carbon Footprint); CPU estimated only"
     germany = grid_intensity("DEU")
     return [
         EnergySource("CPU counters (RAPL)", counters, why),
         EnergySource("CPU rated power", tdp is not None and not cpu.virtual, rated),
-        EnergySource("CPU estimate", True, f"CPU time of the process x {power.how}"),
+        EnergySource("CPU estimate", True, f"CPU time of the process x {thread_power().how}"),
         EnergySource("GPU counters (NVML, AMD SMI)", gpus is not None, gpu_detail),
         EnergySource("RAM estimate", True, ram),
         EnergySource("grid intensities", True, f"{germany.source}; offline; DEU: year {germany.year}"),

@@ -7,16 +7,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from tfgreen.energy.meter import EnergyMeter, EnergyReading, check_positive
-from tfgreen.energy.sources import COMPONENTS
+from tfgreen.checks import check_number
+from tfgreen.energy.meter import EnergyMeter, EnergyReading
+from tfgreen.energy.sources import COMPONENTS, ComponentName, Source
 from tfgreen.errors import invalid_type
+from tfgreen.tables import html_table
+from tfgreen.typing import PlainDict
 
 WINDOWS = 5
-# Two-sided 95 % quantiles of Student's t for 1 to 4 degrees of freedom: at most WINDOWS windows are compared.
+# Two-sided 95 % quantiles of Student's t for 1 to 4 degrees of freedom: at most WINDOWS windows are averaged.
 STUDENT_T = (12.706, 4.303, 3.182, 2.776)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class InferenceEnergy:
     """The energy of one call, from many.
 
@@ -24,7 +27,7 @@ class InferenceEnergy:
         joules_per_inference: Mean joules of one call, or None.
         runs: How many calls were counted.
         interval: 95 % confidence interval of the mean over the windows, in joules, or None if there was one window
-            only. It tells how far the figure repeats, not how accurate the source is: that is in ``how``.
+            only. It says how well the figure repeats, not how accurate the source is: that is in ``how``.
         source: ``"measured"``, ``"estimated"`` or ``"unavailable"``, as in :class:`EnergyReading`.
         how: How the energy of the last window was obtained, or why there is none.
         duration_s: Wall-clock seconds of all windows.
@@ -36,12 +39,30 @@ class InferenceEnergy:
     joules_per_inference: float | None
     runs: int
     interval: tuple[float, float] | None
-    source: str
+    source: Source
     how: str
     duration_s: float
     region: str | None
     co2e_kg_per_inference: float | None
     co2e_how: str
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        return f"{rows[0][0]}: {rows[0][1]} ({rows[0][2]}); {rows[1][0]}: {rows[1][1]} ({rows[1][2]})"
+
+    def _repr_html_(self) -> str:
+        return html_table(("figure", "value", "how"), self._rows())
+
+    def to_dict(self) -> PlainDict:
+        """Return plain values, fit for strict JSON."""
+        return {**dataclasses.asdict(self), "interval": list(self.interval) if self.interval else None}
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        energy = "-" if self.joules_per_inference is None else f"{self.joules_per_inference:.3g} J"
+        spread = f", 95 % interval {self.interval[0]:.3g} to {self.interval[1]:.3g} J" if self.interval else ""
+        co2e = "-" if self.co2e_kg_per_inference is None else f"{self.co2e_kg_per_inference:.3g} kg"
+        how = f"{self.source}: {self.how}"
+        return [("energy per inference", energy + spread, how), ("CO2e per inference", co2e, self.co2e_how)]
 
 
 def measure_inference(
@@ -49,7 +70,7 @@ def measure_inference(
     *,
     min_seconds: float = 5.0,
     region: str | None = None,
-    components: Sequence[str] = COMPONENTS,
+    components: Sequence[ComponentName] = COMPONENTS,
     cpu_watts: float | None = None,
 ) -> InferenceEnergy:
     """Call ``run`` until ``min_seconds`` have passed and return the energy of one call.
@@ -79,7 +100,7 @@ def measure_inference(
     """
     if not callable(run):
         raise invalid_type("run", expected="a callable without arguments", received=run)
-    check_positive("min_seconds", min_seconds)
+    check_number("min_seconds", min_seconds, above=0)
     meter = EnergyMeter(region, components=components, cpu_watts=cpu_watts)
     run()
     windows: list[tuple[EnergyReading, int]] = []
@@ -99,6 +120,7 @@ def _per_run(windows: list[tuple[EnergyReading, int]]) -> InferenceEnergy:
     last = windows[-1][0]
     missing = next((reading for reading, _ in windows if reading.joules is None), None)
     sources = {reading.source for reading, _ in windows}
+    mixed: Source = "estimated" if missing is None else "unavailable"
     joules = co2e = interval = None
     if missing is None:
         joules = sum(reading.joules or 0.0 for reading, _ in windows) / runs
@@ -109,7 +131,7 @@ def _per_run(windows: list[tuple[EnergyReading, int]]) -> InferenceEnergy:
         joules_per_inference=joules,
         runs=runs,
         interval=interval,
-        source=sources.pop() if len(sources) == 1 else ("estimated" if missing is None else "unavailable"),
+        source=sources.pop() if len(sources) == 1 else mixed,
         how=f"{runs} runs in {len(windows)} window(s); {(missing or last).how}",
         duration_s=sum(reading.duration_s for reading, _ in windows),
         region=last.region,

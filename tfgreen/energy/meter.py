@@ -7,26 +7,29 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
+from tfgreen.checks import check_number
+from tfgreen.energy import codecarbon
 from tfgreen.energy.carbon import GridIntensity, carbon_footprint, grid_intensity
 from tfgreen.energy.probes import Probe, probes
-from tfgreen.energy.sources import COMPONENTS, EnergyComponent, quiet_codecarbon
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.energy.sources import COMPONENTS, ComponentName, EnergyComponent, Source
+from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.tables import html_table
+from tfgreen.typing import PlainDict
 
 JOULES_PER_KWH = 3.6e6
 NO_REGION = "no region was given; pass one, such as EnergyMeter(region='DEU')"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class EnergyReading:
     """What a block of code used.
 
     Attributes:
         joules: Energy of all components that were read, or None. Never 0 for "no reading".
         duration_s: Wall-clock seconds of the block.
-        interval: Lowest and highest joules. For a measurement the error of the counter's step at both ends; for an
-            estimate the published spread of the constant behind it. None where nothing is known about the error.
+        interval: Lowest and highest joules. For a measurement the time between two updates of the counter at both ends;
+            for an estimate the published spread of the constant behind it. None where nothing is known about the error.
         source: ``"measured"`` (every component by a hardware counter), ``"estimated"`` (at least one component from
             load, time and a constant) or ``"unavailable"``.
         how: A sentence per component: by which method, or why there is no reading.
@@ -40,7 +43,7 @@ class EnergyReading:
     joules: float | None
     duration_s: float
     interval: tuple[float, float] | None
-    source: str
+    source: Source
     how: str
     components: tuple[EnergyComponent, ...]
     region: str | None
@@ -53,7 +56,17 @@ class EnergyReading:
         """The same energy in kilowatt-hours, or None."""
         return None if self.joules is None else self.joules / JOULES_PER_KWH
 
-    def to_dict(self) -> dict[str, Any]:
+    def __repr__(self) -> str:
+        co2e = f"not known, as {self.co2e_how}" if self.co2e_kg is None else f"{self.co2e_kg:.3g} kg"
+        return f"energy: {joules_text(self)} in {self.duration_s:.3g} s ({self.how}); CO2e: {co2e}"
+
+    def _repr_html_(self) -> str:
+        """A row per component."""
+        total = ("together", joules_text(self), self.source, self.co2e_how)
+        rows = [*((part.name, joules_text(part), part.source, part.how) for part in self.components), total]
+        return html_table(("component", "energy", "source", "how"), rows)
+
+    def to_dict(self) -> PlainDict:
         """Return plain values, fit for strict JSON."""
         data = dataclasses.asdict(self)
         data["interval"] = list(self.interval) if self.interval else None
@@ -96,7 +109,7 @@ class EnergyMeter:
         self,
         region: str | None = None,
         *,
-        components: Sequence[str] = COMPONENTS,
+        components: Sequence[ComponentName] = COMPONENTS,
         cpu_watts: float | None = None,
         sample_seconds: float = 1.0,
     ) -> None:
@@ -105,8 +118,8 @@ class EnergyMeter:
             raise invalid_type("components", expected=f"a sequence of names of {COMPONENTS}", received=components)
         if not components or set(components) - set(COMPONENTS):
             raise invalid_value("components", expected=f"one or more of {COMPONENTS}", received=components)
-        for name, value in (("cpu_watts", cpu_watts), ("sample_seconds", sample_seconds)):
-            check_positive(name, value, optional=name == "cpu_watts")
+        check_number("cpu_watts", cpu_watts, above=0, optional=True)
+        check_number("sample_seconds", sample_seconds, above=0)
         self._components = tuple(components)
         self._cpu_watts = cpu_watts
         self._sample_seconds = sample_seconds
@@ -121,8 +134,8 @@ class EnergyMeter:
             ValueError: No block has ended yet.
         """
         if self._reading is None or self._depth:
-            state = "a block that is still running" if self._depth else "a meter that has not been used"
-            raise invalid_value("meter.reading", expected="a block that has ended", received=state)
+            state = "the block is still running" if self._depth else "the meter has not been used"
+            raise invalid_state(f"There is no reading yet, because {state}.", "Read it after 'with meter: ...'.")
         return self._reading
 
     def __enter__(self) -> EnergyMeter:
@@ -147,10 +160,10 @@ class EnergyMeter:
 class _Run:
     """One block under way: the probes, and a thread that keeps wrapping counters from being missed."""
 
-    def __init__(self, components: tuple[str, ...], cpu_watts: float | None, sample_seconds: float) -> None:
+    def __init__(self, components: Sequence[ComponentName], cpu_watts: float | None, sample_seconds: float) -> None:
         self._failed: dict[str, str] = {}
         self._done = threading.Event()
-        with quiet_codecarbon():
+        with codecarbon.quiet():
             self._probes, self._absent = probes(components, cpu_watts)
             for probe in self._probes:
                 try:
@@ -172,7 +185,7 @@ class _Run:
             self._thread.join()
         found = list(self._absent)
         duration = ended - self._started
-        with quiet_codecarbon():
+        with codecarbon.quiet():
             for probe in reversed(self._probes):
                 if probe.name not in self._failed:
                     since = self._last if probe.needs_samples else self._started
@@ -185,7 +198,7 @@ class _Run:
         return sorted(found, key=lambda part: COMPONENTS.index(part.name)), duration
 
     def _sample(self, every: float) -> None:
-        with quiet_codecarbon():
+        with codecarbon.quiet():
             while not self._done.wait(every):
                 now = time.perf_counter()
                 for probe in self._sampled:
@@ -199,14 +212,9 @@ class _Run:
         self._failed[probe.name] = f"reading it failed: {type(error).__name__}: {error}"
 
 
-def check_positive(name: str, value: object, *, optional: bool = False) -> None:
-    """Raise unless ``value`` is a finite number above 0 (or None, where that is allowed)."""
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise invalid_type(name, expected="a number", received=value)
-    if not 0 < value < float("inf"):
-        raise invalid_value(name, expected="a finite number > 0", received=value)
+def joules_text(part: EnergyReading | EnergyComponent) -> str:
+    """The energy with its unit, or a dash."""
+    return "-" if part.joules is None else f"{part.joules:.3g} J"
 
 
 def _summarize(components: list[EnergyComponent], duration: float, intensity: GridIntensity | None) -> EnergyReading:
@@ -216,7 +224,7 @@ def _summarize(components: list[EnergyComponent], duration: float, intensity: Gr
     interval = None
     if read and len(bounds) == len(read):
         interval = (sum(low for low, _ in bounds), sum(high for _, high in bounds))
-    source = "unavailable"
+    source: Source = "unavailable"
     if read:
         source = "measured" if all(part.source == "measured" for part in read) else "estimated"
     co2e = None
@@ -226,7 +234,7 @@ def _summarize(components: list[EnergyComponent], duration: float, intensity: Gr
     elif intensity is not None and joules is not None:
         co2e = carbon_footprint(energy_kwh=joules / JOULES_PER_KWH, intensity_kg_per_kwh=intensity.kg_per_kwh)
         per_kwh = f"{intensity.kg_per_kwh:.4g} kg per kWh in {intensity.country}"
-        why = f"{source} energy x {per_kwh} ({intensity.source}, {intensity.year or 'year not told'})"
+        why = f"{source} energy x {per_kwh} ({intensity.source}, {intensity.year or 'year unknown'})"
     return EnergyReading(
         joules=joules,
         duration_s=duration,

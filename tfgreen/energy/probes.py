@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Protocol
+
+import psutil
 
 from tfgreen.energy import sources
+from tfgreen.energy.codecarbon import GpuReader, RaplReader
 from tfgreen.energy.cpu import CpuClock, thread_power
-from tfgreen.energy.sources import EnergyComponent
+from tfgreen.energy.sources import ComponentName, EnergyComponent
 
-RAPL_STEP_S = 0.001  # Intel SDM vol. 3B, "Package RAPL domain": the counter is updated about every millisecond.
-NVML_STEP_S = 0.1  # Yang, Adamek, Armour 2023 (arXiv:2312.02741): 100 ms on recent data-center GPUs.
+RAPL_UPDATE_S = 0.001  # Intel SDM vol. 3B, "Package RAPL domain": the counter is updated about every millisecond.
+NVML_UPDATE_S = 0.1  # Yang, Adamek, Armour 2023 (arXiv:2312.02741): 100 ms on recent data-center GPUs.
 # Cloud Carbon Footprint's mean of Crucial's and Micron's figures. CodeCarbon's 5 W per memory module assumes the whole
 # computer: on a virtual machine, or for one process, it outweighs the CPU many times.
 RAM_WATTS_PER_GB = 0.392
@@ -18,7 +22,7 @@ RAM_WATTS_PER_GB = 0.392
 class Probe(Protocol):
     """Something that reads the energy of one component between :meth:`start` and :meth:`read`."""
 
-    name: str
+    name: ComponentName
     needs_samples: bool
 
     def start(self) -> None:
@@ -31,8 +35,8 @@ class Probe(Protocol):
         """Take the last reading, ``seconds`` after the previous call, for a block that lasted ``duration`` seconds."""
 
 
-def probes(components: tuple[str, ...], cpu_watts: float | None) -> tuple[list[Probe], list[EnergyComponent]]:
-    """Choose the best source for each wanted component.
+def probes(components: Collection[ComponentName], cpu_watts: float | None) -> tuple[list[Probe], list[EnergyComponent]]:
+    """Choose the best source for each requested component.
 
     Memory has no counter of its own here. It is estimated beside an estimated CPU only: beside a measured one it is
     left out and named, so that a measurement does not become an estimate for the sake of its smallest part.
@@ -61,44 +65,38 @@ def probes(components: tuple[str, ...], cpu_watts: float | None) -> tuple[list[P
     return chosen, absent
 
 
-def _with_step(joules: float, step: float, duration: float) -> tuple[float, float]:
-    """Bounds from the counter's step: each end of the block may be up to one step old."""
-    error = joules * min(1.0, step / duration) if duration > 0 else joules
+def _update_bounds(joules: float, update: float, duration: float) -> tuple[float, float]:
+    """Bounds from the seconds between two updates of a counter: each end of the block may be so old."""
+    error = joules * min(1.0, update / duration) if duration > 0 else joules
     return joules - error, joules + error
 
 
 class _RaplProbe:
-    name = "cpu"
+    name: ComponentName = "cpu"
     needs_samples = True  # the counters wrap, after minutes on a busy server
 
     def __init__(self) -> None:
-        from codecarbon.core.cpu import IntelRAPL
-
         self._joules = 0.0
-        self._rapl = IntelRAPL(rapl_dir=sources.RAPL_DIR)
+        self._rapl = RaplReader(sources.RAPL_DIR)
 
     def start(self) -> None:
         self._rapl.start()
 
     def sample(self, seconds: float) -> None:
-        from codecarbon.core.units import Energy, Time
-
-        details = self._rapl.get_cpu_details(Time.from_seconds(seconds))
-        kwh = sum(v for k, v in details.items() if k.startswith("Processor Energy Delta"))
-        self._joules += kwh / Energy.JOULES_TO_KWH
+        self._joules += self._rapl.joules(seconds)
 
     def read(self, seconds: float, duration: float) -> EnergyComponent:
         self.sample(seconds)
         if self._joules <= 0:
-            why = f"the RAPL counters did not move in {duration:.4g} s (they step about every millisecond)"
+            why = f"the RAPL counters did not move in {duration:.4g} s (they are updated about every millisecond)"
             return EnergyComponent(self.name, None, "unavailable", why)
-        how = "RAPL package counters, the whole machine including idle power; bounds: one counter step of 1 ms"
-        bounds = _with_step(self._joules, RAPL_STEP_S, duration)
+        how = "RAPL package counters, the whole machine including idle power; bounds: one update of 1 ms at each end"
+        bounds = _update_bounds(self._joules, RAPL_UPDATE_S, duration)
         return EnergyComponent(self.name, self._joules, "measured", how, bounds)
 
 
 class _CpuTimeProbe:
-    name = "cpu"
+    name: ComponentName = "cpu"
     needs_samples = False
 
     def __init__(self, cpu_watts: float | None, why: str) -> None:
@@ -109,7 +107,7 @@ class _CpuTimeProbe:
         self._clock = CpuClock()
 
     def sample(self, seconds: float) -> None:
-        """CPU time adds up by itself."""
+        """Nothing is lost: CPU time adds up by itself."""
 
     def read(self, seconds: float, duration: float) -> EnergyComponent:
         busy = self._clock.seconds()
@@ -120,7 +118,7 @@ class _CpuTimeProbe:
 
 
 class _MemoryProbe:
-    name = "ram"
+    name: ComponentName = "ram"
     needs_samples = False
 
     def start(self) -> None:
@@ -138,43 +136,33 @@ class _MemoryProbe:
 
 
 class _GpuProbe:
-    name = "gpu"
+    name: ComponentName = "gpu"
     needs_samples = True  # GPUs without an energy counter are integrated from their power
 
-    def __init__(self, gpus: Any) -> None:
+    def __init__(self, gpus: GpuReader) -> None:
         self._gpus = gpus
-        self._ids = set(gpus.gpu_ids)
         self._joules = 0.0
-        self._problem = ""
+        self._answers = True
 
     def start(self) -> None:
         self._gpus.start()
-        ours = [d for d in self._gpus.devices.devices if d.gpu_index in self._ids]
-        # CodeCarbon documents last_energy as None for a device that has no energy counter.
-        self._counted = all(device.last_energy is not None for device in ours)
 
     def sample(self, seconds: float) -> None:
-        from codecarbon.core.units import Energy, Time
-
-        self._gpus.devices.sample_power(gpu_ids=self._ids)
-        deltas = self._gpus.devices.get_delta(Time.from_seconds(seconds))
-        ours = [d["delta_energy_consumption"].kWh for d in deltas if d["gpu_index"] in self._ids]
-        if len(ours) < len(self._ids):
-            self._problem = "the driver stopped answering during the block"  # CodeCarbon hands back an empty list
-        self._joules += sum(ours) / Energy.JOULES_TO_KWH
+        joules = self._gpus.joules(seconds)
+        self._answers &= joules is not None
+        self._joules += joules or 0.0
 
     def read(self, seconds: float, duration: float) -> EnergyComponent:
         self.sample(seconds)
-        if self._problem or self._joules <= 0:
-            why = self._problem or f"the driver reported no energy for {duration:.4g} s (its counter steps every 0.1 s)"
+        if not self._answers or self._joules <= 0:
+            why = f"the driver reported no energy for {duration:.4g} s (its counter is updated every 0.1 s)"
+            why = why if self._answers else "the driver stopped answering during the block"
             return EnergyComponent(self.name, None, "unavailable", why)
-        method = "driver's energy counter" if self._counted else "driver's power readings, averaged"
-        how = f"{method}, {len(self._ids)} GPU(s) as a whole including idle power; bounds: one step of 0.1 s"
-        bounds = _with_step(self._joules, NVML_STEP_S, duration)
+        method = "driver's energy counter" if self._gpus.counted else "driver's power readings, averaged"
+        how = f"{method}, {self._gpus.count} GPU(s) as a whole including idle power; bounds: one update of 0.1 s"
+        bounds = _update_bounds(self._joules, NVML_UPDATE_S, duration)
         return EnergyComponent(self.name, self._joules, "measured", how, bounds)
 
 
 def _resident_bytes() -> int:
-    import psutil
-
     return int(psutil.Process().memory_info().rss)
