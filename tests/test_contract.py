@@ -15,7 +15,7 @@ from tests import zoo
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import input_layers
 from tfgreen.model.paths import replaceable_layers, walk, weights_by_path
-from tfgreen.transforms.compressed import compress
+from tfgreen.transforms.compressed import Choice, compress
 from tfgreen.transforms.fake_quant import FakeQuant
 
 
@@ -174,7 +174,7 @@ def test_two_transforms_share_one_chain_appended_to_a_trained_and_saved_one(name
     pruned.save(tmp_path / "pruned.keras")
     loaded = keras.models.load_model(tmp_path / "pruned.keras")
 
-    both = compress(loaded, lambda path, layer, chains: {weight: [FakeQuant(bits=4)] for weight in chains})
+    both = compress(loaded, lambda path, layer, chains: Choice({weight: [FakeQuant(bits=4)] for weight in chains}))
     assert_same_predictions(loaded, pruned, x, atol=0)
     both.compile("adam", loss=zoo.loss(name))
     both.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])

@@ -11,7 +11,7 @@ from tests import zoo
 from tfgreen.config import Config
 from tfgreen.techniques.policies import PruneForLatencyOnXNNPack
 from tfgreen.training.schedules import ConstantSparsity
-from tfgreen.transforms.compressed import compress
+from tfgreen.transforms.compressed import Choice, compress
 from tfgreen.transforms.mask import Mask
 
 POLICY = PruneForLatencyOnXNNPack()
@@ -299,7 +299,7 @@ def test_every_input_needs_a_start():
 def test_a_model_that_compression_has_wrapped_is_seen_through():
     mask = Mask(ConstantSparsity(0.5, 0))
     kernels = ("expand", "project", "stem")
-    wrapped = compress(mobile(keras), lambda path, layer, chains: {"kernel": [mask]} if path in kernels else {})
+    wrapped = compress(mobile(keras), lambda path, layer, chains: Choice({"kernel": [mask]} if path in kernels else {}))
     assert POLICY(wrapped) == POLICY(mobile(keras))
 
 

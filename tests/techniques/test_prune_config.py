@@ -12,7 +12,7 @@ from tests import zoo
 from tests.replicas import on_two_replicas
 from tfgreen.model.paths import weights_by_path
 from tfgreen.training.schedules import _tfmot_schedules
-from tfgreen.transforms.compressed import compress
+from tfgreen.transforms.compressed import Choice, compress
 from tfgreen.transforms.fake_quant import FakeQuant
 
 NOW = tg.ConstantSparsity(0.5, begin_step=0)
@@ -185,7 +185,7 @@ def test_a_function_of_the_users_goes_with_copies_of_the_model_though_no_config_
     for schedule in (lambda step: share, Schedule()):
         pruned = trained(zoo.functional(), "functional", schedule=schedule)
         assert (tg.strip(pruned).get_layer("hidden").kernel.numpy() == 0).mean() == share
-        rounded = compress(pruned, lambda path, layer, chains: {weight: [FakeQuant(bits=4)] for weight in chains})
+        rounded = compress(pruned, lambda path, layer, chains: Choice({name: [FakeQuant(bits=4)] for name in chains}))
         mask = rounded.get_layer("hidden").chains[0].transforms[0]
         assert mask.schedule.function is schedule and mask.sparsity == share and int(mask.step) == 1
     subclassed = trained(zoo.subclassed(), "subclassed", schedule=lambda step: share)

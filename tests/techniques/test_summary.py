@@ -56,12 +56,21 @@ def test_the_reason_why_a_layer_was_left_out_is_saved_with_the_model_and_copied(
     assert set(reasons(tg.strip(loaded)).values()) == {"it was not compressed"}
 
 
+def test_each_part_of_a_model_knows_why_its_layers_were_left_out():
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4, name="a"), layers.Dense(4, name="b"), layers.Dense(2, name="c")]
+    )
+    pruned = tg.prune(model, tg.PruneConfig(schedule=NOW, layers={"c": None}))
+    part = keras.Sequential([keras.Input((4,)), *pruned.layers[1:]])
+    assert reasons(part) == {"b/kernel": "", "c/kernel": "the settings leave it out"}
+
+
 def compressed_further(model: keras.Model) -> keras.Model:
     """Another transform behind each mask, as another verb would add."""
-    from tfgreen.transforms.compressed import compress
+    from tfgreen.transforms.compressed import Choice, compress
     from tfgreen.transforms.fake_quant import FakeQuant
 
-    return compress(model, lambda path, layer, chains: {weight: [FakeQuant(bits=4)] for weight in chains})
+    return compress(model, lambda path, layer, chains: Choice({weight: [FakeQuant(bits=4)] for weight in chains}))
 
 
 def test_matrices_that_stay_dense_beside_a_pruned_one_are_listed():
@@ -71,7 +80,7 @@ def test_matrices_that_stay_dense_beside_a_pruned_one_are_listed():
     pruned = tg.prune(keras.Model(inputs, x), tg.PruneConfig(schedule=NOW))
     assert reasons(pruned) == {
         "separable/pointwise_kernel": "",
-        "separable/depthwise_kernel": "of its layer only pointwise_kernel is compressed unless asked for",
+        "separable/depthwise_kernel": "only pointwise_kernel of its layer is compressed unless asked for",
         "two/second": "",
         "two/first": "get_prunable_weights() of its layer leaves it out",
     }

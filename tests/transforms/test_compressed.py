@@ -11,7 +11,7 @@ import tfgreen as tg
 from tests import zoo
 from tfgreen.model.paths import weights_by_path
 from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.compressed import Compressed, compress, compressed_layers
+from tfgreen.transforms.compressed import Choice, Compressed, compress, compressed_layers
 from tfgreen.transforms.mask import Mask
 
 HALF = tg.ConstantSparsity(0.5, begin_step=0)
@@ -24,7 +24,10 @@ class Double(TensorTransform):
 
 
 def doubled(model: keras.Model, *weights: str) -> keras.Model:
-    return compress(model, lambda path, layer, chains: {w: [Double()] for w in weights if w in weights_by_path(layer)})
+    def choose(path, layer, chains):
+        return Choice({weight: [Double()] for weight in weights if weight in weights_by_path(layer)})
+
+    return compress(model, choose)
 
 
 def test_the_layer_computes_with_the_transformed_weight_and_stores_the_other():

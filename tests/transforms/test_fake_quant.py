@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 import tfgreen as tg
 from tests.quantized import in_int8, normal, quantized
-from tfgreen.transforms.compressed import compress
+from tfgreen.transforms.compressed import Choice, compress
 from tfgreen.transforms.fake_quant import FakeQuant, best_ratio, fake_quantize, symmetric_scale
 
 weights = hnp.arrays(
@@ -129,7 +129,7 @@ def test_the_converter_stores_the_integers_of_the_keras_side(scale):
     model = keras.Model(inputs, keras.layers.Dense(4, name="out")(inputs))
     kernel = model.get_layer("out").kernel.numpy()
     quant = built(kernel, 8, (-1,), scale)
-    rounded = compress(model, lambda path, layer, chains: {"kernel": [quant]})
+    rounded = compress(model, lambda path, layer, chains: Choice({"kernel": [quant]}))
     value = keras.ops.convert_to_numpy(quant.apply(kernel))
     lite = tg.convert(rounded, tg.ConvertConfig(quantization="int8", calibration_data=normal(6)))
     (stored,) = lite.weights.values()

@@ -29,9 +29,24 @@ class Axes:
     outputs: tuple[int, ...]
 
 
+class Reasons:
+    """Why a layer or a weight of it was left as it is: what ``tg.summary`` says."""
+
+    NORMALIZES = "it normalizes and has no kernel"
+    DEPTHWISE = "depthwise kernels are small and sensitive; they stay dense unless asked for"
+    SLOPES = "it is an activation: its weights are slopes, not a kernel"
+    NO_WEIGHTS = "it has no weights"
+    NO_MATRIX = "it has no trainable weight of rank 2 or more"
+    OTHER_WEIGHTS = "only {weights} of its layer is compressed unless asked for"
+    NOT_PRUNABLE = "get_prunable_weights() of its layer leaves it out"
+    NOT_COMPRESSED = "it was not compressed"
+    SETTINGS = "the settings leave it out"
+    FEW_CHANNELS = "{channels} input channels are too few for zeros with m_by_n={m_by_n}"
+    FEW_WEIGHTS = "{where} has {size} weights, no more than the {clusters} clusters"
+    EQUAL_WEIGHTS = "all its weights are equal"
+
+
 _MATRIX = Axes(inputs=(-2,), outputs=(-1,))
-_NORMALIZES = "it normalizes and has no kernel"
-_DEPTHWISE = "depthwise kernels are small and sensitive; they stay dense unless asked for"
 
 # Layer class -> weight name -> axes. A string instead says why the class has nothing to compress.
 TABLE: Mapping[type[keras.Layer], Mapping[str, Axes] | str] = {
@@ -44,18 +59,18 @@ TABLE: Mapping[type[keras.Layer], Mapping[str, Axes] | str] = {
     layers.Conv3DTranspose: {"kernel": Axes(inputs=(-1,), outputs=(-2,))},
     layers.SeparableConv1D: {"pointwise_kernel": _MATRIX},
     layers.SeparableConv2D: {"pointwise_kernel": _MATRIX},
-    layers.DepthwiseConv1D: _DEPTHWISE,
-    layers.DepthwiseConv2D: _DEPTHWISE,
+    layers.DepthwiseConv1D: Reasons.DEPTHWISE,
+    layers.DepthwiseConv2D: Reasons.DEPTHWISE,
     layers.Embedding: {"embeddings": _MATRIX},
     layers.LSTMCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
     layers.GRUCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
     layers.SimpleRNNCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
-    layers.BatchNormalization: _NORMALIZES,
-    layers.LayerNormalization: _NORMALIZES,
-    layers.GroupNormalization: _NORMALIZES,
-    layers.UnitNormalization: _NORMALIZES,
-    layers.Normalization: _NORMALIZES,
-    layers.PReLU: "it is an activation: its weights are slopes, not a kernel",
+    layers.BatchNormalization: Reasons.NORMALIZES,
+    layers.LayerNormalization: Reasons.NORMALIZES,
+    layers.GroupNormalization: Reasons.NORMALIZES,
+    layers.UnitNormalization: Reasons.NORMALIZES,
+    layers.Normalization: Reasons.NORMALIZES,
+    layers.PReLU: Reasons.SLOPES,
 }
 
 
@@ -113,13 +128,13 @@ def quantizable_weights(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
 
 
 def reason_kept(layer: keras.Layer) -> str:
-    """Why :func:`compressible_weights` is empty for a layer, as a phrase for the report."""
+    """Why :func:`compressible_weights` is empty for a layer, as a phrase for the summary."""
     row = _row(layer)
     if isinstance(row, str):
         return row
     if not layer.weights:
-        return "it has no weights"
-    return "it has no trainable weight of rank 2 or more"
+        return Reasons.NO_WEIGHTS
+    return Reasons.NO_MATRIX
 
 
 def _row(layer: keras.Layer) -> Any:

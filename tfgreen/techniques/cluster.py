@@ -18,12 +18,18 @@ import numpy as np
 from tfgreen.config import Config
 from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
 from tfgreen.model.paths import check_built_model, weights_by_path
-from tfgreen.model.weights import quantizable_weights
+from tfgreen.model.weights import Reasons, quantizable_weights
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm
-from tfgreen.techniques.overrides import check_overrides, check_patterns, settings_for_plain, weights_to_compress
+from tfgreen.techniques.overrides import (
+    check_overrides,
+    check_patterns,
+    check_without,
+    settings_for,
+    weights_to_compress,
+)
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import AGGREGATIONS, Codebook
-from tfgreen.transforms.compressed import compress, compressed_layers
+from tfgreen.transforms.compressed import Choice, compress, compressed_layers
 from tfgreen.transforms.kmeans import METHODS, distinct
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.selection import check_finite
@@ -146,11 +152,13 @@ def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
     check_patterns(model, config)
     clustered = 0
 
-    def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> dict[str, Sequence[TensorTransform]]:
+    def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         nonlocal clustered
-        chosen = settings_for_plain(path, layer, chains, config, Codebook, "clustered")
+        check_without(path, layer, chains, Codebook, "clustered")
+        chosen = settings_for(path, config)
         if chosen is None:
-            return {}
+            return Choice(reason=Reasons.SETTINGS)
+        reason = ""
         variables, channels = weights_by_path(layer), quantizable_weights(layer)
         found: dict[str, Sequence[TensorTransform]] = {}
         for name, axes in weights_to_compress(path, layer, chosen).items():
@@ -160,11 +168,11 @@ def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
             subject = f"{layer_subject(path, layer)}, '{name}'"
             codebook = _codebook(subject, variables[name], before, channel_axes, chosen)
             if isinstance(codebook, str):
-                layer.kept_dense_because = codebook
+                reason = codebook
             else:
                 found[name] = [codebook]
                 clustered += 1
-        return found
+        return Choice(found, reason)
 
     if config.fold_batch_norm:
         done = compressed_layers(model)
@@ -197,7 +205,7 @@ def hold_clusters(model: keras.Model, chosen: Callable[[str], bool]) -> keras.Mo
     """
     held = 0
 
-    def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> dict[str, Sequence[TensorTransform]]:
+    def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         nonlocal held
         found: dict[str, Sequence[TensorTransform]] = {}
         for name in quantizable_weights(layer) if chosen(path) else ():
@@ -215,7 +223,7 @@ def hold_clusters(model: keras.Model, chosen: Callable[[str], bool]) -> keras.Mo
                 if isinstance(codebook, Codebook):  # not a kernel of three weights
                     found[name] = [codebook]
                     held += 1
-        return found
+        return Choice(found)
 
     result = compress(model, codebooks)
     if not held:
@@ -243,10 +251,10 @@ def _codebook(
     size = weight.size // math.prod(weight.shape[axis] for axis in channel_axes)
     if size <= wanted:
         each = "each of its channels" if channel_axes else "it"
-        return f"{each} has {size} weights, no more than the {wanted} clusters"
+        return Reasons.FEW_WEIGHTS.format(where=each, size=size, clusters=wanted)
     values = distinct(weight, wanted)
     if values == 1:
-        return "all its weights are equal"
+        return Reasons.EQUAL_WEIGHTS
     masked = any(isinstance(transform, Mask) for transform in before)
     sparse = masked or bool((weight == 0).any()) if config.preserve_sparsity is None else config.preserve_sparsity
     if sparse and wanted < 3:

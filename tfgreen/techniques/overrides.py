@@ -77,23 +77,19 @@ def settings_for(path: str, config: S) -> S | None:
     return config
 
 
-def settings_for_plain(
-    path: str, layer: keras.Layer, chains: Mapping[str, Chain], config: S, transform: type[TensorTransform], done: str
-) -> S | None:
-    """:func:`settings_for` a layer without such transforms; that they leave it out is noted for ``tg.report``.
+def check_without(
+    path: str, layer: keras.Layer, chains: Mapping[str, Chain], transform: type[TensorTransform], done: str
+) -> None:
+    """Raise if a chain of the layer holds such a transform, so that the layer is ``done`` ("pruned") already.
 
     Raises:
-        ValueError: The layer bears such a transform, so that it is ``done`` (``"pruned"``) already.
+        ValueError: It does; the layer is named.
     """
     if any(isinstance(item, transform) for chain in chains.values() for item in chain.transforms):
         raise invalid_value(
             layer_subject(path, layer), expected=f"a layer that is not {done}", received=f"a {done} one",
             fix="Bake it first with tg.strip(model).",
         )  # fmt: skip
-    chosen = settings_for(path, config)
-    if chosen is None:
-        layer.kept_dense_because = "the settings leave it out"
-    return chosen
 
 
 def all_settings(config: W) -> list[W]:

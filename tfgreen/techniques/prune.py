@@ -20,18 +20,18 @@ import numpy as np
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
-from tfgreen.model.weights import Axes
+from tfgreen.model.weights import Axes, Reasons
 from tfgreen.techniques.overrides import (
     all_settings,
     check_overrides,
     check_patterns,
+    check_without,
     settings_for,
-    settings_for_plain,
     weights_to_compress,
 )
 from tfgreen.training.schedules import ConstantSparsity, PolynomialDecay, SparsitySchedule, as_schedule
 from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.compressed import compress
+from tfgreen.transforms.compressed import Choice, compress
 from tfgreen.transforms.importance import activation_importance, taylor_importance
 from tfgreen.transforms.mask import CRITERIA, FROM_DATA, SCOPES, Mask
 
@@ -207,24 +207,23 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
     settings = all_settings(config)
     pruned = 0
 
-    def masks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Mapping[str, Sequence[TensorTransform]]:
+    def masks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         nonlocal pruned
-        chosen = settings_for_plain(path, layer, chains, config, Mask, "pruned")
-        if chosen is None:
-            return {}
-        if verdicts.get(path):
-            layer.kept_dense_because = verdicts[path]
-            return {}
+        check_without(path, layer, chains, Mask, "pruned")
+        chosen = settings_for(path, config)
+        reason = Reasons.SETTINGS if chosen is None else verdicts.get(path, "")
+        if chosen is None or reason:
+            return Choice(reason=reason)
         weights = weights_to_compress(path, layer, chosen)
         variables = weights_by_path(layer)
-        found = {}
+        found: dict[str, Sequence[TensorTransform]] = {}
         for weight, axes in weights.items():
             _check_weight(path, layer, weight, variables[weight], axes, chosen)
             if chosen.m_by_n is not None:
                 m, n = chosen.m_by_n
                 channels = variables[weight].shape[_input_axis(axes)]
                 if channels <= n - m:
-                    layer.kept_dense_because = f"{channels} input channels are too few for zeros with m_by_n={m, n}"
+                    reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
                     continue
             if chosen.criterion in FROM_DATA and f"{path}/{weight}" not in importance:
                 raise invalid_value(
@@ -234,7 +233,7 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
             pruned += 1
             budget = next(index for index, some in enumerate(settings) if some is chosen)
             found[weight] = [_mask(chosen, axes, pruned, budget, importance.get(f"{path}/{weight}"))]
-        return found
+        return Choice(found, reason)
 
     result = compress(model, masks)
     if not pruned:

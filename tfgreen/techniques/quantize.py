@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -37,7 +37,7 @@ from tfgreen.techniques.overrides import (
 from tfgreen.techniques.strip import strip
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
-from tfgreen.transforms.compressed import Compressed, compress, compressed_layers
+from tfgreen.transforms.compressed import Choice, Compressed, compress, compressed_layers
 from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.transforms.mask import Mask
 
@@ -198,9 +198,11 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
         and any(_shares_values(chain) for chain in layer.chains)
     }
 
-    def weights(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Mapping[str, Sequence[TensorTransform]]:
+    def weights(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         chosen = config.for_layer(path)
-        return {} if chosen is None else _rounded_weights(layer, chains, chosen, path in shared, folds(path))
+        if chosen is None:
+            return Choice()
+        return Choice(_rounded_weights(layer, chains, chosen, path in shared, folds(path)))
 
     def activations(path: str, layer: keras.Operation) -> QuantizedActivations | None:
         chosen, place = config.for_layer(path) or config, places.get(path, Places())

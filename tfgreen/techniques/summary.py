@@ -10,7 +10,7 @@ import keras
 
 from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.model.paths import check_built_model, own_parameters, replaceable_layers, walk, weights_by_path
-from tfgreen.model.weights import compressible_weights, own_compressible, reason_kept
+from tfgreen.model.weights import Reasons, compressible_weights, own_compressible, reason_kept
 from tfgreen.transforms.base import Chain
 from tfgreen.transforms.compressed import Compressed, CompressedModel, compressed_layers
 
@@ -94,7 +94,7 @@ def report(model: keras.Model) -> ModelReport:
         [('out', ('Mask',), ''), ('norm', (), 'it normalizes and has no kernel')]
     """
     check_built_model(model)
-    kept = {path: reason for _, layer in compressed_layers(model)[:1] for path, reason in layer.kept.items()}
+    reasons = {path: reason for _, layer in compressed_layers(model) for path, reason in layer.reasons.items()}
     statuses: list[WeightStatus] = []
     for path, layer in replaceable_layers(model):
         compressed = layer.compressed if isinstance(layer, CompressedModel) else layer
@@ -102,7 +102,7 @@ def report(model: keras.Model) -> ModelReport:
         activations = getattr(compressed, "activations", None)
         float_because = activations.reason if activations is not None else ""
         if inner.weights:
-            reason = kept.get(path, float_because or "it was not compressed")
+            reason = reasons.get(path, float_because or Reasons.NOT_COMPRESSED)
             by_weight = {chain.weight: chain for chain in chains}
             statuses += _statuses(path or model.name, inner, by_weight, reason, float_because)
         elif float_because:
@@ -139,9 +139,9 @@ def _left_out(layer: keras.Layer) -> dict[str, str]:
     for path, sub in [("", layer), *walk(layer)]:
         chosen = own_compressible(sub)
         if hasattr(sub, "get_prunable_weights"):
-            reason = "get_prunable_weights() of its layer leaves it out"
+            reason = Reasons.NOT_PRUNABLE
         elif chosen:
-            reason = f"of its layer only {' and '.join(chosen)} is compressed unless asked for"
+            reason = Reasons.OTHER_WEIGHTS.format(weights=" and ".join(chosen))
         else:
             reason = reason_kept(sub)
         names = [name for name, variable in own_parameters(sub).items() if len(variable.shape) >= 2]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import warnings
@@ -15,6 +16,7 @@ from tfgreen.errors import invalid_value, layer_subject
 from tfgreen.model.operation_layer import OperationLayer, with_signature_of
 from tfgreen.model.paths import walk, weights_by_path
 from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
+from tfgreen.model.weights import compressible_weights
 from tfgreen.transforms.base import ActivationHook, Chain, Projection, TensorTransform
 from tfgreen.transforms.mask import Mask
 
@@ -31,14 +33,14 @@ class Compressed(keras.layers.Layer):
         layer: Any layer or subclassed model.
         chains: One :class:`Chain` for each weight to be transformed.
         activations: Where its activations are rounded; None for nowhere.
-        kept: Why other layers of the model were left as they are, by path, for ``tg.report``. The first compressed
-            layer of a model bears it for all, because Keras saves nothing of the kind with a plain layer.
+        reasons: Why layers of the model were left as they are, by path, for ``tg.summary``. Keras saves nothing of the
+            kind with a model or a plain layer, so each compressed layer holds the record of its model.
 
     Attributes:
         layer: The inner layer; its weights are the stored ones.
         chains: The chains.
         activations: The ranges of the activations, or None.
-        kept: As passed in.
+        reasons: As passed in.
         watched: True while something (``tg.UpdateCompression``) drives the transforms that have work between batches.
     """
 
@@ -53,7 +55,7 @@ class Compressed(keras.layers.Layer):
         layer: keras.Layer,
         chains: Sequence[Chain],
         activations: ActivationHook | None = None,
-        kept: Mapping[str, str] | None = None,
+        reasons: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         # Nothing is cast here: the inner layer casts its inputs itself, and weights are transformed as stored. With the
@@ -62,7 +64,7 @@ class Compressed(keras.layers.Layer):
         self.layer = layer
         self.chains = list(chains)
         self.activations = activations
-        self.kept = dict(kept or {})
+        self.reasons = dict(reasons or {})
         self.watched = False
         self.supports_masking = layer.supports_masking
         self._accepts_training = "training" in inspect.signature(layer.call).parameters
@@ -195,7 +197,7 @@ class Compressed(keras.layers.Layer):
         """
         activations = None if self.activations is None else copy(self.activations)
         chains = [chain.clone() for chain in self.chains]
-        return Compressed(copy(self.layer), chains, activations, self.kept, **super().get_config())
+        return Compressed(copy(self.layer), chains, activations, self.reasons, **super().get_config())
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -203,8 +205,8 @@ class Compressed(keras.layers.Layer):
         config["chains"] = [keras.saving.serialize_keras_object(chain) for chain in self.chains]
         if self.activations is not None:
             config["activations"] = keras.saving.serialize_keras_object(self.activations)
-        if self.kept:
-            config["kept"] = self.kept
+        if self.reasons:
+            config["reasons"] = dict(self.reasons)
         return config
 
     @classmethod
@@ -256,7 +258,20 @@ class CompressedModel(keras.Model):
         return cls(**{**config, "compressed": compressed})
 
 
-Choose = Callable[[str, keras.Layer, Mapping[str, Chain]], Mapping[str, Sequence[TensorTransform]]]
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What a verb adds to the chains of one layer, and why nothing more.
+
+    Attributes:
+        transforms: Path of a weight within the layer -> the transforms to add; empty to leave the layer as it is.
+        reason: Why its other weights are left as they are; "" if there is nothing to say.
+    """
+
+    transforms: Mapping[str, Sequence[TensorTransform]] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+
+
+Choose = Callable[[str, keras.Layer, Mapping[str, Chain]], Choice]
 Quantize = Callable[[str, keras.Operation], ActivationHook | None]
 
 
@@ -266,8 +281,7 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize | None = Non
     Args:
         model: A built model, which may hold :class:`Compressed` layers already: their chains are continued.
         choose: Called once per layer with its path, a copy of the layer (bare of its chains) and the chains it has, by
-            weight. Returns the transforms to add, by path of the weight within the layer; an empty mapping leaves
-            the layer as it is.
+            weight. Returns the transforms to add, or the reason why there are none.
         quantize: Called likewise, for raw operations (``x + y``) too; says where activations are rounded.
 
     Raises:
@@ -277,27 +291,28 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize | None = Non
         >>> import keras
         >>> from tfgreen.transforms.fake_quant import FakeQuant
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
-        >>> rounded = compress(model, lambda path, layer, chains: {"kernel": [FakeQuant(bits=4)]})
+        >>> rounded = compress(model, lambda path, layer, chains: Choice({"kernel": [FakeQuant(bits=4)]}))
         >>> rounded.get_layer("out").chains[0].transforms[0].bits
         4
     """
 
-    kept: dict[str, str] = {}
+    earlier: dict[str, str] = {}
+    reasons: dict[str, str] = {}
 
     def replace(path: str, layer: keras.Layer) -> keras.Layer:
         compressed = layer.compressed if isinstance(layer, CompressedModel) else layer
         inner, chains, activations = layer, [], None
         if isinstance(compressed, Compressed):
             inner, chains, activations = compressed.layer, compressed.chains, compressed.activations
-            kept.update({other: reason for other, reason in compressed.kept.items() if other not in kept})
+            earlier.update(compressed.reasons)
         transforms = {chain.weight: list(chain.transforms) for chain in chains}
-        additions = choose(path, inner, {chain.weight: chain for chain in chains})
-        if hasattr(inner, "kept_dense_because"):
-            kept[path] = inner.kept_dense_because
+        choice = choose(path, inner, {chain.weight: chain for chain in chains})
+        if choice.reason and compressible_weights(inner):  # else the table says why
+            reasons[path] = choice.reason
         rounded = None if quantize is None else quantize(path, inner)
-        if not additions and rounded is None:
+        if not choice.transforms and rounded is None:
             return layer
-        for weight, new in additions.items():
+        for weight, new in choice.transforms.items():
             transforms[weight] = sorted([*transforms.get(weight, ()), *new], key=lambda transform: transform.order)
             _check_zeros_kept(f"{layer_subject(path, inner)}, '{weight}'", transforms[weight])
         for variable in inner.variables:
@@ -311,10 +326,9 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize | None = Non
         return operation if rounded is None else Compressed(OperationLayer(operation), [], rounded)
 
     result = rebuild(model, replace, replace_operation)
-    for _, layer in [("", result), *compressed_layers(result)]:
+    for layer in (result, *(layer for _, layer in compressed_layers(result))):
         if isinstance(layer, Compressed):
-            layer.kept = kept
-            break
+            layer.reasons = {**earlier, **reasons}
     if not isinstance(result, Compressed):
         return result
     _warn_of_lost_methods(result.layer)
