@@ -183,12 +183,12 @@ def test_two_transforms_share_one_chain_appended_to_a_trained_and_saved_one(name
     assert_same_predictions(again, both, x, atol=0)
     assert_same_predictions(tg.strip(again), both, x)
 
-    for status in tg.report(again).weights:
+    for status in tg.summary(again).weights:
         if status.done:
             assert status.done == ("Mask", "FakeQuant")
             assert status.sparsity >= 0.6 - 0.5 / status.size
     plain = weights_by_path(tg.strip(again))
-    for status in tg.report(again).weights:
+    for status in tg.summary(again).weights:
         if status.done:
             path = f"{status.layer}/{status.weight}" if f"{status.layer}/{status.weight}" in plain else status.weight
             assert len(np.unique(keras.ops.convert_to_numpy(plain[path]))) <= 15

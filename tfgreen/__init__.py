@@ -57,7 +57,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.techniques.quantize import QuantizeConfig as QuantizeConfig
     from tfgreen.techniques.quantize import quantize as quantize
     from tfgreen.techniques.strip import strip as strip
-    from tfgreen.techniques.summary import report as report
+    from tfgreen.techniques.summary import ModelSummary as ModelSummary
+    from tfgreen.techniques.summary import summary as summary
     from tfgreen.training.callbacks import UpdateCompression as UpdateCompression
     from tfgreen.training.schedules import ConstantSparsity as ConstantSparsity
     from tfgreen.training.schedules import PolynomialDecay as PolynomialDecay
@@ -108,7 +109,8 @@ _PUBLIC = {
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
     "quantize_within": "tfgreen.recipes.search_precision",
-    "report": "tfgreen.techniques.summary",
+    "summary": "tfgreen.techniques.summary",
+    "ModelSummary": "tfgreen.techniques.summary",
     "TfgreenError": "tfgreen.errors",
     "InvalidValueError": "tfgreen.errors",
     "InvalidTypeError": "tfgreen.errors",

@@ -57,7 +57,7 @@ def test_each_kernel_has_no_more_values_than_clusters_before_and_after_training(
     for path, start in starts.items():
         assert 2 <= len(np.unique(start)) <= 4 and len(np.unique(ends[path])) <= 4
     assert any(not np.isin(ends[path], start).all() for path, start in starts.items())  # centroids were trained
-    for status in tg.report(model).weights:
+    for status in tg.summary(model).weights:
         assert status.done or status.reason
 
 
@@ -71,7 +71,7 @@ def test_zeros_of_a_pruned_model_stay_also_after_saving_and_loading(name, tmp_pa
     loaded = keras.models.load_model(tmp_path / "m.keras")
     for one, other in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(one, other)
-    for status in tg.report(loaded).weights:
+    for status in tg.summary(loaded).weights:
         if status.done:
             assert status.done == ("Mask", "Codebook")
             assert status.sparsity >= 0.5 - 0.5 / status.size
@@ -82,7 +82,7 @@ def test_zeros_of_a_pruned_model_stay_also_after_saving_and_loading(name, tmp_pa
 def test_the_order_of_the_verbs_does_not_matter():
     model = tg.cluster(zoo.functional(), config(preserve_sparsity=True))
     model = fitted(tg.prune(model, tg.PruneConfig(schedule=HALF)), "functional")
-    for status in tg.report(model).weights:
+    for status in tg.summary(model).weights:
         assert status.done == ("Mask", "Codebook") and status.sparsity >= 0.5
     for kernel in clustered_weights(model).values():
         assert len(np.unique(kernel)) <= 4
@@ -139,12 +139,12 @@ def test_small_weights_are_left_alone_and_few_values_get_few_clusters_and_the_re
     clustered = tg.cluster(model, config(number_of_clusters=16))
     clustered.save(tmp_path / "m.keras")
     for result in (clustered, keras.models.load_model(tmp_path / "m.keras")):
-        status = {s.layer: s for s in tg.report(result).weights}
+        status = {s.layer: s for s in tg.summary(result).weights}
         assert status["small"].done == () and "12 weights, no more than the 16 clusters" in status["small"].reason
         assert status["one"].done == () and "equal" in status["one"].reason
         assert status["few"].done == ("Codebook",) and "3 clusters" in status["few"].reason
         assert status["large"].done == ("Codebook",) and not status["large"].reason
-        assert "3 clusters" in str(tg.report(result))
+        assert "3 clusters" in str(tg.summary(result))
     np.testing.assert_array_equal(clustered_weights(clustered)["few/kernel"], few)
     assert len(np.unique(clustered_weights(clustered)["large/kernel"])) == 16
 
@@ -163,7 +163,7 @@ def test_settings_by_layer_and_weights_that_are_asked_for():
     assert values == {
         "separable_conv2d/pointwise_kernel": 4, "depthwise_conv2d/kernel": 4, "conv2d_transpose/kernel": 2,
     }  # fmt: skip
-    assert "leave it out" in {s.layer: s.reason for s in tg.report(model).weights}["dense"]
+    assert "leave it out" in {s.layer: s.reason for s in tg.summary(model).weights}["dense"]
 
 
 @pytest.mark.parametrize("method", ["linear", "random", "density_based", "kmeans_plus_plus"])

@@ -76,7 +76,7 @@ def test_the_report_says_where_a_merged_batch_norm_makes_more_integers(layer, to
     model = keras.Sequential([keras.Input(shape), *stack, keras.layers.Dense(3, name="out")])
     x = np.random.default_rng(0).normal(size=(16, *shape)).astype("float32")
     quantized = tg.quantize(_clustered(model, fold=False), tg.QuantizeConfig(calibration_data=x))
-    assert ("more integers than it has clusters" in str(tg.report(quantized))) == told
+    assert ("more integers than it has clusters" in str(tg.summary(quantized))) == told
 
 
 def test_a_large_kernel_keeps_its_values_in_the_file_too():
@@ -99,7 +99,7 @@ def test_the_order_of_the_verbs_does_not_matter_for_what_is_kept():
     lite = tg.convert(model, tg.ConvertConfig(quantization="int8"))
     assert not lite.float_operators
     assert all(weight.zeros >= weight.values.size // 2 for weight in lite.weights.values())
-    assert [status.done for status in tg.report(model).weights] == [("Mask", "FakeQuant")] * 2
+    assert [status.done for status in tg.summary(model).weights] == [("Mask", "FakeQuant")] * 2
 
 
 @pytest.mark.parametrize("name", ["functional", "sequential"])
@@ -109,7 +109,7 @@ def test_a_model_that_was_clustered_and_stripped_keeps_its_values_if_asked_to(na
     plain = tg.strip(_fit(_clustered(_fit(_pruned(zoo.ZOO[name]()), name, x, y), fold=False), name, x, y))
     zeros = {layer.name: layer.kernel.numpy() == 0 for layer in plain.layers if hasattr(layer, "kernel")}
     kept = tg.quantize(plain, tg.QuantizeConfig(calibration_data=x, preserve_clusters=True))
-    assert all(status.done == ("Codebook", "FakeQuant") for status in tg.report(kept).weights)
+    assert all(status.done == ("Codebook", "FakeQuant") for status in tg.summary(kept).weights)
     kept = _fit(kept, name, x, y)
     lite = tg.convert(kept, tg.ConvertConfig(quantization="int8"))
     assert all(len(np.unique(weight.values)) <= 8 for weight in lite.weights.values())

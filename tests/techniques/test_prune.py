@@ -16,7 +16,7 @@ def test_every_compressible_weight_reaches_the_sparsity_and_the_rest_is_listed_w
     model = tg.prune(zoo.ZOO[name](), tg.PruneConfig(schedule=tg.ConstantSparsity(0.75, begin_step=0)))
     model.compile("adam", zoo.loss(name))
     model.fit(zoo.sample(name), zoo.targets(name), verbose=0, callbacks=[tg.UpdateCompression()])
-    statuses = tg.report(model).weights
+    statuses = tg.summary(model).weights
     assert any(status.done for status in statuses)
     for status in statuses:
         if status.done:
@@ -24,12 +24,12 @@ def test_every_compressible_weight_reaches_the_sparsity_and_the_rest_is_listed_w
         else:
             assert status.reason
     # the plain model counts the same
-    for before, after in zip(statuses, tg.report(tg.strip(model)).weights, strict=True):
+    for before, after in zip(statuses, tg.summary(tg.strip(model)).weights, strict=True):
         assert after.done == () and after.nonzeros == before.nonzeros
 
 
 def test_a_depthwise_or_normalized_layer_is_kept_and_named():
-    reasons = {status.layer: status.reason for status in tg.report(tg.prune(zoo.separable(), HALF)).weights}
+    reasons = {status.layer: status.reason for status in tg.summary(tg.prune(zoo.separable(), HALF)).weights}
     assert "depthwise" in reasons["depthwise_conv2d"]
     assert "normalizes" in reasons["batch_normalization"]
 
@@ -54,7 +54,7 @@ def test_weights_that_cannot_be_ranked_are_named(bad):
 def test_a_model_with_nothing_to_prune_says_so():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.BatchNormalization()(inputs), name="only_norm")
-    with pytest.raises(ValueError, match="'only_norm'.*at least one weight.*tg.report"):
+    with pytest.raises(ValueError, match="'only_norm'.*at least one weight.*tg.summary"):
         tg.prune(model, HALF)
 
 
@@ -79,4 +79,4 @@ def test_the_demo_of_the_design_document_runs_as_written():
     pruned.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
     plain = tg.strip(pruned)
     assert (plain.get_layer("hidden").kernel.numpy() == 0).mean() == pytest.approx(0.8, abs=0.01)
-    assert "Mask" in str(tg.report(pruned))
+    assert "Mask" in str(tg.summary(pruned))

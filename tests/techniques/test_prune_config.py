@@ -26,14 +26,14 @@ def trained(model: keras.Model, name: str, **settings) -> keras.Model:
 
 
 def zeros(model: keras.Model) -> dict[str, float]:
-    return {f"{s.layer}/{s.weight}": s.sparsity for s in tg.report(model).weights if s.done}
+    return {f"{s.layer}/{s.weight}": s.sparsity for s in tg.summary(model).weights if s.done}
 
 
 @pytest.mark.parametrize("name", zoo.mostly_slow())
 @pytest.mark.parametrize("settings", [{"scope": "global"}, {"scope": "erk"}, {"criterion": "random"}], ids=str)
 def test_scopes_and_chance_reach_the_sparsity_on_every_model(name, settings, tmp_path):
     pruned = trained(zoo.ZOO[name](), name, **settings)
-    sizes = {f"{s.layer}/{s.weight}": s.size for s in tg.report(pruned).weights if s.done}
+    sizes = {f"{s.layer}/{s.weight}": s.size for s in tg.summary(pruned).weights if s.done}
     total = sum(zeros(pruned)[weight] * size for weight, size in sizes.items()) / sum(sizes.values())
     assert total == pytest.approx(0.5, abs=0.5 * len(sizes) / sum(sizes.values()) + 1e-9)
     if settings.get("scope"):  # the layers compete: they do not all get the same share
@@ -124,7 +124,7 @@ def test_zeros_are_counted_in_the_converted_file_per_layer():
         data = zoo.sample("residual", 32) if quantization == "int8" else None
         lite = tg.convert(tg.strip(model), tg.ConvertConfig(quantization=quantization, calibration_data=data))
         found = sorted((w.values.size, w.zeros) for w in lite.weights.values())
-        promised = sorted((s.size, s.size - s.nonzeros) for s in tg.report(model).weights if s.done)
+        promised = sorted((s.size, s.size - s.nonzeros) for s in tg.summary(model).weights if s.done)
         assert [size for size, _ in found] == [size for size, _ in promised]
         assert all(have >= want for (_, have), (_, want) in zip(found, promised))
 
@@ -144,7 +144,7 @@ def test_patterns_choose_settings_by_layer_and_ask_for_extra_weights():
         "batch_normalization/gamma": 0.5,
         "conv2d_transpose/kernel": 0.5,
     }
-    reasons = {status.layer: status.reason for status in tg.report(pruned).weights}
+    reasons = {status.layer: status.reason for status in tg.summary(pruned).weights}
     assert "leave it out" in reasons["dense"]
 
 
@@ -153,7 +153,7 @@ def test_a_policy_of_the_users_own_and_its_reason():
         return {"probabilities": "the head is tiny"}
 
     pruned = tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, policy=only_hidden))
-    status = {s.layer: s for s in tg.report(pruned).weights}
+    status = {s.layer: s for s in tg.summary(pruned).weights}
     assert status["hidden"].done == ("Mask",) and status["probabilities"].reason == "the head is tiny"
 
 

@@ -21,7 +21,7 @@ FLOAT = {  # models that LiteRT cannot compute in integers without data, and the
 def floats(model: keras.Model) -> set[str]:
     """Layers of which the report says that they compute in float."""
     words = ("float32", "int8", "Keras's own")
-    return {s.layer for s in tg.report(model).weights if any(word in s.reason for word in words)}
+    return {s.layer for s in tg.summary(model).weights if any(word in s.reason for word in words)}
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.mostly_slow() if name != "subclassed"])
@@ -192,8 +192,8 @@ def test_layers_that_stay_float_are_reported_and_refused_if_strict(build, operat
     assert steps_apart(result, lite, x) <= 1.0
     result.save(tmp_path / "m.keras")
     for one in (result, keras.models.load_model(tmp_path / "m.keras")):
-        assert any(reason in status.reason for status in tg.report(one).weights)
-        assert reason in str(tg.report(one))
+        assert any(reason in status.reason for status in tg.summary(one).weights)
+        assert reason in str(tg.summary(one))
     with pytest.raises(ValueError, match=r"(layer 'it'|operation 'negative').*integers \(strict=True\).*" + reason):
         quantized(model, x, strict=True)
 

@@ -61,7 +61,7 @@ def test_layers_kept_in_float_are_float_in_the_file_and_the_others_are_not(kept)
         lite = in_int8(result)
         assert dtypes(lite) == ["float32" if name in kept else "int8" for name in "abc"]
         assert steps_apart(result, lite, x) <= 0.05
-        reasons = {s.layer: s.reason for s in tg.report(result).weights}
+        reasons = {s.layer: s.reason for s in tg.summary(result).weights}
         assert {name for name, reason in reasons.items() if reason == "the settings keep it in float"} == set(kept)
     quantized(model, x, keep_float=kept, strict=True)  # it was asked for
 
@@ -89,7 +89,7 @@ def test_a_raw_operation_is_kept_in_float_by_its_name():
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(6)(inputs) + inputs))
     result = quantized(model, normal(6), keep_float=("add",))
     assert {"ADD", "CAST"} <= set(in_int8(result).float_operators)
-    assert {s.layer: s.reason for s in tg.report(result).weights}["add"] == "the settings keep it in float"
+    assert {s.layer: s.reason for s in tg.summary(result).weights}["add"] == "the settings keep it in float"
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_pruned_and_quantized_in_either_order_keeps_the_zeros_in_the_file():
     first = fitted(quantized(fitted(prune(varied(zoo.residual())), "residual"), x), "residual")
     then = fitted(prune(quantized(varied(zoo.residual()), x)), "residual")
     for model in (first, then):
-        assert all(s.done == ("Mask", "FakeQuant") for s in tg.report(model).weights if s.weight)
+        assert all(s.done == ("Mask", "FakeQuant") for s in tg.summary(model).weights if s.weight)
         assert min(zeros_in(in_int8(model))) >= 0.75
         assert steps_apart(model, in_int8(model), x) <= 0.1
 
@@ -204,7 +204,7 @@ def test_pruned_clustered_and_quantized_keeps_zeros_and_codebook_in_the_file():
     x = zoo.sample("functional", 64)
     model = tg.cluster(fitted(prune(zoo.functional(), 0.5), "functional"), tg.ClusterConfig(number_of_clusters=8))
     model = fitted(quantized(model, x), "functional")
-    assert all(s.done == ("Mask", "Codebook", "FakeQuant") for s in tg.report(model).weights)
+    assert all(s.done == ("Mask", "Codebook", "FakeQuant") for s in tg.summary(model).weights)
     lite = in_int8(model)
     assert min(zeros_in(lite)) >= 0.5
     for weight in lite.weights.values():

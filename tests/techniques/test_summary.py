@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import keras
 import pytest
 from keras import layers
@@ -26,7 +28,7 @@ class TwoMatrices(layers.Layer):
 
 
 def reasons(model: keras.Model) -> dict[str, str]:
-    return {f"{s.layer}/{s.weight}": s.reason for s in tg.report(model).weights}
+    return {f"{s.layer}/{s.weight}": s.reason for s in tg.summary(model).weights}
 
 
 def keep_the_head(model):
@@ -111,7 +113,7 @@ def test_layers_of_a_quantized_model_that_compute_in_float_say_why_also_without_
     pruned_too = tg.prune(result, tg.PruneConfig(schedule=NOW))
     result.save(tmp_path / "m.keras")
     for one, done in ((result, ()), (keras.models.load_model(tmp_path / "m.keras"), ()), (pruned_too, ("Mask",))):
-        found = {status.layer: status for status in tg.report(one).weights}
+        found = {status.layer: status for status in tg.summary(one).weights}
         assert set(found) == {"recurrent", "negative", "norm", "elu", "head"}
         assert found["recurrent"].done == (*done, "FakeQuant")
         assert "its steps run in float32" in found["recurrent"].reason
@@ -119,4 +121,18 @@ def test_layers_of_a_quantized_model_that_compute_in_float_say_why_also_without_
         assert "no int8 kernel" in found["negative"].reason and "float32" in found["elu"].reason
         assert "mean and variance" in found["norm"].reason
         assert found["head"].done == done and found["head"].reason == "the settings keep it in float"
-        assert "kept: the settings keep it in float" in str(tg.report(result))
+        assert "unchanged: the settings keep it in float" in str(tg.summary(result))
+
+
+def test_it_shows_as_a_line_a_table_a_page_and_plain_values():
+    summary = tg.summary(tg.prune(zoo.separable(), tg.PruneConfig(schedule=NOW)))
+    done = sum(bool(status.done) for status in summary.weights)
+    assert 0 < done < len(summary.weights)
+    assert repr(summary) == f"ModelSummary('separable_net': {done} of {len(summary.weights)} weights compressed)"
+    lines = str(summary).splitlines()
+    assert len(lines) == len(summary.weights) + 2 and lines[1].startswith("layer")
+    assert "Mask" in lines[2] and "50.0%" in lines[2]
+    html = summary._repr_html_()
+    assert html.count("<tr>") == len(summary.weights) + 1 and "unchanged: it normalizes" in html
+    plain = json.loads(json.dumps(summary.to_dict()))
+    assert [weight["sparsity"] for weight in plain["weights"]] == [status.sparsity for status in summary.weights]

@@ -161,7 +161,7 @@ def test_jit_compiled_training_gives_the_same_weights(name):
         pruned.compile(keras.optimizers.SGD(0.01), zoo.loss(name), jit_compile=jit)
         # dropout draws other numbers under XLA, so compare what the mask leaves, not the values
         pruned.fit(zoo.sample(name), zoo.targets(name), verbose=0, callbacks=[tg.UpdateCompression()])
-        results.append([status.sparsity for status in tg.report(pruned).weights if status.done])
+        results.append([status.sparsity for status in tg.summary(pruned).weights if status.done])
     assert results[0] == results[1] and all(0.4 < s < 0.6 for s in results[0])
 
 

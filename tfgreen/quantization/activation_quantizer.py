@@ -34,7 +34,7 @@ class QuantizedActivations(ActivationHook):
             they are; None for never. ``tg.UpdateCompression`` counts them.
         weight_bits: Width of the integers of the layer's kernel.
         one_scale: Whether all channels of that kernel have the same scale.
-        reason: Why LiteRT computes the layer in float32, for ``tg.report``; "" where it does not.
+        reason: Why LiteRT computes the layer in float32, for ``tg.summary``; "" where it does not.
 
     Attributes:
         step: Variable, int64: the batches counted.

@@ -124,7 +124,7 @@ def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
     ``tg.save_compressed``.
 
     ``tfgreen/model/weights.py`` lists the kernels. One with no more weights than clusters is left as it is; one with
-    no more different values than clusters gets a cluster for each of them. ``tg.report`` shows both.
+    no more different values than clusters gets a cluster for each of them. ``tg.summary`` shows both.
 
     Args:
         model: Any built Keras 3 model, pruned before or not. It is not changed.

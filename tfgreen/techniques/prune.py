@@ -53,7 +53,7 @@ class PruneConfig(Config):
             (inputs, outputs), a convolution's as (height * width * channels in, channels out).
         block_pooling: ``"AVG"`` or ``"MAX"``, the score of a block.
         m_by_n: ``(m, n)``: m zeros in every n weights along the input channels. On the way ``n * sparsity`` of them.
-            A weight with no more than n - m input channels stays dense, which ``tg.report`` says.
+            A weight with no more than n - m input channels stays dense, which ``tg.summary`` says.
         threshold: For the criterion of that name: a magnitude >= 0.
         data: For ``"activation"``: inputs; for ``"taylor"``: ``(inputs, targets)``; arrays of shape (samples, ...).
         loss: For ``"taylor"``: a Keras loss or its name.
@@ -175,7 +175,7 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
     """Return a copy of ``model`` that becomes sparse as it trains.
 
     The least important weights of each kernel are held at zero; ``tfgreen/model/weights.py`` lists the kernels.
-    Biases, normalization and depthwise kernels stay dense unless asked for, which ``tg.report`` shows layer by layer.
+    Biases, normalization and depthwise kernels stay dense unless asked for, which ``tg.summary`` shows layer by layer.
     Compile the result, fit it with ``callbacks=[tg.UpdateCompression()]``, and bake it with ``tg.strip``.
 
     Args:
@@ -239,7 +239,7 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
     if not pruned:
         raise invalid_value(
             f"model '{model.name}'", expected="at least one weight that can be pruned", received="none",
-            fix="tg.report(model) says why for each layer.",
+            fix="tg.summary(model) says why for each layer.",
         )  # fmt: skip
     return result
 

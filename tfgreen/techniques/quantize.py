@@ -218,7 +218,7 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
     if all(_is_kept(layer) for _, layer in compressed_layers(result)):
         raise invalid_value(
             f"model '{model.name}'", expected="at least one layer that can be quantized", received="none",
-            fix="tg.report(model) says why for each layer.",
+            fix="tg.summary(model) says why for each layer.",
         )  # fmt: skip
     if places:
         calibrate(result, config.calibration_data, lambda path: (config.for_layer(path) or config).calibration)

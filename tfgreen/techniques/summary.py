@@ -1,18 +1,19 @@
-"""report: what was done to each layer of a model, and why nothing was done to the others."""
+"""summary: what was done to each layer of a model, and why nothing was done to the others."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import keras
 
 from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.model.paths import check_built_model, own_parameters, replaceable_layers, walk, weights_by_path
 from tfgreen.model.weights import Reasons, compressible_weights, own_compressible, reason_kept
+from tfgreen.tables import html_table, text_table
 from tfgreen.transforms.base import Chain
 from tfgreen.transforms.compressed import Compressed, CompressedModel, compressed_layers
+from tfgreen.typing import PlainDict, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,42 +43,62 @@ class WeightStatus:
         """Share of zeros, in [0, 1]."""
         return 1.0 - self.nonzeros / self.size if self.size else 0.0
 
+    @property
+    def text(self) -> str:
+        """What was done, or why nothing was, in words."""
+        if not self.done:
+            return f"unchanged: {self.reason}"
+        return " -> ".join(self.done) + (f" ({self.reason})" if self.reason else "")
 
-@dataclasses.dataclass(frozen=True)
-class ModelReport:
-    """The status of every layer that has weights; prints as a table."""
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ModelSummary:
+    """The status of every layer that has weights: a table in ``print`` and in notebooks.
+
+    Attributes:
+        name: Name of the model.
+        weights: The statuses, in the order of the layers.
+    """
 
     name: str
     weights: tuple[WeightStatus, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PlainDict:
         """Plain values, fit for JSON."""
         return {
             "name": self.name,
             "weights": [{**dataclasses.asdict(w), "done": list(w.done), "sparsity": w.sparsity} for w in self.weights],
         }
 
-    def __str__(self) -> str:
-        rows = [("layer", "class", "weight", "what was done", "weights", "non-zero", "sparsity")]
+    def _rows(self) -> list[tuple[str, ...]]:
+        found: list[tuple[str, ...]] = []
         for w in self.weights:
-            done = " -> ".join(w.done) + (f" ({w.reason})" if w.reason else "") if w.done else f"kept: {w.reason}"
             sparsity = f"{w.sparsity:.1%}" if w.weight else ""
-            rows.append((w.layer, w.class_name, w.weight, done, f"{w.size:,}", f"{w.nonzeros:,}", sparsity))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join(c.ljust(n) if i < 4 else c.rjust(n) for i, (c, n) in enumerate(zip(row, widths))) for row in rows
-        ]
-        return "\n".join([f"model '{self.name}'", lines[0], "-" * len(lines[0]), *lines[1:]])
+            found.append((w.layer, w.class_name, w.weight, w.text, f"{w.size:,}", f"{w.nonzeros:,}", sparsity))
+        return found
+
+    def __repr__(self) -> str:
+        compressed = sum(bool(w.done) for w in self.weights)
+        return f"ModelSummary('{self.name}': {compressed} of {len(self.weights)} weights compressed)"
+
+    def __str__(self) -> str:
+        return f"model '{self.name}'\n{text_table(_HEADINGS, self._rows(), left=4)}"
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADINGS, self._rows(), f"model '{self.name}'")
 
 
-def report(model: keras.Model) -> ModelReport:
-    """Say for each layer of a model what was done to its weights, or why they were kept as they are.
+_HEADINGS = ("layer", "class", "weight", "what was done", "weights", "non-zero", "sparsity")
+
+
+def summary(model: keras.Model) -> ModelSummary:
+    """Say for each layer of a model what was done to its weights, or why they were left as they are.
 
     Args:
         model: A built Keras model, from a verb of tfgreen or not.
 
     Returns:
-        A :class:`ModelReport`; ``print`` shows it as a table. Layers without weights are left out, unless a quantized
+        A :class:`ModelSummary`; ``print`` shows it as a table. Layers without weights are left out, unless a quantized
         model computes them in float32, and so are the biases and other vectors of layers that are listed by their
         matrices: no verb touches them unless asked to.
 
@@ -90,7 +111,7 @@ def report(model: keras.Model) -> ModelReport:
         >>> model = keras.Sequential(
         ...     [keras.Input((8,)), keras.layers.Dense(4, name="out"), keras.layers.BatchNormalization(name="norm")])
         >>> pruned = tg.prune(model, tg.PruneConfig(schedule=tg.ConstantSparsity(0.5, begin_step=0)))
-        >>> [(w.layer, w.done, w.reason) for w in tg.report(pruned).weights]
+        >>> [(w.layer, w.done, w.reason) for w in tg.summary(pruned).weights]
         [('out', ('Mask',), ''), ('norm', (), 'it normalizes and has no kernel')]
     """
     check_built_model(model)
@@ -108,11 +129,11 @@ def report(model: keras.Model) -> ModelReport:
         elif float_because:
             name = type(inner.operation if isinstance(inner, OperationLayer) else inner).__name__
             statuses.append(WeightStatus(path, name, "", (), 0, 0, float_because))
-    return ModelReport(model.name, tuple(statuses))
+    return ModelSummary(model.name, tuple(statuses))
 
 
 def _statuses(
-    path: str, layer: keras.Layer, chains: dict[str, Chain], kept: str, float_because: str
+    path: str, layer: keras.Layer, chains: dict[str, Chain], unchanged_because: str, float_because: str
 ) -> list[WeightStatus]:
     weights, left_out = weights_by_path(layer), _left_out(layer)
     candidates = list(dict.fromkeys([*chains, *compressible_weights(layer)]))
@@ -128,7 +149,7 @@ def _statuses(
         done = tuple(type(transform).__name__ for transform in chain.transforms) if chain else ()
         nonzeros = _nonzeros(chain.apply(variable.value) if chain else variable.value)
         notes = [note for note in (*(t.note for t in chain.transforms), float_because) if note] if chain else []
-        reason = "; ".join(notes) if chain else left_out.get(name, kept)
+        reason = "; ".join(notes) if chain else left_out.get(name, unchanged_because)
         statuses.append(WeightStatus(path, class_name, name, done, math.prod(variable.shape), nonzeros, reason))
     return statuses
 
@@ -149,5 +170,5 @@ def _left_out(layer: keras.Layer) -> dict[str, str]:
     return found
 
 
-def _nonzeros(value: Any) -> int:
+def _nonzeros(value: Tensor) -> int:
     return int(keras.ops.count_nonzero(value))

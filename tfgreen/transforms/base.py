@@ -25,7 +25,7 @@ class TensorTransform(keras.layers.Layer):
 
     ``order`` is its place in a chain, whatever order the verbs are called in: zeros (0) are chosen before values that
     weights share (1), and those before integers (2), so that each keeps what the ones before it made. ``keeps_zeros``
-    says whether a zero that comes in leaves as one; ``note`` is for ``tg.report``.
+    says whether a zero that comes in leaves as one; ``note`` is for ``tg.summary``.
 
     Example:
         >>> class Clip(TensorTransform):

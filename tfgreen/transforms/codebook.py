@@ -48,7 +48,7 @@ class Codebook(TensorTransform):
         channel_axes: Axes of the weight along which each index has centroids of its own; empty for one set.
         frequency: Steps between two refreshes of the assignments.
         gradient_aggregation: ``"sum"`` or ``"average"``: the gradient of a centroid, from those of its weights.
-        note: For ``tg.report``: why there are fewer clusters than were asked for.
+        note: For ``tg.summary``: why there are fewer clusters than were asked for.
 
     Attributes:
         centroids: Trained. Shape (number_of_clusters,), or (number_of_clusters, channels); with ``preserve_sparsity``

@@ -115,7 +115,7 @@ class FakeQuant(TensorTransform):
             from the value of least squared error on.
         told: Whether an operation after the rounding tells one scale for the whole weight; not where a
             BatchNormalization does, see :class:`tfgreen.quantization.accumulator.SharedKernel`.
-        note: For ``tg.report``.
+        note: For ``tg.summary``.
     """
 
     order = 2
