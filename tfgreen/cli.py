@@ -87,7 +87,7 @@ def demo(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(report.to_dict())
     else:
-        report.print()
+        print(report)
         print(f"written to {arguments.output}: {', '.join(sorted(os.listdir(arguments.output)))}")
     return OK if all(variant.verified for variant in report.variants) else FAILED
 

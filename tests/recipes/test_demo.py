@@ -20,7 +20,8 @@ from tfgreen.recipes.data import RESULT_FILES, Data, load_digits_data
 from tfgreen.recipes.demo import DemoConfig, digits_network, gives_logits, run_demo
 from tfgreen.recipes.progress import Progress
 from tfgreen.reports import measure
-from tfgreen.reports.report import FIGURES, RunReport
+from tfgreen.reports.report import RunReport
+from tfgreen.reports.variant import FIGURES
 
 
 @pytest.fixture

@@ -22,9 +22,10 @@ from tfgreen.files import atomic_folder
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.recipes.data import RESULT_FILES, Data, check_fits, load_digits_data
 from tfgreen.recipes.progress import Progress
+from tfgreen.reports.curves import Curve, training_curves
 from tfgreen.reports.environment import environment
 from tfgreen.reports.measure import Export, measure_variants, spread
-from tfgreen.reports.report import Curve, RunReport, training_curves
+from tfgreen.reports.report import RunReport
 from tfgreen.techniques.prune import PruneConfig, prune
 from tfgreen.techniques.strip import strip
 from tfgreen.training.callbacks import UpdateCompression

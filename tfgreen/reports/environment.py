@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from typing import Any
 
 from tfgreen.energy.cpu import cpu_identity
+from tfgreen.typing import PlainDict
 from tfgreen.version import __version__
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "codecarbon")
 
 
-def environment() -> dict[str, Any]:
+def environment() -> PlainDict:
     """Return Python, package versions, CPU and operating system, without importing any of the packages.
 
-    A package that is not installed is None. ``virtual_machine`` tells that a hypervisor is underneath, which makes
+    A package that is not installed is None. ``virtual_machine`` is True where a hypervisor is underneath, which makes
     timings and energy less certain.
 
     Example:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tfgreen.reports.variant import FIGURES, Variant
+from tfgreen.reports.variant import FIGURES, Figure, Variant
 
-LABELS = {
+LABELS: dict[Figure, str] = {
     "accuracy": "accuracy",
     "size_bytes": "size",
     "gzip_bytes": "gzip size",
@@ -24,7 +24,19 @@ MISSING = "\u2013"
 SAME = 0.005  # ratios closer to 1 than this read as "same"
 
 
-def shown(figure: str) -> str:
+def used_figures(variants: Sequence[Variant]) -> list[Figure]:
+    """The figures that at least one variant has."""
+    return [figure for figure in FIGURES if any(getattr(variant, figure) is not None for variant in variants)]
+
+
+def number(variant: Variant, figure: Figure) -> float | None:
+    """The one number that a figure is compared by: the median of a latency, the joules of an energy."""
+    value = getattr(variant, figure)
+    value = getattr(value, "median", getattr(value, "joules_per_inference", value))
+    return None if value is None else float(value)
+
+
+def shown(figure: Figure) -> str:
     """Return the label of a figure with the number of its footnote.
 
     Example:
@@ -34,7 +46,7 @@ def shown(figure: str) -> str:
     return f"{LABELS[figure]} [{FIGURES.index(figure) + 1}]"
 
 
-def value_text(variant: Variant, figure: str) -> str:
+def value_text(variant: Variant, figure: Figure) -> str:
     """Return a figure with its unit, or a dash.
 
     Example:
@@ -43,25 +55,25 @@ def value_text(variant: Variant, figure: str) -> str:
         >>> value_text(small, "size_bytes"), value_text(small, "accuracy")
         ('98.2 kB', '\u2013')
     """
-    if getattr(variant, figure) is None:
+    value = number(variant, figure)
+    if value is None:
         return MISSING
     if figure == "latency_ms" and variant.latency_ms is not None:
         return f"{_short(variant.latency_ms.median)} / {_short(variant.latency_ms.p90)} ms"
-    number = _number(variant, figure)
     if figure in ("accuracy", "sparsity"):
-        return f"{100 * number:.{2 if figure == 'accuracy' else 1}f} %"
+        return f"{100 * value:.{2 if figure == 'accuracy' else 1}f} %"
     if figure.endswith("_bytes"):
-        return _scaled(number, "B", {"MB": 1e6, "kB": 1e3, "B": 1.0})
+        return _scaled(value, "B", {"MB": 1e6, "kB": 1e3, "B": 1.0})
     if figure == "energy":
-        return _scaled(number, "nJ", {"J": 1.0, "mJ": 1e-3, "\u00b5J": 1e-6, "nJ": 1e-9})
-    return _scaled(1000 * number, "ng", {"kg": 1e3, "g": 1.0, "mg": 1e-3, "\u00b5g": 1e-6, "ng": 1e-9})
+        return _scaled(value, "nJ", {"J": 1.0, "mJ": 1e-3, "\u00b5J": 1e-6, "nJ": 1e-9})
+    return _scaled(1000 * value, "ng", {"kg": 1e3, "g": 1.0, "mg": 1e-3, "\u00b5g": 1e-6, "ng": 1e-9})
 
 
-def ratio_text(variant: Variant, first: Variant, figure: str) -> str:
+def ratio_text(variant: Variant, first: Variant, figure: Figure) -> str:
     """Return how a figure compares with the first variant's, or an empty text."""
-    if variant is first or getattr(variant, figure) is None or getattr(first, figure) is None or figure == "sparsity":
+    ours, theirs = number(variant, figure), number(first, figure)
+    if variant is first or ours is None or theirs is None or figure == "sparsity":
         return ""
-    ours, theirs = _number(variant, figure), _number(first, figure)
     if figure == "accuracy":
         points = f"{100 * (ours - theirs):+.2f}"
         return "same" if float(points) == 0 else f"{points} points"
@@ -79,20 +91,21 @@ def footnotes(variants: Sequence[Variant]) -> list[tuple[int, str, list[tuple[st
     ``names`` is empty where one text holds for all variants.
     """
     notes = []
-    for number, figure in enumerate(FIGURES, 1):
+    for place, figure in enumerate(FIGURES, 1):
         texts: dict[str, list[str]] = {}
         for variant in variants:
             missing = getattr(variant, figure) is None
             text = f"none: {variant.reasons[figure]}" if missing else variant.sources[figure]
             texts.setdefault(text, []).append(variant.name)
         together = len(texts) == 1
-        notes.append((number, LABELS[figure], [("" if together else ", ".join(n), t) for t, n in texts.items()]))
+        notes.append((place, LABELS[figure], [("" if together else ", ".join(n), t) for t, n in texts.items()]))
     return notes
 
 
-def _number(variant: Variant, figure: str) -> float:
-    value = getattr(variant, figure)
-    return float(getattr(value, "median", getattr(value, "joules_per_inference", value)))
+def unverified(variants: Sequence[Variant]) -> list[str]:
+    """A sentence for each variant that was not shown to do what its Keras model does, with the reason."""
+    failed = [variant for variant in variants if not variant.verified and variant.reasons.get("verified")]
+    return [f"{variant.name} is not verified: {variant.reasons['verified']}" for variant in failed]
 
 
 def _scaled(value: float, smallest: str, units: dict[str, float]) -> str:

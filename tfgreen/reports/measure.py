@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -14,6 +14,8 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.verify import verify
 from tfgreen.energy.inference import InferenceEnergy, measure_inference
 from tfgreen.reports.variant import EnergyPerInference, Latency, Variant
+
+S = TypeVar("S", np.ndarray, dict[str, np.ndarray])
 
 VERIFY_SAMPLES = 500
 LATENCY_RUNS = 300
@@ -48,7 +50,7 @@ def measure_variants(
     return [_variant(name, export, latency[name], x_test, y_test, region) for name, export in exports.items()]
 
 
-def spread(samples: Any, count: int) -> Any:
+def spread(samples: S, count: int) -> S:
     """At most ``count`` samples of an array or of each array of a dict.
 
     They are evenly spread, so that data sorted by class still gives all classes.
@@ -57,7 +59,7 @@ def spread(samples: Any, count: int) -> Any:
         >>> spread(np.arange(10), 4)
         array([0, 3, 6, 9])
     """
-    if isinstance(samples, dict):
+    if not isinstance(samples, np.ndarray):
         return {name: spread(array, count) for name, array in samples.items()}
     return samples if len(samples) <= count else samples[np.linspace(0, len(samples) - 1, count).astype(int)]
 
@@ -101,7 +103,7 @@ def _energy(energy: InferenceEnergy, sources: dict[str, str], reasons: dict[str,
         reasons["co2e_kg"] = energy.co2e_how
     else:
         sources["co2e_kg"] = energy.co2e_how
-    if energy.joules_per_inference is None:
+    if energy.joules_per_inference is None or energy.source == "unavailable":
         reasons["energy"] = energy.how
         return None
     sources["energy"] = f"{energy.source}: {energy.how}"

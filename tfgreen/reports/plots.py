@@ -6,7 +6,11 @@ import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK = "#010203"  # drawn in this color, then replaced: SVG inside a page can follow the page's text color
 BAR = "#2a9d8f"
@@ -53,7 +57,7 @@ def lines(title: str, x_axis: str, y_axis: str, series: Mapping[str, Sequence[tu
 
     Args:
         title: Heading.
-        x_axis: What the steps are.
+        x_axis: What is counted.
         y_axis: What is shown, with its unit.
         series: Name -> ``(x, y)`` points.
 
@@ -64,9 +68,10 @@ def lines(title: str, x_axis: str, y_axis: str, series: Mapping[str, Sequence[tu
     for i, (name, points) in enumerate(series.items()):
         x = [point[0] for point in points]
         y = [float("nan") if point[1] is None else point[1] for point in points]
-        style = {"color": LINES[i % len(LINES)], "linestyle": STYLES[i % len(STYLES)], "linewidth": 1.8}
-        axes.plot(x, y, marker="o" if len(points) < 30 else "", markersize=3, label=f"\u200b{name}", **style)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+        color, style = LINES[i % len(LINES)], STYLES[i % len(STYLES)]
+        marker = "o" if len(points) < 30 else ""
+        axes.plot(x, y, style, color=color, linewidth=1.8, marker=marker, markersize=3, label=f"\u200b{name}")
+    axes.locator_params(axis="x", integer=True)
     if len(series) > 1:
         legend = axes.legend(frameon=False, labelcolor=INK, fontsize=9)
         for text in legend.get_texts():
@@ -75,45 +80,7 @@ def lines(title: str, x_axis: str, y_axis: str, series: Mapping[str, Sequence[tu
     return _svg(figure, axes, title, x_axis, y_axis)
 
 
-def comparison(
-    title: str, axis: str, values: Mapping[str, Sequence[float]], reference: tuple[str, float] | None = None
-) -> str:
-    """Draw one row per name: a dot for each run, and a bar at their mean.
-
-    For a student alone beside the same student distilled, with the teacher as the reference.
-
-    Args:
-        title: Heading.
-        axis: What is shown, with its unit.
-        values: Name -> the results of its runs (seeds), at least one; first on top.
-        reference: Name and value of a dashed line through all rows, or None.
-
-    Returns:
-        An ``<svg>`` element, as :func:`bars`.
-
-    Example:
-        >>> runs = {"student alone": [74.1, 75.0], "student distilled": [76.2, 76.9]}
-        >>> comparison("CIFAR-10", "test accuracy, %", runs, reference=("teacher", 83.8))[:4]
-        '<svg'
-    """
-    figure, axes = _axes(1.1 + 0.42 * max(2, len(values) + 1))
-    for row, (name, runs) in enumerate(values.items()):
-        mean = sum(runs) / len(runs)
-        axes.plot(runs, [row] * len(runs), "o", color=LINES[row % len(LINES)], markersize=4, alpha=0.7)
-        axes.plot([mean, mean], [row - 0.3, row + 0.3], color=INK, linewidth=2)
-        axes.text(mean, row - 0.32, f"{mean:.4g}", ha="center", va="bottom", color=INK, fontsize=9, parse_math=False)
-    axes.set_yticks(range(len(values)))
-    axes.set_yticklabels([_shorten(name) for name in values], parse_math=False)
-    axes.set_ylim(len(values) - 0.4, -1.0)  # the first on top, and room above it
-    if reference is not None:
-        axes.axvline(reference[1], color=INK, linestyle="--", linewidth=1)
-        text = f"{reference[0]} {reference[1]:.4g} "
-        axes.text(reference[1], -0.98, text, ha="right", va="top", color=INK, fontsize=9, parse_math=False)
-    axes.margins(x=0.12)
-    return _svg(figure, axes, title, axis, "")
-
-
-def _axes(height: float) -> tuple[Any, Any]:
+def _axes(height: float) -> tuple[Figure, Axes]:
     # The object interface: pyplot would keep the figure, and pick a window system.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -128,7 +95,7 @@ def _axes(height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any, axes: Any, title: str, x_axis: str, y_axis: str) -> str:
+def _svg(figure: Figure, axes: Axes, title: str, x_axis: str, y_axis: str) -> str:
     axes.set_title(title, color=INK, fontsize=11, loc="left", parse_math=False)
     axes.set_xlabel(x_axis, color=INK, fontsize=9, parse_math=False)
     axes.set_ylabel(y_axis, color=INK, fontsize=9, parse_math=False)

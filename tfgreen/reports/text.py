@@ -1,81 +1,84 @@
-"""The report as a table for the terminal."""
+"""The variants of a report as text for the terminal, and as HTML for a notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Sequence
+from html import escape
 
-from tfgreen.reports.figures import WHAT_PRUNING_SHRINKS, footnotes, ratio_text, shown, value_text
-from tfgreen.reports.variant import FIGURES, Variant
+from tfgreen.reports.figures import (
+    WHAT_PRUNING_SHRINKS,
+    footnotes,
+    ratio_text,
+    shown,
+    unverified,
+    used_figures,
+    value_text,
+)
+from tfgreen.reports.variant import Variant
+from tfgreen.tables import html_table, text_table
 
-if TYPE_CHECKING:
-    from tfgreen.reports.report import RunReport
 
-PADDING = 3  # cell padding and border of one column
-
-
-class ReportTable:
-    """A Rich renderable: a row per figure and a column per variant, ratios against the first, sources as footnotes.
+def variants_text(variants: Sequence[Variant], width: int = 80) -> str:
+    """A row per figure and a column per variant, below it the ratios against the first variant, then the sources.
 
     Figures are rows, so that the table stays readable at 80 columns: variants that do not fit side by side go on in a
-    further table below.
+    further table.
+
+    Args:
+        variants: One or more.
+        width: Characters of a line.
+
+    Example:
+        >>> from tfgreen.reports.variant import FIGURES
+        >>> reasons = dict.fromkeys(set(FIGURES) - {"size_bytes"}, "not asked for")
+        >>> sizes = {"float32": 8000, "int8": 2000}
+        >>> variants = [Variant(name=name, size_bytes=size, sources={"size_bytes": "counted"}, reasons=reasons)
+        ...             for name, size in sizes.items()]
+        >>> print("\\n".join(variants_text(variants).splitlines()[:4]))
+                  float32        int8
+        size [2]     8 kB        2 kB
+                           4x smaller
+        verified       no          no
     """
-
-    def __init__(self, report: RunReport) -> None:
-        self._report = report
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        from rich.text import Text  # plain texts: a name in [brackets] must not be read as markup
-
-        variants = self._report.variants
-        figures = [figure for figure in FIGURES if any(getattr(v, figure) is not None for v in variants)]
-        headings = [shown(figure) for figure in figures] + ["verified"]
-        first_width = max(len(text) for text in headings) + PADDING + 1
-        columns = [(variant, _cells(variant, variants[0], figures)) for variant in variants]
-        room = options.max_width - first_width
-        while columns:
-            count, used = 1, _width(columns[0])
-            while count < len(columns) and used + _width(columns[count]) <= room:
-                used += _width(columns[count])
-                count += 1
-            yield _grid(headings, columns[:count])
-            columns = columns[count:]
-        if any(variant.sparsity for variant in variants):
-            yield Text(WHAT_PRUNING_SHRINKS)
-        for number, label, texts in footnotes(variants):
-            parts = [f"{names}: {text}" if names else text for names, text in texts]
-            yield Text(f"[{number}] {label}: {'; '.join(parts)}", style="dim")
-        for variant in variants:
-            if not variant.verified and variant.reasons.get("verified"):
-                yield Text(f"{variant.name} is not verified: {variant.reasons['verified']}", style="dim")
+    rows, parts, start = _rows(variants), [], 0
+    while start < len(variants):
+        end = start + 1
+        while end < len(variants) and len(_part(variants, rows, start, end + 1).split("\n", 1)[0]) <= width:
+            end += 1
+        parts.append(_part(variants, rows, start, end))
+        start = end
+    notes = [textwrap.fill(note, width, break_on_hyphens=False) for note in _notes(variants)]
+    return "\n\n".join([*parts, "\n".join(notes)])
 
 
-def _cells(variant: Variant, first: Variant, figures: list[str]) -> list[tuple[str, str]]:
-    cells = [(value_text(variant, figure), ratio_text(variant, first, figure)) for figure in figures]
-    return cells + [("yes" if variant.verified else "no", "")]
+def variants_html(variants: Sequence[Variant]) -> str:
+    """The same as an HTML table with the sources below."""
+    rows = [(heading, *cells) for heading, cells in _rows(variants)]
+    table = html_table(("", *(variant.name for variant in variants)), rows)
+    return table + "".join(f"<p>{escape(note)}</p>" for note in _notes(variants))
 
 
-def _width(column: tuple[Variant, list[tuple[str, str]]]) -> int:
-    variant, cells = column
-    return max(len(text) for text in [variant.name, *(part for cell in cells for part in cell)]) + PADDING
+def _rows(variants: Sequence[Variant]) -> list[tuple[str, list[str]]]:
+    """Heading and a cell per variant; ratios are a row without a heading."""
+    rows = []
+    for figure in used_figures(variants):
+        rows.append((shown(figure), [value_text(variant, figure) for variant in variants]))
+        ratios = [ratio_text(variant, variants[0], figure) for variant in variants]
+        if any(ratios):
+            rows.append(("", ratios))
+    return [*rows, ("verified", ["yes" if variant.verified else "no" for variant in variants])]
 
 
-def _grid(headings: list[str], columns: list[tuple[Variant, list[tuple[str, str]]]]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _part(variants: Sequence[Variant], rows: list[tuple[str, list[str]]], start: int, end: int) -> str:
+    names = [variant.name for variant in variants[start:end]]
+    return text_table(("", *names), [(heading, *cells[start:end]) for heading, cells in rows])
 
-    grid = Table(box=box.SIMPLE_HEAD)
-    grid.add_column("")
-    for variant, _ in columns:
-        grid.add_column(Text(variant.name), justify="right", overflow="fold")
-    for row, heading in enumerate(headings):
-        texts = []
-        for _, cells in columns:
-            value, ratio = cells[row]
-            text = Text(value, style={"yes": "green", "no": "red"}.get(value, ""))
-            if ratio:
-                text.append(f"\n{ratio}", style="dim")
-            texts.append(text)
-        grid.add_row(Text(heading), *texts)
-    return grid
+
+def _notes(variants: Sequence[Variant]) -> list[str]:
+    remark = [WHAT_PRUNING_SHRINKS] if any(variant.sparsity for variant in variants) else []
+    sources = [
+        f"[{number}] {label}: " + "; ".join(f"{names}: {text}" if names else text for names, text in texts)
+        for number, label, texts in footnotes(variants)
+    ]
+    return [*remark, *sources, *unverified(variants)]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal, TypeAlias
 
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.checks import check_bool, check_number, check_option
+from tfgreen.errors import invalid_value
+from tfgreen.typing import PlainDict
 
+Figure: TypeAlias = Literal[
+    "accuracy", "size_bytes", "gzip_bytes", "nonzero_bytes", "sparsity", "latency_ms", "energy", "co2e_kg"
+]
 KINDS = ("measured", "counted", "estimated")
 
 
@@ -27,21 +31,21 @@ class EnergyPerInference:
     """Joules of one inference and the kind of their source: ``"measured"`` or ``"estimated"``."""
 
     joules_per_inference: float
-    source: str
+    source: Literal["measured", "estimated"]
 
 
-# figure -> smallest and largest value it may have; a size, a time or an energy of 0 is a missing reading in disguise
-_RANGES = {
-    "accuracy": (0.0, 1.0),
-    "size_bytes": (1, math.inf),
-    "gzip_bytes": (1, math.inf),
-    "nonzero_bytes": (0, math.inf),
-    "sparsity": (0.0, 1.0),
-    "latency_ms": (5e-324, math.inf),
-    "energy": (5e-324, math.inf),
-    "co2e_kg": (5e-324, math.inf),
+# figure -> minimum, above, maximum; a size, a time or an energy of 0 is a missing reading in disguise
+_BOUNDS: dict[Figure, tuple[float | None, float | None, float | None]] = {
+    "accuracy": (0, None, 1),
+    "size_bytes": (1, None, None),
+    "gzip_bytes": (1, None, None),
+    "nonzero_bytes": (0, None, None),
+    "sparsity": (0, None, 1),
+    "latency_ms": (None, 0, None),
+    "energy": (None, 0, None),
+    "co2e_kg": (None, 0, None),
 }
-FIGURES = tuple(_RANGES)
+FIGURES = tuple(_BOUNDS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,38 +89,37 @@ class Variant:
     energy: EnergyPerInference | None = None
     co2e_kg: float | None = None
     verified: bool = False
-    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise invalid_value("variant name", expected="a text", received=repr(self.name))
-        if not isinstance(self.verified, bool):
-            raise invalid_type(f"variant '{self.name}', verified", expected="True or False", received=self.verified)
-        for figure, (low, high) in _RANGES.items():
-            where, value = f"variant '{self.name}', {figure}", getattr(self, figure)
+        subject = f"variant '{self.name}'"
+        check_bool(f"{subject}, verified", self.verified)
+        for figure, (minimum, above, maximum) in _BOUNDS.items():
+            where, value = f"{subject}, {figure}", getattr(self, figure)
             if value is None:
                 if not self.reasons.get(figure):
                     fix = "A figure that could not be obtained needs its reason in reasons."
-                    raise invalid_value(where, expected="a figure, or None with a reason", received=value, fix=fix)
+                    raise invalid_value(where, expected="a figure, or None with a reason", received=None, fix=fix)
                 continue
-            for part in _numbers(where, value):
-                if not low <= part <= high or part == math.inf:
-                    fix = "If it could not be obtained, use None and a reason." if part == 0 else ""
-                    expected = f"a finite number in [{low:g}, {high:g}]"
-                    raise invalid_value(where, expected=expected, received=part, fix=fix)
-            if re.split(r"\W", str(self.sources.get(figure, "")), maxsplit=1)[0] not in KINDS:
-                fix = "Say how the figure came about, for example 'measured: 50 runs on one thread'."
-                received = repr(self.sources.get(figure))
+            for part in _parts(where, value):
+                fix = "If it could not be obtained, use None and a reason." if part == 0 else ""
+                check_number(where, part, minimum=minimum, above=above, maximum=maximum, fix=fix)
+            source = self.sources.get(figure, "")
+            if re.split(r"\W", str(source), maxsplit=1)[0] not in KINDS:
+                fix = "Say how the figure was obtained, for example 'measured: 50 runs on one thread'."
                 expected = f"a text that begins with one of {KINDS}"
-                raise invalid_value(f"{where}, source", expected=expected, received=received, fix=fix)
-            plain = _number(value) if isinstance(value, numbers.Real) else value
-            object.__setattr__(self, figure, plain)
+                raise invalid_value(f"{where}, source", expected=expected, received=repr(source), fix=fix)
+            if isinstance(value, numbers.Real):  # a plain Python number for a NumPy one
+                plain = int(value) if isinstance(value, numbers.Integral) else float(value)
+                object.__setattr__(self, figure, plain)
         unknown = (set(self.sources) | set(self.reasons)) - set(FIGURES) - {"verified"}
         if unknown:
-            raise invalid_value(f"variant '{self.name}'", expected=f"keys of {FIGURES}", received=sorted(unknown))
+            raise invalid_value(subject, expected=f"keys of {FIGURES}", received=sorted(unknown))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PlainDict:
         """Return plain values; nested figures keep their keys when they are null."""
         latency, energy = self.latency_ms, self.energy
         return {
@@ -141,7 +144,7 @@ class Variant:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Variant:
+    def from_dict(cls, data: PlainDict) -> Variant:
         """Rebuild a variant from :meth:`to_dict`.
 
         Raises:
@@ -157,21 +160,11 @@ class Variant:
         return cls(**values)
 
 
-def _numbers(where: str, value: Any) -> list[float]:
-    """Return the numbers of a figure."""
-    found = [value]
+def _parts(where: str, value: object) -> list[object]:
+    """The numbers of a figure."""
     if isinstance(value, Latency):
-        found = [value.median, value.p90]
-    elif isinstance(value, EnergyPerInference):
-        found = [value.joules_per_inference]
-        if value.source not in ("measured", "estimated"):
-            raise invalid_value(f"{where}, source", expected="'measured' or 'estimated'", received=value.source)
-    for number in found:
-        if isinstance(number, bool) or not isinstance(number, numbers.Real):
-            raise invalid_type(where, expected="a number", received=number)
-    return [float(number) for number in found]
-
-
-def _number(value: Any) -> Any:
-    """Return a plain Python number for a NumPy one."""
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
+        return [value.median, value.p90]
+    if isinstance(value, EnergyPerInference):
+        check_option(f"{where}, source", value.source, ("measured", "estimated"))
+        return [value.joules_per_inference]
+    return [value]

@@ -1,0 +1,74 @@
+"""measure_variants: every figure is the file's own, with its source, and what cannot be had is None with the reason."""
+
+from __future__ import annotations
+
+import gzip
+
+import keras
+import numpy as np
+import pytest
+
+import tfgreen as tg
+from tfgreen.reports import measure
+from tfgreen.reports.measure import Export, measure_variants, spread
+from tfgreen.reports.variant import FIGURES
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(90, 6)).astype("float32"), RNG.integers(0, 3, size=90)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(measure, "ENERGY_SECONDS", 0.05)
+    monkeypatch.setattr(measure, "LATENCY_RUNS", 20)
+
+
+@pytest.fixture(scope="module")
+def exports():
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((6,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(3, "softmax")]
+    model = keras.Sequential(layers)
+    model.layers[0].kernel.assign(np.where(np.arange(96).reshape(6, 16) % 2, model.layers[0].kernel, 0.0))
+    int8 = tg.ConvertConfig(quantization="int8", calibration_data=X)
+    return {"float32": Export(model, tg.convert(model)), "int8": Export(model, tg.convert(model, int8))}
+
+
+def test_every_figure_is_read_off_the_file(exports, tmp_path):
+    for variant in measure_variants(exports, X, Y, region="DEU"):
+        lite = exports[variant.name].lite
+        answers = np.asarray(lite.predict(X)).argmax(axis=-1)
+        assert variant.accuracy == pytest.approx((answers == Y).mean())
+        data = lite.save(tmp_path / "model.tflite").read_bytes()
+        assert variant.size_bytes == len(data)
+        assert variant.gzip_bytes == len(gzip.compress(data, 9, mtime=0))
+        kernels = sum(array.size for array in exports[variant.name].model.get_weights() if array.ndim > 1)
+        assert variant.sparsity == pytest.approx(48 / kernels, abs=0.02)
+        assert 0 < variant.latency_ms.median <= variant.latency_ms.p90
+        assert variant.energy.joules_per_inference > 0
+        assert variant.co2e_kg == pytest.approx(variant.energy.joules_per_inference / 3.6e6 * 0.38, rel=0.2)
+        assert variant.verified and set(variant.sources) == {*FIGURES, "verified"} and not variant.reasons
+        assert "all 90 test samples" in variant.sources["accuracy"] and "20 runs" in variant.sources["latency_ms"]
+
+
+def test_a_file_of_another_model_is_not_verified(exports):
+    other = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])
+    (variant,) = measure_variants({"wrong": Export(other, exports["int8"].lite)}, X, Y)
+    assert not variant.verified and "the outputs differ" in variant.reasons["verified"]
+    assert variant.co2e_kg is None and "no region" in variant.reasons["co2e_kg"]
+
+
+def test_energy_that_cannot_be_read_is_none_with_the_reason(exports, monkeypatch):
+    from tfgreen.energy.inference import InferenceEnergy
+
+    none = InferenceEnergy(None, 3, None, "unavailable", "the counters did not move", 0.1, "DEU", None, "no reading")
+    monkeypatch.setattr(measure, "measure_inference", lambda *_, **__: none)
+    variant = measure_variants({"int8": exports["int8"]}, X, Y)[0]
+    assert variant.energy is None and variant.reasons["energy"] == "the counters did not move"
+    assert variant.co2e_kg is None and variant.reasons["co2e_kg"] == "no reading"
+
+
+def test_samples_are_spread_over_all_data():
+    np.testing.assert_array_equal(spread(np.arange(7), 7), np.arange(7))
+    np.testing.assert_array_equal(spread(np.arange(101), 3), [0, 50, 100])
+    both = spread({"a": np.arange(9), "b": np.arange(9) * 2}, 3)
+    np.testing.assert_array_equal(both["b"], 2 * both["a"])

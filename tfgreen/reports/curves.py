@@ -1,0 +1,61 @@
+"""Curves: what a run recorded over time, for a plot."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+
+from tfgreen.typing import PlainDict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A plot over time: training history, sparsity over steps.
+
+    Attributes:
+        title: Heading.
+        x_label: What the horizontal axis counts (``"epoch"``, ``"training step"``).
+        y_label: What is shown, with its unit (``"loss"``, ``"sparsity (share of zeros)"``).
+        series: Name of a line -> its ``(x, y)`` points. A y that is not finite becomes None: a gap.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Mapping[str, Sequence[tuple[float, float | None]]]
+
+    def __post_init__(self) -> None:
+        clean = {name: tuple(_point(x, y) for x, y in points) for name, points in self.series.items()}
+        object.__setattr__(self, "series", clean)
+
+    def to_dict(self) -> PlainDict:
+        """Return plain values; points are ``[x, y]`` lists."""
+        series = {name: [list(point) for point in points] for name, points in self.series.items()}
+        return {"title": self.title, "x_label": self.x_label, "y_label": self.y_label, "series": series}
+
+
+def training_curves(history: Mapping[str, Sequence[float]], *, title: str = "Training") -> tuple[Curve, ...]:
+    """Turn a Keras ``History.history`` into one curve per metric, training and validation together.
+
+    Args:
+        history: Metric -> one value per epoch, ``val_...`` for validation.
+        title: Which training it was.
+
+    Example:
+        >>> [(c.title, list(c.series)) for c in training_curves({"loss": [2.0, 1.0], "val_loss": [2.1, 1.3]})]
+        [('Training: loss', ['training', 'validation'])]
+    """
+    curves = []
+    for metric in dict.fromkeys(name.removeprefix("val_") for name in history):
+        pairs = {"training": history.get(metric), "validation": history.get(f"val_{metric}")}
+        series = {name: list(enumerate(values, 1)) for name, values in pairs.items() if values is not None}
+        curves.append(Curve(title=f"{title}: {metric}", x_label="epoch", y_label=metric, series=series))
+    return tuple(curves)
+
+
+def _point(x: float, y: float | None) -> tuple[float, float | None]:
+    """Plain Python numbers for NumPy's."""
+    plain = int(x) if isinstance(x, numbers.Integral) else float(x)
+    return plain, float(y) if y is not None and math.isfinite(y) else None
