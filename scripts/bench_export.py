@@ -7,7 +7,7 @@
 Then every other channel of one depthwise layer is made 100 times larger, and the convolution after it takes it in 100
 times smaller. The float model predicts the same, but the channels of that layer share one int8 scale. Every accuracy in
 the last table is that of a ``.tflite`` file, run by the LiteRT interpreter over the whole test split;
-``tg.quantize_within`` scores on 1,000 samples that are in neither that nor the training.
+``tg.search_precision`` scores on 1,000 samples that are in neither that nor the training.
 """
 
 from __future__ import annotations
@@ -85,10 +85,8 @@ def failing(train: Split, test: Split, epochs: int) -> None:
         return tg.convert(source, config)
 
     def search(equalize_first: bool) -> tg.LiteRTModel:
-        result = tg.quantize_within(
-            model, data, lambda lite: lite.evaluate(x_held, y_held), 0.01, equalize_first=equalize_first
-        )
-        print(f"\nquantize_within, equalize_first={equalize_first}, scores on held-out samples:\n{result}\n")
+        result = tg.search_precision(model, data, x=x_held, y=y_held, max_drop=0.01, equalize_first=equalize_first)
+        print(f"\nsearch_precision, equalize_first={equalize_first}, scores on held-out samples:\n{result}\n")
         named = "the spoiled layer" if SPOILED in result.cause_layers else "another layer than the spoiled one"
         print(f"named as the cause: {named}\n", flush=True)
         return result.lite
@@ -102,8 +100,8 @@ def failing(train: Split, test: Split, epochs: int) -> None:
         "equalize, correct_bias": lambda: int8(tg.correct_bias(equalized, data)),
         "percentile": lambda: int8(model, "percentile"),
         "mse": lambda: int8(model, "mse"),
-        "quantize_within": lambda: search(True),
-        "quantize_within, not equalized": lambda: search(False),
+        "search_precision": lambda: search(True),
+        "search_precision, not equalized": lambda: search(False),
     }
     rows = []
     for name, make in ways.items():

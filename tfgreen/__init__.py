@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
     from tfgreen.energy.carbon import carbon_footprint as carbon_footprint
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
+    from tfgreen.energy.meter import EnergyReading as EnergyReading
     from tfgreen.errors import ConversionError as ConversionError
     from tfgreen.errors import FileError as FileError
     from tfgreen.errors import InvalidTypeError as InvalidTypeError
@@ -45,7 +46,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.model.cost import profile as profile
     from tfgreen.model.keras2.load import load_model as load_model
     from tfgreen.quantization.ranges import ActivationRange as ActivationRange
-    from tfgreen.recipes.search_precision import quantize_within as quantize_within
+    from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
+    from tfgreen.recipes.search_precision import search_precision as search_precision
     from tfgreen.techniques.cluster import ClusterConfig as ClusterConfig
     from tfgreen.techniques.cluster import cluster as cluster
     from tfgreen.techniques.correct_bias import correct_bias as correct_bias
@@ -106,9 +108,11 @@ _PUBLIC = {
     "check_target": "tfgreen.deploy.inspection.check_target",
     "arena_bytes": "tfgreen.deploy.inspection.microcontroller",
     "write_c_array": "tfgreen.deploy.inspection.microcontroller",
+    "EnergyReading": "tfgreen.energy.meter",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
-    "quantize_within": "tfgreen.recipes.search_precision",
+    "MixedPrecision": "tfgreen.recipes.search_precision",
+    "search_precision": "tfgreen.recipes.search_precision",
     "summary": "tfgreen.techniques.summary",
     "ModelSummary": "tfgreen.techniques.summary",
     "TfgreenError": "tfgreen.errors",

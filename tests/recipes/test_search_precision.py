@@ -1,4 +1,4 @@
-"""quantize_within: few layers in float, no more conversions than it takes, and the layer that is the cause."""
+"""search_precision: few layers in float, no more conversions than it takes, and the layer that is the cause."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import tfgreen as tg
 from tests import zoo
 from tests.quantized import normal
-from tfgreen.recipes import search_precision as precision
-from tfgreen.recipes.search_precision import quantize_within
+from tfgreen.recipes.search_precision import search_precision
 
 X = normal(8, 8, 3, count=64)
 
@@ -46,86 +46,73 @@ def closeness(model: keras.Model):
 def test_a_good_int8_file_is_taken_as_it_is():
     model = zoo.sequential()
     x = zoo.sample("sequential", 32)
-    result = quantize_within(model, x, lambda lite: lite.evaluate(x, zoo.targets("sequential", 32)), 0.5)
-    assert (result.kept, result.cause, result.cause_layers) == ((), "", ())
+    result = search_precision(model, x, x=x, y=zoo.targets("sequential", 32), max_drop=0.5)
+    assert result.score == result.lite.evaluate(x, zoo.targets("sequential", 32))
+    assert (result.keep_float, result.cause, result.cause_layers) == ((), "", ())
     assert result.model is model and not result.lite.float_operators
-    assert [trial.name for trial in result.scores] == ["float32", "int8"]
-    assert "All layers are int8." in str(result)
+    assert [trial.name for trial in result.trials] == ["float32", "int8"]
+    assert "All layers are int8." in repr(result) and "<caption>All layers are int8.</caption>" in result._repr_html_()
+    assert result.to_dict()["trials"][1]["size_bytes"] == result.lite.size_bytes
+    batches = tf.data.Dataset.from_tensor_slices(x).batch(8)
+    again = search_precision(model, iter(batches), x=x, y=zoo.targets("sequential", 32), max_drop=0.5)
+    assert again.trials == result.trials  # a generator is read once
 
 
 def test_equalization_is_enough_where_channels_lie_apart():
     model = failing()
-    result = quantize_within(model, X, closeness(model), 0.08)
-    assert result.kept == () and [trial.name for trial in result.scores] == ["float32", "int8", "equalized int8"]
-    plain, equalized = (-trial.score for trial in result.scores[1:])
+    result = search_precision(model, X, score=closeness(model), max_drop=0.08)
+    assert result.keep_float == () and [trial.name for trial in result.trials] == ["float32", "int8", "equalized int8"]
+    plain, equalized = (-trial.score for trial in result.trials[1:])
     assert plain > 0.15 and equalized < 0.08
     assert result.cause_layers == ("dw", "norm", "relu")
     assert "'mix' loses most" in result.cause and "'dw + norm + relu' makes" in result.cause
-    assert quantize_within(model, X, closeness(model), 0.08).scores == result.scores
+    assert search_precision(model, X, score=closeness(model), max_drop=0.08).trials == result.trials
     np.testing.assert_allclose(result.model.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-3, atol=1e-4)
 
 
 def test_without_it_the_two_layers_around_the_lost_tensor_stay_float():
     model = failing()
-    result = quantize_within(model, X, closeness(model), 0.05, equalize_first=False)
-    assert result.kept == ("dw", "norm", "relu", "mix")
-    assert set(result.kept) <= set(result.lite.audit.float_layers)
-    assert result.score == max(trial.score for trial in result.scores if trial.kept)
-    assert result.score >= result.scores[0].score - 0.05
-    assert len(result.scores) <= 6
+    result = search_precision(model, X, score=closeness(model), max_drop=0.05, equalize_first=False)
+    assert result.keep_float == ("dw", "norm", "relu", "mix")
+    assert set(result.keep_float) <= set(result.lite.audit.float_layers)
+    assert result.score == max(trial.score for trial in result.trials if trial.keep_float)
+    assert result.score >= result.trials[0].score - 0.05
+    assert len(result.trials) <= 6
     lines = str(result).splitlines()
-    assert lines[-1] == "Kept in float: dw, norm, relu, mix." and len(lines) == 3 + len(result.scores)
-
-
-class Counted:
-    """Stands for converting and scoring: a file is good if it keeps all of some layers in float."""
-
-    def __init__(self, needed: set[str], **penalties: float) -> None:
-        self.needed = needed
-        self.trials = [precision.Trial("float32", (), 1.0, 0)]
-
-    def int8(self, name, model, groups):
-        kept = {path for group in groups for path in group}
-        self.trials.append(precision.Trial(name, tuple(kept), float(self.needed <= kept), 0))
-        return kept, self.trials[-1].score
-
-
-@pytest.mark.parametrize("needed", [{"a0"}, {"a2"}, {"a0", "a5"}, {"a3", "a4", "a11"}, {"a62"}])
-def test_the_search_finds_exactly_what_is_needed_in_few_conversions(needed):
-    ranked = [(f"a{i}",) for i in range(64)]
-    search = Counted(needed)
-    lite, kept, score = precision._fewest(search, "int8", None, ranked, 0.5)
-    assert score == 1.0 and needed <= kept and lite == kept
-    if max(int(path[1:]) for path in needed) < 9:
-        assert kept == needed
-    assert len(search.trials) <= 2 * 6 + precision._MOST_RETURNED + 2
+    assert lines[-1] == "Kept in float: dw, norm, relu, mix." and len(lines) == 3 + len(result.trials)
 
 
 def test_what_no_int8_layer_can_keep_to_is_an_error():
-    with pytest.raises(ValueError, match="max_drop.*all layers but a3 in float it is 0.0000"):
-        precision._fewest(Counted({"a3"}), "int8", None, [(f"a{i}",) for i in range(4)], 0.5)
+    model = failing()
+    scores = iter([1.0, *[0.0] * 99])
+    with pytest.raises(ValueError, match="max_drop.*all layers but .* in float it is 0.0000"):
+        search_precision(model, X, score=lambda lite: next(scores), max_drop=0.5)
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="only")])
     with pytest.raises(ValueError, match="max_drop.*even with all layers but only in float"):
-        quantize_within(model, X, closeness(model), 0.0)
+        search_precision(model, X, score=closeness(model), max_drop=0.0)
 
 
 def test_layers_that_the_config_keeps_stay_float_too():
     model = failing()
     config = tg.ConvertConfig(quantization="int8", keep_float=("out",), calibration="mse")
-    result = quantize_within(model, X, closeness(model), 0.05, config)
-    assert result.kept == () and result.lite.audit.float_layers == ("out",)
+    result = search_precision(model, X, score=closeness(model), max_drop=0.05, config=config)
+    assert result.keep_float == () and result.lite.audit.float_layers == ("out",)
 
 
 def test_bad_arguments_are_named():
     model, x = zoo.functional(), zoo.sample("functional")
 
     def run(score=lambda lite: 1.0, max_drop=0.1, x=x, **settings):
-        return quantize_within(model, x, score, max_drop, tg.ConvertConfig(**{"quantization": "int8", **settings}))
+        config = tg.ConvertConfig(**{"quantization": "int8", **settings})
+        return search_precision(model, x, score=score, max_drop=max_drop, config=config)
 
     with pytest.raises(ValueError, match="max_drop.*-1"):
         run(max_drop=-1)
     with pytest.raises(TypeError, match="max_drop.*str"):
         run(max_drop="1 %")
+    for wrong in ({}, {"x": x}, {"x": x, "y": [0], "score": len}, {"y": [0], "score": len}):
+        with pytest.raises(ValueError, match="needs x and y, whose accuracy counts, or a score. Call search_precision"):
+            search_precision(model, x, **wrong)
     with pytest.raises(TypeError, match="score: expected a function"):
         run(score=0.9)
     with pytest.raises(TypeError, match=r"score\(lite\): expected a number, received NoneType"):
@@ -139,9 +126,9 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="calibration_data.*NaN"):
         run(x=np.full_like(x, np.nan))
     with pytest.raises(TypeError, match="config.*received dict"):
-        quantize_within(model, x, lambda lite: 1.0, 0.1, {})
+        search_precision(model, x, score=lambda lite: 1.0, config={})
     with pytest.raises(dataclasses.FrozenInstanceError):
-        run().kept = ()
+        run().keep_float = ()
     scores = iter([1.0, 0.0])
     with pytest.raises(ValueError, match="subclass"):
-        quantize_within(zoo.subclassed(), zoo.sample("subclassed"), lambda lite: next(scores), 0.1)
+        search_precision(zoo.subclassed(), zoo.sample("subclassed"), score=lambda lite: next(scores))
