@@ -4,7 +4,8 @@ import keras
 import pytest
 
 from tests import zoo
-from tfgreen.model.layer_calls import symbolic_inputs, trace_calls
+from tfgreen.model.call_spec import symbolic_inputs
+from tfgreen.model.layer_calls import trace_calls
 
 
 def test_trace_sees_every_call_with_its_shapes():

@@ -8,10 +8,10 @@ import pytest
 from keras import layers
 
 from tests.quantized import normal
-from tfgreen.model.layer_calls import exporting
 from tfgreen.quantization.activation_quantizer import QuantizedActivations
 from tfgreen.quantization.ranges import ActivationRange, MovingAverageRange
 from tfgreen.transforms.compressed import Compressed
+from tfgreen.transforms.exporting import exporting
 
 X = normal(6, count=16)
 

@@ -12,8 +12,8 @@ from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.inspection.layer_errors import LayerErrors
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_type, invalid_value
-from tfgreen.model.call_spec import read_call_spec
-from tfgreen.model.structure import leaf_names, match, name_leaves, pack
+from tfgreen.model.call_spec import call_model, read_call_spec
+from tfgreen.model.structure import leaf_names, match, name_leaves
 
 if TYPE_CHECKING:
     import keras
@@ -219,8 +219,7 @@ def _keras_outputs(model: Any, x: Any) -> list[np.ndarray]:
     parts = {name: np.asarray(value) for name, value in match(spec.structure, x, "x").items()}
     batches = []
     for start in range(0, len(next(iter(parts.values()))), _BATCH):
-        values = pack(spec.structure, {name: array[start : start + _BATCH] for name, array in parts.items()})
-        result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
+        result = call_model(model, spec, {name: array[start : start + _BATCH] for name, array in parts.items()})
         batches.append([np.asarray(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]])
     return [np.concatenate(arrays) for arrays in zip(*batches)]
 

@@ -14,8 +14,8 @@ from keras import ops
 from tfgreen.distillation.divergences import probabilities_to_logits
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.batch_norm import fused_inference
+from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.capture import LINEAR, SIGMOID, SOFTMAX, Capture, Head, find_layer, outputs_by_name, read_heads
-from tfgreen.model.layer_calls import symbolic_inputs
 from tfgreen.model.paths import walk
 from tfgreen.typing import Shape
 

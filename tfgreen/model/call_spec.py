@@ -1,13 +1,17 @@
-"""Call spec: what a model is called with, by name, shape and dtype."""
+"""Call spec: what a model is called with, by name, shape and dtype, and the one way to call it with that."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+import keras
+
+from tfgreen.errors import invalid_state
 from tfgreen.model.internals import input_layers
-from tfgreen.model.layer_calls import symbolic_inputs
-from tfgreen.model.structure import Structure, leaf_names, name_leaves
+from tfgreen.model.structure import Structure, leaf_names, name_leaves, pack
+from tfgreen.typing import Shape, Tensor, Tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,24 +19,35 @@ class InputSpec:
     """One input: its Keras name, its shape without the batch (``None`` for a dynamic dimension) and its dtype."""
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: Shape
     dtype: str
 
 
 @dataclasses.dataclass(frozen=True)
 class CallSpec:
-    """How a model is called: the structure of its inputs by name, and each input in reading order."""
+    """How a model is called.
+
+    Attributes:
+        structure: The structure of its inputs, by name.
+        inputs: Each input, in reading order.
+        by_keyword: Whether the model is a subclassed one whose ``call()`` takes several arguments.
+    """
 
     structure: Structure
     inputs: tuple[InputSpec, ...]
-    by_keyword: bool = False  # a subclassed model whose call() takes several arguments
+    by_keyword: bool = False
 
 
-def read_call_spec(model: Any) -> CallSpec:
+def read_call_spec(model: keras.Model) -> CallSpec:
     """Read from a built Keras model what it is called with.
 
     Raises:
         ValueError: A subclassed model does not know its input shape.
+
+    Example:
+        >>> image, size = keras.Input((4, 4, 1), name="image"), keras.Input((2,), dtype="int32", name="size")
+        >>> read_call_spec(keras.Model([image, size], image)).inputs[1]
+        InputSpec(name='size', shape=(2,), dtype='int32')
     """
     if getattr(model, "inputs", None):
         structure, layers = name_leaves(input_layers(model), lambda layer, _: layer.name)
@@ -44,3 +59,55 @@ def read_call_spec(model: Any) -> CallSpec:
     specs = zip(leaf_names(structure), found)
     tensors = tuple(InputSpec(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in specs)
     return CallSpec(structure, tensors, by_keyword=bool(named))
+
+
+def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor], training: bool = False) -> Any:
+    """Call a model on the tensors of its inputs, by name.
+
+    Args:
+        model: The model.
+        spec: What it is called with, see :func:`read_call_spec`.
+        values: A tensor of shape (batch, *input shape) for each input.
+        training: Whether it runs in training mode.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.ReLU()])
+        >>> call_model(model, read_call_spec(model), {"x": keras.ops.ones((2, 3))}).shape
+        TensorShape([2, 3])
+    """
+    packed = pack(spec.structure, values)
+    return model(**packed, training=training) if spec.by_keyword else model(packed, training=training)
+
+
+def symbolic_inputs(model: keras.Model) -> tuple[tuple[Tensors, ...], dict[str, Tensors]]:
+    """Positional and keyword inputs of a model as KerasTensors of one sample (batch size 1).
+
+    Raises:
+        ValueError: A subclassed model does not say what its input shape was.
+    """
+    if getattr(model, "inputs", None):  # a functional or Sequential model
+        layers = input_layers(model)
+        spec = keras.tree.map_structure(lambda layer: _one_sample(layer.batch_shape, layer.dtype), layers)
+        return (spec,), {}
+    model = getattr(model, "stands_for", model)  # a wrapper that names the model it stands for
+    built_from = model.get_build_config() or {}
+    if built_from.get("input_shape") is not None:
+        return (_spec(built_from["input_shape"]),), {}
+    if built_from.get("shapes_dict"):
+        return (), {k.removesuffix("_shape"): _spec(v) for k, v in built_from["shapes_dict"].items()}
+    raise invalid_state(
+        f"model '{model.name}' ({type(model).__name__}) does not know its input shape.",
+        "Call it once on a batch of data.",
+    )
+
+
+def _one_sample(batch_shape: Shape, dtype: str = "float32") -> keras.KerasTensor:
+    return keras.KerasTensor((1, *batch_shape[1:]), dtype)
+
+
+def _spec(shape: Any) -> Any:
+    if isinstance(shape, dict):
+        return {name: _spec(value) for name, value in shape.items()}
+    if shape and isinstance(shape[0], (list, tuple, dict)):
+        return [_spec(value) for value in shape]
+    return _one_sample(tuple(shape))

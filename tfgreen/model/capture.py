@@ -1,8 +1,7 @@
 """Read tensors inside a model while it runs: a layer's output, or what its final activation is applied to.
 
 The model is run once, as it is: no second model is built over its tensors, so nested, shared and subclassed layers are
-read like any other. For the time of a run the ``call`` of the chosen layers is replaced by one that also keeps what
-passes through.
+read like any other.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ import difflib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from unittest import mock
 
 import keras
 
 from tfgreen.errors import invalid_value
+from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.internals import run_symbolically
-from tfgreen.model.layer_calls import symbolic_inputs
+from tfgreen.model.layer_calls import Around, Listened, around_calls, call_name, every_operation, listening
 from tfgreen.model.paths import check_built_model, walk
-from tfgreen.typing import Shape
+from tfgreen.typing import Shape, Tensor, Tensors
 
 SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
 
@@ -85,21 +84,20 @@ def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shap
     check_built_model(model)
     heads: dict[str, Head] = {}
     shapes: dict[int, list[Shape | None]] = {}
-    made: list[tuple[keras.Operation, Any]] = []  # in the order in which the calls end: the innermost first
-    plain_call = keras.Operation.__call__
+    calls: list[tuple[keras.Operation, Tensors]] = []  # in the order in which they end: the innermost first
 
-    def listen(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        outputs = plain_call(operation, *args, **kwargs)
-        made.append((operation, outputs))
+    def around(operation: keras.Operation, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
+        outputs = call(*args, **kwargs)
+        calls.append((operation, outputs))
         return outputs
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with mock.patch.object(keras.Operation, "__call__", listen):
+    def run(*args: Any, **kwargs: Any) -> Tensors:
+        with around_calls(every_operation(model), around):
             outputs = model(*args, **kwargs, training=False)
-        for operation, result in made:
+        for operation, result in calls:
             shapes.setdefault(id(operation), []).append(tuple(result.shape) if hasattr(result, "shape") else None)
         for name, tensor in outputs_by_name(model, outputs).items():
-            makers = [op for op, result in made if any(t is tensor for t in keras.tree.flatten(result))]
+            makers = [op for op, result in calls if any(t is tensor for t in keras.tree.flatten(result))]
             heads[name] = _head(makers, tuple(tensor.shape))
         return outputs
 
@@ -108,7 +106,7 @@ def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shap
     return heads, shapes
 
 
-def outputs_by_name(model: keras.Model, outputs: Any) -> dict[str, Any]:
+def outputs_by_name(model: object, outputs: Tensors) -> dict[str, Tensor]:
     """Outputs of a model by name: a dict's keys (``"head/label"`` where nested), a functional model's output names, or
     the places in a list; ``""`` for the only output."""
     flat = keras.tree.flatten(outputs)
@@ -120,7 +118,7 @@ def outputs_by_name(model: keras.Model, outputs: Any) -> dict[str, Any]:
     return dict(_leaves(outputs, ""))
 
 
-def _leaves(part: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(part: Tensors, path: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(part, (Mapping, list, tuple)):
         items = part.items() if isinstance(part, Mapping) else enumerate(part)
         for key, item in items:
@@ -155,7 +153,7 @@ class Capture:
 
     Args:
         places: Name -> the operation, and whether its ``"output"`` or its ``"logits"`` are kept.
-        instead: Layers, each with a function that stands for its ``call`` meanwhile.
+        instead: Layers, each with a function that stands for its ``call`` meanwhile, in the thread that records.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax", name="out")])
@@ -171,87 +169,73 @@ class Capture:
         places: Mapping[str, tuple[keras.Operation, str]],
         instead: Sequence[tuple[keras.Layer, Callable[..., Any]]] = (),
     ) -> None:
-        self._places = dict(places)
-        self._instead = tuple(instead)
-        # The replicas of a MirroredStrategy trace in threads that take turns within a step. Each keeps its own
-        # tensors, and the calls are put back when the last has ended.
+        # The replicas of a MirroredStrategy trace in threads that take turns within a step: each keeps its own.
         self._local = threading.local()
-        self._lock = threading.Lock()
-        self._users = 0
-        self._replaced = contextlib.ExitStack()
+        self._names = tuple(places)
+        self._arounds: dict[tuple[keras.Operation, str], Around] = {}
+        for layer, function in instead:
+            self._arounds[layer, "call"] = _instead(function)
+        by_operation: dict[keras.Operation, list[tuple[str, str]]] = {}
+        for name, (operation, what) in places.items():
+            by_operation.setdefault(operation, []).append((name, what))
+        for operation, wanted in by_operation.items():
+            self._arounds.update(self._keeping(operation, wanted))
 
     @property
-    def current(self) -> dict[str, list[Any]] | None:
+    def current(self) -> dict[str, list[Tensors]] | None:
         """What the recording in this thread has kept so far, by name, one tensor per call; None outside of one."""
         return getattr(self._local, "kept", None)
 
     @contextlib.contextmanager
-    def recording(self) -> Iterator[dict[str, list[Any]]]:
-        """Keep tensors for the time of the block."""
+    def recording(self) -> Iterator[dict[str, list[Tensors]]]:
+        """Keep tensors for the time of the block; of recordings that are nested, the inner one keeps them."""
         before = self.current
-        kept: dict[str, list[Any]] = {name: [] for name in self._places}
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                for layer, function in self._instead:
-                    self._replaced.enter_context(_swapped(layer, "call", function))
-                for name, (operation, what) in self._places.items():
-                    self._replaced.enter_context(self._replace(name, operation, what))
+        kept: dict[str, list[Tensors]] = {name: [] for name in self._names}
         self._local.kept = kept
         try:
-            yield kept
+            # A recording around this one in the same thread listens already.
+            with listening(self._arounds if before is None else {}):
+                yield kept
         finally:
             self._local.kept = before
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._replaced.close()
 
-    def _replace(self, name: str, operation: keras.Operation, what: str) -> contextlib.AbstractContextManager:
-        # Keras calls one of the two, by the layer's mode.
-        method = "quantized_call" if getattr(operation, "quantization_mode", None) is not None else "call"
-        plain_call = getattr(operation, method)
-        within_call = what == "logits" and isinstance(operation, _WITH_ACTIVATION)
+    def _keep(self, names: Sequence[str], tensor: Tensors) -> None:
+        if self.current is not None:
+            for name in names:
+                self.current[name].append(tensor)
 
-        def keep(tensor: Any) -> None:
-            kept = self.current
-            if kept is not None:
-                kept[name].append(tensor)
+    def _keeping(
+        self, operation: keras.Operation, wanted: Sequence[tuple[str, str]]
+    ) -> dict[tuple[keras.Operation, str], Around]:
+        outputs, logits = ([name for name, what in wanted if what == kind] for kind in ("output", "logits"))
+        activates = bool(logits) and isinstance(operation, _WITH_ACTIVATION)
+        before = None if activates else logits  # else its argument
+        inside = threading.local()  # how many calls of the operation are running
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if within_call:
-                activation = operation.activation
+        def around(operation: keras.Operation, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
+            if before:
+                self._keep(before, args[0])
+            inside.calls = getattr(inside, "calls", 0) + 1
+            try:
+                result = call(*args, **kwargs)
+            finally:
+                inside.calls -= 1
+            if activates and not isinstance(operation.activation, Listened):
+                self._keep(logits, result)  # someone else runs it with a linear activation
+            self._keep(outputs, result)
+            return result
 
-                def keep_and_activate(x: Any) -> Any:
-                    keep(x)
-                    return activation(x)
+        def around_activation(operation: keras.Operation, call: Callable[..., Tensor], /, x: Tensor) -> Tensor:
+            if getattr(inside, "calls", 0):
+                self._keep(logits, x)
+            return call(x)
 
-                with _swapped(operation, "activation", keep_and_activate):
-                    return plain_call(*args, **kwargs)
-            if what == "logits":
-                keep(args[0])
-            outputs = plain_call(*args, **kwargs)
-            if what == "output":
-                keep(outputs)
-            return outputs
-
-        return _swapped(operation, method, call)
+        found: dict[tuple[keras.Operation, str], Around] = {(operation, call_name(operation)): around}
+        return {**found, (operation, "activation"): around_activation} if activates else found
 
 
-@contextlib.contextmanager
-def _swapped(operation: keras.Operation, attribute: str, value: Any) -> Iterator[None]:
-    """Another value of an attribute for the time of the block, past Keras's ``__setattr__``, which would track it."""
-    own = vars(operation)
-    missing = object()
-    before = own.get(attribute, missing)
-    own[attribute] = value
-    try:
-        yield
-    finally:
-        if before is missing:
-            del own[attribute]
-        else:
-            own[attribute] = before
+def _instead(function: Callable[..., Tensors]) -> Around:
+    return lambda operation, call, *args, **kwargs: function(*args, **kwargs)
 
 
 def _head(makers: Sequence[keras.Operation], shape: Shape) -> Head:

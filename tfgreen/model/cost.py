@@ -14,7 +14,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.model.layer_calls import symbolic_inputs, trace_calls
+from tfgreen.model.call_spec import symbolic_inputs
+from tfgreen.model.layer_calls import trace_calls
 from tfgreen.model.macs import count_macs
 from tfgreen.model.paths import check_built_model, own_weights, walk, weights_by_path
 

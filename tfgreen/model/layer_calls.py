@@ -1,46 +1,129 @@
-"""Listen to the layer calls that a model makes, and read their shapes, whatever kind of model it is."""
+"""Listen to the calls of a model's layers as it runs, whatever kind of model it is.
+
+One mechanism, :func:`listening`, puts a function of this module in the place of an attribute (``call``) of the layers
+at hand. Keras's classes stay as they are. Each thread hears its own calls only, though several may run one model at
+once, and the attributes are put back when the last has ended.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-from unittest import mock
 
 import keras
 
-from tfgreen.errors import invalid_value
 from tfgreen.model.graph import shapes_of
-from tfgreen.model.internals import input_layers, is_container, run_symbolically
+from tfgreen.model.internals import graph_of, is_container, is_graph, run_symbolically
+from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.model.paths import replaceable_layers, walk
-from tfgreen.typing import Shape
+from tfgreen.typing import Shape, Tensors
 
-_exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
+# around(operation, call, *args, **kwargs) stands for call(*args, **kwargs), and returns what the caller gets.
+Around = Callable[..., Any]
+
+_lock = threading.Lock()
+_arounds: contextvars.ContextVar[tuple[Mapping[tuple[int, str], Around], ...]] = contextvars.ContextVar(
+    "arounds", default=()
+)
+
+
+class Listened:
+    """Stands for an attribute of an operation while someone listens to it, in this thread or in another."""
+
+    def __init__(self, operation: keras.Operation, attribute: str) -> None:
+        self.plain: Callable[..., Any] = getattr(operation, attribute)
+        functools.update_wrapper(self, self.plain, updated=())  # Keras reads the signature
+        self.operation = operation
+        self.attribute = attribute
+        self.is_own = attribute in vars(operation)
+        self.listeners = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = self.plain
+        for arounds in _arounds.get():
+            around = arounds.get((id(self.operation), self.attribute))
+            if around is not None:
+                call = functools.partial(around, self.operation, call)
+        return call(*args, **kwargs)
+
+    def restore(self) -> None:
+        """Put the attribute back."""
+        own = vars(self.operation)  # past Keras's __setattr__, which would track the value
+        own.pop(self.attribute, None)
+        if self.is_own:
+            own[self.attribute] = self.plain
 
 
 @contextlib.contextmanager
-def exporting() -> Iterator[None]:
-    """While a model is traced for the converter: what LiteRT's kernels do by themselves is then left out."""
-    token = _exporting.set(True)
+def listening(arounds: Mapping[tuple[keras.Operation, str], Around]) -> Iterator[None]:
+    """In the block, for this thread, ``around(operation, call, *args, **kwargs)`` stands for each call.
+
+    Args:
+        arounds: By operation and attribute: a method (see :func:`call_name`), or ``"activation"``. Of listeners that
+            are nested, the inner one is called first.
+
+    Example:
+        >>> dense, seen = keras.layers.Dense(2), []
+        >>> def around(layer, call, x):
+        ...     seen.append(tuple(x.shape))
+        ...     return call(x)
+        >>> with listening({(dense, "call"): around}):
+        ...     outputs = dense(keras.ops.ones((1, 3)))
+        >>> seen, "call" in vars(dense)
+        ([(1, 3)], False)
+    """
+    listened = []
+    with _lock:
+        for operation, attribute in arounds:
+            current = vars(operation).get(attribute)
+            if not isinstance(current, Listened):
+                current = vars(operation)[attribute] = Listened(operation, attribute)
+            current.listeners += 1
+            listened.append(current)
+    keyed = {(id(operation), attribute): around for (operation, attribute), around in arounds.items()}
+    token = _arounds.set((*_arounds.get(), keyed))
     try:
         yield
     finally:
-        _exporting.reset(token)
+        _arounds.reset(token)
+        with _lock:
+            for current in listened:
+                current.listeners -= 1
+                if not current.listeners:
+                    current.restore()
 
 
-def is_exporting() -> bool:
-    """Whether :func:`exporting` is in effect."""
-    return _exporting.get()
+def call_name(operation: keras.Operation) -> str:
+    """The method that Keras runs when it calls an operation."""
+    return "call" if getattr(operation, "quantization_mode", None) is None else "quantized_call"
+
+
+def around_calls(operations: Iterable[keras.Operation], around: Around) -> contextlib.AbstractContextManager[None]:
+    """As :func:`listening`, with one function for the calls of several operations."""
+    return listening({(operation, call_name(operation)): around for operation in operations})
+
+
+def every_operation(model: keras.Model) -> list[keras.Operation]:
+    """A model, its layers and the raw operations of its graphs (``x + y``), nested ones included, each once."""
+    layers = [model, *(layer for _, layer in walk(model))]
+    graphs = [graph_of(layer) for layer in layers if is_graph(layer)]  # None for a Sequential that has no graph
+    raw = [operation for graph in graphs if graph is not None for operation in graph.operations]
+    raw += [layer.operation for layer in layers if isinstance(layer, OperationLayer)]
+    return list({id(operation): operation for operation in (*layers, *raw)}.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
     """One call of a layer while a model runs on one batch.
 
-    ``inputs`` holds the shapes of all tensors passed, ``output`` that of the first tensor returned; ``depth`` counts
-    the layers around it; ``operations`` are the TensorFlow operations it makes itself, those of its sublayers left out.
+    ``inputs`` holds the shapes of all tensors passed, masks left out, ``output`` that of the first tensor returned;
+    ``depth`` counts the layers around it; ``operations`` are the TensorFlow operations it makes itself, those of its
+    sublayers left out.
     """
 
     layer: keras.Layer
@@ -50,34 +133,14 @@ class Call:
     operations: tuple[Any, ...]
 
 
-@contextlib.contextmanager
-def around_calls(around: Callable[[keras.Layer, tuple, dict[str, Any], Callable[[], Any]], Any]) -> Iterator[None]:
-    """In the block ``around(layer, args, kwargs, call)`` stands for each layer call, which ``call()`` makes."""
-    plain_call = keras.Layer.__call__
-
-    def listen(callee: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-        return around(callee, args, kwargs, lambda: plain_call(callee, *args, **kwargs))
-
-    with mock.patch.object(keras.Layer, "__call__", listen):
-        yield
-
-
-def listen_to_calls(
-    heard: Callable[[keras.Layer, tuple, dict[str, Any]], None],
-) -> contextlib.AbstractContextManager[None]:
-    """Call ``heard(layer, args, kwargs)`` before each layer call made in the block."""
-
-    def around(callee: keras.Layer, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
-        heard(callee, args, kwargs)
-        return call()
-
-    return around_calls(around)
-
-
 class LayerCalls:
     """The calls of a model's layers in their order, while :meth:`listen` is in effect.
 
     Layers inside a block (attention, a recurrent layer) count as the block; those of a subclassed model one by one.
+
+    Args:
+        model: A built model.
+        scope: ``scope(number of the call)`` is entered around each call.
 
     Attributes:
         paths: The path of the layer of each call.
@@ -86,46 +149,43 @@ class LayerCalls:
 
     def __init__(self, model: keras.Model, scope: Callable[[int], contextlib.AbstractContextManager]) -> None:
         layers = replaceable_layers(model) if is_container(model) else walk(model)
-        self._known = {id(layer): path for path, layer in layers}
+        self._paths = {layer: path for path, layer in layers}
         self._scope = scope
         self.paths: list[str] = []
-        self.outputs: list[Any] = []
+        self.outputs: list[Tensors | None] = []
 
     def listen(self) -> contextlib.AbstractContextManager[None]:
-        """Enter ``scope(number of the call)`` around each call."""
+        """Record the calls made in the block."""
 
-        def around(callee: keras.Layer, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
-            path = self._known.get(id(callee))
-            if path is None:
-                return call()
+        def around(layer: keras.Layer, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
             number = len(self.paths)
-            self.paths.append(path)
+            self.paths.append(self._paths[layer])
             self.outputs.append(None)
             with self._scope(number):
-                outputs = call()
+                outputs = call(*args, **kwargs)
             self.outputs[number] = outputs
             return outputs
 
-        return around_calls(around)
+        return around_calls(self._paths, around)
 
 
-def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[Call]:
+def trace_calls(layer: keras.Layer, *inputs: Tensors, **named_inputs: Tensors) -> list[Call]:
     """Every layer call that ``layer`` makes for one batch, with its shapes, in the order in which the calls begin.
 
     Works for subclassed models too, because it listens to the calls of a symbolic run instead of reading a graph.
 
     Args:
         layer: A model or layer; its own call comes first.
-        inputs: KerasTensors to call it on, see :func:`symbolic_inputs`.
+        inputs: KerasTensors to call it on, see :func:`tfgreen.model.call_spec.symbolic_inputs`.
         named_inputs: The same, by argument name.
     """
     import tensorflow as tf
 
     calls: list[Call | None] = []
     depth = 0
-    claimed: set[str] = set()  # names of the operations that a call already ended has made
+    claimed: set[str] = set()  # names of the operations of calls that have ended
 
-    def around(callee: keras.Layer, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
+    def around(callee: keras.Layer, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
         nonlocal depth
         place = len(calls)
         calls.append(None)
@@ -133,51 +193,16 @@ def trace_calls(layer: keras.Layer, *inputs: Any, **named_inputs: Any) -> list[C
         first = len(graph.get_operations())
         depth += 1
         try:
-            outputs = call()
+            outputs = call(*args, **kwargs)
         finally:
             depth -= 1
-        made = [op for op in graph.get_operations()[first:] if op.name not in claimed]
-        claimed.update(op.name for op in made)
-        inputs = tuple(shapes_of((args, kwargs)))
-        calls[place] = Call(callee, inputs, next(shapes_of(outputs), ()), depth, tuple(made))
+        operations = [op for op in graph.get_operations()[first:] if op.name not in claimed]
+        claimed.update(op.name for op in operations)
+        passed = args, {name: value for name, value in kwargs.items() if not name.endswith("mask")}
+        output = next(shapes_of(outputs), ())
+        calls[place] = Call(callee, tuple(shapes_of(passed)), output, depth, tuple(operations))
         return outputs
 
-    with around_calls(around):
+    with around_calls([layer, *(sub for _, sub in walk(layer))], around):
         run_symbolically(layer, *inputs, **named_inputs)
     return [call for call in calls if call is not None]
-
-
-def symbolic_inputs(model: keras.Model) -> tuple[tuple, dict[str, Any]]:
-    """Positional and keyword inputs of a model as KerasTensors of one sample (batch size 1).
-
-    Raises:
-        ValueError: A subclassed model does not say what its input shape was.
-    """
-    if getattr(model, "inputs", None):  # a functional or Sequential model
-        layers = input_layers(model)
-        spec = keras.tree.map_structure(lambda layer: _one_sample(layer.batch_shape, layer.dtype), layers)
-        return (spec,), {}
-    model = getattr(model, "stands_for", model)  # a wrapper that names the model it stands for
-    built_from = model.get_build_config() or {}
-    if built_from.get("input_shape") is not None:
-        return (_spec(built_from["input_shape"]),), {}
-    if built_from.get("shapes_dict"):
-        return (), {k.removesuffix("_shape"): _spec(v) for k, v in built_from["shapes_dict"].items()}
-    raise invalid_value(
-        f"model '{model.name}' ({type(model).__name__})",
-        expected="a model that knows its input shape",
-        received="none",
-        fix="Call it once on a batch of data.",
-    )
-
-
-def _one_sample(batch_shape: Shape, dtype: str = "float32") -> keras.KerasTensor:
-    return keras.KerasTensor((1, *batch_shape[1:]), dtype)
-
-
-def _spec(shape: Any) -> Any:
-    if isinstance(shape, dict):
-        return {name: _spec(value) for name, value in shape.items()}
-    if shape and isinstance(shape[0], (list, tuple, dict)):
-        return [_spec(value) for value in shape]
-    return _one_sample(tuple(shape))

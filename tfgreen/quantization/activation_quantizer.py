@@ -8,13 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfgreen.model.layer_calls import is_exporting
 from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.quantization.accumulator import Accumulator, SharedKernel, accumulate, shared_kernel
 from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, merge_steps, steps_of
 from tfgreen.quantization.op_classes import ATTENTION, AVERAGE_POOLING, averages, shares_scale
 from tfgreen.quantization.ranges import ActivationRange, FixedRange, as_range, round_average
 from tfgreen.transforms.base import ActivationHook
+from tfgreen.transforms.exporting import is_exporting
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")

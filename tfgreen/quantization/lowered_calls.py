@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import activations, layers, ops
 
-from tfgreen.model.layer_calls import is_exporting
 from tfgreen.quantization.ranges import fake_quantize_between
+from tfgreen.transforms.exporting import is_exporting
 
 # quantize(i, x): x rounded to the i-th range inside
 Quantize = Callable[[int, Any], Any]

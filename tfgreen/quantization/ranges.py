@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfgreen.model.layer_calls import is_exporting
 from tfgreen.quantization.histogram import Histogram
+from tfgreen.transforms.exporting import is_exporting
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")

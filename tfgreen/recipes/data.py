@@ -201,7 +201,7 @@ def check_fits(data: Data, model: keras.Model) -> None:
     """
     import keras
 
-    from tfgreen.model.layer_calls import symbolic_inputs
+    from tfgreen.model.call_spec import symbolic_inputs
 
     args, kwargs = symbolic_inputs(model)
     inputs = keras.tree.flatten((args, kwargs))

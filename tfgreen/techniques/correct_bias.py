@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-from unittest import mock
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ from keras import layers
 
 from tfgreen.errors import invalid_value, layer_subject
 from tfgreen.model.graph import LayerGraph
+from tfgreen.model.layer_calls import listening
 from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.weights import quantizable_weights
@@ -25,13 +25,14 @@ from tfgreen.quantization.calibrate import batches_of, check_samples
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.fake_quant import fake_quantize, symmetric_scale
+from tfgreen.typing import Tensor
 
 _LINEAR = (
     layers.Dense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.Conv1DTranspose,
     layers.Conv2DTranspose, layers.SeparableConv1D, layers.SeparableConv2D,
 )  # fmt: skip
 
-Watch = Callable[[str, Any], Any]
+Watch = Callable[[str, Tensor], Tensor]
 
 
 def correct_bias(model: keras.Model, calibration_data: Any) -> keras.Model:
@@ -123,17 +124,14 @@ def _rounded(path: str, layer: keras.Layer) -> keras.Layer:
     return layer
 
 
-@contextlib.contextmanager
-def _watching(chosen: Mapping[str, keras.Layer], watch: Watch) -> Iterator[None]:
+def _watching(chosen: Mapping[str, keras.Layer], watch: Watch) -> contextlib.AbstractContextManager[None]:
     """Hand what the activation of each layer is applied to to ``watch(path, outputs)`` first, and go on with that."""
-    with contextlib.ExitStack() as stack:
-        for path, layer in chosen.items():
+    paths = {layer: path for path, layer in chosen.items()}
 
-            def call(outputs: Any, path: str = path, activation: Any = layer.activation) -> Any:
-                return activation(watch(path, outputs))
+    def around(layer: keras.Layer, activation: Callable[[Tensor], Tensor], /, outputs: Tensor) -> Tensor:
+        return activation(watch(paths[layer], outputs))
 
-            stack.enter_context(mock.patch.object(layer, "activation", call))
-        yield
+    return listening({(layer, "activation"): around for layer in paths})
 
 
 def _channels(layer: keras.Layer, rank: int) -> int:

@@ -25,8 +25,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfgreen.errors import InvalidValueError, invalid_value
-from tfgreen.model.layer_calls import is_exporting
 from tfgreen.transforms.base import TensorTransform
+from tfgreen.transforms.exporting import is_exporting
 from tfgreen.transforms.kmeans import index_dtype, initial_centroids, nearest, runs
 from tfgreen.transforms.selection import check_finite
 

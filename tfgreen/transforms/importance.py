@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -16,9 +16,10 @@ import numpy as np
 from keras import layers, ops
 
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
-from tfgreen.model.layer_calls import listen_to_calls
+from tfgreen.model.layer_calls import around_calls
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.model.weights import own_compressible
+from tfgreen.typing import Tensors
 
 _BATCH = 32
 
@@ -39,9 +40,9 @@ def activation_importance(model: keras.Model, x: Any) -> dict[int, np.ndarray]:
     """
     _check_samples(x)
     sums: dict[int, Any] = defaultdict(float)
-    paths = {id(layer): path for path, layer in [(model.name, model), *walk(model)]}
+    paths = {layer: path for path, layer in [(model.name, model), *walk(model)]}
 
-    def collect(layer: keras.Layer, args: tuple, kwargs: dict[str, Any]) -> None:
+    def collect(layer: keras.Layer, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
         for name, axes in own_compressible(layer).items():
             variable = own_weights(layer)[name]
             squares = _squares(layer, name, args, kwargs)
@@ -51,15 +52,16 @@ def activation_importance(model: keras.Model, x: Any) -> dict[int, np.ndarray]:
             channels = math.prod(shape)
             if squares is None or math.prod(squares.shape) % channels:
                 raise invalid_value(
-                    layer_subject(paths.get(id(layer), layer.name), layer),
+                    layer_subject(paths[layer], layer),
                     expected=f"an input of {channels} channels for '{name}'",
                     received="none that can be told from its call",
                     fix="Choose another criterion for this layer, or leave it out: layers={'name': None}.",
                 )
             # Groups of a grouped convolution share one kernel axis: their squares add up.
             sums[id(variable)] += ops.convert_to_numpy(squares).reshape(-1, channels).sum(0).reshape(shape)
+        return call(*args, **kwargs)
 
-    with listen_to_calls(collect):
+    with around_calls(paths, collect):
         for batch in _batches(x):
             model(batch, training=False)
     return _checked({key: np.sqrt(total).astype(np.float32) for key, total in sums.items()})

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tfgreen.errors import ConversionError
-from tfgreen.model.call_spec import CallSpec
-from tfgreen.model.structure import Structure, name_leaves, pack
+from tfgreen.model.call_spec import CallSpec, call_model
+from tfgreen.model.structure import Structure, name_leaves
 from tfgreen.quiet import quiet_native_output
 
 SCOPE = "call.{}"  # of the operations of one layer call; see deploy/tflite/layer_names.py
@@ -40,7 +40,8 @@ def export(model: Any, spec: CallSpec, folder: Path, dynamic_batch: bool = False
     import keras
     import tensorflow as tf
 
-    from tfgreen.model.layer_calls import LayerCalls, exporting
+    from tfgreen.model.layer_calls import LayerCalls
+    from tfgreen.transforms.exporting import exporting
 
     outputs: Structure = None
     calls = LayerCalls(model, lambda number: tf.name_scope(SCOPE.format(number)))
@@ -48,8 +49,7 @@ def export(model: Any, spec: CallSpec, folder: Path, dynamic_batch: bool = False
 
     def serve(*tensors: Any) -> dict[str, Any]:
         nonlocal outputs
-        values = pack(spec.structure, dict(zip([i.name for i in spec.inputs], tensors)))
-        result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
+        result = call_model(model, spec, dict(zip([i.name for i in spec.inputs], tensors)))
         names = _output_names(model)
         outputs, flat = name_leaves(result, lambda _, i: names[i] if i < len(names) else f"output_{i}")
         numbers = {id(leaf): n for n, made in enumerate(calls.outputs) for leaf in tf.nest.flatten(made)}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfgreen.model.call_spec import CallSpec, InputSpec, read_call_spec
+from tfgreen.model.call_spec import CallSpec, InputSpec, call_model, read_call_spec
 from tfgreen.model.samples import calibration_arrays
-from tfgreen.model.structure import pack
+from tfgreen.typing import Tensor
 
 if TYPE_CHECKING:
     import keras
@@ -142,8 +142,7 @@ def _run(
     with _heard(layers, rows):
         for start in range(0, len(picked), size):
             batch = picked[start : start + size]
-            values = pack(spec.structure, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
-            result = model(**values, training=False) if spec.by_keyword else model(values, training=False)
+            result = call_model(model, spec, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
             if not isinstance(result, (list, tuple, dict)) and len(result.shape) == 2:
                 scores.append(np.asarray(result))
             judged = bool(scores) and 2 < scores[0].shape[1] <= len(picked) // _PER_CLASS
@@ -164,18 +163,17 @@ def _heard(
     from tfgreen.model.layer_calls import around_calls
 
     normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
-    known = {id(la): path for path, la in layers.items() if isinstance(la, (keras.layers.Rescaling, *normalizing))}
+    known = {layer: path for path, layer in layers.items() if isinstance(layer, (keras.layers.Rescaling, *normalizing))}
 
-    def around(callee: Any, args: tuple, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
-        output = call()
-        path = known.get(id(callee))
-        if path in rows or (path is not None and not any(isinstance(layers[other], normalizing) for other in rows)):
-            axis = callee.axis if isinstance(callee, keras.layers.BatchNormalization) else -1
+    def around(layer: keras.Layer, call: Callable[..., Tensor], /, *args: Any, **kwargs: Any) -> Tensor:
+        output, path = call(*args, **kwargs), known[layer]
+        if path in rows or not any(isinstance(layers[other], normalizing) for other in rows):
+            axis = layer.axis if isinstance(layer, keras.layers.BatchNormalization) else -1
             flat = np.moveaxis(np.asarray(output), axis, -1).reshape(-1, output.shape[axis])
             rows.setdefault(path, []).append(flat[:: -(-len(flat) // _ROWS)].astype(np.float64))
         return output
 
-    return around_calls(around)
+    return around_calls(known, around)
 
 
 def _of_rescaling(path: str, layer: Any, output: np.ndarray) -> Iterator[str]:

@@ -13,8 +13,8 @@ from tfgreen.deploy.inspection.layer_errors import LayerComparison, LayerErrors
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import tensor_info
 from tfgreen.errors import invalid_type, invalid_value
-from tfgreen.model.call_spec import read_call_spec
-from tfgreen.model.structure import match, pack
+from tfgreen.model.call_spec import call_model, read_call_spec
+from tfgreen.model.structure import match
 
 if TYPE_CHECKING:
     import keras
@@ -127,9 +127,8 @@ def _layer_outputs(model: Any, x: Any, wanted: set[str]) -> dict[str, np.ndarray
     spec = read_call_spec(model)
     calls = LayerCalls(model, lambda number: contextlib.nullcontext())
     arrays = {name: np.asarray(value)[:_MOST_SAMPLES] for name, value in match(spec.structure, x, "x").items()}
-    values = pack(spec.structure, arrays)
     with calls.listen():
-        model(**values, training=False) if spec.by_keyword else model(values, training=False)
+        call_model(model, spec, arrays)
     once = [path for path in wanted if calls.paths.count(path) == 1]
     outputs = {path: calls.outputs[calls.paths.index(path)] for path in once}
     return {path: np.asarray(output) for path, output in outputs.items() if hasattr(output, "shape")}

@@ -1,7 +1,7 @@
 """Which Keras layers each operator of a converted file computes, read from the names of its tensors.
 
 A layer call is traced in a scope of its own, ``call.<number>`` (``export.py``). The converter joins the names of what
-it fuses with semicolons: ``net/call.2/relu_1/Relu;net/call.1/norm_1/batchnorm/mul_1;net/call.0/conv_1/convolution``.
+it fuses with semicolons: ``net/relu_1/call.2/Relu;net/norm_1/call.1/batchnorm/mul_1;net/conv_1/call.0/convolution``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _renamed(part: str, calls: Sequence[str]) -> str:
     found = list(_CALL.finditer(part))
     if not found:
         return part
-    rest = part[found[-1].end() :].partition("/")[2]  # after Keras's own scope, the layer's name with a number
+    rest = part[found[-1].end() :]
     path = calls[int(found[-1].group(1))]
     return f"{path}/{rest}" if rest else path
 
