@@ -122,5 +122,5 @@ def test_a_model_that_was_clustered_and_stripped_keeps_its_values_if_asked_to(na
 
 def test_a_model_that_was_never_clustered_has_no_values_to_keep():
     config = tg.QuantizeConfig(calibration_data=zoo.sample("functional"), preserve_clusters=True)
-    with pytest.raises(ValueError, match="kernel of at most 256 values.*received none.*tg.cluster"):
+    with pytest.raises(ValueError, match="no kernel of at most 256 values.*tg.cluster"):
         tg.quantize(zoo.functional(), config)

@@ -34,10 +34,16 @@ def test_a_depthwise_or_normalized_layer_is_kept_and_named():
     assert "normalizes" in reasons["batch_normalization"]
 
 
-@pytest.mark.parametrize("config", [None, 0.5, tg.ConstantSparsity(0.5, 0)])
+@pytest.mark.parametrize("config", [0.5, tg.ConstantSparsity(0.5, 0)])
 def test_the_config_must_be_a_prune_config(config):
     with pytest.raises(TypeError, match="tg.PruneConfig"):
         tg.prune(zoo.functional(), config)
+
+
+def test_by_default_half_of_each_kernel_is_pruned_from_the_first_step_on():
+    pruned = tg.prune(zoo.functional())
+    tg.UpdateCompression(pruned)
+    assert {status.sparsity for status in tg.summary(pruned).weights if status.done} == {0.5}
 
 
 def test_the_schedule_must_be_a_schedule():
@@ -54,7 +60,7 @@ def test_weights_that_cannot_be_ranked_are_named(bad):
 def test_a_model_with_nothing_to_prune_says_so():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.BatchNormalization()(inputs), name="only_norm")
-    with pytest.raises(ValueError, match="'only_norm'.*at least one weight.*tg.summary"):
+    with pytest.raises(ValueError, match="'only_norm' has no weight that can be pruned.*tg.summary"):
         tg.prune(model, HALF)
 
 

@@ -47,8 +47,9 @@ def test_criteria_from_data_run_on_every_kind_of_layer(name, tmp_path):
     x, y = zoo.sample(name, 40), zoo.targets(name, 40)
     model = zoo.ZOO[name]()
     before = model.get_weights()
-    for criterion, data in (("activation", x), ("taylor", (x, y))):
-        pruned = trained(model, name, criterion=criterion, data=data, loss="sparse_categorical_crossentropy")
+    loss = "sparse_categorical_crossentropy"
+    for options in ({"criterion": "activation", "calibration_data": x}, {"criterion": "taylor", "x": x, "y": y}):
+        pruned = trained(model, name, **options, loss=loss)
         assert all(abs(share - 0.5) < 0.1 for share in zeros(pruned).values())
         pruned.save(tmp_path / "m.keras")
         loaded = keras.models.load_model(tmp_path / "m.keras")
@@ -61,7 +62,7 @@ def test_criteria_from_data_run_on_every_kind_of_layer(name, tmp_path):
 def test_activation_scores_are_those_of_a_float64_reference():
     model = keras.Sequential([keras.Input((6,)), layers.Dense(5, name="out")])
     x = np.random.default_rng(0).normal(size=(50, 6)).astype("float32") * np.array([9, 1, 1, 1, 1, 0.1], "float32")
-    pruned = tg.prune(model, tg.PruneConfig(schedule=NOW, criterion="activation", data=x))
+    pruned = tg.prune(model, tg.PruneConfig(schedule=NOW, criterion="activation", calibration_data=x))
     norms = np.sqrt((x.astype("float64") ** 2).sum(0))
     mask = pruned.get_layer("out").chains[0].transforms[0]
     np.testing.assert_allclose(mask.importance.numpy().ravel(), norms, rtol=1e-5)
@@ -76,7 +77,7 @@ def test_taylor_scores_are_the_gradients_worked_out_by_hand():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1, use_bias=False, name="out")])
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(20, 3)).astype("float32"), rng.normal(size=(20, 1)).astype("float32")
-    pruned = tg.prune(model, tg.PruneConfig(schedule=NOW, criterion="taylor", data=(x, y), loss="mse"))
+    pruned = tg.prune(model, tg.PruneConfig(schedule=NOW, criterion="taylor", x=x, y=y, loss="mse"))
     kernel = model.get_layer("out").kernel.numpy().astype("float64")
     gradient = 2 * x.astype("float64").T @ (x @ kernel - y) / 20
     importance = pruned.get_layer("out").chains[0].transforms[0].importance.numpy()

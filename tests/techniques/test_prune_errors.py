@@ -9,7 +9,7 @@ import tfgreen as tg
 from tests import zoo
 
 NOW = tg.ConstantSparsity(0.5, begin_step=0)
-ACTIVATION = {"criterion": "activation", "data": np.ones((2, 12), "float32")}
+ACTIVATION = {"criterion": "activation", "calibration_data": np.ones((2, 12), "float32")}
 TAYLOR = {"criterion": "taylor", "loss": "sparse_categorical_crossentropy"}
 
 
@@ -26,17 +26,17 @@ TAYLOR = {"criterion": "taylor", "loss": "sparse_categorical_crossentropy"}
         ({"m_by_n": (2, 4), "block_size": (1, 4)}, r"block_size.*\(1, 1\) with m_by_n"),
         ({"m_by_n": (2, 4), "scope": "global"}, "scope.*'layer' with m_by_n"),
         ({"block_size": (2, 2), "scope": "global"}, "scope.*'layer' with block_size"),
-        ({"criterion": "threshold"}, "threshold.*a magnitude >= 0.*received None"),
-        ({"threshold": 0.1}, "threshold.*none with criterion='magnitude'"),
+        ({"criterion": "threshold"}, "criterion='threshold' needs a threshold.*a magnitude >= 0"),
+        ({"threshold": 0.1}, "threshold.*None with criterion='magnitude', received 0.1"),
         ({"criterion": "threshold", "threshold": -1}, "threshold.*>= 0, received -1"),
-        ({"criterion": "taylor"}, "loss.*criterion='taylor'"),
+        ({"criterion": "taylor"}, "criterion='taylor' needs a loss"),
         ({"layers": {"a": tg.PruneConfig(schedule=NOW, layers={"b": None})}}, r"layers\['a'\].*no layers of its own"),
         ({"layers": {"a": tg.PruneConfig(schedule=NOW, policy=len)}}, r"layers\['a'\].*no policy of its own"),
         ({"criterion": "threshold", "threshold": np.inf}, "threshold.*>= 0, received inf"),
-        ({"criterion": "threshold", "threshold": True}, "threshold.*>= 0, received True"),
         ({"seed": -1}, "seed.*>= 0, received -1"),
         ({"seed": 0.5}, "seed.*>= 0, received 0.5"),
-        ({"data": np.ones((2, 12))}, "data.*none with criterion='magnitude'.*'activation'"),
+        ({"calibration_data": np.ones((2, 12))}, "calibration_data.*None with criterion='magnitude'.*'activation'"),
+        ({**ACTIVATION, "y": np.ones(2)}, "y: expected None with criterion='activation', received ndarray.*'taylor'"),
     ],
 )
 def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
@@ -50,8 +50,9 @@ def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
         ({"layers": {"conf*": None}}, r"layers.*matches one of hidden, .*received 'conf\*'"),
         ({"extra_weights": ("*/gamma",)}, r"extra_weights.*hidden/kernel.*received '\*/gamma'"),
         ({"block_size": (64, 1)}, r"layer 'hidden' \(Dense\).*no larger than 'kernel'.*\(64, 1\)"),
-        ({"criterion": "activation"}, "data.*x with criterion='activation'"),
-        ({"criterion": "taylor", "loss": "mse"}, r"data.*\(x, y\) with criterion='taylor'"),
+        ({"criterion": "activation"}, "criterion='activation' scores weights by data.*calibration_data=x"),
+        ({"criterion": "taylor", "loss": "mse"}, "criterion='taylor' scores weights by data.*x=x.*, y=y"),
+        ({**TAYLOR, "x": np.ones((2, 12))}, "criterion='taylor' scores weights by data.*x=x.*, y=y"),
         ({"policy": tg.PruneForLatencyOnXNNPack()}, "layer 'hidden'|Conv2D"),
         ({"policy": lambda model: {"hiden": "a typo"}}, r"policy.*hidden.*\['hiden'\]"),
         ({"layers": {"*": tg.PruneConfig(schedule=NOW), "hidden": None}}, r"no earlier pattern matches \(none\)"),
@@ -61,9 +62,9 @@ def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
         ),
         ({"layers": {"hidden": None}, "extra_weights": ("hidden/bias",)}, "extra_weights.*'hidden/bias'"),
         ({**ACTIVATION, "extra_weights": ("hidden/bias",)}, r"layer 'hidden' \(Dense\).*'activation' scores.*'bias'"),
-        ({**ACTIVATION, "data": np.ones((0, 12))}, r"data: expected one or more samples.*\[0\]"),
-        ({**ACTIVATION, "data": np.full((2, 12), np.nan)}, "data.*finite values.*NaN"),
-        ({**TAYLOR, "data": (np.ones((3, 12)), np.ones(2))}, r"data.*as many in each array, received \[3, 2\]"),
+        ({**ACTIVATION, "calibration_data": np.ones((0, 12))}, r"data: expected one or more samples.*\[0\]"),
+        ({**ACTIVATION, "calibration_data": np.full((2, 12), np.nan)}, "data.*finite values.*NaN"),
+        ({**TAYLOR, "x": np.ones((3, 12)), "y": np.ones(2)}, r"data.*as many in each array, received \[3, 2\]"),
     ],
 )
 def test_settings_that_do_not_fit_the_model_name_what_does_not(settings, message):
@@ -74,6 +75,7 @@ def test_settings_that_do_not_fit_the_model_name_what_does_not(settings, message
 def test_a_type_that_is_wrong_is_named():
     for settings, message in (
         ({"schedule": 0.5}, "schedule.*PolynomialDecay.*received float"),
+        ({"criterion": "threshold", "threshold": True}, "threshold.*a number >= 0, received bool"),
         ({"policy": "xnnpack"}, "policy.*callable"),
         ({"m_by_n": 2}, "m_by_n.*two integers"),
         ({"policy": tg.PruneForLatencyOnXNNPack}, "policy.*callable of the model, received type"),
@@ -89,7 +91,7 @@ def test_a_type_that_is_wrong_is_named():
 @pytest.mark.parametrize("data", [[1.0, 2.0], 5, np.float32(1)])
 def test_data_that_are_no_arrays_of_samples_are_named(data):
     with pytest.raises(TypeError, match=r"data: expected arrays of shape \(samples, ...\)"):
-        tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, criterion="activation", data=data))
+        tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, criterion="activation", calibration_data=data))
 
 
 @pytest.mark.parametrize("verdicts", [None, ["hidden"], {"hidden": True}])

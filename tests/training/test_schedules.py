@@ -69,12 +69,12 @@ def test_begin_equal_to_end_prunes_at_once_where_tfmot_gives_nan():
 @pytest.mark.parametrize(
     "make, error, message",
     [
-        (lambda: tg.ConstantSparsity(1.0, 0), ValueError, r"target_sparsity.*\[0, 1\), received 1.0"),
+        (lambda: tg.ConstantSparsity(1.0, 0), ValueError, r"target_sparsity.*>= 0 and < 1, received 1.0"),
         (lambda: tg.ConstantSparsity(-0.1, 0), ValueError, "target_sparsity"),
         (lambda: tg.ConstantSparsity(float("nan"), 0), ValueError, "target_sparsity"),
-        (lambda: tg.ConstantSparsity("half", 0), TypeError, "target_sparsity.*a number, received str"),
+        (lambda: tg.ConstantSparsity("half", 0), TypeError, "target_sparsity.*a number.*received str"),
         (lambda: tg.ConstantSparsity(0.5, -1), ValueError, "begin_step"),
-        (lambda: tg.ConstantSparsity(0.5, 1.5), TypeError, "begin_step.*an integer, received float"),
+        (lambda: tg.ConstantSparsity(0.5, 1.5), ValueError, "begin_step.*an integer >= 0, received 1.5"),
         (lambda: tg.ConstantSparsity(0.5, 10, end_step=5), ValueError, r"end_step.*begin_step \(10\).*received 5"),
         (lambda: tg.ConstantSparsity(0.5, 0, frequency=0), ValueError, "frequency.*>= 1, received 0"),
         (lambda: tg.PolynomialDecay(0.0, 1.2, 0, 10), ValueError, "final_sparsity"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfgreen.transforms import kmeans
-from tfgreen.transforms.kmeans import METHODS, distinct, index_dtype, initial_centroids, nearest
+from tfgreen.transforms.kmeans import Initialization, distinct, index_dtype, initial_centroids, nearest
 
 FINITE = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
 
@@ -68,7 +70,7 @@ def test_one_far_value_does_not_spoil_the_bins(monkeypatch):
 
 
 @given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=12), elements=FINITE), st.integers(1, 12))
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", get_args(Initialization))
 def test_centroids_are_ascending_within_the_range_and_at_most_as_many_as_asked(method, values, count):
     centroids = initial_centroids(values, count, method)
     assert centroids.dtype == values.dtype and len(centroids) == min(count, len(np.unique(values)))
@@ -77,7 +79,7 @@ def test_centroids_are_ascending_within_the_range_and_at_most_as_many_as_asked(m
 
 
 @given(hnp.arrays(np.float32, 40, elements=FINITE), st.integers(2, 12))
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", get_args(Initialization))
 def test_zero_is_one_of_them_when_it_has_to_be_and_each_sign_keeps_one(method, values, count):
     values[:5] = 0.0
     centroids = initial_centroids(values, count, method, zero=True)
@@ -128,7 +130,7 @@ def test_methods_do_what_their_names_say():
 
 def test_few_values_are_kept_as_they_are():
     values = np.float32([0.1, 0.3, -0.7] * 50)
-    for method in METHODS:
+    for method in get_args(Initialization):
         np.testing.assert_array_equal(initial_centroids(values, 8, method), np.float32([-0.7, 0.1, 0.3]))
     assert distinct(values, 8) == 3 and distinct(values, 2) > 2
     constant_start = np.concatenate([np.zeros(100), np.arange(50)])

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict, get_args
 
 import keras
 import numpy as np
 
-from tfgreen.config import Config
-from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
+from tfgreen.checks import check_bool, check_integer, check_option
+from tfgreen.config import Config, resolve_config
+from tfgreen.errors import InvalidValueError, invalid_state, invalid_value, layer_subject
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import Reasons, quantizable_weights
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm
@@ -28,13 +29,17 @@ from tfgreen.techniques.overrides import (
     weights_to_compress,
 )
 from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.codebook import AGGREGATIONS, Codebook
+from tfgreen.transforms.codebook import Aggregation, Codebook
 from tfgreen.transforms.compressed import Choice, compress, compressed_layers
-from tfgreen.transforms.kmeans import METHODS, distinct
+from tfgreen.transforms.kmeans import Initialization, distinct
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.selection import check_finite
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _MOST = 1 << 16
+_FEW = 256  # values that an integer of 8 bits can tell apart
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,11 +80,11 @@ class ClusterConfig(Config):
         True
     """
 
-    number_of_clusters: int
-    centroids_init: str = "kmeans_plus_plus"
+    number_of_clusters: int = 16
+    centroids_init: Initialization = "kmeans_plus_plus"
     per_channel: bool = False
     preserve_sparsity: bool | None = None
-    gradient_aggregation: str = "average"
+    gradient_aggregation: Aggregation = "average"
     frequency: int = 3
     fold_batch_norm: bool = False
     seed: int = 0
@@ -90,32 +95,38 @@ class ClusterConfig(Config):
         check_overrides(self)
         object.__setattr__(self, "layers", dict(self.layers))
         object.__setattr__(self, "extra_weights", tuple(self.extra_weights))
-        for name, least in (("number_of_clusters", 2), ("frequency", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-                raise invalid_type(name, expected="an integer", received=value)
-            if value < least:
-                raise invalid_value(name, expected=f"an integer >= {least}", received=value)
-        if self.number_of_clusters > _MOST:
-            raise invalid_value("number_of_clusters", expected=f"at most {_MOST}", received=self.number_of_clusters)
+        check_integer("number_of_clusters", self.number_of_clusters, minimum=2, maximum=_MOST)
+        check_integer("frequency", self.frequency, minimum=1)
+        check_integer("seed", self.seed, minimum=0)
         if self.preserve_sparsity and self.number_of_clusters < 3:
-            raise invalid_value(
-                "number_of_clusters", expected="an integer >= 3 with preserve_sparsity=True, because one of them is 0",
-                received=self.number_of_clusters,
-            )  # fmt: skip
-        for name, allowed in (("centroids_init", METHODS), ("gradient_aggregation", AGGREGATIONS)):
-            if getattr(self, name) not in allowed:
-                raise invalid_value(name, expected=f"one of {allowed}", received=repr(getattr(self, name)))
-        flags = {"per_channel": (bool,), "fold_batch_norm": (bool,), "preserve_sparsity": (bool, type(None))}
-        for name, types in flags.items():
-            if not isinstance(getattr(self, name), types):
-                raise invalid_type(name, expected="True or False", received=getattr(self, name))
+            expected = "an integer >= 3 with preserve_sparsity=True, because one of them is 0"
+            raise invalid_value("number_of_clusters", expected=expected, received=self.number_of_clusters)
+        check_option("centroids_init", self.centroids_init, get_args(Initialization))
+        check_option("gradient_aggregation", self.gradient_aggregation, get_args(Aggregation))
+        check_bool("per_channel", self.per_channel)
+        check_bool("fold_batch_norm", self.fold_batch_norm)
+        if self.preserve_sparsity is not None:
+            check_bool("preserve_sparsity", self.preserve_sparsity)
 
 
-_FEW = 256  # values that an integer of 8 bits can tell apart
+class ClusterOptions(TypedDict, total=False):
+    """The fields of :class:`ClusterConfig` as keyword arguments."""
+
+    number_of_clusters: int
+    centroids_init: Initialization
+    per_channel: bool
+    preserve_sparsity: bool | None
+    gradient_aggregation: Aggregation
+    frequency: int
+    fold_batch_norm: bool
+    seed: int
+    layers: Mapping[str, ClusterConfig | None]
+    extra_weights: tuple[str, ...]
 
 
-def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
+def cluster(
+    model: keras.Model, config: ClusterConfig | None = None, **options: Unpack[ClusterOptions]
+) -> keras.Model:
     """Return a copy of ``model`` in which the weights of each kernel share a few values.
 
     The copy computes with these values at once. Compile it and fit it with ``callbacks=[tg.UpdateCompression()]`` to
@@ -128,13 +139,14 @@ def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
 
     Args:
         model: Any built Keras 3 model, pruned before or not. It is not changed.
-        config: How to cluster.
+        config: How to cluster; by default each kernel gets 16 values.
+        options: Fields of :class:`ClusterConfig`, which override those of ``config``.
 
     Returns:
         A model of the same layers, names and shapes, not compiled.
 
     Raises:
-        TypeError: ``model`` or ``config`` is of another type.
+        TypeError: ``model`` or ``config`` is of another type, or an option is no field.
         ValueError: The model is not built, is clustered already, holds NaN or infinite weights, has no weight that can
             be clustered, a pattern matches nothing, two clusters are to hold a sparse weight, batch normalization is to
             be folded into layers that are compressed already, or a layer cannot be copied. The layer is named.
@@ -142,12 +154,11 @@ def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
     Example:
         >>> import keras, numpy as np, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
-        >>> clustered = tg.cluster(model, tg.ClusterConfig(number_of_clusters=5))
+        >>> clustered = tg.cluster(model, number_of_clusters=5)
         >>> len(np.unique(tg.strip(clustered).get_layer("out").kernel))
         5
     """
-    if not isinstance(config, ClusterConfig):
-        raise invalid_type("config", expected="a tg.ClusterConfig", received=config)
+    config = resolve_config(ClusterConfig, config, options)
     check_built_model(model)
     check_patterns(model, config)
     clustered = 0
@@ -180,14 +191,14 @@ def cluster(model: keras.Model, config: ClusterConfig) -> keras.Model:
             raise invalid_value(
                 layer_subject(*done[0]), expected="a plain layer to fold batch normalization into",
                 received="a compressed one", fix="Bake it first with tg.strip(model); its zeros are kept.",
-            )  # fmt: skip
+            )
         model = fold_batch_norm(model)
     result = compress(model, codebooks)
     if not clustered:
-        raise invalid_value(
-            f"model '{model.name}'", expected="at least one weight that can be clustered", received="none",
-            fix=f"Each has no more than {config.number_of_clusters} weights or values, is left out, or is no kernel.",
-        )  # fmt: skip
+        raise invalid_state(
+            f"model '{model.name}' has no weight that can be clustered.",
+            f"Each has no more than {config.number_of_clusters} weights or values, is left out, or is no kernel.",
+        )
     return result
 
 
@@ -227,10 +238,10 @@ def hold_clusters(model: keras.Model, chosen: Callable[[str], bool]) -> keras.Mo
 
     result = compress(model, codebooks)
     if not held:
-        raise invalid_value(
-            f"model '{model.name}'", expected=f"a kernel of at most {_FEW} values (preserve_clusters=True)",
-            received="none", fix="Cluster it with tg.cluster first, or leave preserve_clusters out.",
-        )  # fmt: skip
+        raise invalid_state(
+            f"model '{model.name}' has no kernel of at most {_FEW} values, which preserve_clusters=True needs.",
+            "Cluster it with tg.cluster first, or leave preserve_clusters out.",
+        )
     return result
 
 
@@ -261,7 +272,7 @@ def _codebook(
         raise invalid_value(
             name, expected="at least 3 clusters, because the weight has zeros, which stay so", received=wanted,
             fix="Raise number_of_clusters, or give up the zeros with preserve_sparsity=False.",
-        )  # fmt: skip
+        )
     # A zero that the weight lacks, but that a mask will bring, counts as a value.
     count = wanted if channel_axes else min(wanted, values + (sparse and not (weight == 0).any()))
     codebook = Codebook(

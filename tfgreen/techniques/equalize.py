@@ -36,7 +36,7 @@ _PER_CHANNEL = (
     layers.Cropping2D, layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D,
     layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D, layers.UpSampling1D, layers.UpSampling2D,
-)  # fmt: skip
+)
 
 
 def equalize(model: keras.Model) -> keras.Model:
@@ -79,7 +79,7 @@ def equalize(model: keras.Model) -> keras.Model:
         raise invalid_value(
             layer_subject(path, layer.layer), expected="a plain layer", received="a compressed one",
             fix="Bake it with tg.strip(model), or equalize before compressing.",
-        )  # fmt: skip
+        )
     result = fold_batch_norm(model)
     pairs, reasons = find_pairs(result)
     if not pairs:
@@ -87,7 +87,7 @@ def equalize(model: keras.Model) -> keras.Model:
         raise invalid_value(
             f"model '{model.name}'", expected="two kernels joined by nothing but layers that commute with a scale",
             received=f"none ({found})",
-        )  # fmt: skip
+        )
     _equalize_pairs([(first.layer, second.layer) for first, second in pairs])
     return result
 

@@ -89,7 +89,7 @@ def check_without(
         raise invalid_value(
             layer_subject(path, layer), expected=f"a layer that is not {done}", received=f"a {done} one",
             fix="Bake it first with tg.strip(model).",
-        )  # fmt: skip
+        )
 
 
 def all_settings(config: W) -> list[W]:
@@ -139,7 +139,7 @@ def check_layer_patterns(paths: Sequence[str], patterns: Iterable[str]) -> None:
             raise invalid_value(
                 "layers", expected=f"a pattern of layers that no earlier pattern matches ({_some(free)})",
                 received=f"'{pattern}'", fix="The first pattern that matches counts: put the narrower one first.",
-            )  # fmt: skip
+            )
         free = [path for path in free if not fnmatch.fnmatchcase(path, pattern)]
 
 

@@ -184,7 +184,7 @@ def _objection(node: LayerNode, starts: Collection[LayerNode]) -> str:
         return "" if _is_sparse_depthwise(node, layer) else (
             "a DepthwiseConv2D with kernel_size (3, 3) or (5, 5), depth_multiplier 1, no dilation, and padding 'same' "
             "with strides (1, 1), or 'valid' with strides (1, 1) or (2, 2) and as much ZeroPadding2D of its own"
-        )  # fmt: skip
+        )
     if isinstance(layer, layers.ZeroPadding2D):
         # XNNPACK folds the zeros into the convolution that takes them and has no channels-first form of padding
         # itself. TFMOT allows it anywhere.
@@ -230,7 +230,7 @@ def _has_parameters(node: LayerNode) -> bool:
 _SETTINGS = (
     "kernel_size", "strides", "padding", "dilation_rate", "groups", "depth_multiplier", "activation", "data_format",
     "keepdims", "axis", "interpolation",
-)  # fmt: skip
+)
 
 
 def _blocked(node: LayerNode, expected: str) -> InvalidValueError:

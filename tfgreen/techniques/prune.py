@@ -9,16 +9,15 @@ Reference: M. Zhu and S. Gupta, "To prune, or not to prune", 2017, arXiv:1710.01
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, get_args
 
 import keras
 import numpy as np
 
-from tfgreen.config import Config, data_field
-from tfgreen.errors import invalid_type, invalid_value, layer_subject
+from tfgreen.checks import check_integer, check_number, check_option
+from tfgreen.config import Config, data_field, resolve_config
+from tfgreen.errors import InvalidValueError, invalid_state, invalid_type, invalid_value, layer_subject
 from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
 from tfgreen.model.weights import Axes, Reasons
 from tfgreen.techniques.overrides import (
@@ -29,11 +28,19 @@ from tfgreen.techniques.overrides import (
     settings_for,
     weights_to_compress,
 )
-from tfgreen.training.schedules import ConstantSparsity, PolynomialDecay, SparsitySchedule, as_schedule
+from tfgreen.training.schedules import ConstantSparsity, PolynomialDecay, ScheduleLike, as_schedule
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.compressed import Choice, compress
-from tfgreen.transforms.importance import activation_importance, taylor_importance
-from tfgreen.transforms.mask import CRITERIA, FROM_DATA, SCOPES, Mask
+from tfgreen.transforms.importance import Loss, activation_importance, taylor_importance
+from tfgreen.transforms.mask import Criterion, Mask, Scope
+from tfgreen.transforms.selection import Pooling
+from tfgreen.typing import Arrays, Samples
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+# Path of each layer -> "" if it may be pruned, else the reason why not.
+Policy: TypeAlias = Callable[[keras.Model], Mapping[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,17 +52,19 @@ class PruneConfig(Config):
             ``PruningSchedule``, or a function of the step that returns the sparsity.
         criterion: How weights are scored: ``"magnitude"``; ``"threshold"`` (magnitude, and all up to ``threshold`` go,
             whatever the sparsity); ``"activation"`` (magnitude times the norm of what the weight multiplies, from
-            ``data``); ``"taylor"`` (first-order change of the ``loss``, from ``data``); ``"random"``.
+            ``calibration_data``); ``"taylor"`` (first-order change of ``loss`` on ``x, y``); ``"random"``.
         scope: What competes: ``"layer"`` by layer, ``"global"`` over the model, or by layer with sparsities shared out
-            by Erdos-Renyi-Kernel (``"erk"``), which keeps more of small layers. Layers with settings of their own
-            (``layers``) compete among themselves.
+            by Erdos-Renyi-Kernel (``"erk"``), which keeps more of small layers. The layers of an override compete
+            among themselves.
         block_size: ``(rows, columns)`` of blocks that are zero as a whole. A kernel is seen as a matrix of
             (inputs, outputs), a convolution's as (height * width * channels in, channels out).
         block_pooling: ``"AVG"`` or ``"MAX"``, the score of a block.
         m_by_n: ``(m, n)``: m zeros in every n weights along the input channels. On the way ``n * sparsity`` of them.
             A weight with no more than n - m input channels stays dense, which ``tg.summary`` says.
         threshold: For the criterion of that name: a magnitude >= 0.
-        data: For ``"activation"``: inputs; for ``"taylor"``: ``(inputs, targets)``; arrays of shape (samples, ...).
+        calibration_data: For ``"activation"``: inputs of shape (samples, ...) in the structure the model takes.
+        x: For ``"taylor"``: the same.
+        y: For ``"taylor"``: targets of shape (samples, ...) in the structure of the outputs.
         loss: For ``"taylor"``: a Keras loss or its name.
         seed: For ``"random"``.
         layers: Name pattern (``"block*/conv"``) -> another ``PruneConfig`` for the layers it matches, or None to keep
@@ -75,19 +84,21 @@ class PruneConfig(Config):
         True
     """
 
-    schedule: Any
-    criterion: str = "magnitude"
-    scope: str = "layer"
+    schedule: ScheduleLike = ConstantSparsity(0.5, begin_step=0, frequency=100)
+    criterion: Criterion = "magnitude"
+    scope: Scope = "layer"
     block_size: tuple[int, int] = (1, 1)
-    block_pooling: str = "AVG"
+    block_pooling: Pooling = "AVG"
     m_by_n: tuple[int, int] | None = None
     threshold: float | None = None
-    data: Any = data_field()
-    loss: Any = None
+    calibration_data: Samples | None = data_field()
+    x: Arrays | None = data_field()
+    y: Arrays | None = data_field()
+    loss: Loss | None = None
     seed: int = 0
     layers: Mapping[str, PruneConfig | None] = dataclasses.field(default_factory=dict)
     extra_weights: tuple[str, ...] = ()
-    policy: Any = None
+    policy: Policy | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedule", as_schedule(self.schedule))
@@ -97,9 +108,10 @@ class PruneConfig(Config):
         check_overrides(self)
         object.__setattr__(self, "layers", dict(self.layers))
         object.__setattr__(self, "extra_weights", tuple(self.extra_weights))
-        for name, allowed in (("criterion", CRITERIA), ("scope", SCOPES), ("block_pooling", ("AVG", "MAX"))):
-            if getattr(self, name) not in allowed:
-                raise invalid_value(name, expected=f"one of {allowed}", received=repr(getattr(self, name)))
+        check_option("criterion", self.criterion, get_args(Criterion))
+        check_option("scope", self.scope, get_args(Scope))
+        check_option("block_pooling", self.block_pooling, get_args(Pooling))
+        check_integer("seed", self.seed, minimum=0)
         self._check_shape_of_zeros()
         self._check_criterion()
         for pattern, override in self.layers.items():
@@ -115,63 +127,73 @@ class PruneConfig(Config):
                 raise invalid_value("m_by_n", expected="fewer zeros (m) than weights (n)", received=self.m_by_n)
             last = _last_sparsity(self.schedule)
             if last is not None and round(n * last, 6) < m:
-                raise invalid_value(
-                    "schedule", expected=f"a final sparsity >= {m / n:g}, which m_by_n={self.m_by_n} needs",
-                    received=last, fix=f"Set it to {m / n:g}.",
-                )  # fmt: skip
+                expected = f"a final sparsity >= {m / n:g}, which m_by_n={self.m_by_n} needs"
+                raise invalid_value("schedule", expected=expected, received=last, fix=f"Set it to {m / n:g}.")
             if self.block_size != (1, 1):
                 raise invalid_value("block_size", expected="(1, 1) with m_by_n", received=self.block_size)
         if self.scope != "layer":
-            clash = {"m_by_n": self.m_by_n, "criterion": "threshold" if self.criterion == "threshold" else None}
+            clash: dict[str, object] = {"m_by_n": self.m_by_n}
+            clash["criterion"] = "threshold" if self.criterion == "threshold" else None
             clash["block_size"] = self.block_size if self.block_size != (1, 1) and self.scope == "global" else None
             for name, value in clash.items():
                 if value is not None:
                     raise invalid_value("scope", expected=f"'layer' with {name}={value!r}", received=repr(self.scope))
 
     def _check_criterion(self) -> None:
-        if (self.criterion == "threshold") != (self.threshold is not None):
-            needed = "a magnitude >= 0" if self.criterion == "threshold" else "none"
-            raise invalid_value(
-                "threshold", expected=f"{needed} with criterion='{self.criterion}'", received=self.threshold
-            )
+        for name, criterion in _NEEDED_BY.items():
+            value = getattr(self, name)
+            if value is not None and self.criterion != criterion:
+                received = value if isinstance(value, (int, float)) else type(value).__name__
+                expected, fix = f"None with criterion='{self.criterion}'", f"Choose criterion='{criterion}'."
+                raise invalid_value(name, expected=expected, received=received, fix=fix)
+        if self.criterion == "threshold" and self.threshold is None:
+            raise invalid_state("criterion='threshold' needs a threshold.", "Set it to a magnitude >= 0.")
         if self.threshold is not None:
-            number = isinstance(self.threshold, numbers.Real) and not isinstance(self.threshold, bool)
-            if not number or not 0 <= self.threshold < math.inf:
-                raise invalid_value("threshold", expected="a magnitude >= 0", received=self.threshold)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, numbers.Integral) or self.seed < 0:
-            raise invalid_value("seed", expected="an integer >= 0", received=self.seed)
-        if self.data is not None and self.criterion not in FROM_DATA:
-            raise invalid_value(
-                "data", expected=f"none with criterion='{self.criterion}'", received=type(self.data).__name__,
-                fix=f"Choose a criterion of {FROM_DATA}.",
-            )  # fmt: skip
+            check_number("threshold", self.threshold, minimum=0)
         if self.criterion == "taylor" and self.loss is None:
-            raise invalid_value(
-                "loss", expected="a Keras loss with criterion='taylor'", received="none",
-                fix="Pass the loss the model is trained with: loss='sparse_categorical_crossentropy'.",
-            )  # fmt: skip
+            fix = "Pass the loss the model is trained with: loss='sparse_categorical_crossentropy'."
+            raise invalid_state("criterion='taylor' needs a loss.", fix)
 
 
-def _pair(name: str, value: Any) -> tuple[int, int]:
+class PruneOptions(TypedDict, total=False):
+    """The fields of :class:`PruneConfig` as keyword arguments."""
+
+    schedule: ScheduleLike
+    criterion: Criterion
+    scope: Scope
+    block_size: tuple[int, int]
+    block_pooling: Pooling
+    m_by_n: tuple[int, int] | None
+    threshold: float | None
+    calibration_data: Samples | None
+    x: Arrays | None
+    y: Arrays | None
+    loss: Loss | None
+    seed: int
+    layers: Mapping[str, PruneConfig | None]
+    extra_weights: tuple[str, ...]
+    policy: Policy | None
+
+
+# Field -> the one criterion that needs it.
+_NEEDED_BY = {"threshold": "threshold", "calibration_data": "activation", "x": "taylor", "y": "taylor"}
+
+
+def _pair(name: str, value: Sequence[int]) -> tuple[int, int]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise invalid_type(name, expected="two integers", received=value)
     for number in value:
-        if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 1:
-            raise invalid_value(name, expected="two integers >= 1", received=value)
+        check_integer(name, number, minimum=1)
     return int(value[0]), int(value[1])
 
 
-def _last_sparsity(schedule: SparsitySchedule) -> float | None:
+def _last_sparsity(schedule: ScheduleLike) -> float | None:
     if isinstance(schedule, PolynomialDecay):
         return schedule.final_sparsity
     return schedule.target_sparsity if isinstance(schedule, ConstantSparsity) else None
 
 
-# Path of each layer -> "" if it may be pruned, else the reason why not.
-Policy = Callable[[keras.Model], Mapping[str, str]]
-
-
-def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
+def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpack[PruneOptions]) -> keras.Model:
     """Return a copy of ``model`` that becomes sparse as it trains.
 
     The least important weights of each kernel are held at zero; ``tfgreen/model/weights.py`` lists the kernels.
@@ -180,13 +202,14 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
 
     Args:
         model: Any built Keras 3 model. It is not changed.
-        config: How to prune.
+        config: How to prune; by default half of each kernel, from the first step on.
+        options: Fields of :class:`PruneConfig`, which override those of ``config``.
 
     Returns:
         A model of the same layers, names and shapes, not compiled.
 
     Raises:
-        TypeError: ``model`` or ``config`` is of another type.
+        TypeError: ``model`` or ``config`` is of another type, or an option is no field.
         ValueError: The model is not built, is pruned already, holds NaN or infinite weights, has no weight that can be
             pruned or is smaller than a block, a pattern matches nothing, the criterion lacks its data, the policy
             refuses the model, or a layer cannot be copied. The layer is named.
@@ -194,12 +217,11 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
     Example:
         >>> import keras, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
-        >>> pruned = tg.prune(model, tg.PruneConfig(schedule=tg.PolynomialDecay(0.0, 0.8, begin_step=0, end_step=100)))
+        >>> pruned = tg.prune(model, schedule=tg.PolynomialDecay(0.0, 0.8, begin_step=0, end_step=100))
         >>> pruned.get_layer("out").chains[0].weight
         'kernel'
     """
-    if not isinstance(config, PruneConfig):
-        raise invalid_type("config", expected="a tg.PruneConfig", received=config)
+    config = resolve_config(PruneConfig, config, options)
     check_built_model(model)
     check_patterns(model, config)
     verdicts = _verdicts(model, config.policy)
@@ -225,11 +247,11 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
                 if channels <= n - m:
                     reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
                     continue
-            if chosen.criterion in FROM_DATA and f"{path}/{weight}" not in importance:
+            if chosen.criterion in ("activation", "taylor") and f"{path}/{weight}" not in importance:
                 raise invalid_value(
                     layer_subject(path, layer), expected=f"weights that criterion='{chosen.criterion}' scores",
                     received=f"'{weight}'", fix=f"Give the layer another one: layers={{'{path}': PruneConfig(...)}}.",
-                )  # fmt: skip
+                )
             pruned += 1
             budget = next(index for index, some in enumerate(settings) if some is chosen)
             found[weight] = [_mask(chosen, axes, pruned, budget, importance.get(f"{path}/{weight}"))]
@@ -237,16 +259,15 @@ def prune(model: keras.Model, config: PruneConfig) -> keras.Model:
 
     result = compress(model, masks)
     if not pruned:
-        raise invalid_value(
-            f"model '{model.name}'", expected="at least one weight that can be pruned", received="none",
-            fix="tg.summary(model) says why for each layer.",
-        )  # fmt: skip
+        raise invalid_state(
+            f"model '{model.name}' has no weight that can be pruned.", "tg.summary(model) says why for each layer."
+        )
     return result
 
 
 def _mask(config: PruneConfig, axes: Axes, index: int, budget: int, importance: np.ndarray | None) -> Mask:
     return Mask(
-        config.schedule,
+        as_schedule(config.schedule),
         criterion=config.criterion,
         scope=config.scope,
         block_size=config.block_size,
@@ -281,26 +302,26 @@ def _importance(model: keras.Model, config: PruneConfig) -> dict[str, np.ndarray
     """Importance from data by path of the weight, for the configs that score by data."""
     found: dict[str, np.ndarray] = {}
     for chosen in all_settings(config):
-        if chosen.criterion not in FROM_DATA:
-            continue
-        if chosen.data is None:
-            form = "x" if chosen.criterion == "activation" else "(x, y)"
-            raise invalid_value(
-                "data", expected=f"{form} with criterion='{chosen.criterion}'", received="none",
-                fix=f"Pass a few hundred training samples: PruneConfig(..., data={form}).",
-            )  # fmt: skip
         if chosen.criterion == "activation":
-            by_variable = activation_importance(model, chosen.data)
+            if chosen.calibration_data is None:
+                raise _without_data("activation", "calibration_data=x[:512]")
+            by_variable = activation_importance(model, chosen.calibration_data)
+        elif chosen.criterion == "taylor":
+            if chosen.x is None or chosen.y is None or chosen.loss is None:
+                raise _without_data("taylor", "x=x[:512], y=y[:512]")
+            by_variable = taylor_importance(model, chosen.x, chosen.y, chosen.loss)
         else:
-            if not isinstance(chosen.data, (tuple, list)) or len(chosen.data) != 2:
-                raise invalid_value("data", expected="(x, y) with criterion='taylor'", received=type(chosen.data))
-            x, y = chosen.data
-            by_variable = taylor_importance(model, x, y, chosen.loss)
+            continue
         for path, layer in replaceable_layers(model):
             if settings_for(path, config) is chosen:
                 weights = weights_by_path(getattr(layer, "stands_for", layer)).items()
                 found.update({f"{path}/{name}": by_variable[id(v)] for name, v in weights if id(v) in by_variable})
     return found
+
+
+def _without_data(criterion: str, form: str) -> InvalidValueError:
+    fix = f"Pass a few hundred training samples: tg.prune(model, criterion='{criterion}', {form})."
+    return invalid_state(f"criterion='{criterion}' scores weights by data.", fix)
 
 
 def _check_weight(
@@ -312,11 +333,11 @@ def _check_weight(
         raise invalid_value(
             subject, expected=f"finite values in '{weight}'", received=f"{bad} NaN or infinite ones",
             fix="They cannot be ranked; load a healthy checkpoint.",
-        )  # fmt: skip
+        )
     outputs = int(np.prod([variable.shape[axis] for axis in axes.outputs]))
     matrix = (int(np.prod(variable.shape)) // outputs, outputs)
     if config.block_size[0] > matrix[0] or config.block_size[1] > matrix[1]:
         raise invalid_value(
             subject, expected=f"a block no larger than '{weight}', a matrix of {matrix}", received=config.block_size,
             fix=f"Choose a smaller block_size, or leave the layer out: layers={{'{path}': None}}.",
-        )  # fmt: skip
+        )

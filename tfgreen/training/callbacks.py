@@ -119,7 +119,7 @@ class UpdateCompression(keras.callbacks.Callback):
                 "UpdateCompression.step", expected="a call after each training step",
                 received="one inside a tf.function, where it runs only once, when that is traced",
                 fix="Call it after the function that makes the step.",
-            )  # fmt: skip
+            )
         self._step(int(count))
 
     def _step(self, count: int) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import numbers
 import os
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
+from tfgreen.checks import check_integer, check_number
 from tfgreen.config import Config
 from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.typing import PlainDict
 
 
 @functools.cache
@@ -56,11 +58,11 @@ class SparsitySchedule(Config):
         """TFMOT's call: ``(should_prune, sparsity)``, as Python values."""
         return self.updates_at(step), self.sparsity_at(step)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return dict(self.to_dict()["config"])
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> SparsitySchedule:
+    def from_config(cls, config: PlainDict) -> SparsitySchedule:
         return cls(**config)
 
 
@@ -100,12 +102,10 @@ class PolynomialDecay(SparsitySchedule):
     def __post_init__(self) -> None:
         _check_sparsity("initial_sparsity", self.initial_sparsity)
         _check_sparsity("final_sparsity", self.final_sparsity)
-        _check_integer("begin_step", self.begin_step, at_least=0)
-        _check_integer("end_step", self.end_step, at_least=0)
-        _check_integer("frequency", self.frequency, at_least=1)
-        _check_number("power", self.power)
-        if not self.power > 0:
-            raise invalid_value("power", expected="a number > 0", received=self.power)
+        check_integer("begin_step", self.begin_step, minimum=0)
+        check_integer("end_step", self.end_step, minimum=0)
+        check_integer("frequency", self.frequency, minimum=1)
+        check_number("power", self.power, above=0)
         if self.end_step < self.begin_step:
             expected = f"a step >= begin_step ({self.begin_step})"
             raise invalid_value("end_step", expected=expected, received=self.end_step)
@@ -148,9 +148,9 @@ class ConstantSparsity(SparsitySchedule):
 
     def __post_init__(self) -> None:
         _check_sparsity("target_sparsity", self.target_sparsity)
-        _check_integer("begin_step", self.begin_step, at_least=0)
-        _check_integer("end_step", self.end_step, at_least=-1)
-        _check_integer("frequency", self.frequency, at_least=1)
+        check_integer("begin_step", self.begin_step, minimum=0)
+        check_integer("end_step", self.end_step, minimum=-1)
+        check_integer("frequency", self.frequency, minimum=1)
         if self.end_step != -1 and self.end_step < self.begin_step:
             expected = f"a step >= begin_step ({self.begin_step}), or -1 for no end"
             raise invalid_value("end_step", expected=expected, received=self.end_step)
@@ -183,7 +183,7 @@ class CallableSchedule(SparsitySchedule):
         ([0, 10, 20, 30, 40, 50], 0.5)
     """
 
-    function: Any
+    function: Callable[[int], float | tuple[bool, float]]
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -207,15 +207,19 @@ class CallableSchedule(SparsitySchedule):
         _check_sparsity(f"schedule, at step {step}", sparsity)
         return (None if due is None else bool(due)), sparsity
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return {"function": keras.saving.serialize_keras_object(self.function)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> CallableSchedule:
+    def from_config(cls, config: PlainDict) -> CallableSchedule:
         return cls(keras.saving.deserialize_keras_object(config["function"]))
 
 
-def as_schedule(schedule: Any) -> SparsitySchedule:
+# A schedule in any form that verbs take: tfgreen's, or a function of the step, as which TFMOT's can be called too.
+ScheduleLike: TypeAlias = "SparsitySchedule | Callable[[int], float | tuple[bool, float]]"
+
+
+def as_schedule(schedule: ScheduleLike) -> SparsitySchedule:
     """Take a schedule in any of its forms: tfgreen's, TFMOT's, or a function of the step.
 
     Raises:
@@ -223,11 +227,10 @@ def as_schedule(schedule: Any) -> SparsitySchedule:
     """
     if isinstance(schedule, SparsitySchedule):
         return schedule
-    if type(schedule).__module__.startswith("tensorflow_model_optimization."):
-        settings = schedule.get_config()["config"]  # TFMOT's get_config wraps it in a class name
-        ours = {"PolynomialDecay": PolynomialDecay, "ConstantSparsity": ConstantSparsity}
-        if type(schedule).__name__ in ours:
-            return ours[type(schedule).__name__](**settings)
+    ours = {"PolynomialDecay": PolynomialDecay, "ConstantSparsity": ConstantSparsity}
+    theirs = type(schedule).__module__.startswith("tensorflow_model_optimization.")
+    if theirs and type(schedule).__name__ in ours:  # TFMOT's get_config wraps its settings in a class name
+        return ours[type(schedule).__name__](**getattr(schedule, "get_config")()["config"])
     if callable(schedule) and not isinstance(schedule, type):
         return CallableSchedule(schedule)
     expected = "a schedule such as tg.PolynomialDecay(0.0, 0.8, begin_step=0, end_step=1000), or a function of the step"
@@ -245,19 +248,5 @@ def _constant(schedule: ConstantSparsity) -> Any:
     return _tfmot_schedules().ConstantSparsity(**schedule.get_config())
 
 
-def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise invalid_type(name, expected="a number", received=value)
-
-
-def _check_sparsity(name: str, value: Any) -> None:
-    _check_number(name, value)
-    if not 0 <= value < 1:
-        raise invalid_value(name, expected="a share of zeros in [0, 1)", received=value)
-
-
-def _check_integer(name: str, value: Any, at_least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise invalid_type(name, expected="an integer", received=value)
-    if value < at_least:
-        raise invalid_value(name, expected=f"an integer >= {at_least}", received=value)
+def _check_sparsity(name: str, value: float) -> None:
+    check_number(name, value, minimum=0, below=1)

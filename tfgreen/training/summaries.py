@@ -57,7 +57,7 @@ class CompressionSummaries(keras.callbacks.Callback):
             raise invalid_value(
                 f"model '{self.model.name}'", expected="a model with compressed layers", received="none",
                 fix="Pass the model that tg.prune (or another tfgreen verb) returned.",
-            )  # fmt: skip
+            )
         self._writer = tf.summary.create_file_writer(self.log_dir)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

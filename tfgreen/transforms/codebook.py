@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -27,10 +27,10 @@ import tensorflow as tf
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.exporting import is_exporting
-from tfgreen.transforms.kmeans import index_dtype, initial_centroids, nearest, runs
+from tfgreen.transforms.kmeans import Initialization, index_dtype, initial_centroids, nearest, runs
 from tfgreen.transforms.selection import check_finite
 
-AGGREGATIONS = ("sum", "average")
+Aggregation = Literal["sum", "average"]
 
 _LARGE = 1 << 15  # weights from which on XLA, 4 to 10 times as fast, is worth the compilation
 _COMPARED = 64  # centroids up to which XLA compares each weight with all midpoints
@@ -65,7 +65,7 @@ class Codebook(TensorTransform):
         preserve_sparsity: bool = False,
         channel_axes: Sequence[int] = (),
         frequency: int = 100,
-        gradient_aggregation: str = "sum",
+        gradient_aggregation: Aggregation = "sum",
         note: str = "",
         **kwargs: Any,
     ) -> None:
@@ -99,7 +99,7 @@ class Codebook(TensorTransform):
             shape = (self.number_of_clusters, *columns)
             self.sizes = self.add_weight(shape=shape, **values, trainable=False, name="sizes")
 
-    def initialize(self, weight: np.ndarray, method: str, seed: int = 0) -> None:
+    def initialize(self, weight: np.ndarray, method: Initialization, seed: int = 0) -> None:
         """Set centroids and assignments from a weight; see :func:`tfgreen.transforms.kmeans.initial_centroids`."""
         count, zero = self.number_of_clusters, self.preserve_sparsity
         columns = self._columns(weight)

@@ -346,7 +346,7 @@ def _check_zeros_kept(subject: str, transforms: Sequence[TensorTransform]) -> No
         raise invalid_value(
             subject, expected="transforms that keep the zeros of a mask",
             received=f"a {type(loses).__name__} without zero", fix="Cluster with preserve_sparsity=True.",
-        )  # fmt: skip
+        )
 
 
 def _warn_unwatched() -> None:

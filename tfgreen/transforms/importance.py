@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -19,7 +19,10 @@ from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.layer_calls import around_calls
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.model.weights import own_compressible
-from tfgreen.typing import Tensors
+from tfgreen.typing import Tensor, Tensors
+
+# A Keras loss, its name, or a function of targets and outputs.
+Loss: TypeAlias = "str | keras.losses.Loss | Callable[[Tensor, Tensor], Tensor]"
 
 _BATCH = 32
 
@@ -67,7 +70,7 @@ def activation_importance(model: keras.Model, x: Any) -> dict[int, np.ndarray]:
     return _checked({key: np.sqrt(total).astype(np.float32) for key, total in sums.items()})
 
 
-def taylor_importance(model: keras.Model, x: Any, y: Any, loss: Any) -> dict[int, np.ndarray]:
+def taylor_importance(model: keras.Model, x: Any, y: Any, loss: Loss) -> dict[int, np.ndarray]:
     """Root mean square of the gradient of each compressible weight over batches of 32.
 
     Multiplied by ``|w|`` and squared it is the first-order estimate of how much the loss changes without the weight.

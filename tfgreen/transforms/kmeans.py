@@ -12,11 +12,11 @@ density-based initialisation).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-METHODS = ("kmeans_plus_plus", "linear", "random", "density_based")
+Initialization = Literal["kmeans_plus_plus", "linear", "random", "density_based"]
 
 _BINS = 1 << 18
 _RESTARTS = 8
@@ -26,7 +26,7 @@ _CHUNK = 1 << 16  # values compared at a time, so that they stay in the processo
 
 
 def initial_centroids(
-    values: np.ndarray, count: int, method: str = "kmeans_plus_plus", seed: int = 0, zero: bool = False
+    values: np.ndarray, count: int, method: Initialization = "kmeans_plus_plus", seed: int = 0, zero: bool = False
 ) -> np.ndarray:
     """Choose the centroids of an array.
 
@@ -107,7 +107,7 @@ def runs(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order, ascending[:-1] + (ascending[1:] - ascending[:-1]) / 2
 
 
-def index_dtype(count: int) -> Any:
+def index_dtype(count: int) -> np.dtype:
     """The smallest unsigned integer dtype that numbers ``count`` things from 0.
 
     Example:
@@ -129,7 +129,7 @@ def distinct(values: np.ndarray, limit: int) -> int:
     return few if few > limit else len(np.unique(values))
 
 
-def _ranks(part: np.ndarray, midpoints: np.ndarray, dtype: Any) -> np.ndarray:
+def _ranks(part: np.ndarray, midpoints: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """How many midpoints are below each value."""
     if midpoints.ndim == 1 and len(midpoints) > 64:
         return np.searchsorted(midpoints, part, "left").astype(dtype)
@@ -150,7 +150,7 @@ def _share(count: int, negative: np.ndarray, positive: np.ndarray) -> tuple[int,
     return below, count - below
 
 
-def _of_values(flat: np.ndarray, count: int, method: str, seed: int) -> np.ndarray:
+def _of_values(flat: np.ndarray, count: int, method: Initialization, seed: int) -> np.ndarray:
     if distinct(flat, count) <= count:
         return np.unique(flat)
     if method == "linear":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from tfgreen.errors import InvalidValueError
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.selection import (
+    Pooling,
     check_finite,
     erdos_renyi_kernel,
     keep_above,
@@ -26,14 +27,22 @@ from tfgreen.transforms.selection import (
     keep_largest_of_all,
     keep_m_by_n,
 )
+from tfgreen.typing import PlainDict, Tensor
 
-CRITERIA = ("magnitude", "threshold", "activation", "taylor", "random")
-FROM_DATA = ("activation", "taylor")
-SCOPES = ("layer", "global", "erk")
+Criterion = Literal["magnitude", "threshold", "activation", "taylor", "random"]
+Scope = Literal["layer", "global", "erk"]
 _SETTINGS = (
     "criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes", "threshold", "seed",
     "budget",
-)  # fmt: skip
+)
+
+
+class Schedule(Protocol):
+    """What a mask asks of a schedule; see :class:`tfgreen.training.schedules.SparsitySchedule`."""
+
+    def updates_at(self, step: int) -> bool: ...
+
+    def sparsity_at(self, step: int) -> float: ...
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -67,11 +76,11 @@ class Mask(TensorTransform):
 
     def __init__(
         self,
-        schedule: Any,
-        criterion: str = "magnitude",
-        scope: str = "layer",
+        schedule: Schedule | None,
+        criterion: Criterion = "magnitude",
+        scope: Scope = "layer",
         block_size: Sequence[int] = (1, 1),
-        block_pooling: str = "AVG",
+        block_pooling: Pooling = "AVG",
         m_by_n: Sequence[int] | None = None,
         input_axis: int = -2,
         output_axes: Sequence[int] = (-1,),
@@ -104,30 +113,33 @@ class Mask(TensorTransform):
             self.importance = self.add_weight(shape=shape, initializer="ones", trainable=False, name="importance")
             self.importance.assign(self._importance)
 
-    def hold(self, weight: Any) -> None:
+    def hold(self, weight: Tensor) -> None:
         """Hold the zeros that a weight has now."""
         self.mask.assign(keras.ops.not_equal(weight, 0))
 
-    def apply(self, weight: Any) -> Any:
+    def apply(self, weight: Tensor) -> Tensor:
         return keras.ops.where(self.mask, weight, keras.ops.zeros_like(weight))
 
-    def project(self, weight: Any) -> Any:
+    def project(self, weight: Tensor) -> Tensor:
         return weight * keras.ops.cast(self.mask, weight.dtype)  # a third faster than a selection on the CPU
 
     def due(self, last_step: int, step: int) -> bool:
-        return any(self.schedule.updates_at(s) for s in range(last_step + 1, step + 1))
+        schedule = self.schedule
+        return schedule is not None and any(schedule.updates_at(s) for s in range(last_step + 1, step + 1))
 
     @property
-    def group(self) -> Any:
+    def group(self) -> tuple[str, int] | None:
         return None if self.scope == "layer" else (self.scope, self.budget)
 
     @classmethod
     def update_together(
-        cls, masks: Sequence[TensorTransform], weights: Sequence[Any], names: Sequence[str], step: int
+        cls, masks: Sequence[TensorTransform], weights: Sequence[Tensor], names: Sequence[str], step: int
     ) -> None:
         """Compute the masks that share one budget; ``names`` say which layer an error is about."""
-        scores = [mask._score(weight, name) for mask, weight, name in zip(masks, weights, names)]
         first: Mask = masks[0]
+        if first.schedule is None:
+            return
+        scores = [mask._score(weight, name) for mask, weight, name in zip(masks, weights, names)]
         sparsity = first.schedule.sparsity_at(step)
         if first.scope == "global":
             kept = keep_largest_of_all(scores, sparsity)
@@ -139,7 +151,7 @@ class Mask(TensorTransform):
         for mask, keep in zip(masks, kept):
             mask.mask.assign(keep)
 
-    def _score(self, weight: Any, name: str) -> np.ndarray:
+    def _score(self, weight: Tensor, name: str) -> np.ndarray:
         score = np.abs(keras.ops.convert_to_numpy(weight))
         try:
             check_finite(score)
@@ -177,7 +189,7 @@ class Mask(TensorTransform):
         settings = {name: getattr(self, name) for name in _SETTINGS}
         return Mask(self.schedule, importance=self._importance, name=self.name, **settings)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in _SETTINGS},
@@ -186,7 +198,7 @@ class Mask(TensorTransform):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Mask:
+    def from_config(cls, config: PlainDict) -> Mask:
         config = {**config, "schedule": keras.saving.deserialize_keras_object(config["schedule"])}
         shape = config.pop("importance_shape")
         return cls(**config, importance=None if shape is None else np.ones(shape, np.float32))

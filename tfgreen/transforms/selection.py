@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from tfgreen.errors import invalid_value
+
+Pooling = Literal["AVG", "MAX"]
 
 _SAMPLE = 1 << 12  # elements drawn to bracket the threshold of a large array
 
@@ -116,7 +119,7 @@ def keep_above(score: np.ndarray, threshold: float) -> np.ndarray:
     return score > threshold
 
 
-def keep_blocks(matrix: np.ndarray, sparsity: float, block: tuple[int, int], pooling: str) -> np.ndarray:
+def keep_blocks(matrix: np.ndarray, sparsity: float, block: tuple[int, int], pooling: Pooling) -> np.ndarray:
     """Keep whole blocks of a matrix, ranked by the average or maximum of their scores.
 
     A block at the edge is averaged over the elements it has. Where the block does not divide the matrix, the share of
