@@ -126,6 +126,40 @@ def test_private_keras_attributes_stay_in_internals(path):
     assert not used & PRIVATE_KERAS
 
 
+# What silences native code, for the command line; nothing else touches the streams of the user's process.
+MAY_REDIRECT = {"cli.py", "quiet.py"}
+STREAMS = {"dup", "dup2", "redirect_stdout", "redirect_stderr", "__stdout__", "__stderr__"}
+
+
+def root(node: ast.AST) -> str:
+    """The first name of ``keras.layers.Dense.call``."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_patches_a_class_of_keras_or_a_stream(path):
+    tree = ast.parse(path.read_text())
+    foreign = set()  # names that stand for modules and classes of other packages
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            foreign |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            foreign |= {alias.asname or alias.name for alias in node.names}
+    for name, _ in imports(path):
+        assert not name.startswith(("unittest", "mock")), f"{path} imports {name}"
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else [getattr(node, "target", None)]
+        if isinstance(node, ast.Call) and root(node.func) in {"setattr", "delattr"}:
+            targets = [ast.Attribute(node.args[0], "")]
+        patched = [ast.unparse(target) for target in targets if isinstance(target, ast.Attribute)]
+        patched = [name for name in patched if name.split(".")[0] in foreign]
+        assert not patched, f"{path}:{node.lineno}: {patched}"
+        if isinstance(node, ast.Attribute) and node.attr in STREAMS:
+            assert str(path.relative_to(PACKAGE)) in MAY_REDIRECT, f"{path}:{node.lineno}: {node.attr}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_every_public_module_class_and_function_has_a_docstring(path):
     tree = ast.parse(path.read_text())

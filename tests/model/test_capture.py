@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from tests import zoo
+from tests.model.test_layer_calls import overlapping
 from tfgreen.model.capture import Capture, find_layer, outputs_by_name, read_heads
 
 
@@ -98,3 +99,24 @@ def test_layers_are_found_by_path_or_by_a_name_that_is_the_only_one():
     assert find_layer(outer, "same", "layer").name == "same"
     with pytest.raises(ValueError, match="a/inner/same.*b/same.*several layers"):
         find_layer(twice, "same", "layer")
+
+
+def test_two_threads_that_record_one_model_at_once_keep_their_own_tensors():
+    model = ending(layers.Activation("sigmoid"))
+    capture = Capture({"a": (model.layers[1], "logits"), "b": (model.layers[0], "output")})
+    activation = model.layers[1].activation
+
+    def records(size):
+        def work(start, end):
+            with capture.recording() as kept:
+                start()
+                for _ in range(20):
+                    model(np.ones((size, 4, 3), "float32"))
+            end()
+            return {name: [len(tensor) for tensor in tensors] for name, tensors in kept.items()}
+
+        return work
+
+    found = overlapping(records(2), records(3))
+    assert found == [{"a": [size] * 20, "b": [size] * 20} for size in (2, 3)]
+    assert model.layers[1].activation is activation and capture.current is None
