@@ -26,7 +26,7 @@ def failing() -> keras.Model:
         layers.BatchNormalization(name="norm"), layers.ReLU(name="relu"),
         layers.Conv2D(16, 1, activation="relu", name="mix"), layers.Conv2D(8, 3, activation="relu", name="last"),
         layers.Flatten(), layers.Dense(6, name="out"),
-    ]  # fmt: skip
+    ]
     model = keras.Sequential([keras.Input((8, 8, 3)), *stack])
     factor = np.where(np.arange(16) % 4, 1.0, 100.0)
     for name in ("gamma", "beta"):

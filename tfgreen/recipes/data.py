@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfgreen.errors import FileError, InvalidValueError, TfgreenError, invalid_value
+from tfgreen.typing import FilePath
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +28,7 @@ class Data:
     """Training and test split of a classification task.
 
     Attributes:
-        x_train: Numbers of shape ``(samples, *sample shape)``, in the dtype they came in.
+        x_train: Numbers of shape ``(samples, *sample shape)``, in the dtype of the file.
         y_train: Class numbers from 0, int64 of shape ``(samples,)``.
         x_test: As ``x_train``.
         y_test: As ``y_train``.
@@ -57,10 +57,8 @@ class Data:
             if len(y) != len(x):
                 raise invalid_value(f"y_{split}", expected=f"a label for each of {len(x)} samples", received=len(y))
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
-            raise invalid_value(
-                "x_test", expected=f"samples of shape {self.x_train.shape[1:]}, as in x_train",
-                received=self.x_test.shape[1:],
-            )  # fmt: skip
+            expected = f"samples of shape {self.x_train.shape[1:]}, as in x_train"
+            raise invalid_value("x_test", expected=expected, received=self.x_test.shape[1:])
 
     @property
     def classes(self) -> int:
@@ -68,7 +66,7 @@ class Data:
         return int(max(self.y_train.max(), self.y_test.max())) + 1
 
 
-def load_npz(path: str | os.PathLike[str]) -> Data:
+def load_npz(path: FilePath) -> Data:
     """Read a classification task from an ``.npz`` file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
 
     Labels may be class numbers ``(samples,)`` or ``(samples, 1)``, or one-hot rows ``(samples, classes)``. Pickled
@@ -94,7 +92,7 @@ def load_npz(path: str | os.PathLike[str]) -> Data:
         raise InvalidValueError(f"{path}: {error}") from error
 
 
-def load_inputs(path: str | os.PathLike[str], *names: str) -> tuple[str, np.ndarray]:
+def load_inputs(path: FilePath, *names: str) -> tuple[str, np.ndarray]:
     """Read the first of the arrays ``names`` that an ``.npz`` file has; for calibration and verification.
 
     Returns:
@@ -116,7 +114,7 @@ def load_inputs(path: str | os.PathLike[str], *names: str) -> tuple[str, np.ndar
     return name, array
 
 
-def load_samples(path: str | os.PathLike[str], *names: str) -> Any:
+def load_samples(path: FilePath, *names: str) -> np.ndarray | dict[str, np.ndarray]:
     """Read samples of a model from an ``.npz`` file: the first of the arrays ``names`` that it has, or else all arrays.
 
     Returns:
@@ -131,7 +129,7 @@ def load_samples(path: str | os.PathLike[str], *names: str) -> Any:
     return {name: load_inputs(path, name)[1] for name in present}
 
 
-def array_names(path: str | os.PathLike[str]) -> list[str]:
+def array_names(path: FilePath) -> list[str]:
     """Names of the arrays of an ``.npz`` file, without reading them: the check that takes no time.
 
     Raises:
@@ -139,7 +137,8 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
     """
     file = Path(path)
     if file.is_dir() or not file.exists():
-        raise FileError(f"{file}: expected an .npz file, {'received a folder' if file.is_dir() else _ABSENT}.")
+        what = "received a folder" if file.is_dir() else "but there is no such file"
+        raise FileError(f"{file}: expected an .npz file, {what}.")
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
@@ -148,9 +147,6 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
     except OSError as error:
         raise FileError(f"{file}: cannot be read: {error.strerror or error}.") from error
     return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
-
-
-_ABSENT = "but there is no such file"
 
 
 def load_digits_data(seed: int = 0) -> Data:
@@ -213,18 +209,14 @@ def check_fits(data: Data, model: keras.Model) -> None:
             expected="a classifier: one input, one output of shape (samples, classes) with two classes or more",
             received=f"inputs of shape {shapes[0]}, outputs of shape {shapes[1]} (without samples)",
         )
-    ((wanted,), ((outputs_of_model,),)) = shapes
+    ((shape,), ((outputs_of_model,),)) = shapes
     sample = data.x_train.shape[1:]
-    if len(sample) != len(wanted) or any(want not in (None, have) for want, have in zip(wanted, sample)):
-        raise invalid_value(
-            "x_train", expected=f"samples of shape {wanted}, as model '{model.name}' takes", received=sample
-        )
+    if len(sample) != len(shape) or any(size not in (None, given) for size, given in zip(shape, sample)):
+        expected = f"samples of shape {shape}, as model '{model.name}' takes"
+        raise invalid_value("x_train", expected=expected, received=sample)
     if data.classes > outputs_of_model:
-        raise invalid_value(
-            "y_train and y_test",
-            expected=f"labels from 0 to {outputs_of_model - 1}, as model '{model.name}' has {outputs_of_model} outputs",
-            received=f"labels up to {data.classes - 1}",
-        )
+        expected = f"labels from 0 to {outputs_of_model - 1}, as model '{model.name}' has {outputs_of_model} outputs"
+        raise invalid_value("y_train and y_test", expected=expected, received=f"labels up to {data.classes - 1}")
 
 
 def check_inputs(name: str, x: np.ndarray) -> None:
@@ -254,11 +246,8 @@ def class_numbers(name: str, y: np.ndarray) -> np.ndarray:
         array([1, 0])
     """
     if y.dtype.kind not in "fiub" or y.ndim not in (1, 2) or not y.size:
-        raise invalid_value(
-            name,
-            expected="class numbers of shape (samples,) or one-hot rows of shape (samples, classes)",
-            received=f"shape {y.shape}, dtype {y.dtype}",
-        )
+        expected = "class numbers of shape (samples,) or one-hot rows of shape (samples, classes)"
+        raise invalid_value(name, expected=expected, received=f"shape {y.shape}, dtype {y.dtype}")
     if y.ndim == 2 and y.shape[1] > 1:
         rows = int((~(((y == 0) | (y == 1)).all(axis=1) & (y.sum(axis=1) == 1))).sum())
         if rows:
@@ -271,14 +260,12 @@ def class_numbers(name: str, y: np.ndarray) -> np.ndarray:
     return y.reshape(-1).astype("int64")
 
 
-def _read(path: str | os.PathLike[str], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _read(path: FilePath, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     present = array_names(path)
     missing = [name for name in names if name not in present]
     if missing:
-        raise FileError(
-            f"{path}: expected the arrays {', '.join(names)}, received {_listed(present)}; "
-            f"missing: {', '.join(missing)}."
-        )
+        expected = f"expected the arrays {', '.join(names)}, received {_listed(present)}"
+        raise FileError(f"{path}: {expected}; missing: {', '.join(missing)}.")
     arrays = {}
     with np.load(path, allow_pickle=False) as archive:
         for name in names:

@@ -1,4 +1,4 @@
-"""The demo: prune a trained classifier, convert it to int8, check it, time it, weigh it, and tell.
+"""The demo: prune a trained classifier, convert it to int8, check it, measure it, and report.
 
 Read it from :func:`run_demo` on: it is what a user of tfgreen does by hand, a function for each step. Data and network
 are scikit-learn's handwritten digits and a small convolutional network, or the user's own.
@@ -7,17 +7,17 @@ are scikit-learn's handwritten digits and a small convolutional network, or the 
 from __future__ import annotations
 
 import dataclasses
-import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
+from tfgreen.checks import check_integer, check_number
 from tfgreen.config import Config
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
 from tfgreen.energy.carbon import grid_intensity
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.errors import invalid_state
 from tfgreen.files import atomic_folder
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.recipes.data import RESULT_FILES, Data, check_fits, load_digits_data
@@ -30,10 +30,11 @@ from tfgreen.techniques.prune import PruneConfig, prune
 from tfgreen.techniques.strip import strip
 from tfgreen.training.callbacks import UpdateCompression
 from tfgreen.training.schedules import PolynomialDecay
+from tfgreen.typing import FilePath, PlainDict
 
 BATCH_SIZE = 64
 CALIBRATION_SAMPLES = 512
-DIGITS_EPOCHS, DIGITS_RATE = 12, 3e-3  # of the float network; it knows 99 % of the test digits by then
+DIGITS_EPOCHS, DIGITS_RATE = 12, 3e-3  # of the float network; enough for the digits
 
 
 class Pruning(NamedTuple):
@@ -75,20 +76,15 @@ class DemoConfig(Config):
     region: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (("seed", self.seed, 0), ("epochs", self.epochs, 1)):
-            if not isinstance(value, int) or isinstance(value, bool):
-                if not (value is None and name == "epochs"):
-                    raise invalid_type(name, expected="an integer", received=value)
-            elif not least <= value < 2**32:
-                raise invalid_value(name, expected=f"an integer from {least} to {2**32 - 1}", received=value)
-        if self.sparsity is not None and not 0 < self.sparsity < 1:
-            raise invalid_value("sparsity", expected="a number between 0 and 1", received=self.sparsity)
+        check_integer("seed", self.seed, minimum=0, maximum=2**32 - 1)
+        check_integer("epochs", self.epochs, minimum=1, optional=True)
+        check_number("sparsity", self.sparsity, above=0, below=1, optional=True)
         if self.region is not None:
             grid_intensity(self.region)
 
 
 def run_demo(
-    output: str | os.PathLike[str],
+    output: FilePath,
     config: DemoConfig = DemoConfig(),
     *,
     model: keras.Model | None = None,
@@ -105,7 +101,7 @@ def run_demo(
         config: Settings.
         model: A trained classifier of one input and one output; it is not changed. Goes with ``data``.
         data: What it was trained on, prepared as for its training. Goes with ``model``.
-        progress: Told what is being done.
+        progress: Where to show what is being done.
 
     Returns:
         The report, with the variants ``"float32"``, ``"pruned-float32"`` and ``"pruned-int8"``.
@@ -115,7 +111,8 @@ def run_demo(
         ValueError: Only one of ``model`` and ``data`` was given, or they do not fit.
     """
     if (model is None) != (data is None):
-        raise invalid_value("model and data", expected="both or neither", received="one of them")
+        given, other = ("data", "model") if model is None else ("model", "data")
+        raise invalid_state(f"{given} was given without {other}.", "Pass both, or neither for the digits.")
     with atomic_folder(output, RESULT_FILES) as folder:
         keras.utils.set_random_seed(config.seed)
         task = _Task(config, data or load_digits_data(config.seed), progress or Progress())
@@ -135,7 +132,7 @@ class _Task:
 
     def __init__(self, config: DemoConfig, data: Data, progress: Progress) -> None:
         self.config, self.data, self.progress = config, data, progress
-        self.steps: list[dict[str, Any]] = [
+        self.steps: list[PlainDict] = [
             {"name": "data", "source": data.source, "train": len(data.x_train), "test": len(data.x_test)}
         ]
         self.curves: list[Curve] = []
@@ -159,13 +156,12 @@ class _Task:
         model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
         with self.progress.step(title) as say:
 
-            def tell(epoch: int, logs: dict[str, float]) -> None:
+            def show(epoch: int, logs: dict[str, float]) -> None:
                 say(f"epoch {epoch + 1} of {epochs}, {logs['accuracy']:.1%} of the training data right")
 
-            history = model.fit(
-                self.data.x_train, self.data.y_train, batch_size=BATCH_SIZE, epochs=epochs, verbose=0,
-                callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=tell)],
-            )  # fmt: skip
+            train = self.data.x_train, self.data.y_train
+            callbacks = (*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=show))
+            history = model.fit(*train, batch_size=BATCH_SIZE, epochs=epochs, verbose=0, callbacks=list(callbacks))
         self.curves += training_curves(history.history, title=title)
 
 
@@ -178,7 +174,7 @@ def train_digits_network(task: _Task) -> keras.Model:
 
 
 def digits_network() -> keras.Model:
-    """Three blocks of convolution, batch normalization and ReLU; 94,634 weights, 8 x 8 pixels to ten probabilities."""
+    """Three blocks of convolution, batch normalization and ReLU: 8 x 8 pixels to ten probabilities."""
     layers = keras.layers
     x = inputs = keras.Input((8, 8, 1), name="image")
     for number, filters in enumerate((32, 64, 128), 1):
@@ -214,10 +210,8 @@ def prune_while_training(model: keras.Model, task: _Task, default: Pruning) -> k
     """Prune a copy of the model little by little while it goes on training; return it as plain Keras layers."""
     epochs, sparsity = task.config.epochs or default.epochs, task.config.sparsity or default.sparsity
     steps = epochs * task.batches
-    schedule = PolynomialDecay(
-        initial_sparsity=0.0, final_sparsity=sparsity, begin_step=0, end_step=max(1, steps * 5 // 8),
-        frequency=max(1, steps // 40),
-    )  # fmt: skip
+    times = {"begin_step": 0, "end_step": max(1, steps * 5 // 8), "frequency": max(1, steps // 40)}
+    schedule = PolynomialDecay(initial_sparsity=0.0, final_sparsity=sparsity, **times)
     pruned = prune(model, PruneConfig(schedule=schedule))
     task.fit(pruned, "prune while training", default.rate, epochs, UpdateCompression())
     note = "few epochs, to be quick; more of them usually win accuracy back (--epochs)"
@@ -231,13 +225,13 @@ def export_variants(original: keras.Model, pruned: keras.Model, task: _Task) -> 
     """Convert both models as they are, and the pruned one to full int8 with ranges seen on training samples."""
     calibration = spread(task.data.x_train, CALIBRATION_SAMPLES)
     int8 = ConvertConfig(quantization="int8", calibration_data=calibration)
-    wanted = {
+    requested = {
         "float32": (original, ConvertConfig()),
         "pruned-float32": (pruned, ConvertConfig()),
         "pruned-int8": (pruned, int8),
     }
     exports = {}
-    for name, (model, config) in wanted.items():
+    for name, (model, config) in requested.items():
         with task.progress.step(f"convert to {name}"):
             exports[name] = Export(model, convert(model, config))
         samples = len(calibration) if config is int8 else 0

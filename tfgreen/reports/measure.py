@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 import keras
 import numpy as np
@@ -14,8 +13,6 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.verify import verify
 from tfgreen.energy.inference import InferenceEnergy, measure_inference
 from tfgreen.reports.variant import EnergyPerInference, Latency, Variant
-
-S = TypeVar("S", np.ndarray, dict[str, np.ndarray])
 
 VERIFY_SAMPLES = 500
 LATENCY_RUNS = 300
@@ -50,7 +47,7 @@ def measure_variants(
     return [_variant(name, export, latency[name], x_test, y_test, region) for name, export in exports.items()]
 
 
-def spread(samples: S, count: int) -> S:
+def spread(samples: np.ndarray | dict[str, np.ndarray], count: int) -> np.ndarray | dict[str, np.ndarray]:
     """At most ``count`` samples of an array or of each array of a dict.
 
     They are evenly spread, so that data sorted by class still gives all classes.
@@ -59,9 +56,10 @@ def spread(samples: S, count: int) -> S:
         >>> spread(np.arange(10), 4)
         array([0, 3, 6, 9])
     """
-    if not isinstance(samples, np.ndarray):
-        return {name: spread(array, count) for name, array in samples.items()}
-    return samples if len(samples) <= count else samples[np.linspace(0, len(samples) - 1, count).astype(int)]
+    def some(array: np.ndarray) -> np.ndarray:
+        return array if len(array) <= count else array[np.linspace(0, len(array) - 1, count).astype(int)]
+
+    return {name: some(array) for name, array in samples.items()} if isinstance(samples, dict) else some(samples)
 
 
 def _variant(
