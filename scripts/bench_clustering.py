@@ -130,7 +130,7 @@ def combined(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
 
     def taught(student: Any) -> Any:
         losses = [tg.LogitsDistillation(temperature=4.0)]
-        return tg.Distiller(teacher=dense_model, student=student, losses=losses, alpha=0.3)
+        return tg.Distiller(dense_model, student, losses, student_loss_weight=0.3)
 
     def trained(student: Any, seed: int) -> Any:
         train(taught(student), keras, training, epochs, seed, [tg.UpdateCompression()])

@@ -96,7 +96,7 @@ def speed(rounds: int, steps: int) -> None:
     features = next(layer.name for layer in teacher.layers[::-1] if isinstance(layer, keras.layers.Activation))
 
     def distiller(losses: list[Any], **options: Any) -> keras.Model:
-        return tg.Distiller(teacher=teacher, student=resnet8(keras), losses=losses, **options)
+        return tg.Distiller(teacher, resnet8(keras), losses, **options)
 
     def keras_distiller(*losses: Any) -> keras.Model:
         student, frozen = resnet8(keras), resnet8(keras)  # it freezes the teacher that it is given
@@ -105,13 +105,13 @@ def speed(rounds: int, steps: int) -> None:
     keras_logits = keras.distillation.LogitsDistillation(4.0, keras.losses.KLDivergence())
     student = resnet8(keras)
     ours = next(layer.name for layer in student.layers[::-1] if isinstance(layer, keras.layers.Activation))
-    feature = tg.FeatureDistillation(teacher_layer=features, student_layer=ours)
+    feature = tg.FeatureDistillation("mse", features, ours)
     runs = {kind: fit(resnet8(keras), batches, steps) for kind in ("plain", "plain again")}
-    runs["tfgreen logits"] = fit(distiller([tg.LogitsDistillation()]), batches, steps)
+    runs["tfgreen logits"] = fit(distiller([tg.LogitsDistillation(4.0)]), batches, steps)
     with tempfile.TemporaryDirectory() as folder:
-        cached = distiller([tg.LogitsDistillation()], cache=tg.TeacherCache(Path(folder) / "cache"))
+        cached = distiller([tg.LogitsDistillation(4.0)], cache=tg.TeacherCache(Path(folder) / "cache"))
         runs["tfgreen cached"] = fit(cached, cached.with_teacher(batches).cache(), steps)
-        with_feature = tg.Distiller(teacher=teacher, student=student, losses=[tg.LogitsDistillation(), feature])
+        with_feature = tg.Distiller(teacher, student, [tg.LogitsDistillation(4.0), feature])
         runs["tfgreen feature"] = fit(with_feature, batches, steps)
         runs["keras logits"] = fit(keras_distiller(keras_logits), batches, steps)
         runs["keras feature"] = fit(_keras_with_feature(keras_logits), batches, steps)
@@ -163,11 +163,12 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
         "KL": [logits],
         "DKD": [tg.DecoupledDistillation(temperature=4.0, beta=2.0)],
         "DIST": [tg.RelationalDistillation(beta=2.0, gamma=2.0)],
-        "features": [tg.FeatureDistillation(teacher_layer=maps[-1], student_layer="relu_4")],
-        "attention": [tg.AttentionTransfer(teacher_layer=maps[-1], student_layer="relu_4", weight=10.0)],
-        "KL + features": [logits, tg.FeatureDistillation(teacher_layer=maps[-1], student_layer="relu_4", weight=0.5)],
+        "features": [tg.FeatureDistillation("mse", maps[-1], "relu_4")],
+        "attention": [tg.AttentionTransfer(maps[-1], "relu_4")],
+        "KL + features": [logits, tg.FeatureDistillation("mse", maps[-1], "relu_4")],
     }
-    alphas = {"features": 0.5, "attention": 0.5}
+    shares = {"features": 0.5, "attention": 0.5}
+    weights = {"attention": [10.0], "KL + features": [1.0, 0.5]}
     steps = epochs * -(-len(x) // BATCH)
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
     for seed in range(seeds):
@@ -176,7 +177,7 @@ def accuracy(model_path: str, data_path: str, seeds: int, epochs: int) -> None:
             student = small_cnn()
             model = student
             if losses:
-                model = tg.Distiller(teacher=teacher, student=student, losses=losses, alpha=alphas.get(kind, 0.1))
+                model = tg.Distiller(teacher, student, losses, weights.get(kind), shares.get(kind, 0.1))
             rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
             model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
             model.fit(augmented(x, y, seed), epochs=epochs, shuffle=False, verbose=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -27,6 +27,9 @@ Arrays: TypeAlias = "np.ndarray | Sequence[Arrays] | Mapping[str, Arrays]"
 # Samples in every form in which Keras's own methods take them: arrays in the structure of the model's inputs, or
 # batches of them (with targets, of which nothing is read, or without).
 Samples: TypeAlias = "Arrays | tf.data.Dataset | keras.utils.PyDataset | Iterable[Any]"
+
+# A number, or what gives one for a training step: a keras.optimizers.schedules object or a function of the step.
+Schedule: TypeAlias = Union[float, Callable[["Tensor"], "Tensor"]]
 
 # What to_dict returns and from_config takes: plain Python values.
 PlainDict: TypeAlias = dict[str, Any]

@@ -29,7 +29,7 @@ def data(count: int = 40):
 def distiller(teacher, path, student=None, losses=None, loss="sparse_categorical_crossentropy", **options):
     losses = losses or [tg.LogitsDistillation()]
     cache = tg.TeacherCache(path, **options) if path is not None else None
-    model = tg.Distiller(teacher=teacher, student=student or network(), losses=losses, cache=cache, alpha=0.3)
+    model = tg.Distiller(teacher, student or network(), losses, cache=cache, student_loss_weight=0.3)
     model.compile(keras.optimizers.SGD(0.1), loss)
     return model
 
@@ -55,7 +55,7 @@ def counted_teacher():
 LOSSES = [
     tg.LogitsDistillation(),
     tg.RelationalDistillation(),
-    tg.FeatureDistillation(teacher_layer="hidden", student_layer="hidden", weight=0.5),
+    tg.FeatureDistillation("mse", "hidden", "hidden"),
 ]
 
 
@@ -275,7 +275,7 @@ def test_a_student_that_augments_at_random_is_told_what_the_cache_holds(tmp_path
 
     cache = tg.TeacherCache(tmp_path / "cache")
     student = model(layers.RandomFlip("horizontal"))
-    distilled = tg.Distiller(teacher=model(), student=student, losses=tg.LogitsDistillation(), cache=cache, alpha=0)
+    distilled = tg.Distiller(model(), student, tg.LogitsDistillation(), cache=cache, student_loss_weight=0)
     distilled.compile("sgd")
     with pytest.warns(UserWarning, match="random_flip.*cached teacher outputs"):
         distilled.fit(images, verbose=0)
@@ -286,7 +286,7 @@ def test_a_cache_without_fixed_shapes_is_refused(tmp_path):
     model = keras.Model(inputs, layers.Dense(4)(inputs))
     student = keras.Model(inputs, layers.Dense(4)(inputs))
     with pytest.raises(ValueError, match="fixed shape"):
-        tg.Distiller(teacher=model, student=student, losses=tg.LogitsDistillation(), cache=tg.TeacherCache("unused"))
+        tg.Distiller(model, student, tg.LogitsDistillation(), cache=tg.TeacherCache("unused"))
 
 
 @pytest.mark.parametrize(

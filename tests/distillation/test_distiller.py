@@ -57,26 +57,26 @@ def compiled(distiller: tg.Distiller, loss="sparse_categorical_crossentropy", op
 
 
 # ------------------------------------------------------------------------------------------------ what it computes
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_loss_is_the_formula_and_sample_weights_apply_to_both_parts(alpha, weighted):
+def test_the_loss_is_the_formula_and_sample_weights_apply_to_both_parts(share, weighted):
     teacher, student = network(9), network()
     x, y = data()
     weight = np.random.default_rng(1).uniform(0, 2, len(x)).astype("float32") if weighted else None
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=[LOGITS], alpha=alpha))
+    distiller = compiled(tg.Distiller(teacher, student, [LOGITS], student_loss_weight=share))
     got = distiller.evaluate(x, y, sample_weight=weight, batch_size=len(x), verbose=0, return_dict=True)
     w = 1.0 if weight is None else weight
     hard = np.mean(w * cross_entropy(logits_of(student, x), y))
     soft = np.mean(w * kl(logits_of(teacher, x), logits_of(student, x), 4.0))
-    assert got["loss"] == pytest.approx(alpha * hard + (1 - alpha) * soft, rel=1e-5)
-    assert got["student_loss"] == pytest.approx(hard if alpha else 0, rel=1e-5)
-    assert got["distillation_loss"] == pytest.approx(soft if alpha < 1 else 0, rel=1e-5)
+    assert got["loss"] == pytest.approx(share * hard + (1 - share) * soft, rel=1e-5)
+    assert got["student_loss"] == pytest.approx(hard if share else 0, rel=1e-5)
+    assert got["distillation_loss"] == pytest.approx(soft if share < 1 else 0, rel=1e-5)
 
 
 def test_class_weights_apply_to_both_parts():
     teacher, student = network(9), network()
     x, y = data()
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=[LOGITS], alpha=0.3), optimizer="sgd")
+    distiller = compiled(tg.Distiller(teacher, student, [LOGITS], student_loss_weight=0.3), optimizer="sgd")
     distiller.optimizer.learning_rate = 0.0
     student.get_layer("norm").trainable = False  # so that it trains as it predicts
     factors = {0: 0.0, 1: 2.0, 2: 0.5, 3: 1.0}
@@ -93,15 +93,15 @@ def test_class_weights_apply_to_both_parts():
         LOGITS,
         tg.DecoupledDistillation(),
         tg.RelationalDistillation(),
-        tg.FeatureDistillation(teacher_layer="relu", student_layer="relu"),
-        tg.AttentionTransfer(teacher_layer="relu", student_layer="relu"),
+        tg.FeatureDistillation("mse", "relu", "relu"),
+        tg.AttentionTransfer("relu", "relu"),
     ],
     ids=lambda loss: type(loss).__name__,
 )
 def test_weights_of_zero_leave_samples_out_and_all_zero_gives_a_loss_of_zero(loss):
     x, y = data(16)
     w = np.array([1.0] * 8 + [0.0] * 8, "float32")
-    distiller = compiled(tg.Distiller(teacher=network(9), student=network(), losses=loss))
+    distiller = compiled(tg.Distiller(network(9), network(), loss))
     part = loss_of(distiller, x[:8], y[:8])
     assert part > 0
     assert loss_of(distiller, x, y, sample_weight=w) == pytest.approx(part / 2, rel=1e-5)
@@ -119,8 +119,8 @@ def test_masked_positions_count_in_neither_part():
 
     teacher, student = tagger(), tagger()
     x, y = np.array([[1, 2, 0, 0], [3, 4, 5, 0]]), np.array([[0, 1, 2, 2], [2, 1, 0, 1]])
-    losses = [LOGITS, tg.FeatureDistillation(teacher_layer="lstm", student_layer="lstm")]
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=losses))
+    losses = [LOGITS, tg.FeatureDistillation("mse", "lstm", "lstm")]
+    distiller = compiled(tg.Distiller(teacher, student, losses))
     got = distiller.evaluate(x, y, verbose=0, return_dict=True)
     p, q = (np.log(m.predict(x, verbose=0).astype("float64")) for m in (teacher, student))
     features = [keras.Model(m.input, m.get_layer("lstm").output).predict(x, verbose=0) for m in (teacher, student)]
@@ -137,14 +137,14 @@ def test_sigmoid_heads_and_regression():
     x, _ = data()
     y = np.random.default_rng(0).integers(0, 2, (32, 4)).astype("float32")
     teacher, student = network(9, "sigmoid"), network(6, "sigmoid")
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=LOGITS), "binary_crossentropy")
+    distiller = compiled(tg.Distiller(teacher, student, LOGITS), "binary_crossentropy")
     got = distiller.evaluate(x, y, batch_size=32, verbose=0, return_dict=True)["distillation_loss"]
     p, q = expit(logits_of(teacher, x) / 4), expit(logits_of(student, x) / 4)
     expected = 16 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean()
     assert got == pytest.approx(expected, rel=1e-4)
 
     teacher, student = network(9, None), network(6, None)
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=tg.FeatureDistillation()), "mse")
+    distiller = compiled(tg.Distiller(teacher, student, tg.FeatureDistillation()), "mse")
     got = distiller.evaluate(x, y, batch_size=32, verbose=0, return_dict=True)["distillation_loss"]
     assert got == pytest.approx(np.mean((logits_of(teacher, x) - logits_of(student, x)) ** 2), rel=1e-5)
 
@@ -171,7 +171,7 @@ def test_logits_are_exact_however_a_model_ends(teacher_ends_in, student_ends_in)
 
     x = np.array([[1.0, -1.0, 0.5, 0.9]], "float32") * 100
     teacher, student = model(teacher_ends_in, 1.0), model(student_ends_in, -0.5)
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=LOGITS, alpha=0))
+    distiller = compiled(tg.Distiller(teacher, student, LOGITS, student_loss_weight=0))
     assert loss_of(distiller, x) == pytest.approx(kl(x.astype(float), -0.5 * x, 4.0)[0], rel=1e-5)
 
 
@@ -181,22 +181,22 @@ def test_several_teachers_are_averaged_weighted_or_have_losses_of_their_own():
     soft = [kl(logits_of(teacher, x), logits_of(student, x), 4.0).mean() for teacher in teachers]
 
     def loss(losses, **options):
-        distiller = tg.Distiller(teacher=teachers, student=student, losses=losses, alpha=0, **options)
+        distiller = tg.Distiller(teachers, student, losses, student_loss_weight=0, **options)
         return loss_of(compiled(distiller, None), x)
 
     assert loss(LOGITS) == pytest.approx(np.mean(soft), rel=1e-5)
     assert loss(LOGITS, teacher_weights=[3, 1]) == pytest.approx(0.75 * soft[0] + 0.25 * soft[1], rel=1e-5)
-    own = [tg.LogitsDistillation(teacher=0), tg.LogitsDistillation(teacher=1, weight=0.5)]
-    assert loss(own) == pytest.approx(soft[0] + 0.5 * soft[1], rel=1e-5)
+    own = [tg.LogitsDistillation(4.0, teacher=0), tg.LogitsDistillation(4.0, teacher=1)]
+    assert loss(own, distillation_loss_weights=[1, 0.5]) == pytest.approx(soft[0] + 0.5 * soft[1], rel=1e-5)
 
 
-def test_alpha_and_temperature_follow_the_optimizer_steps():
+def test_weights_and_temperature_follow_the_optimizer_steps():
     teacher, student = network(9), network()
     x, y = data(8)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay
-    alpha, temperature = rate([0, 1], [1.0, 0.5, 0.0]), rate([0, 1], [1.0, 2.0, 8.0])
+    share, temperature = rate([0, 1], [1.0, 0.5, 0.0]), rate([0, 1], [1.0, 2.0, 8.0])
     losses = tg.LogitsDistillation(temperature=temperature)
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=losses, alpha=alpha))
+    distiller = compiled(tg.Distiller(teacher, student, losses, student_loss_weight=share))
     distiller.optimizer.learning_rate = 0.0
     student.get_layer("norm").trainable = False
     hard, z = cross_entropy(logits_of(student, x), y).mean(), (logits_of(teacher, x), logits_of(student, x))
@@ -205,7 +205,7 @@ def test_alpha_and_temperature_follow_the_optimizer_steps():
         assert got["loss"][0] == pytest.approx(share * hard + (1 - share) * kl(*z, degree).mean(), rel=1e-5)
 
 
-def test_regularization_counts_in_full_whatever_alpha():
+def test_regularization_counts_in_full_whatever_the_weight_of_the_labels():
     x, y = data()
     teacher, student = network(9), network()
     inputs = keras.Input((8, 8, 3))
@@ -213,9 +213,9 @@ def test_regularization_counts_in_full_whatever_alpha():
     regular = keras.Model(inputs, head(keras.Model(student.input, student.get_layer("pool").output)(inputs)))
     head.set_weights(student.get_layer("head").get_weights())
     penalty = 0.5 * np.sum(head.get_weights()[0].astype("float64") ** 2)
-    for alpha in (0.0, 0.4, 1.0):
+    for share in (0.0, 0.4, 1.0):
         with_it, without = (
-            loss_of(compiled(tg.Distiller(teacher=teacher, student=model, losses=LOGITS, alpha=alpha)), x, y)
+            loss_of(compiled(tg.Distiller(teacher, model, LOGITS, student_loss_weight=share)), x, y)
             for model in (regular, student)
         )
         assert with_it - without == pytest.approx(penalty, rel=1e-4)
@@ -224,8 +224,8 @@ def test_regularization_counts_in_full_whatever_alpha():
 # ------------------------------------------------------------------------------------------- what it leaves alone
 FEATURES = [
     LOGITS,
-    tg.FeatureDistillation(teacher_layer="relu", student_layer="relu", weight=0.5),
-    tg.AttentionTransfer(teacher_layer="half", student_layer="relu"),
+    tg.FeatureDistillation("mse", "relu", "relu"),
+    tg.AttentionTransfer("half", "relu"),
 ]
 
 
@@ -233,7 +233,7 @@ def test_the_student_runs_once_a_step_and_batch_norm_moves_once():
     x, y = data(16)
     student, twin = network(), network()
     twin.set_weights(student.get_weights())
-    distiller = compiled(tg.Distiller(teacher=network(9), student=student, losses=FEATURES))
+    distiller = compiled(tg.Distiller(network(9), student, FEATURES))
     distiller.fit(x, y, batch_size=16, epochs=1, verbose=0)
     twin.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
     twin.fit(x, y, batch_size=16, epochs=1, verbose=0)
@@ -249,7 +249,7 @@ def test_the_teacher_is_left_as_it_is():
     teacher.get_layer("conv").trainable = False
     flags, weights = [layer.trainable for layer in teacher.layers], teacher.get_weights()
     config, attributes = teacher.get_config(), [set(vars(layer)) for layer in teacher.layers]
-    distiller = compiled(tg.Distiller(teacher=teacher, student=network(), losses=FEATURES), optimizer="adam")
+    distiller = compiled(tg.Distiller(teacher, network(), FEATURES), optimizer="adam")
     distiller.fit(x, y, verbose=0)
     distiller.trainable = False
     assert [layer.trainable for layer in teacher.layers] == flags and teacher.trainable
@@ -262,7 +262,7 @@ def test_the_saved_student_holds_no_teacher_and_no_projection(tmp_path):
     x, y = data()
     student = network()
     plain = student.count_params()
-    distiller = compiled(tg.Distiller(teacher=network(30), student=student, losses=FEATURES), optimizer="adam")
+    distiller = compiled(tg.Distiller(network(30), student, FEATURES), optimizer="adam")
     assert distiller.student is student
     distiller.fit(x, y, verbose=0)
     assert [layer.name for layer in distiller.projections] == ["projection"]  # only where channels differ and count
@@ -282,7 +282,7 @@ def test_a_saved_distiller_continues_as_if_it_had_not_been_interrupted(tmp_path)
     losses = [*FEATURES, tg.LogitsDistillation(temperature=schedule), tg.DecoupledDistillation(teacher=1)]
     teachers = [network(9), network(7)]
     options = {"batch_size": 8, "shuffle": False, "verbose": 0}
-    distiller = tg.Distiller(teacher=teachers, student=network(), losses=losses, alpha=schedule, teacher_weights=[2, 1])
+    distiller = tg.Distiller(teachers, network(), losses, student_loss_weight=schedule, teacher_weights=[2, 1])
     compiled(distiller, optimizer="adam", metrics=["accuracy"]).fit(x, y, **options)
     distiller.save(tmp_path / "distiller.keras")
     loaded = keras.models.load_model(tmp_path / "distiller.keras")
@@ -302,7 +302,7 @@ def test_the_whole_zoo_is_distilled_saved_and_loaded(name, tmp_path):
     several = name == "multi_io"
     losses = [tg.LogitsDistillation(output="label" if several else None)]
     losses += [tg.FeatureDistillation(output="size")] if several else []
-    distiller = tg.Distiller(teacher=teacher, student=student, losses=losses)
+    distiller = tg.Distiller(teacher, student, losses)
     weights = teacher.get_weights()
     compiled(distiller, zoo.loss(name), "adam")
     assert np.isfinite(distiller.fit(x, y, batch_size=4, verbose=0).history["loss"]).all()
@@ -315,8 +315,8 @@ def test_the_whole_zoo_is_distilled_saved_and_loaded(name, tmp_path):
 
 def test_several_outputs_with_weights_metrics_and_labels_of_their_own():
     teacher, student, x, y = zoo.multi_io(), zoo.multi_io(), zoo.sample("multi_io"), zoo.targets("multi_io")
-    losses = [tg.LogitsDistillation(output="label"), tg.FeatureDistillation(output="size", weight=2.0)]
-    distiller = tg.Distiller(teacher=teacher, student=student, losses=losses, alpha=0.0)
+    losses = [tg.LogitsDistillation(4.0, output="label"), tg.FeatureDistillation(output="size")]
+    distiller = tg.Distiller(teacher, student, losses, [1.0, 2.0], 0.0)
     compiled(distiller, zoo.loss("multi_io"), metrics={"label": "accuracy"})
     rng = np.random.default_rng(0)
     weight = {"label": rng.uniform(size=8).astype("float32"), "size": rng.uniform(size=8).astype("float32")}
@@ -331,25 +331,25 @@ def test_several_outputs_with_weights_metrics_and_labels_of_their_own():
 def test_layers_are_found_by_path_in_nested_and_subclassed_models():
     x, teacher, student = zoo.sample("nested"), zoo.nested(), zoo.nested()
     convs = [next(path for path, _ in walk(model) if path.startswith("features/conv")) for model in (teacher, student)]
-    losses = tg.FeatureDistillation(teacher_layer=convs[0], student_layer=convs[1].split("/")[1])
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=losses, alpha=0))
+    losses = tg.FeatureDistillation("mse", convs[0], convs[1].split("/")[1])
+    distiller = compiled(tg.Distiller(teacher, student, losses, student_loss_weight=0))
     a, b = (model.get_layer("features").layers[0](x).numpy() for model in (teacher, student))
     assert loss_of(distiller, x) == pytest.approx(np.mean((a - b) ** 2), rel=1e-5)
-    losses = tg.FeatureDistillation(teacher_layer=convs[0], student_layer="features")
+    losses = tg.FeatureDistillation("mse", convs[0], "features")
     with pytest.raises(ValueError, match="features of as many axes"):
-        tg.Distiller(teacher=teacher, student=student, losses=losses)
+        tg.Distiller(teacher, student, losses)
 
     x, y = zoo.sample("subclassed"), zoo.targets("subclassed")
-    losses = [tg.LogitsDistillation(), tg.FeatureDistillation(teacher_layer="blocks/1", student_layer="blocks/0")]
-    distiller = compiled(tg.Distiller(teacher=zoo.subclassed(), student=zoo.subclassed(), losses=losses))
+    losses = [tg.LogitsDistillation(), tg.FeatureDistillation("mse", "blocks/1", "blocks/0")]
+    distiller = compiled(tg.Distiller(zoo.subclassed(), zoo.subclassed(), losses))
     assert distiller.fit(x, y, verbose=0, epochs=3).history["distillation_loss"][-1] > 0
 
 
 def test_projection_is_trained_and_maps_of_other_sizes_are_averaged():
     x, y = data()
-    losses = tg.FeatureDistillation(teacher_layer="half", student_layer="relu")
+    losses = tg.FeatureDistillation("mse", "half", "relu")
     teacher, student = network(9), network()
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=losses, alpha=0.5))
+    distiller = compiled(tg.Distiller(teacher, student, losses, student_loss_weight=0.5))
     (projection,) = distiller.projections
     before = projection.kernel.numpy()
     assert before.shape == (6, 9)
@@ -376,7 +376,7 @@ def test_tf_data_and_pydataset_train_as_arrays_do():
     histories = []
     for batches in ((x, y), (tf.data.Dataset.from_tensor_slices((x, y)).batch(8),), (Batches(),)):
         keras.utils.set_random_seed(0)
-        distiller = compiled(tg.Distiller(teacher=network(9), student=network(), losses=FEATURES))
+        distiller = compiled(tg.Distiller(network(9), network(), FEATURES))
         options = {"batch_size": 8} if len(batches) == 2 else {}
         histories.append(distiller.fit(*batches, shuffle=False, verbose=0, **options).history["loss"])
     assert histories[1] == histories[2] == pytest.approx(histories[0], rel=1e-5)
@@ -388,7 +388,7 @@ def test_every_way_of_running_a_step_gives_the_same(options):
     histories = []
     for chosen in ({"jit_compile": False}, options):
         keras.utils.set_random_seed(0)
-        distiller = tg.Distiller(teacher=network(9), student=network(), losses=[*FEATURES, tg.DecoupledDistillation()])
+        distiller = tg.Distiller(network(9), network(), [*FEATURES, tg.DecoupledDistillation()])
         compiled(distiller, **chosen)
         histories.append(distiller.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"])
     assert histories[0] == pytest.approx(histories[1], rel=1e-4)
@@ -402,7 +402,7 @@ def test_mixed_float16_scales_the_loss_and_stays_finite():
         keras.mixed_precision.set_global_policy("float32")
     x, y = data()
     losses = [*FEATURES, tg.RelationalDistillation()]
-    distiller = compiled(tg.Distiller(teacher=teacher, student=student, losses=losses))
+    distiller = compiled(tg.Distiller(teacher, student, losses))
     history = distiller.fit(x, y, epochs=3, batch_size=8, verbose=0).history
     assert isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
     assert history["loss"][-1] < history["loss"][0] and np.isfinite(history["loss"]).all()
@@ -410,7 +410,7 @@ def test_mixed_float16_scales_the_loss_and_stays_finite():
 
 def test_gradient_accumulation_counts_optimizer_steps():
     x, y = data()
-    distiller = tg.Distiller(teacher=network(9), student=network(), losses=FEATURES)
+    distiller = tg.Distiller(network(9), network(), FEATURES)
     compiled(distiller, optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
     distiller.fit(x, y, batch_size=8, verbose=0)
     assert int(distiller.optimizer.iterations) == 2
@@ -420,7 +420,7 @@ def test_gradient_accumulation_counts_optimizer_steps():
 def test_two_replicas_train_as_one():
     on_two_replicas(
         """
-from tests.techniques.test_distill import FEATURES, data, network
+from tests.distillation.test_distiller import FEATURES, data, network
 x, y = data()
 weight = np.linspace(0, 2, len(x)).astype("float32")
 losses, final = [], []
@@ -429,7 +429,7 @@ for strategy in (strategy, tf.distribute.get_strategy()):
         keras.utils.set_random_seed(0)
         student = network()
         student.get_layer("norm").trainable = False
-        distiller = tg.Distiller(teacher=network(9), student=student, losses=FEATURES)
+        distiller = tg.Distiller(network(9), student, FEATURES)
         distiller.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
     batches = tf.data.Dataset.from_tensor_slices((x, y, weight)).batch(16)
     history = distiller.fit(batches, epochs=2, verbose=0).history
@@ -446,7 +446,7 @@ def test_a_pruned_student_keeps_its_zeros_and_its_schedule():
     x, y = data()
     config = tg.PruneConfig(schedule=tg.PolynomialDecay(0.0, 0.75, 0, 6, frequency=1))
     student = tg.prune(network(), config)
-    distiller = compiled(tg.Distiller(teacher=network(9), student=student, losses=FEATURES), optimizer="adam")
+    distiller = compiled(tg.Distiller(network(9), student, FEATURES), optimizer="adam")
     history = distiller.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[tg.UpdateCompression()]).history
     assert history["sparsity"][-1] == pytest.approx(0.75, abs=0.01)
     plain = tg.strip(distiller.student)
@@ -457,7 +457,7 @@ def test_a_pruned_student_keeps_its_zeros_and_its_schedule():
 def test_a_clustered_student_keeps_its_few_values():
     x, y = data()
     student = tg.cluster(network(), tg.ClusterConfig(number_of_clusters=4, frequency=2))
-    distiller = compiled(tg.Distiller(teacher=network(9), student=student, losses=FEATURES), optimizer="adam")
+    distiller = compiled(tg.Distiller(network(9), student, FEATURES), optimizer="adam")
     before = student.get_layer("conv").chains[0].apply(student.get_layer("conv").layer.kernel).numpy()
     distiller.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[tg.UpdateCompression()])
     plain = tg.strip(distiller.student)
@@ -469,7 +469,7 @@ def test_a_clustered_student_keeps_its_few_values():
 def test_a_quantization_aware_student_learns_and_its_file_computes_as_it_does():
     x, y = data()
     student = tg.quantize(network(), tg.QuantizeConfig(calibration_data=x))
-    distiller = compiled(tg.Distiller(teacher=network(9), student=student, losses=FEATURES), optimizer="adam")
+    distiller = compiled(tg.Distiller(network(9), student, FEATURES), optimizer="adam")
     history = distiller.fit(x, y, batch_size=8, epochs=4, verbose=0, callbacks=[tg.UpdateCompression()]).history
     assert history["distillation_loss"][-1] < history["distillation_loss"][0]
     lite = tg.convert(distiller.student, tg.ConvertConfig(quantization="int8"))
@@ -485,7 +485,7 @@ def test_the_logits_of_a_quantization_aware_student_are_read_before_they_are_rou
     teacher, plain = network(9, activation=activation), network(activation=activation)
     quantized = tg.quantize(plain, tg.QuantizeConfig(calibration_data=x))
     found = [
-        loss_of(compiled(tg.Distiller(teacher=teacher, student=student, losses=loss, alpha=0), None), x)
+        loss_of(compiled(tg.Distiller(teacher, student, loss, student_loss_weight=0), None), x)
         for student in (plain, quantized)
     ]
     assert found[1] == pytest.approx(found[0], rel=0.05) and found[1] != found[0]
@@ -496,11 +496,11 @@ def test_a_litert_model_teaches():
     teacher = network(9)
     lite = tg.convert(teacher)
     losses = tg.LogitsDistillation(from_logits=(False, None))
-    options = {"student": network(), "alpha": 0.2}
-    got = loss_of(compiled(tg.Distiller(teacher=lite, losses=losses, **options)), x, y)
-    expected = loss_of(compiled(tg.Distiller(teacher=teacher, losses=LOGITS, **options)), x, y)
+    options = {"student": network(), "student_loss_weight": 0.2}
+    got = loss_of(compiled(tg.Distiller(teacher=lite, distillation_losses=losses, **options)), x, y)
+    expected = loss_of(compiled(tg.Distiller(teacher=teacher, distillation_losses=LOGITS, **options)), x, y)
     assert got == pytest.approx(expected, rel=1e-3)
-    distiller = compiled(tg.Distiller(teacher=lite, losses=losses, **options))
+    distiller = compiled(tg.Distiller(teacher=lite, distillation_losses=losses, **options))
     assert np.isfinite(distiller.fit(x, y, verbose=0).history["loss"]).all()
     with pytest.raises(ValueError, match="Keras models as teachers.*save distiller.student|Save distiller.student"):
         distiller.get_config()
@@ -516,9 +516,9 @@ def test_distillation_teaches():
     teacher.fit(x, y, epochs=10, verbose=0)
     student = keras.Sequential([keras.Input((8,)), layers.Dense(16, activation="relu"), layers.Dense(3)])
     distiller = compiled(
-        tg.Distiller(teacher=teacher, student=student, losses=tg.LogitsDistillation(temperature=2.0), alpha=0),
+        tg.Distiller(teacher, student, tg.LogitsDistillation(temperature=2.0), student_loss_weight=0),
         None, optimizer=keras.optimizers.Adam(0.02),
-    )  # fmt: skip
+    )
     distiller.fit(x, epochs=10, verbose=0)
     assert (student.predict(x, verbose=0).argmax(-1) == teacher.predict(x, verbose=0).argmax(-1)).mean() > 0.9
     assert softmax(student.predict(x, verbose=0), -1).max() <= 1

@@ -9,9 +9,9 @@ import pytest
 import tfgreen as tg
 from tfgreen.distillation import divergences as losses
 
-LAYERS = {"teacher_layer": "a", "student_layer": "b"}
+LAYERS = {"teacher_layer_name": "a", "student_layer_name": "b"}
 ALL = [
-    tg.LogitsDistillation(temperature=2.0, weight=0.5, output="label", loss="soft_cross_entropy", activation="sigmoid"),
+    tg.LogitsDistillation(2.0, "categorical_crossentropy", output="label", activation="sigmoid"),
     tg.LogitsDistillation(temperature=keras.optimizers.schedules.CosineDecay(8.0, 100, 0.1), from_logits=(False, None)),
     tg.DecoupledDistillation(alpha=0.5, beta=2.0, teacher=1),
     tg.RelationalDistillation(beta=0.5, gamma=2.0),
@@ -40,7 +40,7 @@ def test_each_loss_computes_its_function():
     context = {"activation": "softmax", "labels": labels, "weights": weights, "step": 0}
     for loss, expected in (
         (tg.LogitsDistillation(temperature=3.0), losses.kl_divergence(t, s, 3.0)),
-        (tg.LogitsDistillation(temperature=3.0, loss="soft_cross_entropy"), losses.soft_cross_entropy(t, s, 3.0)),
+        (tg.LogitsDistillation(temperature=3.0, loss="categorical_crossentropy"), losses.soft_cross_entropy(t, s, 3.0)),
         (tg.DecoupledDistillation(temperature=3.0, beta=2.0), losses.decoupled_kl(t, s, labels, 3.0, 1.0, 2.0)),
         (tg.RelationalDistillation(gamma=2.0), losses.relational(t, s, 1.0, 1.0, 2.0)),
         (tg.FeatureDistillation(), losses.mean_squared_error(t, s)),
@@ -57,27 +57,28 @@ def test_each_loss_computes_its_function():
     [
         (ValueError, "temperature.*> 0, received 0", lambda: tg.LogitsDistillation(temperature=0)),
         (ValueError, "temperature.*> 0, received -1", lambda: tg.DecoupledDistillation(temperature=-1.0)),
-        (ValueError, "temperature.*finite", lambda: tg.RelationalDistillation(temperature=float("nan"))),
+        (ValueError, "temperature.*> 0, received nan", lambda: tg.RelationalDistillation(temperature=float("nan"))),
         (TypeError, "temperature.*number.*str", lambda: tg.LogitsDistillation(temperature="4")),
         (
-            ValueError, "temperature.*> 0, received -8 at step 10",
+            ValueError, "temperature, at step 10: .*> 0, received -8",
             lambda: tg.LogitsDistillation(temperature=keras.optimizers.schedules.PolynomialDecay(8.0, 10, -8.0)),
         ),
-        (ValueError, "weight.*>= 0, received -1", lambda: tg.LogitsDistillation(weight=-1)),
-        (TypeError, "weight.*number", lambda: tg.FeatureDistillation(weight=None)),
         (ValueError, "loss.*kl_divergence", lambda: tg.LogitsDistillation(loss="kl")),
-        (ValueError, "loss.*'mse'", lambda: tg.FeatureDistillation(loss="mae")),
+        (ValueError, "loss.*'mse'", lambda: tg.FeatureDistillation(loss="l1")),
+        (TypeError, "loss.*received NoneType", lambda: tg.FeatureDistillation(loss=None)),
+        (TypeError, "loss.*at least one", lambda: tg.LogitsDistillation(loss=[None, None])),
+        (ValueError, "loss.*averaged.*sum", lambda: tg.FeatureDistillation(keras.losses.Huber(reduction="sum"))),
         (ValueError, "activation", lambda: tg.LogitsDistillation(activation="relu")),
         (ValueError, "from_logits", lambda: tg.LogitsDistillation(from_logits="yes")),
         (ValueError, "from_logits", lambda: tg.LogitsDistillation(from_logits=(True, False, True))),
         (ValueError, "beta.*>= 0", lambda: tg.DecoupledDistillation(beta=-1)),
         (ValueError, "gamma.*>= 0", lambda: tg.RelationalDistillation(gamma=-1)),
-        (ValueError, "both teacher_layer and student_layer", lambda: tg.FeatureDistillation(teacher_layer="a")),
-        (TypeError, "teacher_layer.*name", lambda: tg.FeatureDistillation(teacher_layer=3, student_layer="a")),
-        (ValueError, "AttentionTransfer.*teacher_layer", lambda: tg.AttentionTransfer()),
+        (ValueError, "both teacher_layer_name and student_layer_name", lambda: tg.AttentionTransfer("a")),
+        (TypeError, "teacher_layer_name.*name", lambda: tg.FeatureDistillation("mse", 3, "a")),
+        (ValueError, "AttentionTransfer.*teacher_layer_name", lambda: tg.AttentionTransfer()),
         (ValueError, "power", lambda: tg.AttentionTransfer(power=0, **LAYERS)),
     ],
-)  # fmt: skip
+)
 def test_bad_settings(error, match, make):
     with pytest.raises(error, match=match):
         make()

@@ -1,14 +1,15 @@
-"""A teacher or student, run so that the tensors that losses compare come out beside its outputs."""
+"""Adapter: a teacher or student, run so that the requested tensors come out beside its outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, TypeAlias, Union
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tfgreen.distillation.divergences import probabilities_to_logits
@@ -16,12 +17,23 @@ from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.batch_norm import fused_inference
 from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.capture import LINEAR, SIGMOID, SOFTMAX, Capture, Head, find_layer, outputs_by_name, read_heads
+from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import walk
-from tfgreen.typing import Shape
+from tfgreen.typing import Arrays, Shape, Tensor, Tensors
 
 
-class Compared:
-    """Base: a model whose outputs and logits can be asked for by key.
+class Predictor(Protocol):
+    """A teacher that is no Keras model."""
+
+    def predict(self, x: Arrays) -> Arrays:
+        """Outputs for a batch of inputs."""
+
+
+Teacher: TypeAlias = Union[keras.Model, Predictor]
+
+
+class Adapter:
+    """Base: a model whose outputs and logits can be requested by key.
 
     Args:
         model: The model.
@@ -29,12 +41,12 @@ class Compared:
         heads: What each of its outputs ends in.
 
     Attributes:
-        shapes: Key -> shape for a batch of 1, for what was asked for.
+        shapes: Key -> shape for a batch of 1, of what was requested.
         softmax_logits: Keys of logits that a constant may be added to.
     """
 
-    def __init__(self, model: Any, role: str, heads: Mapping[str, Head]) -> None:
-        self.model = model
+    def __init__(self, model: Teacher, role: str, heads: Mapping[str, Head]) -> None:
+        self.model: Any = model
         self.role = role
         self.heads = dict(heads)
         self.shapes: dict[str, Shape] = {}
@@ -45,13 +57,17 @@ class Compared:
     def subject(self) -> str:
         return f"{self.role} '{getattr(self.model, 'name', type(self.model).__name__)}'"
 
+    def named(self, outputs: Tensors) -> dict[str, Tensor]:
+        """The model's outputs by name."""
+        return outputs_by_name(self.model, outputs)
+
     def output_named(self, name: str | None) -> str:
         """The name of the output that a loss means by ``output=name``.
 
         Raises:
             ValueError: There are several and none is named, or none has this name.
         """
-        if len(self.heads) == 1 and name is None:
+        if len(self.heads) == 1 and not name:
             return next(iter(self.heads))
         if name not in self.heads:
             several = len(self.heads) > 1
@@ -59,37 +75,33 @@ class Compared:
             raise invalid_value(self.subject, expected=expected, received=f"output={name!r}")
         return name
 
-    def want_output(self, name: str) -> str:
-        """Ask for an output as it is; returns its key."""
+    def request_output(self, name: str) -> str:
+        """Request an output as it is; returns its key."""
         self.shapes[f"output/{name}"] = self.heads[name].shape
         return f"output/{name}"
 
-    def want_logits(self, name: str, activation: str, from_logits: bool | None) -> str:
-        """Ask for the logits of an output; returns their key.
+    def request_logits(self, name: str, activation: str, from_logits: bool | None) -> str:
+        """Request the logits of an output; returns their key.
 
         Raises:
             ValueError: It cannot be told whether the output is logits, or the model shows that it is something else
                 than ``from_logits`` states.
         """
-        head = self.heads[name]
+        head, subject = self.heads[name], f"output '{name}' of {self.subject}" if name else f"output of {self.subject}"
         shown = {LINEAR: True, SOFTMAX: False, SIGMOID: False}.get(head.activation)
         if shown is None and from_logits is None:
-            made_by = f"one made by {type(head.operation).__name__}" if head.operation is not None else "another"
             raise invalid_value(
-                self._output_subject(name),
+                subject,
                 expected="one that ends in a softmax, sigmoid or linear layer, which shows whether it is logits",
-                received=made_by,
+                received=f"one of {type(head.operation).__name__}" if head.operation is not None else "another",
                 fix="State from_logits=True or False in the loss.",
             )
         if shown is not None and from_logits is not None and shown != from_logits:
-            raise invalid_value(
-                self._output_subject(name),
-                expected=f"from_logits={shown}, as it ends in a {head.activation} layer",
-                received=f"from_logits={from_logits}",
-            )
+            expected = f"from_logits={shown}, as it ends in a {head.activation} layer"
+            raise invalid_value(subject, expected=expected, received=f"from_logits={from_logits}")
         if head.activation in (SOFTMAX, SIGMOID) and head.activation != activation:
             expected = f"activation='{head.activation}', which it ends in"
-            raise invalid_value(self._output_subject(name), expected=expected, received=f"activation='{activation}'")
+            raise invalid_value(subject, expected=expected, received=f"activation='{activation}'")
         key = f"logits/{name}"
         self.shapes[key] = head.shape
         if activation == SOFTMAX:
@@ -98,44 +110,35 @@ class Compared:
             self._from_probabilities[key] = activation
         return key
 
-    def want_layer(self, name: str) -> str:
-        """Ask for what a layer returns; returns its key."""
+    def request_layer(self, name: str) -> str:
+        """Request what a layer returns; returns its key."""
         raise invalid_value(
             self.subject,
             expected="a Keras model, whose layers can be read",
-            received=f"teacher_layer='{name}'",
+            received=f"teacher_layer_name='{name}'",
             fix="Compare outputs only, or pass the Keras model.",
         )
 
-    def from_outputs(self, outputs: Any) -> dict[str, Any]:
-        """What was asked for, as far as the outputs hold it."""
-        named = outputs if isinstance(outputs, dict) and set(outputs) == set(self.heads) else None
-        found = named or outputs_by_name(self.model, outputs)
-        result = {}
+    def from_outputs(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What was requested, as far as the outputs hold it."""
+        found = {}
         for key in self.shapes:
             kind, _, name = key.partition("/")
             if kind != "layer":
-                result[key] = found[name]
-                if key in self._from_probabilities:
-                    result[key] = probabilities_to_logits(found[name], self._from_probabilities[key])
-        return result
+                activation = self._from_probabilities.get(key)
+                found[key] = probabilities_to_logits(named[name], activation) if activation else named[name]
+        return found
 
     def fingerprint(self) -> str:
         """A hash of all that its outputs depend on, as far as it can be told from the model."""
-        content = getattr(self.model, "content", None)
-        if not isinstance(content, bytes):
-            raise invalid_type(f"{self.role}, with a cache", expected="a Keras or LiteRT model", received=self.model)
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+        return fingerprint(self.model)
 
-    def run(self, x: Any) -> dict[str, Any]:
-        """Run the model in inference mode; no gradient flows into it."""
+    def run(self, x: Tensors) -> dict[str, Tensor]:
+        """Run the model in inference mode, and read what was requested; no gradient flows into it."""
         raise NotImplementedError(f"{type(self).__name__} must implement run(x).")
 
-    def _output_subject(self, name: str) -> str:
-        return f"output '{name}' of {self.subject}" if name else f"output of {self.subject}"
 
-
-class ComparedModel(Compared):
+class KerasAdapter(Adapter):
     """A Keras model of any kind. Its logits are what its final activation is applied to."""
 
     def __init__(self, model: keras.Model, role: str) -> None:
@@ -144,23 +147,23 @@ class ComparedModel(Compared):
         heads, self._call_shapes = read_heads(model)
         super().__init__(model, role, heads)
         self._places: dict[str, tuple[keras.Operation, str]] = {}
-        self._kept_probabilities: dict[str, str] = {}
+        self._rounded: dict[str, str] = {}
         # A teacher only infers.
         norms = [layer for _, layer in walk(model) if type(layer) is keras.layers.BatchNormalization]
         self._instead = [(norm, fused_inference(norm)) for norm in norms] if role == "teacher" else []
-        self.capture = Capture({}, self._instead)
+        self._capture = Capture({}, self._instead)
 
-    def want_logits(self, name: str, activation: str, from_logits: bool | None) -> str:
-        key = super().want_logits(name, activation, from_logits)
-        operation = self.heads[name].operation
-        if operation is not None and self.heads[name].activation in (SOFTMAX, SIGMOID):
-            self._keep(key, operation, "logits")
-            if self.heads[name].rounded:  # what is kept are probabilities, before they are rounded
-                self._kept_probabilities[key] = activation
+    def request_logits(self, name: str, activation: str, from_logits: bool | None) -> str:
+        key = super().request_logits(name, activation, from_logits)
+        head = self.heads[name]
+        if head.operation is not None and head.activation in (SOFTMAX, SIGMOID):
+            self._record(key, head.operation, "logits")
+            if head.rounded:  # what is recorded are probabilities, before they are rounded
+                self._rounded[key] = activation
         return key
 
-    def want_layer(self, name: str) -> str:
-        layer = find_layer(self.model, name, f"{self.role}_layer")
+    def request_layer(self, name: str) -> str:
+        layer = find_layer(self.model, name, f"{self.role}_layer_name")
         shapes = self._call_shapes.get(id(layer), [])
         if len(shapes) != 1 or not shapes[0] or len(shapes[0]) < 2:
             raise invalid_value(
@@ -169,43 +172,37 @@ class ComparedModel(Compared):
                 received=f"{len(shapes)} calls, with shapes {shapes}",
             )
         self.shapes[f"layer/{name}"] = shapes[0]
-        self._keep(f"layer/{name}", layer, "output")
+        self._record(f"layer/{name}", layer, "output")
         return f"layer/{name}"
 
-    def _keep(self, key: str, operation: keras.Operation, what: str) -> None:
+    def _record(self, key: str, operation: keras.Operation, what: str) -> None:
         self._places[key] = (operation, what)
-        self.capture = Capture(self._places, self._instead)
+        self._capture = Capture(self._places, self._instead)
 
-    def recording(self) -> contextlib.AbstractContextManager[dict[str, list[Any]]]:
-        return self.capture.recording()
+    @property
+    def recorded(self) -> dict[str, list[Tensor]] | None:
+        """What the recording in this thread holds so far, by key, one tensor per call; None outside of one."""
+        return self._capture.current
 
-    def read(self, outputs: Any, kept: Mapping[str, list[Any]]) -> dict[str, Any]:
-        """What was asked for, from a run's outputs and what was recorded."""
-        # A layer shared with another place may have been called before; the output is made last.
-        found = {**self.from_outputs(outputs), **{key: tensors[-1] for key, tensors in kept.items()}}
-        for key, activation in self._kept_probabilities.items():
+    def recording(self) -> contextlib.AbstractContextManager[dict[str, list[Tensor]]]:
+        """Record the requested tensors of runs in the block."""
+        return self._capture.recording()
+
+    def read(self, outputs: Tensors, recorded: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        """What was requested, from a run's outputs and what was recorded."""
+        # A layer shared with another place may have been called before; the output is the last call's.
+        found = {**self.from_outputs(self.named(outputs)), **{key: calls[-1] for key, calls in recorded.items()}}
+        for key, activation in self._rounded.items():
             found[key] = probabilities_to_logits(found[key], activation)
         return found
 
-    def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        # Layers' names differ from process to process; their classes and activations do not.
-        for _, layer in walk(self.model):
-            activation = getattr(getattr(layer, "activation", None), "__name__", "")
-            digest.update(f"{type(layer).__name__} {activation}\n".encode())
-        for variable in self.model.weights:
-            array = variable.numpy()
-            digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    def run(self, x: Any) -> dict[str, Any]:
-        with self.recording() as kept:
-            tensors = self.read(self.model(x, training=False), kept)
+    def run(self, x: Tensors) -> dict[str, Tensor]:
+        with self.recording() as recorded:
+            tensors = self.read(self.model(x, training=False), recorded)
         return {key: ops.stop_gradient(tensor) for key, tensor in tensors.items()}
 
 
-class ComparedPredictor(Compared):
+class PredictorAdapter(Adapter):
     """A teacher that is no Keras model but has ``predict(x)``, such as ``tg.LiteRTModel``; it runs outside the graph.
 
     Args:
@@ -213,27 +210,28 @@ class ComparedPredictor(Compared):
         inputs: One sample of inputs, in the structure that ``predict`` takes.
     """
 
-    def __init__(self, model: Any, inputs: Any) -> None:
+    def __init__(self, model: Predictor, inputs: Arrays) -> None:
         outputs = outputs_by_name(model, model.predict(inputs))
-        heads = {name: Head("", None, tuple(np.shape(array))) for name, array in outputs.items()}
-        super().__init__(model, "teacher", heads)
+        super().__init__(model, "teacher", {name: Head("", None, np.shape(array)) for name, array in outputs.items()})
 
-    def run(self, x: Any) -> dict[str, Any]:
-        import tensorflow as tf
+    def fingerprint(self) -> str:
+        content = getattr(self.model, "content", None)
+        if not isinstance(content, bytes):
+            raise invalid_type("teacher, with a cache", expected="a Keras or LiteRT model", received=self.model)
+        return hashlib.sha256(content).hexdigest()
 
-        names = list(self.heads)
-
+    def run(self, x: Tensors) -> dict[str, Tensor]:
         def predict(*arrays: np.ndarray) -> list[np.ndarray]:
-            found = outputs_by_name(self.model, self.model.predict(keras.tree.pack_sequence_as(x, arrays)))
-            return [np.asarray(found[name], "float32") for name in names]
+            found = self.named(self.model.predict(keras.tree.pack_sequence_as(x, arrays)))
+            return [np.asarray(found[name], "float32") for name in self.heads]
 
-        outputs = tf.numpy_function(predict, keras.tree.flatten(x), [tf.float32] * len(names))
-        for name, output in zip(names, outputs):
-            output.set_shape((None, *self.heads[name].shape[1:]))
-        return self.from_outputs(dict(zip(names, outputs)))
+        outputs = tf.numpy_function(predict, keras.tree.flatten(x), [tf.float32] * len(self.heads))
+        for output, head in zip(outputs, self.heads.values()):
+            output.set_shape((None, *head.shape[1:]))
+        return self.from_outputs(dict(zip(self.heads, outputs)))
 
 
-def compared_teacher(teacher: Any, student: keras.Model) -> Compared:
+def adapt_teacher(teacher: Teacher, student: keras.Model) -> Adapter:
     """Take a teacher in any of its forms.
 
     Raises:
@@ -241,18 +239,18 @@ def compared_teacher(teacher: Any, student: keras.Model) -> Compared:
         ValueError: It is not built, or has weights that are also the student's.
     """
     if isinstance(teacher, keras.Model):
-        compared = ComparedModel(teacher, "teacher")
+        adapter = KerasAdapter(teacher, "teacher")
         ids = {id(variable) for variable in student.weights}
         shared = [variable.path for variable in teacher.weights if id(variable) in ids]
         if shared:
             raise invalid_value(
-                compared.subject,
+                adapter.subject,
                 expected="weights of its own, which training the student does not change",
                 received=f"{len(shared)} weights that are also the student's, such as '{shared[0]}'",
                 fix="Pass a copy: keras.models.clone_model(model), then set_weights().",
             )
-        return compared
+        return adapter
     if not callable(getattr(teacher, "predict", None)):
         raise invalid_type("teacher", expected="a keras.Model, a tg.LiteRTModel or a list of these", received=teacher)
     (spec,), _ = symbolic_inputs(student)
-    return ComparedPredictor(teacher, keras.tree.map_structure(lambda t: np.zeros(t.shape, t.dtype), spec))
+    return PredictorAdapter(teacher, keras.tree.map_structure(lambda t: np.zeros(t.shape, t.dtype), spec))

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgreen.distillation.adapters import Compared
+from tfgreen.distillation.adapters import Adapter
 from tfgreen.distillation.teacher_cache import Fields, TeacherCache
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.paths import walk
@@ -43,7 +43,7 @@ class CachedTeacher:
         ValueError: Something compared has no fixed shape.
     """
 
-    def __init__(self, cache: TeacherCache, teachers: Sequence[Compared]) -> None:
+    def __init__(self, cache: TeacherCache, teachers: Sequence[Adapter]) -> None:
         self._cache = cache
         self._teachers = teachers
         self._fields: dict[tuple[int, str], Fields] = {}

@@ -1,42 +1,48 @@
 """Distiller: a Keras model that trains a student on labels and on what a teacher makes of the same data.
 
-Reference: G. Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531. The numbers are in
-``distillation/divergences.py``, the losses' settings in ``distillation/losses.py``, the running of the models in
-``distillation/adapters.py``, the teacher's outputs on disk in ``distillation/teacher_cache.py``.
+The idea in ten lines. A loss names what it compares: logits, outputs or the features of a layer. From there a tensor
+goes four steps, of which this file holds the walk and the modules beside it the detail:
+
+1. REQUEST, once, when the distiller is made: each loss asks both models for its tensor and gets a ``Match``
+   (``matching.request``, ``adapters.Adapter.request_...``).
+2. READ, in each batch: both models run once, and the requested tensors are recorded while they do, or the teacher's are
+   looked up (``adapters.Adapter.run``, ``cached_teacher.CachedTeacher.decode``).
+3. MATCH: one tensor of the teacher beside one of the student, pooled and projected to one shape (``Match.matched``).
+4. REDUCE: a value at each position (``divergences``), weighted, masked and averaged as Keras does (``Match.reduced``).
+
+Reference: G. Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from tfgreen.distillation.adapters import ComparedModel, compared_teacher
-from tfgreen.distillation.base import (
-    LayerLoss,
-    check_schedule,
-    deserialize_schedule,
-    serialize_schedule,
-    value_at,
-)
+from tfgreen.checks import check_instance
+from tfgreen.distillation.adapters import KerasAdapter, Teacher, adapt_teacher
 from tfgreen.distillation.cached_teacher import CachedTeacher, split_rows
-from tfgreen.distillation.matching import checked_losses, checked_weights, make_pair, pick, teachers_of
+from tfgreen.distillation.losses import check_schedule, value_at
+from tfgreen.distillation.matching import Batch, checked_losses, checked_weights, request_all, shares_of
 from tfgreen.distillation.teacher_cache import TeacherCache
-from tfgreen.errors import invalid_type, invalid_value
-from tfgreen.model.capture import outputs_by_name
+from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.typing import PlainDict, Samples, Schedule, Tensor, Tensors
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class Distiller(keras.Model):
     """Train ``student`` on labels and on a teacher at once; use it like any Keras model.
 
-    ``loss = alpha * compiled loss + (1 - alpha) * sum(weight * distillation loss)``, plus regularization losses.
-    Sample weights, class weights and masks apply to both parts, normalized as in Keras. Each step runs the student
-    once, in training mode, and the teacher once, in inference mode. ``evaluate`` reports the same loss; ``predict`` and
-    the metrics are the student's.
+    ``loss = student_loss_weight * compiled loss + (1 - student_loss_weight) * sum(weight * distillation loss)``, plus
+    regularization losses. Sample weights, class weights and masks apply to both parts, normalized as in Keras. Each
+    step runs the student once, in training mode, and the teacher once, in inference mode. ``evaluate`` reports the same
+    loss; ``predict`` and the metrics are the student's.
+
+    Arguments and losses are those of ``keras.distillation``: a change of the import is enough. Keras's own loss objects
+    and losses derived from them compute as they do there, with no sample weights and no masks.
 
     The student is trained in place: ``distiller.student`` is the product, and saving it saves nothing else. It may hold
     compressed layers (``tg.prune``); pass their callbacks to the distiller's ``fit``. The teacher is left as it is,
@@ -47,92 +53,107 @@ class Distiller(keras.Model):
         teacher: A trained Keras model, an object with ``predict(x)`` such as a ``tg.LiteRTModel`` (it runs outside the
             graph, so ``jit_compile`` is off), or a list of several.
         student: A built Keras model. Its outputs are those of the teacher, in kind and number.
-        losses: One ``tg.LogitsDistillation``, ``tg.FeatureDistillation`` ... or several.
-        alpha: Share of the labels, in [0, 1]: a number, a ``keras.optimizers.schedules`` object, or a function of the
-            training step. With 0, no loss need be compiled and no labels given.
+        distillation_losses: One ``tg.LogitsDistillation``, ``tg.FeatureDistillation`` ... or several.
+        distillation_loss_weights: What each of them counts, >= 0: numbers or schedules as ``student_loss_weight``.
+            None: 1 each.
+        student_loss_weight: Share of the labels, in [0, 1]: a number, a ``keras.optimizers.schedules`` object, or a
+            function of the training step. With 0, no loss need be compiled and no labels given.
+        name: Name of the distiller.
         teacher_weights: What each of several teachers counts; they are divided by their sum. None: equally.
         cache: A ``tg.TeacherCache``: what the teacher returns is computed once, and read from disk after.
-        name: Name of the distiller.
 
     Attributes:
         student: The student.
-        teachers: The teachers.
+        teacher: The teacher, or the list of several.
 
     Raises:
-        TypeError: A model, a loss, alpha or the cache is of another type.
-        ValueError: A model is not built; there is no loss; alpha or a weight is out of range; outputs cannot be
-            compared (the classes differ); it cannot be told whether an output is logits; a layer does not exist or its
-            features do not fit.
+        TypeError: A model, a loss, a weight or the cache is of another type.
+        ValueError: A model is not built; there is no loss; a weight is out of range; outputs cannot be compared (the
+            classes differ); it cannot be told whether an output is logits; a layer does not exist or its features do
+            not fit.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
         >>> teacher = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, activation="softmax")])
         >>> student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, activation="softmax")])
-        >>> distiller = tg.Distiller(teacher=teacher, student=student, losses=[tg.LogitsDistillation(temperature=4.0)])
+        >>> distiller = tg.Distiller(teacher, student, tg.LogitsDistillation(temperature=4.0), student_loss_weight=0.1)
         >>> distiller.compile("adam", "sparse_categorical_crossentropy")
         >>> history = distiller.fit(np.ones((4, 8)), np.array([0, 1, 2, 0]), verbose=0)
         >>> sorted(history.history)
-        ['distillation_loss', 'loss', 'student_loss']
+        ['distillation_loss', 'loss', 'student_loss', 'total_loss']
     """
 
     def __init__(
         self,
-        teacher: Any,
+        teacher: Teacher | Sequence[Teacher],
         student: keras.Model,
-        losses: Any,
-        alpha: Any = 0.1,
+        distillation_losses: keras.distillation.DistillationLoss | Sequence[keras.distillation.DistillationLoss],
+        distillation_loss_weights: Sequence[Schedule] | None = None,
+        student_loss_weight: Schedule = 0.5,
+        name: str = "distiller",
         *,
         teacher_weights: Sequence[float] | None = None,
         cache: TeacherCache | None = None,
-        name: str = "distiller",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
-        compared = ComparedModel(student, "student")
+        reader = KerasAdapter(student, "student")
         # Inputs are for the student to cast; loss scaling goes by the policy of the model that is trained.
         super().__init__(name=name, **{"dtype": student.dtype_policy, **kwargs, "autocast": False})
-        check_schedule("alpha", alpha, "a share in [0, 1]", lambda value: 0 <= value <= 1)
-        if cache is not None and not isinstance(cache, TeacherCache):
-            raise invalid_type("cache", expected="a tg.TeacherCache or None", received=cache)
+        check_schedule("student_loss_weight", student_loss_weight, minimum=0, maximum=1)
+        check_instance("cache", cache, (TeacherCache, type(None)), "a tg.TeacherCache or None")
         self.student = student
-        self.alpha = alpha
-        self.distillation_losses = checked_losses(losses)
-        self._compared = compared
+        self.student_loss_weight = student_loss_weight
+        self.distillation_losses = checked_losses(distillation_losses)
+        self.distillation_loss_weights = checked_weights(distillation_loss_weights, len(self.distillation_losses))
+        self._student = reader
         # Inside objects that Keras does not look into: neither trained, frozen, counted nor saved with the student.
         listed = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
-        self._teachers = tuple(compared_teacher(model, student) for model in listed)
-        self.teacher_weights = checked_weights(teacher_weights, len(listed))
-        self._pairs = tuple(
-            make_pair(loss, index, self._teachers[index], compared)
-            for loss in self.distillation_losses
-            for index in teachers_of(loss, len(listed))
+        self._teachers = tuple(adapt_teacher(model, student) for model in listed)
+        self.teacher_weights = shares_of(teacher_weights, len(listed))
+        # 1. REQUEST
+        self._matches = request_all(
+            zip(self.distillation_losses, self.distillation_loss_weights),
+            list(zip(self._teachers, self.teacher_weights)),
+            reader,
         )
-        self.projections = [pair.projection for pair in self._pairs if pair.projection is not None]
+        self.projections = [match.projection for match in self._matches if match.projection is not None]
         self.cache = cache
         self._cached = CachedTeacher(cache, self._teachers) if cache is not None else None
         self.student_loss_tracker = keras.metrics.Mean(name="student_loss")
         self.distillation_loss_tracker = keras.metrics.Mean(name="distillation_loss")
-        self.supports_jit = all(isinstance(item, ComparedModel) for item in self._teachers)
+        self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
+        self.supports_jit = all(isinstance(item, KerasAdapter) for item in self._teachers)
         self.built = True
 
     @property
-    def teachers(self) -> tuple[Any, ...]:
-        return tuple(item.model for item in self._teachers)
+    def teacher(self) -> Teacher | list[Teacher]:
+        models = [item.model for item in self._teachers]
+        return models[0] if len(models) == 1 else models
 
     @property
     def output_names(self) -> list[str] | None:
         """The student's, by which losses and metrics of several outputs are named."""
         return getattr(self.student, "output_names", None)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def compile(self, optimizer: Any = "adam", loss: Any = None, metrics: Any = None, **kwargs: object) -> None:
+        """``keras.Model.compile``, with the defaults of ``keras.distillation.Distiller.compile``."""
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def compile_from_config(self, config: PlainDict) -> None:
+        """Compile as the saved distiller was; Keras leaves this to a model with a ``compile`` of its own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def call(self, inputs: Tensors, training: bool | None = None) -> Tensors:
         return self.student(split_rows(inputs)[0], training=training)
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, x: Samples | None = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """``keras.Model.fit``. With a cache, ``x`` is arrays, or a dataset from :meth:`with_teacher`."""
         if self._cached is not None:
             x = self._cached.attach_to_fit(x, self.student)
         return super().fit(x, *args, **kwargs)
 
-    def with_teacher(self, dataset: Any) -> Any:
+    def with_teacher(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Put the cached teacher outputs beside the inputs of a ``tf.data.Dataset``, to be shuffled with them.
 
         Args:
@@ -148,76 +169,73 @@ class Distiller(keras.Model):
                 ``tf.errors.InvalidArgumentError`` where it yields something else than at first.
         """
         if self._cached is None:
-            expected = "a distiller with cache=tg.TeacherCache(path)"
-            raise invalid_value("with_teacher", expected=expected, received="one without")
+            raise invalid_state("with_teacher needs a distiller with a cache.", "Pass cache=tg.TeacherCache(path).")
         return self._cached.attach_to_dataset(dataset)
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
-        with self._compared.recording():
+        with self._student.recording():
             return super().train_step(*args, **kwargs)
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        with self._compared.recording():
+        with self._student.recording():
             return super().test_step(*args, **kwargs)
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        self,
+        x: Tensors | None = None,
+        y: Tensors | None = None,
+        y_pred: Tensors | None = None,
+        sample_weight: Tensors | None = None,
+        training: bool = True,
+    ) -> Tensor:
         """The loss of one batch; arguments as ``keras.Model.compute_loss``."""
-        kept = self._compared.capture.current
-        if kept is None:  # no step is running: Keras asks once before the first, to build the compiled loss
-            with self._compared.recording() as kept:
+        recorded = self._student.recorded
+        if recorded is None or y_pred is None:  # no step is running, as when Keras builds the compiled loss
+            with self._student.recording() as recorded:
                 y_pred = self(x, training=training)
         step = self.optimizer.iterations if self.optimizer is not None else 0
-        alpha = value_at(self.alpha, step)
-        batch = ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
+        share = value_at(self.student_loss_weight, step)
+        size = ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
         replicas = tf.distribute.get_strategy().num_replicas_in_sync  # each holds its share of the loss
-        total = 0.0
-        if self.alpha != 0:
-            self._check_labels(y)
+        total: Any = 0.0
+        if self.student_loss_weight != 0:
+            if y is None or self.loss is None:
+                raise invalid_value(
+                    f"student_loss_weight {self.student_loss_weight}",
+                    expected="labels, and a loss in compile() to compare them with",
+                    received="no labels" if y is None else "no loss",
+                    fix="Pass student_loss_weight=0 to train on the teacher alone.",
+                )
             hard = super().compute_loss(x, y, y_pred, sample_weight, training)
-            self.student_loss_tracker.update_state(hard * replicas, sample_weight=batch)
-            total += alpha * hard
-        if self.alpha != 1:
-            soft = self._distillation_loss(x, y, self._compared.read(y_pred, kept), y_pred, sample_weight, step)
-            self.distillation_loss_tracker.update_state(soft * replicas, sample_weight=batch)
+            self.student_loss_tracker.update_state(hard * replicas, sample_weight=size)
+            total += share * hard
+        if self.student_loss_weight != 1:
+            batch = Batch(x, y, y_pred, self._student.named(y_pred), sample_weight, step)
+            soft = self._distillation_loss(batch, recorded)
+            self.distillation_loss_tracker.update_state(soft * replicas, sample_weight=size)
             # Regularization is in the hard part too, and so counts in full.
-            total += (1.0 - alpha) * (soft + sum((ops.sum(ops.cast(loss, "float32")) for loss in self.losses), 0.0))
+            total += (1.0 - share) * (soft + sum((ops.sum(ops.cast(loss, "float32")) for loss in self.losses), 0.0))
+        self.total_loss_tracker.update_state(total * replicas, sample_weight=size)
         return total
 
-    def _distillation_loss(
-        self, x: Any, y: Any, student: dict[str, Any], y_pred: Any, sample_weight: Any, step: Any
-    ) -> Any:
+    def _distillation_loss(self, batch: Batch, recorded: Mapping[str, list[Tensor]]) -> Tensor:
+        # 2. READ
+        student = self._student.read(batch.y_pred, recorded)
+        teachers = self._read_teachers(batch.x)
+        total: Any = 0.0
+        for match in self._matches:
+            # 3. MATCH
+            tensors = match.matched(teachers[match.teacher], student, batch)
+            # 4. REDUCE
+            total += match.share * value_at(match.weight, batch.step) * match.reduced(*tensors, batch)
+        return total
+
+    def _read_teachers(self, x: Tensors) -> list[dict[str, Tensor]]:
         inputs, rows = split_rows(x)
         if rows is not None and self._cached is not None:
-            teachers = self._cached.decode(rows)
-        else:
-            used = {pair.teacher for pair in self._pairs}
-            teachers = [item.run(inputs) if index in used else {} for index, item in enumerate(self._teachers)]
-        names = list(self._compared.heads)
-        outputs = outputs_by_name(self.student, y_pred)
-        total = 0.0
-        for pair in self._pairs:
-            theirs, ours = teachers[pair.teacher][pair.teacher_key], student[pair.student_key]
-            # Keras keeps the mask on the output itself, not on the logits that it is the activation of.
-            masked = ours if isinstance(pair.loss, LayerLoss) else outputs[pair.output]
-            weight = None if sample_weight is None else pick(sample_weight, pair.output, names, "sample_weight")
-            labels = None
-            if pair.loss.needs_labels:
-                self._check_labels(y, type(pair.loss).__name__)
-                labels = pick(y, pair.output, names, "y")
-            share = self.teacher_weights[pair.teacher] if pair.loss.teacher is None else 1.0
-            total += share * pair.loss.weight * pair.value(theirs, ours, masked, weight, labels, step)
-        return total
-
-    def _check_labels(self, y: Any, needed_by: str = "") -> None:
-        if y is None or (not needed_by and self.loss is None):
-            raise invalid_value(
-                needed_by or f"alpha {self.alpha}",
-                expected="labels, and a loss in compile() to compare them with" if not needed_by else "labels",
-                received="no labels" if y is None else "no loss",
-                fix="Pass alpha=0 to train on the teacher alone." if not needed_by else "",
-            )
+            return self._cached.decode(rows)
+        used = {match.teacher for match in self._matches}
+        return [item.run(inputs) if index in used else {} for index, item in enumerate(self._teachers)]
 
     def save_own_variables(self, store: Any) -> None:
         """Save the teachers' weights, which Keras does not see."""
@@ -230,10 +248,11 @@ class Distiller(keras.Model):
             variable.assign(store[str(index)])
 
     def _teacher_variables(self) -> list[keras.Variable]:
-        return [variable for model in self.teachers if isinstance(model, keras.Model) for variable in model.weights]
+        models = [item.model for item in self._teachers if isinstance(item.model, keras.Model)]
+        return [variable for model in models for variable in model.weights]
 
-    def get_config(self) -> dict[str, Any]:
-        others = [type(model).__name__ for model in self.teachers if not isinstance(model, keras.Model)]
+    def get_config(self) -> PlainDict:
+        others = [type(item.model).__name__ for item in self._teachers if not isinstance(item, KerasAdapter)]
         if others:
             raise invalid_value(
                 f"distiller '{self.name}'",
@@ -241,28 +260,14 @@ class Distiller(keras.Model):
                 received=others,
                 fix="Save distiller.student, or only the weights with save_weights().",
             )
-        return {
-            "name": self.name,
-            "teacher": [keras.saving.serialize_keras_object(model) for model in self.teachers],
-            "student": keras.saving.serialize_keras_object(self.student),
-            "losses": [keras.saving.serialize_keras_object(loss) for loss in self.distillation_losses],
-            "alpha": serialize_schedule(self.alpha),
-            "teacher_weights": list(self.teacher_weights),
-            "cache": None if self.cache is None else keras.saving.serialize_keras_object(self.cache),
-        }
+        objects = {name: getattr(self, name) for name in (*_OBJECTS, "student_loss_weight", "cache")}
+        plain = {name: keras.saving.serialize_keras_object(value) for name, value in objects.items()}
+        return {"name": self.name, **plain, "teacher_weights": list(self.teacher_weights)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Distiller:
-        def restored(value: Any) -> Any:
-            return keras.saving.deserialize_keras_object(value, custom_objects)
+    def from_config(cls, config: PlainDict, custom_objects: Mapping[str, object] | None = None) -> Distiller:
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
 
-        return cls(
-            **{
-                **config,
-                "teacher": [restored(model) for model in config["teacher"]],
-                "student": restored(config["student"]),
-                "losses": [restored(loss) for loss in config["losses"]],
-                "alpha": deserialize_schedule(config["alpha"]),
-                "cache": None if config["cache"] is None else restored(config["cache"]),
-            }
-        )
+
+_OBJECTS = ("teacher", "student", "distillation_losses", "distillation_loss_weights")

@@ -1,32 +1,155 @@
-"""The losses of ``tg.Distiller`` as settings: what to compare, how, and how much it counts.
+"""The losses of ``tg.Distiller`` as settings: what to compare, and how. Arguments are named as in keras.distillation.
 
-The numbers are in ``distillation/divergences.py``, the running of the models in ``distillation/distiller.py``.
+The numbers are in ``distillation/divergences.py``, the choice of the tensors in ``distillation/matching.py``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypedDict, Union
 
 import keras
+from keras import ops
 
-from tfgreen.distillation import divergences as losses
-from tfgreen.distillation.base import LayerLoss, LogitsLoss, check_not_negative, check_number
-from tfgreen.errors import invalid_value
-from tfgreen.model.capture import SOFTMAX
+from tfgreen.checks import check_instance, check_number, check_option
+from tfgreen.config import Config
+from tfgreen.distillation import divergences
+from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.model.capture import SIGMOID, SOFTMAX
+from tfgreen.typing import PlainDict, Schedule, Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Activation = Literal["softmax", "sigmoid"]
+
+# A name or an object of a Keras loss, or a list or dict of them over the outputs, in which None leaves an output out.
+KerasLoss: TypeAlias = Union[str, keras.losses.Loss, Callable[[Tensor, Tensor], Tensor]]
+LossSetting: TypeAlias = Union[KerasLoss, Sequence[Union[KerasLoss, None]], Mapping[str, Union[KerasLoss, None]]]
+
+_CHECKED_STEPS = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)  # a schedule is checked here before it is used
+
+
+class LossContext(TypedDict, total=False):
+    """What a loss sees beside the two tensors.
+
+    ``activation`` makes probabilities of logits; ``labels`` are class numbers; ``weights`` are the sample weights times
+    the mask at each position; ``step`` counts the optimizer's steps.
+    """
+
+    activation: str
+    labels: Tensor | None
+    weights: Tensor | None
+    step: Tensor | int
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationLoss(Config, keras.distillation.DistillationLoss):
+    """Base of the losses between a teacher and the student.
+
+    A loss of your own is a frozen dataclass derived from this or from a class below that overrides :meth:`values`,
+    registered with ``keras.saving.register_keras_serializable``. Or it overrides :meth:`compute_loss`, as a loss of
+    ``keras.distillation`` does, and sees the models' outputs as they are.
+
+    Attributes:
+        output: Which output of the models, where they have several: the key of a dict, or the output's name.
+        teacher: Index of the only teacher that counts, where there are several; None for all of them, weighted.
+    """
+
+    output: str | None = dataclasses.field(default=None, kw_only=True)
+    teacher: int | None = dataclasses.field(default=None, kw_only=True)
+
+    needs_labels: ClassVar[bool] = False
+    projects: ClassVar[bool] = False
+
+    def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
+        """The loss of each position, shape ``(batch, ...)``, from a teacher's tensor and the student's."""
+        raise NotImplementedError(f"{type(self).__name__} must implement values(teacher, student, **context).")
+
+    def compute_loss(self, teacher_outputs: Tensor, student_outputs: Tensor, **context: Unpack[LossContext]) -> Tensor:
+        """The mean of :meth:`values`, as ``keras.distillation`` calls it."""
+        return ops.mean(self.values(teacher_outputs, student_outputs, **context))
+
+    def get_config(self) -> PlainDict:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: keras.saving.serialize_keras_object(value) for name, value in fields.items()}
+
+    @classmethod
+    def from_config(cls, config: PlainDict) -> DistillationLoss:
+        return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class LogitsLoss(DistillationLoss):
+    """Base of the losses that compare logits.
+
+    Attributes:
+        temperature: What logits are divided by, > 0: a number, a ``keras.optimizers.schedules`` object, or a function
+            of the training step (a scalar tensor) made of ``keras.ops``.
+        activation: ``"softmax"`` (one class of several) or ``"sigmoid"`` (each label on its own). None: what the models
+            end in; softmax where both end in logits of two classes or more.
+        from_logits: For models that do not show it by a final softmax, sigmoid or linear layer: whether they return
+            logits. True, False, or a pair ``(teacher, student)`` in which None stands for what the model shows.
+    """
+
+    temperature: Schedule = 4.0
+    activation: Activation | None = dataclasses.field(default=None, kw_only=True)
+    from_logits: bool | tuple[bool | None, bool | None] | None = dataclasses.field(default=None, kw_only=True)
+
+    softmax_only: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_schedule("temperature", self.temperature, above=0)
+        check_option("activation", self.activation, (SOFTMAX, SIGMOID, None))
+        if isinstance(self.from_logits, list):  # from a saved file
+            object.__setattr__(self, "from_logits", tuple(self.from_logits))
+        if len(self.stated) != 2 or any(value not in (None, True, False) for value in self.stated):
+            expected = "True, False, None, or a pair of these for (teacher, student)"
+            raise invalid_value("from_logits", expected=expected, received=self.from_logits)
+
+    @property
+    def stated(self) -> Sequence[bool | None]:
+        """What ``from_logits`` states of the teacher and of the student."""
+        return self.from_logits if isinstance(self.from_logits, tuple) else (self.from_logits,) * 2
+
+    def temperature_at(self, context: LossContext) -> Tensor:
+        return value_at(self.temperature, context.get("step", 0))
+
+
+class LayerLoss(DistillationLoss):
+    """Base of the losses that compare what a layer of the teacher and one of the student return.
+
+    It is no dataclass: a loss declares the two fields itself, in the place where Keras's order of arguments has them.
+
+    Attributes:
+        teacher_layer_name: Path (``"encoder/conv"``) or name of the teacher's layer; None for the model's output.
+        student_layer_name: The student's.
+        output: Where the models have several outputs with sample weights of their own: whose weights apply.
+    """
+
+    teacher_layer_name: str | None
+    student_layer_name: str | None
+
+    def __post_init__(self) -> None:
+        for name in ("teacher_layer_name", "student_layer_name"):
+            check_instance(name, getattr(self, name), (str, type(None)), "the path or name of a layer, or None")
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class LogitsDistillation(LogitsLoss):
     """Divergence of the student's from the teacher's probabilities, both at a temperature, times its square.
 
     G. Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
 
     Attributes:
-        loss: ``"kl_divergence"``, or ``"soft_cross_entropy"``, which has the same gradient.
-        temperature, activation, from_logits, weight, output, teacher: See :class:`LogitsLoss`. With ``"sigmoid"`` each
-            label is a distribution of its own, and the mean over the labels counts.
+        temperature: See :class:`LogitsLoss`.
+        loss: ``"kl_divergence"``, or ``"categorical_crossentropy"``, which has the same gradient. Objects of Keras's
+            losses of these names stand for the names. Any other Keras loss is applied to the logits over the
+            temperature, as in ``keras.distillation``. A list or dict holds one for each output.
+        activation, from_logits, output, teacher: See :class:`LogitsLoss`. With ``"sigmoid"`` each label is a
+            distribution of its own, and the mean over the labels counts.
 
     Raises:
         ValueError, TypeError: A setting is out of range or of another type.
@@ -34,28 +157,30 @@ class LogitsDistillation(LogitsLoss):
     Example:
         >>> import numpy as np
         >>> loss = LogitsDistillation(temperature=2.0)
-        >>> teacher, student = np.array([[2.0, 0.0]]), np.array([[0.0, 0.0]])
-        >>> round(float(loss.values(teacher, student, activation="softmax", step=0)[0]), 4)
+        >>> round(float(loss.values(np.array([[2.0, 0.0]]), np.array([[0.0, 0.0]]))[0]), 4)
         0.4438
     """
 
-    loss: str = "kl_divergence"
+    temperature: Schedule = 3.0
+    loss: LossSetting = "kl_divergence"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in ("kl_divergence", "soft_cross_entropy"):
-            expected = "'kl_divergence' or 'soft_cross_entropy'"
-            raise invalid_value("loss", expected=expected, received=repr(self.loss))
+        names = {keras.losses.KLDivergence: "kl_divergence", keras.losses.CategoricalCrossentropy: _CROSS_ENTROPY}
+        object.__setattr__(self, "loss", _checked_loss(self.loss, tuple(names.values()), names))
 
-    def values(self, teacher: Any, student: Any, **context: Any) -> Any:
-        name = self.loss if context["activation"] == SOFTMAX else f"binary_{self.loss}"
-        return getattr(losses, name)(teacher, student, self.temperature_at(context["step"]))
+    def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
+        temperature = self.temperature_at(context)
+        pair = _DIVERGENCES.get(self.loss) if isinstance(self.loss, str) else None
+        if pair is None:
+            return _keras_values(self.loss, teacher / temperature, student / temperature)
+        return pair[context.get("activation") == SIGMOID](teacher, student, temperature)
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class DecoupledDistillation(LogitsLoss):
-    """Decoupled knowledge distillation (DKD): the target class and the other classes weighted apart.
+    """Decoupled knowledge distillation (DKD): weighs the target class and the other classes separately.
 
     B. Zhao et al., "Decoupled Knowledge Distillation", 2022, arXiv:2203.08679. Needs the labels, softmax outputs and
     three classes or more to differ from :class:`LogitsDistillation`.
@@ -63,7 +188,7 @@ class DecoupledDistillation(LogitsLoss):
     Attributes:
         alpha: Weight of the divergence between the target and the rest, >= 0.
         beta: Weight of the divergence among the other classes, >= 0; the paper tunes it per teacher, from 1 to 10.
-        temperature, activation, from_logits, weight, output, teacher: See :class:`LogitsLoss`.
+        temperature, activation, from_logits, output, teacher: See :class:`LogitsLoss`.
 
     Raises:
         ValueError, TypeError: A setting is out of range or of another type.
@@ -72,7 +197,7 @@ class DecoupledDistillation(LogitsLoss):
         >>> import numpy as np
         >>> loss = DecoupledDistillation(temperature=1.0, beta=0.0)  # only whether it is the target
         >>> teacher, student, labels = np.array([[5.0, 1.0, 0.0]]), np.array([[5.0, 0.0, 1.0]]), np.array([0])
-        >>> float(loss.values(teacher, student, activation="softmax", labels=labels, step=0)[0])
+        >>> float(loss.values(teacher, student, labels=labels)[0])
         0.0
     """
 
@@ -84,15 +209,16 @@ class DecoupledDistillation(LogitsLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_not_negative(alpha=self.alpha, beta=self.beta)
+        check_number("alpha", self.alpha, minimum=0)
+        check_number("beta", self.beta, minimum=0)
 
-    def values(self, teacher: Any, student: Any, **context: Any) -> Any:
-        temperature = self.temperature_at(context["step"])
-        return losses.decoupled_kl(teacher, student, context["labels"], temperature, self.alpha, self.beta)
+    def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
+        temperature = self.temperature_at(context)
+        return divergences.decoupled_kl(teacher, student, context["labels"], temperature, self.alpha, self.beta)
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class RelationalDistillation(LogitsLoss):
     """DIST: keeps how classes relate within a sample, and samples within a class, instead of the exact probabilities.
 
@@ -103,7 +229,7 @@ class RelationalDistillation(LogitsLoss):
         beta: Weight of the relations within a sample, >= 0.
         gamma: Weight of the relations within a class, >= 0.
         temperature: As in :class:`LogitsLoss`; the paper's default is 1.
-        activation, from_logits, weight, output, teacher: See :class:`LogitsLoss`.
+        activation, from_logits, output, teacher: See :class:`LogitsLoss`.
 
     Raises:
         ValueError, TypeError: A setting is out of range or of another type.
@@ -111,11 +237,11 @@ class RelationalDistillation(LogitsLoss):
     Example:
         >>> import numpy as np
         >>> logits = np.array([[2.0, 0.0, 1.0], [0.0, 1.0, 5.0]])
-        >>> RelationalDistillation().values(logits, logits + 3.0, step=0).numpy().round(6).tolist()
+        >>> RelationalDistillation().values(logits, logits + 3.0).numpy().round(6).tolist()
         [0.0, 0.0]
     """
 
-    temperature: Any = 1.0
+    temperature: Schedule = 1.0
     beta: float = 1.0
     gamma: float = 1.0
 
@@ -123,15 +249,16 @@ class RelationalDistillation(LogitsLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_not_negative(beta=self.beta, gamma=self.gamma)
+        check_number("beta", self.beta, minimum=0)
+        check_number("gamma", self.gamma, minimum=0)
 
-    def values(self, teacher: Any, student: Any, **context: Any) -> Any:
-        temperature = self.temperature_at(context["step"])
-        return losses.relational(teacher, student, temperature, self.beta, self.gamma, context.get("weights"))
+    def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
+        temperature = self.temperature_at(context)
+        return divergences.relational(teacher, student, temperature, self.beta, self.gamma, context.get("weights"))
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class FeatureDistillation(LayerLoss):
     """Makes a layer of the student return what a layer of the teacher does.
 
@@ -141,10 +268,11 @@ class FeatureDistillation(LayerLoss):
     averaged down to the smaller.
 
     Attributes:
-        loss: ``"mse"`` or ``"cosine"``.
-        teacher_layer, student_layer: See :class:`LayerLoss`. Without both, the models' outputs are compared as they
-            are: for regression.
-        weight, output, teacher: See :class:`DistillationLoss`.
+        loss: ``"mse"``, ``"cosine"`` (one minus the cosine, exact also where that is near 0), or any other Keras loss
+            by name or as an object. A list or dict holds one for each output.
+        teacher_layer_name, student_layer_name: See :class:`LayerLoss`. Without both, the models' outputs are compared
+            as they are: for regression.
+        output, teacher: See :class:`DistillationLoss`.
 
     Raises:
         ValueError, TypeError: A setting is out of range or of another type.
@@ -155,21 +283,23 @@ class FeatureDistillation(LayerLoss):
         [2.0]
     """
 
-    loss: str = "mse"
+    loss: LossSetting = "mse"
+    teacher_layer_name: str | None = None
+    student_layer_name: str | None = None
 
     projects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in ("mse", "cosine"):
-            raise invalid_value("loss", expected="'mse' or 'cosine'", received=repr(self.loss))
+        object.__setattr__(self, "loss", _checked_loss(self.loss, tuple(_DISTANCES), {}))
 
-    def values(self, teacher: Any, student: Any, **context: Any) -> Any:
-        return (losses.mean_squared_error if self.loss == "mse" else losses.cosine_distance)(teacher, student)
+    def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
+        distance = _DISTANCES.get(self.loss) if isinstance(self.loss, str) else None
+        return distance(teacher, student) if distance else _keras_values(self.loss, teacher, student)
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class AttentionTransfer(LayerLoss):
     """Makes a layer of the student attend to the places that a layer of the teacher attends to.
 
@@ -178,29 +308,90 @@ class AttentionTransfer(LayerLoss):
     about 1000 is for its mean.
 
     Attributes:
+        teacher_layer_name, student_layer_name: See :class:`LayerLoss`; features of shape ``(batch, ..., channels)``.
         power: Exponent of the activations in an attention map, > 0.
-        teacher_layer, student_layer: See :class:`LayerLoss`; features of shape ``(batch, ..., channels)``.
-        weight, output, teacher: See :class:`DistillationLoss`.
+        output, teacher: See :class:`DistillationLoss`.
 
     Raises:
         ValueError, TypeError: A setting is out of range or of another type.
 
     Example:
         >>> import numpy as np
-        >>> loss = AttentionTransfer(teacher_layer="conv5", student_layer="conv2")
+        >>> loss = AttentionTransfer("conv5", "conv2")
         >>> float(loss.values(np.ones((1, 4, 8)), 2 * np.ones((1, 4, 3)))[0])
         0.0
     """
 
+    teacher_layer_name: str | None = None
+    student_layer_name: str | None = None
     power: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("power", self.power)
-        if not self.power > 0:
-            raise invalid_value("power", expected="a number > 0", received=self.power)
-        if self.teacher_layer is None:
-            raise invalid_value("AttentionTransfer", expected="teacher_layer and student_layer", received="none")
+        check_number("power", self.power, above=0)
+        if self.teacher_layer_name is None or self.student_layer_name is None:
+            raise invalid_value(
+                "AttentionTransfer",
+                expected="both teacher_layer_name and student_layer_name",
+                received=f"{self.teacher_layer_name!r} and {self.student_layer_name!r}",
+            )
 
-    def values(self, teacher: Any, student: Any, **context: Any) -> Any:
-        return losses.attention_transfer(teacher, student, self.power, context.get("weights"))
+    def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
+        return divergences.attention_transfer(teacher, student, self.power, context.get("weights"))
+
+
+_CROSS_ENTROPY = "categorical_crossentropy"
+_DIVERGENCES = {  # of a softmax, and of the sigmoid of each label
+    "kl_divergence": (divergences.kl_divergence, divergences.binary_kl_divergence),
+    _CROSS_ENTROPY: (divergences.soft_cross_entropy, divergences.binary_soft_cross_entropy),
+}
+_DISTANCES = {"mse": divergences.mean_squared_error, "cosine": divergences.cosine_distance}
+
+
+def value_at(schedule: Schedule, step: Tensor | int) -> Tensor | float:
+    """A number or a schedule of one, at a step."""
+    return ops.cast(schedule(step), "float32") if callable(schedule) else float(schedule)
+
+
+def check_schedule(
+    name: str,
+    schedule: Schedule,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+) -> None:
+    """Raise unless a number, or a schedule at a sample of steps, is within the bounds (see ``check_number``)."""
+    for step in _CHECKED_STEPS if callable(schedule) else ():
+        value = float(ops.convert_to_numpy(value_at(schedule, ops.convert_to_tensor(step, "int64"))))
+        check_number(f"{name}, at step {step}", value, minimum=minimum, maximum=maximum, above=above)
+    if not callable(schedule):
+        check_number(name, schedule, minimum=minimum, maximum=maximum, above=above)
+
+
+def _checked_loss(loss: LossSetting, own: Sequence[str], names: Mapping[type, str]) -> LossSetting:
+    """The setting ``loss``, with tuples for lists, and the name for an object of a loss that has one here."""
+    if isinstance(loss, Mapping):
+        return {key: part and _checked_loss(part, own, names) for key, part in loss.items()}
+    if isinstance(loss, (list, tuple)) and any(part is not None for part in loss):
+        return tuple(part and _checked_loss(part, own, names) for part in loss)
+    if type(loss) in names and not getattr(loss, "label_smoothing", 0):
+        return names[type(loss)]
+    if isinstance(loss, keras.losses.Loss) and loss.reduction == "sum":
+        raise invalid_value("loss", expected="one that is averaged, as the distiller does", received="reduction='sum'")
+    if isinstance(loss, str) and loss not in own:
+        try:
+            keras.losses.get(loss)
+        except ValueError:
+            expected = f"{', '.join(map(repr, own))} or the name of another Keras loss"
+            raise invalid_value("loss", expected=expected, received=repr(loss)) from None
+    elif not callable(loss) and not isinstance(loss, str):
+        raise invalid_type("loss", expected="the name of a loss or a Keras loss, at least one", received=loss)
+    return loss
+
+
+def _keras_values(loss: LossSetting, teacher: Tensor, student: Tensor) -> Tensor:
+    """The values of a Keras loss before it averages them, in float32."""
+    function = keras.losses.get(loss)
+    function = function.call if isinstance(function, keras.losses.Loss) else function
+    return function(ops.cast(teacher, "float32"), ops.cast(student, "float32"))

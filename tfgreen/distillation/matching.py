@@ -1,79 +1,102 @@
-"""Pair: one tensor of a teacher beside one of the student, made comparable, weighted and reduced to a loss."""
+"""Match: a tensor of a teacher beside one of the student, made comparable and reduced to a loss."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 from keras import ops
 
-from tfgreen.distillation.adapters import Compared, ComparedModel
-from tfgreen.distillation.base import DistillationLoss, LayerLoss, LogitsLoss, check_number
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.checks import check_instance, check_integer, check_number
+from tfgreen.distillation.adapters import Adapter, KerasAdapter
+from tfgreen.distillation.losses import (
+    DistillationLoss,
+    FeatureDistillation,
+    LayerLoss,
+    LogitsDistillation,
+    LogitsLoss,
+    check_schedule,
+)
+from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.model.capture import SIGMOID, SOFTMAX
-from tfgreen.typing import Shape
+from tfgreen.typing import Schedule, Shape, Tensor, Tensors
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pair:
+class Batch:
+    """What the loss of the labels sees of a batch; ``outputs`` are the student's by name."""
+
+    x: Tensors
+    y: Tensors | None
+    y_pred: Tensors
+    outputs: Mapping[str, Tensor]
+    sample_weight: Tensors | None
+    step: Tensor | int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Match:
     """What one loss compares for one teacher.
 
     Attributes:
         loss: The loss.
         teacher: Index of the teacher.
-        output: Name of the output whose labels and sample weights apply.
         teacher_key: Key of the teacher's tensor.
         student_key: Key of the student's.
+        output: Name of the output whose labels and sample weights apply.
         activation: What turns logits into probabilities; ``""`` for features.
         teacher_pool: What the teacher's map is averaged by, along each of its axes between batch and channels.
         student_pool: The same for the student's.
         projection: Maps the student's channels to the teacher's, where they differ.
+        weight: What the loss counts.
+        share: What the teacher counts.
     """
 
-    loss: DistillationLoss
+    loss: keras.distillation.DistillationLoss
     teacher: int
-    output: str
     teacher_key: str
     student_key: str
+    output: str
     activation: str = ""
     teacher_pool: tuple[int, ...] = ()
     student_pool: tuple[int, ...] = ()
     projection: keras.layers.Layer | None = None
+    weight: Schedule = 1.0
+    share: float = 1.0
 
-    def value(self, teacher: Any, student: Any, masked: Any, weight: Any, labels: Any, step: Any) -> Any:
-        """The loss of one batch, a scalar normalized as Keras does.
-
-        Args:
-            teacher: The teacher's tensor.
-            student: The student's.
-            masked: The tensor of the student that bears a mask, if there is one.
-            weight: Sample weights of shape ``(batch, ...)``, or None.
-            labels: Class numbers or one-hot rows, or None.
-            step: Training step.
-        """
-        masked = student if masked is None else masked
-        teacher, student = _pooled(teacher, self.teacher_pool), _pooled(student, self.student_pool)
+    def matched(
+        self, teacher: Mapping[str, Tensor], student: Mapping[str, Tensor], batch: Batch
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        """The teacher's tensor and the student's, of one shape, and the tensor that bears the student's mask."""
+        theirs, ours = teacher[self.teacher_key], student[self.student_key]
+        # Keras keeps the mask on the output itself, not on the logits that it is the activation of.
+        masked = ours if isinstance(self.loss, LayerLoss) else batch.outputs[self.output]
+        theirs, ours = _pooled(theirs, self.teacher_pool), _pooled(ours, self.student_pool)
         if self.projection is not None:
-            student = self.projection(student)
-        positions = ops.zeros_like(student[..., 0], dtype="float32")
-        if any(factor > 1 for factor in self.student_pool) or len(masked.shape) != len(student.shape):
-            masked = positions
+            ours = self.projection(ours)
+        if any(factor > 1 for factor in self.student_pool) or len(masked.shape) != len(ours.shape):
+            masked = _positions(ours)
+        return theirs, ours, masked
+
+    def reduced(self, teacher: Tensors, student: Tensors, masked: Tensors, batch: Batch) -> Tensor:
+        """The loss of one batch, a scalar normalized as Keras does."""
+        weight, labels = batch.sample_weight, None
+        if weight is not None:
+            weight = pick(weight, self.output, list(batch.outputs), "sample_weight")
+        if self.loss.needs_labels:
+            if batch.y is None:
+                raise invalid_value(type(self.loss).__name__, expected="labels", received="no labels")
+            labels = _class_numbers(pick(batch.y, self.output, list(batch.outputs), "y"), student)
+        positions = _positions(student)
         weights = _Reduction("none")(positions + 1.0, masked, self._at(weight, positions))
-        values = self.loss.values(
-            teacher,
-            student,
-            activation=self.activation,
-            labels=None if labels is None else _class_numbers(labels, student),
-            weights=weights,
-            step=step,
-        )
+        context = {"activation": self.activation, "labels": labels, "weights": weights, "step": batch.step}
+        values = self.loss.values(teacher, student, **context)
         if len(values.shape) < len(positions.shape):  # one value for all positions of a sample
             masked = values
         return _Reduction("sum_over_batch_size")(values, masked, self._at(weight, values))
 
-    def _at(self, weight: Any, values: Any) -> Any:
+    def _at(self, weight: Tensor | None, values: Tensor) -> Tensor | None:
         """Sample weights with as many axes as there are in the values."""
         if weight is None:
             return None
@@ -90,19 +113,81 @@ class Pair:
         return ops.reshape(weight, (*ops.shape(weight), *(1,) * (rank - len(weight.shape))))
 
 
-def make_pair(loss: DistillationLoss, index: int, teacher: Compared, student: ComparedModel) -> Pair:
-    """Find out what a loss compares, and ask both models for it.
+@dataclasses.dataclass(frozen=True, eq=False)
+class KerasMatch(Match):
+    """What a loss of ``keras.distillation`` compares: a layer of each, or all outputs in the student's structure.
+
+    Attributes:
+        outputs: Output of the student -> key of the teacher's; empty for a layer.
+    """
+
+    outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def matched(
+        self, teacher: Mapping[str, Tensor], student: Mapping[str, Tensor], batch: Batch
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        if not self.outputs:
+            return teacher[self.teacher_key], student[self.student_key], None
+        keys = {id(tensor): self.outputs[name] for name, tensor in batch.outputs.items()}
+        return keras.tree.map_structure(lambda tensor: teacher[keys[id(tensor)]], batch.y_pred), batch.y_pred, None
+
+    def reduced(self, teacher: Tensors, student: Tensors, masked: Tensors, batch: Batch) -> Tensor:
+        self.loss.validate_outputs(teacher, student)
+        loss = ops.cast(self.loss.compute_loss(teacher, student), "float32")
+        if len(loss.shape):
+            subject = f"{type(self.loss).__name__}.compute_loss"
+            raise invalid_value(subject, expected="a scalar", received=f"shape {tuple(loss.shape)}")
+        return loss
+
+
+def request_all(
+    losses: Iterable[tuple[keras.distillation.DistillationLoss, Schedule]],
+    teachers: Sequence[tuple[Adapter, float]],
+    student: KerasAdapter,
+) -> tuple[Match, ...]:
+    """Request what each loss compares, for each teacher that it is about.
+
+    Args:
+        losses: The losses and their weights.
+        teachers: The teachers and their weights.
+        student: The student.
 
     Raises:
         ValueError: The outputs or features cannot be compared, a layer does not exist, or it cannot be told whether an
             output is logits.
     """
-    if isinstance(loss, LayerLoss) and loss.teacher_layer is not None and loss.student_layer is not None:
-        output = loss.output or ""
-        keys = teacher.want_layer(loss.teacher_layer), student.want_layer(loss.student_layer)
-        return _layer_pair(Pair(loss, index, output, *keys), teacher.shapes[keys[0]], student.shapes[keys[1]])
+    found: list[Match] = []
+    for whole, weight in losses:
+        for loss in _by_output(whole, list(student.heads)):
+            only = getattr(loss, "teacher", None)
+            check_integer(f"{type(loss).__name__}, teacher", only, minimum=0, maximum=len(teachers) - 1, optional=True)
+            for index in range(len(teachers)) if only is None else [only]:
+                teacher, share = teachers[index]
+                match = request(loss, index, teacher, student)
+                found.append(dataclasses.replace(match, weight=weight, share=share if only is None else 1.0))
+    return tuple(found)
+
+
+def request(
+    loss: keras.distillation.DistillationLoss, index: int, teacher: Adapter, student: KerasAdapter
+) -> Match:
+    """Request what one loss compares from one teacher and the student; errors as :func:`request_all`."""
+    layers = getattr(loss, "teacher_layer_name", None), getattr(loss, "student_layer_name", None)
+    if not isinstance(loss, DistillationLoss) or type(loss).compute_loss is not DistillationLoss.compute_loss:
+        loss.validate_model_compatibility(teacher.model, student.model)
+        if layers[0] is not None and layers[1] is not None:
+            return KerasMatch(loss, index, teacher.request_layer(layers[0]), student.request_layer(layers[1]), "")
+        outputs = {name: teacher.request_output(_same_output(teacher, name, student)) for name in student.heads}
+        return KerasMatch(loss, index, "", "", "", outputs=outputs)
+    if layers != (None, None):
+        theirs, ours = (
+            model.request_output(model.output_named(loss.output)) if name is None else model.request_layer(name)
+            for model, name in zip((teacher, student), layers)
+        )
+        match = Match(loss, index, theirs, ours, loss.output or "")
+        return _fitted(match, teacher.shapes[theirs], student.shapes[ours])
     ours = student.output_named(loss.output)
-    theirs = teacher.output_named(loss.output if len(teacher.heads) > 1 else None)
+    theirs = _same_output(teacher, ours, student)
     shapes = teacher.heads[theirs].shape, student.heads[ours].shape
     if shapes[0] != shapes[1]:
         raise invalid_value(
@@ -111,13 +196,13 @@ def make_pair(loss: DistillationLoss, index: int, teacher: Compared, student: Co
             received=f"{shapes[0][1:]} and {shapes[1][1:]} for each sample",
         )
     if not isinstance(loss, LogitsLoss):
-        return Pair(loss, index, ours, teacher.want_output(theirs), student.want_output(ours))
+        return Match(loss, index, teacher.request_output(theirs), student.request_output(ours), ours)
     activation = _activation(loss, teacher, theirs, student, ours)
-    teacher_key = teacher.want_logits(theirs, activation, loss.from_logits[0])
-    return Pair(loss, index, ours, teacher_key, student.want_logits(ours, activation, loss.from_logits[1]), activation)
+    teacher_key = teacher.request_logits(theirs, activation, loss.stated[0])
+    return Match(loss, index, teacher_key, student.request_logits(ours, activation, loss.stated[1]), ours, activation)
 
 
-def pick(structure: Any, name: str, names: list[str], argument: str) -> Any:
+def pick(structure: Tensors, name: str, names: list[str], argument: str) -> Tensor:
     """The part of labels or sample weights that belongs to an output.
 
     Args:
@@ -147,53 +232,55 @@ def pick(structure: Any, name: str, names: list[str], argument: str) -> Any:
     )
 
 
-def checked_losses(losses: Any) -> tuple[DistillationLoss, ...]:
+def checked_losses(
+    losses: keras.distillation.DistillationLoss | Sequence[keras.distillation.DistillationLoss],
+) -> tuple[keras.distillation.DistillationLoss, ...]:
     """One loss or several as a tuple.
 
     Raises:
-        TypeError: One is no distillation loss of tfgreen.
+        TypeError: One is no distillation loss.
         ValueError: There is none.
     """
     listed = tuple(losses) if isinstance(losses, (list, tuple)) else (losses,)
     if not listed:
-        raise invalid_value("losses", expected="one distillation loss or more", received="none")
+        raise invalid_value("distillation_losses", expected="one distillation loss or more", received="an empty list")
     for loss in listed:
-        if not isinstance(loss, DistillationLoss):
-            expected = "distillation losses of tfgreen, such as tg.LogitsDistillation(temperature=4.0)"
-            raise invalid_type("losses", expected=expected, received=loss)
+        expected = "distillation losses, such as tg.LogitsDistillation(temperature=4.0)"
+        check_instance("distillation_losses", loss, keras.distillation.DistillationLoss, expected)
     return listed
 
 
-def checked_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+def checked_weights(weights: Sequence[Schedule] | None, count: int) -> tuple[Schedule, ...]:
+    """What each of several losses counts; 1 for None.
+
+    Raises:
+        TypeError, ValueError: There is not one number >= 0, or schedule of such numbers, for each.
+    """
+    weights = (1.0,) * count if weights is None else weights
+    check_instance("distillation_loss_weights", weights, (list, tuple), "a list of numbers, or None")
+    if len(weights) != count:
+        expected = f"{count} numbers, one for each loss"
+        raise invalid_value("distillation_loss_weights", expected=expected, received=list(weights))
+    for weight in weights:
+        check_schedule("distillation_loss_weights", weight, minimum=0)
+    return tuple(weights)
+
+
+def shares_of(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     """What each teacher counts, divided by the sum; equally for None.
 
     Raises:
         TypeError, ValueError: There is no teacher, or not one number >= 0 for each, or all are 0.
     """
-    if count == 0:
+    if not count:
         raise invalid_value("teacher", expected="a model, or a list of them", received="an empty list")
-    if weights is None:
-        return (1.0 / count,) * count
-    for weight in weights:
-        check_number("teacher_weights", weight)
-    if len(weights) != count or min(weights) < 0 or not sum(weights) > 0:
+    for weight in weights or ():
+        check_number("teacher_weights", weight, minimum=0)
+    weights = (1.0,) * count if weights is None else weights
+    if len(weights) != count or not sum(weights):
         expected = f"{count} numbers >= 0, one for each teacher, not all of them 0"
         raise invalid_value("teacher_weights", expected=expected, received=list(weights))
     return tuple(float(weight) / sum(weights) for weight in weights)
-
-
-def teachers_of(loss: DistillationLoss, count: int) -> Sequence[int]:
-    """The indices of the teachers that a loss is about, of ``count``.
-
-    Raises:
-        ValueError: There is no teacher of the loss's index.
-    """
-    if loss.teacher is None:
-        return range(count)
-    if not isinstance(loss.teacher, int) or not 0 <= loss.teacher < count:
-        expected = f"the index of one of {count} teachers, or None"
-        raise invalid_value(f"{type(loss).__name__}, teacher", expected=expected, received=loss.teacher)
-    return [loss.teacher]
 
 
 class _Reduction(keras.losses.Loss):
@@ -202,11 +289,31 @@ class _Reduction(keras.losses.Loss):
     def __init__(self, reduction: str) -> None:
         super().__init__(name="reduction", reduction=reduction, dtype="float32")
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_true
 
 
-def _activation(loss: LogitsLoss, teacher: Compared, theirs: str, student: Compared, ours: str) -> str:
+def _by_output(
+    loss: keras.distillation.DistillationLoss, names: Sequence[str]
+) -> Sequence[keras.distillation.DistillationLoss]:
+    """A loss for each output, from one whose setting ``loss`` is a list or dict over the outputs."""
+    if not isinstance(loss, (LogitsDistillation, FeatureDistillation)) or not isinstance(loss.loss, (tuple, dict)):
+        return [loss]
+    if isinstance(loss.loss, tuple) and len(loss.loss) != len(names):
+        expected = f"one for each of {len(names)} outputs of the student"
+        raise invalid_value(f"{type(loss).__name__}, loss", expected=expected, received=f"{len(loss.loss)}")
+    parts = loss.loss if isinstance(loss.loss, dict) else dict(zip(names, loss.loss))
+    return [dataclasses.replace(loss, loss=part, output=name) for name, part in parts.items() if part is not None]
+
+
+def _same_output(teacher: Adapter, name: str, student: Adapter) -> str:
+    """The teacher's output of this name, or at the same place where its outputs have other names."""
+    if name not in teacher.heads and len(teacher.heads) == len(student.heads):
+        return list(teacher.heads)[list(student.heads).index(name)]
+    return teacher.output_named(name or None)
+
+
+def _activation(loss: LogitsLoss, teacher: Adapter, theirs: str, student: Adapter, ours: str) -> str:
     """Softmax or sigmoid: as stated, as either model shows, or the softmax that logits of several classes are for."""
     shown = [head.activation for head in (teacher.heads[theirs], student.heads[ours])]
     shown = list(dict.fromkeys(activation for activation in shown if activation in (SOFTMAX, SIGMOID)))
@@ -215,11 +322,9 @@ def _activation(loss: LogitsLoss, teacher: Compared, theirs: str, student: Compa
         raise invalid_value(subject, expected="one activation", received=f"{shown[0]} and {shown[1]}")
     activation = loss.activation or (shown[0] if shown else None)
     if activation is None and student.heads[ours].shape[-1] == 1:
-        raise invalid_value(
-            subject,
-            expected="a sigmoid at the end, which makes a single number the logit of a label",
-            received="none",
-            fix="State activation='sigmoid' in the loss; for regression use tg.FeatureDistillation() without layers.",
+        raise invalid_state(
+            f"{subject}: a single number is the logit of a label only where a sigmoid follows it, and none does.",
+            "State activation='sigmoid' in the loss; for regression use tg.FeatureDistillation() without layers.",
         )
     if activation == SIGMOID and loss.softmax_only:
         expected = "softmax outputs, as the loss relates classes"
@@ -227,8 +332,8 @@ def _activation(loss: LogitsLoss, teacher: Compared, theirs: str, student: Compa
     return activation or SOFTMAX
 
 
-def _layer_pair(pair: Pair, theirs: Shape, ours: Shape) -> Pair:
-    """The pair with the pooling and the projection that make the student's features fit the teacher's."""
+def _fitted(match: Match, theirs: Shape, ours: Shape) -> Match:
+    """The match with the pooling and the projection that make the student's features fit the teacher's."""
     teacher_pool, student_pool = [], []
     for a, b in zip(theirs[1:-1], ours[1:-1]):
         larger, smaller = max(a or 1, b or 1), min(a or 1, b or 1)
@@ -237,21 +342,22 @@ def _layer_pair(pair: Pair, theirs: Shape, ours: Shape) -> Pair:
         teacher_pool.append(larger // smaller if (a or 1) > (b or 1) else 1)
         student_pool.append(larger // smaller if (b or 1) > (a or 1) else 1)
     if len(theirs) != len(ours) or len(teacher_pool) != len(theirs) - 2 or theirs[-1] is None or ours[-1] is None:
+        names = [key.partition("/")[2] for key in (match.teacher_key, match.student_key)]
         raise invalid_value(
-            f"{type(pair.loss).__name__}, layers '{pair.teacher_key[6:]}' and '{pair.student_key[6:]}'",
+            f"{type(match.loss).__name__}, layers '{names[0]}' and '{names[1]}'",
             expected="features of as many axes, their sizes equal or a whole factor apart (the channels may differ)",
             received=f"{theirs[1:]} and {ours[1:]} for each sample",
         )
     projection = None
-    if getattr(pair.loss, "projects", False) and theirs[-1] != ours[-1]:
+    if match.loss.projects and theirs[-1] != ours[-1]:
         projection = keras.layers.Dense(theirs[-1], use_bias=False, dtype="float32", name="projection")
         projection.build((None, *ours[1:]))
     return dataclasses.replace(
-        pair, teacher_pool=tuple(teacher_pool), student_pool=tuple(student_pool), projection=projection
+        match, teacher_pool=tuple(teacher_pool), student_pool=tuple(student_pool), projection=projection
     )
 
 
-def _pooled(x: Any, factors: tuple[int, ...]) -> Any:
+def _pooled(x: Tensor, factors: Sequence[int]) -> Tensor:
     """Average over blocks of these sizes along the axes between batch and channels."""
     if all(factor == 1 for factor in factors):
         return x
@@ -261,7 +367,12 @@ def _pooled(x: Any, factors: tuple[int, ...]) -> Any:
     return ops.mean(x, axis=tuple(range(2, 2 + 2 * len(factors), 2)))
 
 
-def _class_numbers(labels: Any, logits: Any) -> Any:
+def _positions(tensor: Tensor) -> Tensor:
+    """A zero at each position of a tensor, which bears no mask."""
+    return ops.zeros_like(tensor[..., 0], dtype="float32")
+
+
+def _class_numbers(labels: Tensor, logits: Tensor) -> Tensor:
     """Class numbers of shape ``(batch, ...)`` from those, from ``(batch, ..., 1)``, or from one-hot rows."""
     labels = ops.convert_to_tensor(labels)
     if len(labels.shape) < len(logits.shape):

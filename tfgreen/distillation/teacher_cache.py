@@ -57,9 +57,7 @@ class TeacherCache:
         >>> import keras, numpy as np, tfgreen as tg
         >>> def network(): return keras.Sequential([keras.Input((8,)), keras.layers.Dense(10, activation="softmax")])
         >>> cache = tg.TeacherCache("teacher.cache")
-        >>> distiller = tg.Distiller(
-        ...     teacher=network(), student=network(), losses=[tg.LogitsDistillation()], cache=cache
-        ... )
+        >>> distiller = tg.Distiller(network(), network(), tg.LogitsDistillation(), cache=cache)
         >>> distiller.compile("adam", "sparse_categorical_crossentropy")
         >>> history = distiller.fit(np.ones((100, 8)), np.zeros(100), epochs=2, verbose=0)
         >>> Path("teacher.cache").stat().st_size / 100 < 24  # bytes a sample, the description included
