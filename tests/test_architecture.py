@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tfgreen"
 FILES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS = sorted({path.parent for path in FILES})
 
 # The layout, from the bottom up: a part imports from the parts below it and from itself.
 BASE = ("checks", "config", "errors", "files", "quiet", "tables", "typing", "version")
@@ -169,3 +170,9 @@ def test_every_public_module_class_and_function_has_a_docstring(path):
             if any(getattr(decorator, "id", "") == "overload" for decorator in node.decorator_list):
                 continue
             assert ast.get_docstring(node), f"{path}:{node.lineno}: {node.name}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(PACKAGE.parent)))
+def test_a_folder_holds_at_most_15_modules(folder):
+    modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= 15, f"{folder}: {len(modules)}"

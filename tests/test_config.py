@@ -1,16 +1,17 @@
-"""What every verb with a config promises: its fields are the verb's keyword arguments, typed alike."""
+"""Config: plain, frozen, back from JSON; and what every verb promises whose keyword arguments are its fields."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import sys
 
 import pytest
 
 import tfgreen as tg
 from tests import zoo
-from tfgreen.config import Config
+from tfgreen.config import Config, data_field, resolve_config
 
 # Verb -> an option, a value of it that is not the default, and a name that is nearly that of the option.
 VERBS = {
@@ -63,3 +64,51 @@ def test_options_override_the_config(verb):
 @every_verb
 def test_a_verb_runs_without_any_setting(verb):
     assert any(status.done for status in tg.summary(getattr(tg, verb)(zoo.functional())).weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner(Config):
+    power: int = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outer(Config):
+    inner: Inner = Inner()
+    names: tuple[str, ...] = ("a",)
+    data: object = data_field()
+
+
+def test_config_round_trips_through_json_without_its_data():
+    config = Outer(inner=Inner(5), names=("x", "y"), data=[1, 2])
+    restored = Config.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert restored == config
+    assert isinstance(restored, Outer) and restored.data is None
+
+
+def test_config_names_an_unknown_class_or_field():
+    with pytest.raises(ValueError, match="Nothing"):
+        Config.from_dict({"class_name": "Nothing", "config": {}})
+    with pytest.raises(ValueError, match=r"\['pover'\]"):
+        Inner.from_dict({"class_name": "Inner", "config": {"pover": 2}})
+    with pytest.raises(ValueError, match="class_name"):
+        Inner.from_dict({"power": 2})
+
+
+def test_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Inner().power = 4
+
+
+def test_only_plain_values_go_into_a_dict():
+    assert Outer(names=["a", "b"]).to_dict()["config"]["names"] == ["a", "b"]
+    with pytest.raises(TypeError, match="names: expected a plain value .*received object"):
+        Outer(names=(object(),)).to_dict()
+
+
+def test_fields_come_from_the_config_and_are_overridden_by_options():
+    assert resolve_config(Inner, None, {}) == Inner() and resolve_config(Inner, Inner(2), {}) == Inner(2)
+    assert resolve_config(Outer, Outer(names=("x",)), {"inner": Inner(2)}) == Outer(inner=Inner(2), names=("x",))
+    with pytest.raises(TypeError, match="'pover' is no field of tg.Inner. Did you mean 'power'?"):
+        resolve_config(Inner, None, {"pover": 2})
+    with pytest.raises(TypeError, match="config: expected a tg.Inner, received Outer"):
+        resolve_config(Inner, Outer(), {})

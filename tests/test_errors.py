@@ -1,62 +1,55 @@
-"""errors, config, files, quiet: what everything else stands on."""
+"""Errors: sentences that name the subject, what came, what was expected and the fix; and classes to catch."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-
 import pytest
 
-from tfgreen.config import Config, data_field
-from tfgreen.errors import invalid_type, invalid_value
-from tfgreen.quiet import quiet_native_output
-
-
-@dataclasses.dataclass(frozen=True)
-class Inner(Config):
-    power: int = 3
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outer(Config):
-    inner: Inner = Inner()
-    names: tuple[str, ...] = ("a",)
-    data: object = data_field()
-
-
-def test_config_round_trips_through_json_without_its_data():
-    config = Outer(inner=Inner(5), names=("x", "y"), data=[1, 2])
-    restored = Config.from_dict(json.loads(json.dumps(config.to_dict())))
-    assert restored == config
-    assert isinstance(restored, Outer) and restored.data is None
-
-
-def test_config_names_an_unknown_class_or_field():
-    with pytest.raises(ValueError, match="Nothing"):
-        Config.from_dict({"class_name": "Nothing", "config": {}})
-    with pytest.raises(ValueError, match=r"\['pover'\]"):
-        Inner.from_dict({"class_name": "Inner", "config": {"pover": 2}})
-    with pytest.raises(ValueError, match="class_name"):
-        Inner.from_dict({"power": 2})
-
-
-def test_config_is_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Inner().power = 4
+from tfgreen import errors
+from tfgreen.errors import (
+    ConversionError,
+    FileError,
+    TfgreenError,
+    invalid_state,
+    invalid_type,
+    invalid_value,
+    layer_subject,
+)
 
 
 def test_errors_say_subject_expected_received_and_fix():
     error = invalid_value("frequency", expected="an integer > 0", received=0, fix="Leave it out for 100.")
     assert str(error) == "frequency: expected an integer > 0, received 0. Leave it out for 100."
     assert isinstance(invalid_type("model", expected="a keras.Model", received=3), TypeError)
+    assert str(invalid_value("x", expected="a", received="b")) == "x: expected a, received b."
 
 
-def test_quiet_captures_file_descriptors_and_restores_them(capfd):
-    with pytest.raises(RuntimeError):
-        with quiet_native_output() as captured:
-            os.write(2, b"noise")
-            raise RuntimeError
-    os.write(1, b"heard")
-    assert captured == ["noise"]
-    assert capfd.readouterr() == ("heard", "")
+def test_a_wrong_type_is_named_not_shown():
+    assert str(invalid_type("x", expected="an array", received=[1] * 99)) == "x: expected an array, received list."
+
+
+def test_a_state_is_a_plain_sentence():
+    assert str(invalid_state("There is nothing.", "Make some.")) == "There is nothing. Make some."
+    assert str(invalid_state("There is nothing.")) == "There is nothing."
+
+
+def test_a_layer_is_named_by_path_and_class():
+    assert layer_subject("a/b", 1.5) == "layer 'a/b' (float)"
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (invalid_value("x", expected="a", received="b"), ValueError),
+        (invalid_state("No."), ValueError),
+        (invalid_type("x", expected="a", received="b"), TypeError),
+        (FileError("x"), OSError),
+        (ConversionError("x"), RuntimeError),
+    ],
+)
+def test_each_is_caught_as_tfgreens_own_and_as_pythons(error, builtin):
+    assert isinstance(error, TfgreenError) and isinstance(error, builtin)
+
+
+def test_every_class_derives_from_the_one_base():
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert len(classes) == 5 and all(issubclass(cls, TfgreenError) for cls in classes)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from tfgreen.errors import InvalidTypeError, invalid_type, invalid_value
+from tfgreen.typing import PlainDict
 
 C = TypeVar("C", bound="Config")
 
@@ -27,13 +28,14 @@ class Config:
         True
     """
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PlainDict:
         """Return ``{"class_name": ..., "config": {...}}`` of plain Python values, fit for JSON or YAML."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.compare}
-        return {"class_name": type(self).__name__, "config": {name: _plain(value) for name, value in fields.items()}}
+        names = [field.name for field in dataclasses.fields(self) if field.compare]
+        plain = {name: _plain(name, getattr(self, name)) for name in names}
+        return {"class_name": type(self).__name__, "config": plain}
 
     @classmethod
-    def from_dict(cls: type[C], data: dict[str, Any]) -> C:
+    def from_dict(cls: type[C], data: PlainDict) -> C:
         """Rebuild a config from :meth:`to_dict`; ``from_dict(c.to_dict()) == c``.
 
         Args:
@@ -99,19 +101,19 @@ def _subclasses(cls: type[C]) -> list[type[C]]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: object) -> object:
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [_plain(name, item) for item in value]
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(key): _plain(name, item) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise invalid_type("config value", expected="a plain value (number, string, list, dict, Config)", received=value)
+    raise invalid_type(name, expected="a plain value (number, string, list, dict, Config)", received=value)
 
 
-def _restore(value: Any) -> Any:
+def _restore(value: object) -> Any:
     if isinstance(value, dict) and set(value) == {"class_name", "config"}:
         return Config.from_dict(value)
     if isinstance(value, dict):

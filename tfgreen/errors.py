@@ -1,4 +1,4 @@
-"""Errors written for the user: what was wrong, what came, what was expected, and how to fix it.
+"""Errors written for the user: what was wrong, what was expected, what was received, and how to fix it.
 
 Every error that tfgreen raises on purpose is a :class:`TfgreenError`, so that the command line can print its one
 line and exit, while anything else is a bug and keeps its traceback.
@@ -39,7 +39,7 @@ def invalid_value(subject: str, *, expected: str, received: object, fix: str = "
         subject: What the value belongs to: an argument (``"final_sparsity"``) or a layer
             (``"layer 'block1/conv' (Conv2D)"``, see :func:`layer_subject`).
         expected: What would have been right, as a phrase.
-        received: What came.
+        received: What it was instead.
         fix: A sentence that says what to change.
 
     Example:

@@ -6,10 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-import numpy as np
-
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     import tensorflow as tf
 
 FilePath: TypeAlias = Union[str, "os.PathLike[str]"]
