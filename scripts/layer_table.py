@@ -8,7 +8,7 @@ compared with Keras on the samples that calibrated it (``tg.verify``; its top-1 
 values). int4 is compared with the model that ``tg.quantize`` rounded to 4-bit weights.
 
 A cell says "works", "float: " and the operators that an integer file computes in float32, "refused: " and the start of
-the error, "as int8" for int4 without a kernel, or "works, but off by" the mean error in steps of 1/255 of the output's
+the error, "as int8" for int4 without a kernel, or "works, but off by" the mean error in scales of 1/255 of the output's
 range where ``tg.verify`` fails. "crash" is a raw error or a process that died; there should be none. The whole table
 takes 6 minutes of processor time.
 """
@@ -73,7 +73,7 @@ def cell(name: str, mode: str) -> str:
         return f"crash: {type(error).__name__}: {sentence(error)}"
     found = "works" if mode == "float32" or not lite.float_operators else f"float: {', '.join(lite.float_operators)}"
     if not result.passed:
-        found += f", but off by {max(o.mean_steps for o in result.outputs):.1f} steps"
+        found += f", but off by {max(o.mean_scales for o in result.outputs):.1f} scales"
     return found
 
 

@@ -36,7 +36,7 @@ def steps_apart(model: keras.Model, lite: tg.LiteRTModel, x: Any) -> float:
     """The mean difference between a model and its file, in steps of the output's scale; of the worst output."""
     found = []
     ours, theirs = (keras.tree.flatten(one) for one in (model.predict(x, verbose=0), lite.predict(x)))
-    steps = lite.output_steps
+    steps = lite.output_scales
     for a, b, name in zip(ours, theirs, [tensor.name for tensor in lite.outputs], strict=True):
         step = steps[name] or (a.max() - a.min()) / 255
         found.append(float(np.abs(a - b).mean() / step))

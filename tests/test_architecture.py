@@ -176,3 +176,40 @@ def test_every_public_module_class_and_function_has_a_docstring(path):
 def test_a_folder_holds_at_most_15_modules(folder):
     modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
     assert len(modules) <= 15, f"{folder}: {len(modules)}"
+
+
+def reached(module: str) -> dict[str, str]:
+    """Module -> who imports it, of all that importing ``module`` imports at the top; names outside the package too."""
+    found, waiting = {}, [(module, "the start")]
+    while waiting:
+        name, importer = waiting.pop()
+        if name in found:
+            continue
+        found[name] = importer
+        path = PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py")
+        if name.split(".")[0] == "tfgreen" and path.exists():
+            waiting += [(target, name) for target in top_imports(path)]
+    return found
+
+
+def top_imports(path: Path) -> list[str]:
+    """What a file imports when it is imported itself: not inside functions, not for type checkers only."""
+    names = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+RUNS_A_FILE = [p for p in FILES if p.parent == PACKAGE / "deploy" / "tflite"] + [PACKAGE / "deploy" / "litert_model.py"]
+
+
+@pytest.mark.parametrize("path", RUNS_A_FILE, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_bytes_and_load_litert_never_import_keras(path):
+    found = reached(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
+    heavy = {name: importer for name, importer in found.items() if name.split(".")[0] in {"keras", "tensorflow"}}
+    assert not heavy
+    if "tflite" in path.parts:  # not inside a function either
+        assert not {name for name, _ in imports(path)} & {"keras", "tensorflow"}

@@ -258,7 +258,7 @@ def test_demo_on_a_model_of_ones_own(files, capfd, tmp_path, quick):
 def test_demo_fails_with_1_if_an_artifact_does_not_verify(files, capfd, tmp_path, quick, monkeypatch):
     from tfgreen.deploy.verify import verify
 
-    strict = lambda model, lite, x: verify(model, lite, x, mean_steps=0.0, max_steps=0.0)  # noqa: E731
+    strict = lambda model, lite, x: verify(model, lite, x, mean_scales=0.0, max_scales=0.0)  # noqa: E731
     monkeypatch.setattr(measure, "verify", strict)
     command = f"demo --model @model.keras --data @good.npz --epochs 1 --output {tmp_path}/out --json"
     code, out, _ = run(files, command, capfd)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.deploy.inspection.check_calibration import check_calibration as check_calibration
     from tfgreen.deploy.inspection.check_target import check_target as check_target
     from tfgreen.deploy.inspection.compare_layers import compare_layers as compare_layers
-    from tfgreen.deploy.inspection.microcontroller import arena_bytes as arena_bytes
-    from tfgreen.deploy.inspection.microcontroller import write_c_array as write_c_array
     from tfgreen.deploy.inspection.profile_operators import profile_operators as profile_operators
     from tfgreen.deploy.litert_model import LiteRTModel as LiteRTModel
     from tfgreen.deploy.litert_model import load_litert as load_litert
@@ -106,8 +104,6 @@ _PUBLIC = {
     "benchmark": "tfgreen.deploy.inspection.benchmark",
     "profile_operators": "tfgreen.deploy.inspection.profile_operators",
     "check_target": "tfgreen.deploy.inspection.check_target",
-    "arena_bytes": "tfgreen.deploy.inspection.microcontroller",
-    "write_c_array": "tfgreen.deploy.inspection.microcontroller",
     "EnergyReading": "tfgreen.energy.meter",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",

@@ -130,7 +130,7 @@ def convert(arguments: argparse.Namespace) -> int:
         with progress.step(f"convert to {arguments.quantization}"):
             lite = tg.convert(model, config)
         findings = tg.check_target(lite, arguments.target) if arguments.target else []
-        if any(finding.fatal for finding in findings):
+        if any(finding.severity == "error" for finding in findings):
             raise ConversionError(" ".join(str(finding) for finding in findings))
         path = lite.save(folder / f"{Path(arguments.model).stem}-{arguments.quantization}.tflite")
     if arguments.json:
@@ -165,7 +165,11 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Measure the latency of TFLITE on this machine."""
+    from tfgreen.quiet import quiet_native_output
+
     _check_file(arguments.tflite)
+    with quiet_native_output():
+        _start_litert()
     result = tg.benchmark(tg.load_litert(arguments.tflite), threads=arguments.threads, runs=arguments.runs)
     _print_json(result.to_dict()) if arguments.json else print(result)
     return OK
@@ -224,9 +228,23 @@ def _start_tensorflow() -> Progress:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        _start_litert()
     # A descriptor of its own, so that what captures native output does not catch a spinner.
     stream = os.fdopen(os.dup(sys.stderr.fileno()), "w") if sys.stderr.isatty() else sys.stderr
     return Progress(stream)
+
+
+def _start_litert() -> None:
+    """Run an interpreter of one operator: LiteRT writes a line about XNNPACK for the first one that it delegates."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
+
+    tensors = [schema.TensorT([1], name=name) for name in ("x", "y")]
+    code = schema.OperatorCodeT(schema.BuiltinOperator.ABS, builtinCode=schema.BuiltinOperator.ABS)
+    graph = schema.SubGraphT(tensors, [0], [1], [schema.OperatorT(0, [0], [1])])
+    model = schema.ModelT(3, [code], [graph], buffers=[schema.BufferT()])
+    Interpreter(model_content=bytes(convert_object_to_bytearray(model))).allocate_tensors()
 
 
 def _print_json(value: dict[str, Any]) -> None:

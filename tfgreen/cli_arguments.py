@@ -65,7 +65,7 @@ def make_parser(commands: Iterable[Callable[..., int]]) -> argparse.ArgumentPars
     sub.add_argument("--strict", action="store_true", help="fail if another operator stays float32")
     sub.add_argument("--dynamic-batch", action="store_true", help="leave the number of samples open")
     sub.add_argument("--flex", action="store_true", help="allow TensorFlow's own operators (float modes)")
-    sub.add_argument("--target", choices=("xnnpack", "tflm", "edgetpu", "nnapi"), help="fail if it cannot run the file")
+    sub.add_argument("--target", choices=("xnnpack", "tflm", "edgetpu"), help="fail if it cannot run the file")
     sub.add_argument("--output", metavar="DIR", default=".", help="folder to write to (default: the current one)")
 
     sub = command("verify", "model", "tflite")

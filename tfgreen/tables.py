@@ -1,9 +1,10 @@
-"""The one text table: columns as wide as their widest cell."""
+"""The one text table: columns as wide as their widest cell; and results that are shown as one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import ClassVar
 
 
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -49,3 +50,34 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: 
     head = f"<caption>{escape(caption)}</caption>" if caption else ""
     body = "".join(cells("td", row) for row in rows)
     return f"<table>{head}<thead>{cells('th', headings)}</thead><tbody>{body}</tbody></table>"
+
+
+class TableResult:
+    """A result that is a table: ``print`` and notebooks show it with its remarks, ``repr`` gives one line.
+
+    A subclass, a dataclass with ``repr=False``, names its columns and supplies the rest.
+    """
+
+    _headings: ClassVar[tuple[str, ...]] = ()
+    _left: ClassVar[int] = 1  # as for text_table
+
+    def _rows(self) -> Sequence[Sequence[str]]:
+        raise NotImplementedError
+
+    def _remarks(self) -> Sequence[str]:
+        """Lines below the table."""
+        return ()
+
+    def _headline(self) -> str:
+        """What ``repr`` says beside the name of the class."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._headline()}>"
+
+    def __str__(self) -> str:
+        return "\n".join([text_table(self._headings, self._rows(), self._left), *self._remarks()])
+
+    def _repr_html_(self) -> str:
+        remarks = "".join(f"<p>{escape(remark)}</p>" for remark in self._remarks())
+        return html_table(self._headings, self._rows()) + remarks

@@ -54,7 +54,7 @@ def test_int8_edges_are_stored_as_int8_and_agree_with_float_edges(name):
         assert {t.dtype for t in edges.inputs} == {"int8"} and all(t.scale > 0 for t in edges.inputs)
     x = cases.unseen(name)
     for a, b in zip(keras.tree.flatten(edges.predict(x)), keras.tree.flatten(inner.predict(x))):
-        step = max(edges.output_steps.values())
+        step = max(edges.output_scales.values())
         assert np.abs(a - b).max() <= 2 * step  # ties in rounding at the edge may shift an input by one step
 
 
@@ -188,7 +188,7 @@ def test_mixed_float16_is_computed_in_float32_and_the_note_says_so(name):
         lite = convert(model)
         assert model.compute_dtype == "float16" and lite.quantization == "float32"
         assert "float32 instead of float16" in lite.notes[0]
-        assert verify(model, lite, sample(name), mean_steps=1.0, max_steps=2.0, agreement=0.8).passed
+        assert verify(model, lite, sample(name), mean_scales=1.0, max_scales=2.0, agreement=0.8).passed
     finally:
         keras.config.set_dtype_policy(before)
 

@@ -77,7 +77,7 @@ def test_int4_without_training_stores_4_bits_and_computes_as_the_rounded_model(n
     )
     rounded = quantize(model, QuantizeConfig(calibration_data=x, calibration="minmax", weight_bits=4))
     error = np.abs(lite.predict(x) - rounded.predict(x, verbose=0))
-    assert error.mean() <= 0.75 * max(lite.output_steps.values())
+    assert error.mean() <= 0.75 * max(lite.output_scales.values())
 
 
 @pytest.mark.parametrize("base", ["int8", "int4"])
@@ -128,7 +128,7 @@ def test_ranges_found_otherwise_keep_the_file_integer_and_near(name, method):
     lite = convert(cases.model(name), int8(sample(name, 64), calibration=method))
     assert lite.float_operators == cases.artifact(name, "int8").float_operators
     got, want = lite.predict(cases.unseen(name)), cases.keras_outputs(name)
-    for output, step in lite.output_steps.items():
+    for output, step in lite.output_scales.items():
         got_one, want_one = (value[output] if isinstance(value, dict) else value for value in (got, want))
         assert np.abs(got_one - want_one).mean() <= 2.5 * step
 
@@ -160,7 +160,7 @@ def test_a_dynamic_batch_takes_any_number_of_samples_at_once(name, quantization)
     together = signature(**arrays)
     for key, value in one_by_one.items() if isinstance(one_by_one, dict) else [(lite.outputs[0].name, one_by_one)]:
         assert together[key].shape == value.shape
-        np.testing.assert_allclose(together[key], value, atol=1.01 * (lite.output_steps[key] or 1e-5))
+        np.testing.assert_allclose(together[key], value, atol=1.01 * (lite.output_scales[key] or 1e-5))
     assert all(tensor.shape[0] == 1 for tensor in cases.artifact(name, quantization).inputs)
 
 

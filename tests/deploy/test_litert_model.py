@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import concurrent.futures
 import copy
 import gzip
 import pickle
+import subprocess
 import sys
 
 import keras
@@ -100,6 +102,16 @@ def test_evaluate_is_the_accuracy_of_predict():
     labels = lite.predict(x).argmax(axis=1)
     labels[:12] = (labels[:12] + 1) % 4
     assert lite.evaluate(x, labels) == lite.evaluate(x, np.eye(4)[labels]) == 0.75
+    assert lite.evaluate(x, labels, metrics=["accuracy"]) == {"accuracy": 0.75}
+
+
+def test_evaluate_gives_keras_metrics_for_any_task():
+    lite, x = cases.artifact("multi_io", "float32"), cases.unseen("multi_io")
+    predicted = lite.predict(x)
+    labels, sizes = predicted["label"].argmax(axis=1), predicted["size"] + 2.0
+    metrics = {"label": ["accuracy"], "size": [keras.metrics.MeanAbsoluteError(name="error")]}
+    found = lite.evaluate(x, {"label": labels, "size": sizes}, metrics=metrics)
+    assert found == {"label_accuracy": 1.0, "size_error": pytest.approx(2.0, rel=1e-6)}
 
 
 def test_evaluate_refuses_what_has_no_top_class():
@@ -174,14 +186,11 @@ def test_it_can_be_copied_and_pickled():
 def test_a_file_of_another_tool_runs_by_its_own_names(tmp_path):
     import tensorflow as tf
 
-    from tfgreen.quiet import quiet_native_output
-
     @tf.function(input_signature=[tf.TensorSpec((1, 2), name="a"), tf.TensorSpec((1, 2), name="b")])
     def net(a, b):
         return {"sum": a + b, "difference": a - b}
 
-    with quiet_native_output():
-        content = tf.lite.TFLiteConverter.from_concrete_functions([net.get_concrete_function()], net).convert()
+    content = tf.lite.TFLiteConverter.from_concrete_functions([net.get_concrete_function()], net).convert()
     (tmp_path / "other.tflite").write_bytes(content)
     lite = load_litert(tmp_path / "other.tflite")
     assert lite.notes == () and sorted(lite.input_structure) == ["a", "b"]
@@ -275,7 +284,34 @@ def test_tensor_data_lies_on_16_bytes(name):
     assert len(offsets) > 3 and all(offset % 16 == 0 for offset in offsets)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file descriptors are captured")
-def test_running_prints_nothing(capfd):
-    LiteRTModel(cases.artifact("concat", "float32").content).predict(cases.unseen("concat", 2))
-    assert capfd.readouterr() == ("", "")
+# What must not be imported to run a file, and what LiteRT says once in each process.
+FREE_OF = ("keras", "tensorflow", "absl")
+NOTICE = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+
+
+def test_a_file_runs_without_keras_and_prints_one_notice_of_the_runtime(tmp_path):
+    path = cases.artifact("concat", "int8").save(tmp_path / "m.tflite")
+    np.save(tmp_path / "x.npy", cases.unseen("concat", 3))
+    program = f"""
+import sys
+import numpy as np
+import tfgreen as tg
+lite = tg.load_litert({str(path)!r})
+x = np.load({str(tmp_path / 'x.npy')!r})
+for _ in range(2):
+    lite.new_interpreter()
+scores = lite.predict(x)
+accuracy = lite.evaluate(x, scores.argmax(axis=1))
+_ = lite.audit, lite.weights, lite.arena_bytes, lite.coded_bytes, lite.save({str(tmp_path / 'm.cc')!r})
+print(accuracy, scores.shape[0], [name for name in {FREE_OF} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1.0 3 []\n", NOTICE)
+
+
+def test_threads_may_share_a_model():
+    lite, x = LiteRTModel(cases.artifact("sequential", "int8").content), cases.unseen("sequential", 40)
+    expected = lite.predict(x)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lite.predict, [x[k:] for k in range(32)]):
+            np.testing.assert_array_equal(found, expected[-len(found) :])

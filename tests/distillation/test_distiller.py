@@ -474,7 +474,7 @@ def test_a_quantization_aware_student_learns_and_its_file_computes_as_it_does():
     assert history["distillation_loss"][-1] < history["distillation_loss"][0]
     lite = tg.convert(distiller.student, tg.ConvertConfig(quantization="int8"))
     assert not lite.float_operators
-    (step,) = lite.output_steps.values()
+    (step,) = lite.output_scales.values()
     assert np.abs(lite.predict(x) - distiller.student.predict(x, verbose=0)).max() <= 1.01 * step
 
 

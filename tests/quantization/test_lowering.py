@@ -70,7 +70,7 @@ def test_fixed_ranges_are_those_that_the_converter_gives(name):
     layer = layers.Dense(4, activation=name)
     lite = in_int8(quantized(keras.Sequential([keras.Input((6,)), layer]), x))
     lower, upper = steps_of(layer).output
-    (step,) = lite.output_steps.values()
+    (step,) = lite.output_scales.values()
     assert step == pytest.approx((upper - lower) / 255, rel=1e-5)
     assert ACTIVATIONS[keras.activations.get(name)].output in (UNIT, SIGNED_UNIT, (0.0, 1.0))
 

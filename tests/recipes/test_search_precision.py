@@ -65,7 +65,7 @@ def test_equalization_is_enough_where_channels_lie_apart():
     plain, equalized = (-trial.score for trial in result.trials[1:])
     assert plain > 0.15 and equalized < 0.08
     assert result.cause_layers == ("dw", "norm", "relu")
-    assert "'mix' loses most" in result.cause and "'dw + norm + relu' makes" in result.cause
+    assert "'mix' loses most" in result.cause and "output of 'dw + norm + relu'" in result.cause
     assert search_precision(model, X, score=closeness(model), max_drop=0.08).trials == result.trials
     np.testing.assert_allclose(result.model.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-3, atol=1e-4)
 

@@ -63,7 +63,7 @@ def test_clusters_are_counted_in_the_integers_of_a_kernel_that_a_batch_norm_is_m
     lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
     assert not lite.float_operators and len(lite.weights) == 2
     assert all(len(np.unique(weight.values)) <= 8 for weight in lite.weights.values())
-    error = np.abs(lite.predict(x) - quantized.predict(x, verbose=0)) / lite.output_steps["out"]
+    error = np.abs(lite.predict(x) - quantized.predict(x, verbose=0)) / lite.output_scales["out"]
     assert error.mean() <= 0.05
 
 
@@ -87,7 +87,7 @@ def test_a_large_kernel_keeps_its_values_in_the_file_too():
     quantized = tg.quantize(_clustered(model, fold=False), tg.QuantizeConfig(calibration_data=x))
     lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
     assert not lite.float_operators and max(len(np.unique(w.values)) for w in lite.weights.values()) <= 8
-    assert np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).max() <= 1.01 * lite.output_steps["dense"]
+    assert np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).max() <= 1.01 * lite.output_scales["dense"]
 
 
 def test_the_order_of_the_verbs_does_not_matter_for_what_is_kept():

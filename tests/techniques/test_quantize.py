@@ -263,7 +263,7 @@ def test_an_average_of_a_whole_map_has_a_range_of_its_own(shape, pooling):
     result = quantized(model, x, calibration="minmax")
     lite = in_int8(result)
     assert lite.operators.get("MEAN") == 1 and "AVERAGE_POOL_2D" not in lite.operators and not lite.float_operators
-    step = lite.output_steps["out"]
+    step = lite.output_scales["out"]
     assert np.abs(lite.predict(x) - result.predict(x, verbose=0)).mean() <= 0.05 * step
     means = np.maximum(x, 0).mean(axis=tuple(range(1, x.ndim - 1)))
     assert ranges_of(result)[f"{pooling.name}/output"][1] == pytest.approx(means.max(), rel=0.1)
@@ -295,4 +295,4 @@ def test_attention_of_one_tensor_to_another_converts(kind, before, with_data):
     lite = tg.convert(result, config)
     assert "FULLY_CONNECTED" not in lite.float_operators or not with_data
     error = np.abs(lite.predict(x) - result.predict(x, verbose=0)).mean()
-    assert error <= (1.0 if with_data else 0.05) * lite.output_steps["out"]
+    assert error <= (1.0 if with_data else 0.05) * lite.output_scales["out"]

@@ -34,10 +34,10 @@ from tfgreen.deploy.conversion.prepare import (
     looping_layers,
     unrolled,
 )
-from tfgreen.deploy.inspection.check_calibration import findings
+from tfgreen.deploy.inspection.check_calibration import calibration_findings
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.equal_biases import mend_equal_biases
-from tfgreen.deploy.tflite.flatbuffer import add_metadata, name_ends, parse, write
+from tfgreen.deploy.tflite.flatbuffer import add_metadata, name_edges, parse, write
 from tfgreen.deploy.tflite.int4 import pack_int4
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_type, invalid_value
@@ -89,7 +89,7 @@ def convert(model: keras.Model, config: ConvertConfig = ConvertConfig()) -> Lite
     spec = read_call_spec(model)
     samples = None if config.calibration_data is None else calibration_arrays(config.calibration_data, spec)
     if samples is not None:
-        notes.extend(findings(model, spec, samples))
+        notes.extend(map(str, calibration_findings(model, spec, samples)))
         try:
             model = averaging_apart(model)
         except InvalidValueError as error:
@@ -181,7 +181,7 @@ def _annotated(
 ) -> bytes:  # fmt: skip
     """The file with Keras names, and with what only tfgreen knows of it as metadata."""
     file = parse(content, "converted model")
-    name_ends(file, spec.structure, exported.outputs)
+    name_edges(file, spec.structure, exported.outputs)
     layers = layers_of_operators(file, exported.calls, exported.output_calls)
     idle = image_layers.intersection(exported.calls).difference(*layers)
     if idle:
@@ -197,7 +197,7 @@ def _annotated(
         "layers": layers,
     }
     add_metadata(file, metadata)
-    return write(file, len(content))
+    return write(file)
 
 
 def _check(model: Any, config: Any) -> None:

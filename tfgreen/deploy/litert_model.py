@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import functools
 import gzip
-import os
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.schema_py_generated import ModelT
 
-from tfgreen.deploy.accuracy import top1_accuracy
+from tfgreen.checks import check_instance
 from tfgreen.deploy.compressed.coding import encode
+from tfgreen.deploy.metrics import Metrics, keras_metrics, top1_accuracy
 from tfgreen.deploy.tflite import contents
+from tfgreen.deploy.tflite.arena import ArenaEstimate, estimate_arena
 from tfgreen.deploy.tflite.audit import Audit, audit_operators
-from tfgreen.deploy.tflite.contents import TensorInfo, WeightTensor
+from tfgreen.deploy.tflite.c_array import HEADERS, SOURCES, c_source
+from tfgreen.deploy.tflite.contents import Quantization, TensorInfo, WeightTensor
 from tfgreen.deploy.tflite.flatbuffer import parse, read_metadata
-from tfgreen.errors import ConversionError, FileError, invalid_type, invalid_value
+from tfgreen.errors import ConversionError, FileError, invalid_state, invalid_type, invalid_value
 from tfgreen.files import write_atomic
 from tfgreen.model.structure import Structure, match, pack
-from tfgreen.quiet import quiet_native_output
+from tfgreen.typing import Arrays, FilePath, PlainDict
 
 _BLOCK = 256  # samples quantized at a time: a float64 copy of a whole data set could fill the memory
 
@@ -27,9 +32,9 @@ _BLOCK = 256  # samples quantized at a time: a float64 copy of a whole data set 
 class LiteRTModel:
     """A LiteRT (.tflite) model: the bytes that ship, and everything that is read off them.
 
-    Made by :func:`tfgreen.convert` and :func:`tfgreen.load_litert`. Input and output structures (one array, a list, a
-    dict) are those of the Keras model. In a file that tfgreen did not write, several inputs are a list in the file's
-    order (a dict by name will do too) and several outputs a dict by name.
+    :func:`tfgreen.convert` and :func:`tfgreen.load_litert` return one. Several threads may use it. Input and output
+    structures (one array, a list, a dict) are those of the Keras model. In a file that tfgreen did not write, several
+    inputs are a list in the file's order (a dict by name will do too) and several outputs a dict by name.
 
     Args:
         content: The bytes of a .tflite file.
@@ -59,19 +64,20 @@ class LiteRTModel:
     """
 
     def __init__(self, content: bytes, source: str = "content") -> None:
-        if not isinstance(content, bytes):
-            raise invalid_type("content", expected="the bytes of a .tflite file", received=content)
+        check_instance("content", content, bytes, "the bytes of a .tflite file")
         self.content = content
         self._model = parse(content, source)
-        metadata = read_metadata(self._model, content)
-        self._inputs, self._outputs = contents.places(self._model, "inputs"), contents.places(self._model, "outputs")
+        metadata = read_metadata(self._model)
+        self._inputs = contents.edge_tensors(self._model, "inputs")
+        self._outputs = contents.edge_tensors(self._model, "outputs")
+        self._lock = threading.Lock()  # of the one interpreter
         names, results = list(self._inputs), list(self._outputs)
         self.input_structure: Structure = metadata.get("inputs", names[0] if len(names) == 1 else names)
         self.output_structure: Structure = metadata.get(
             "outputs", results[0] if len(results) == 1 else {name: name for name in results}
         )
         self.notes: tuple[str, ...] = tuple(metadata.get("notes", ()))
-        self.metadata: dict[str, Any] = metadata
+        self.metadata: PlainDict = metadata
 
     def __reduce__(self) -> tuple[type, tuple[bytes]]:
         return type(self), (self.content,)  # an interpreter cannot be copied or pickled; the bytes can
@@ -107,17 +113,17 @@ class LiteRTModel:
         return tuple(contents.tensor_info(self._model, name, index) for name, index in self._outputs.items())
 
     @functools.cached_property
-    def output_steps(self) -> dict[str, float | None]:
-        """Output name -> real units per quantization step; None where the output is not computed in integers.
+    def output_scales(self) -> dict[str, float | None]:
+        """Output name -> its quantization scale; None where the output is not computed in integers.
 
         Known also for a float32 output of an int8 model, which is dequantized last.
         """
-        return {name: contents.output_step(self._model, index) for name, index in self._outputs.items()}
+        return {name: contents.output_scale(self._model, index) for name, index in self._outputs.items()}
 
     @functools.cached_property
-    def quantization(self) -> str:
+    def quantization(self) -> Quantization:
         """``"float32"``, ``"float16"``, ``"dynamic"``, ``"int8"`` or ``"int16x8"``, judged by what the file holds."""
-        return contents.quantization_of(self._model, self.content)
+        return contents.quantization_of(self._model)
 
     @functools.cached_property
     def float_operators(self) -> list[str]:
@@ -132,7 +138,7 @@ class LiteRTModel:
     @functools.cached_property
     def weights(self) -> dict[str, WeightTensor]:
         """Tensor name -> stored weights: constants of rank 2 or more, each stored buffer once; no biases, no shapes."""
-        return contents.read_weights(self._model, self.content)
+        return contents.read_weights(self._model)
 
     @property
     def sparsity(self) -> float:
@@ -156,8 +162,30 @@ class LiteRTModel:
             max(w.stored_bytes - len(encode(w.values).data), 0) for w in self.weights.values()
         )
 
-    def new_interpreter(self, threads: int = 1, keep_tensors: bool = False) -> Any:
+    @functools.cached_property
+    def arena_bytes(self) -> ArenaEstimate:
+        """An estimate of the tensor arena that LiteRT for Microcontrollers needs; ``print`` it for a sentence.
+
+        Not in it: scratch buffers of kernels (an int8 TRANSPOSE_CONV takes 4 bytes per element of its output), and what
+        the interpreter holds for operators and tensors. Both depend on the version and the kernels of the target; only
+        ``MicroInterpreter::arena_used_bytes()`` on the device knows.
+
+        Raises:
+            ValueError: A size is dynamic, a tensor has no fixed size, or the file has loops or branches.
+
+        Example:
+            >>> import keras, tfgreen as tg
+            >>> layers = [keras.layers.Dense(100, name="wide"), keras.layers.Dense(8, name="out")]
+            >>> print(tg.convert(keras.Sequential([keras.Input((20,)), *layers])).arena_bytes)
+            480 bytes for tensors (estimated; at least 480, at FULLY_CONNECTED of 'wide'); scratch buffers and the \
+interpreter come on top
+        """
+        return estimate_arena(self._model, self.audit)
+
+    def new_interpreter(self, threads: int = 1, keep_tensors: bool = False) -> Interpreter:
         """Return an ``ai_edge_litert`` interpreter of this model with its tensors allocated.
+
+        LiteRT writes one line about its XNNPACK delegate to stderr when the first interpreter of a process is made.
 
         Args:
             threads: CPU threads, at least 1.
@@ -167,25 +195,22 @@ class LiteRTModel:
         Raises:
             ConversionError: The interpreter refuses the model, for instance an operator that it does not have.
         """
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
         options: dict[str, Any] = {}
         if keep_tensors:
             options["experimental_preserve_all_tensors"] = True
             options["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            with quiet_native_output():  # it announces its XNNPACK delegate
-                interpreter = Interpreter(model_content=self.content, num_threads=threads, **options)
-                interpreter.allocate_tensors()
+            interpreter = Interpreter(model_content=self.content, num_threads=threads, **options)
+            interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ConversionError(f"the LiteRT interpreter refuses the model: {error}") from error
         return interpreter
 
     @functools.cached_property
-    def _interpreter(self) -> Any:
+    def _interpreter(self) -> Interpreter:
         return self.new_interpreter()
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x: Arrays) -> Any:
         """Run the model on every sample.
 
         Samples run one by one, as on the device: on a CPU a larger batch is no faster (0.26 ms a sample either way for
@@ -204,6 +229,13 @@ class LiteRTModel:
             ConversionError: The interpreter fails.
         """
         arrays = self.checked_inputs(x)
+        with self._lock:
+            results = self._run(arrays)
+        real = {info.name: info.to_real(np.concatenate(results[info.name])) for info in self.outputs}
+        return pack(self.output_structure, real)
+
+    def _run(self, arrays: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+        """Output name -> what the file computes of each sample, as it is stored."""
         count = len(next(iter(arrays.values())))
         interpreter = self._sized_interpreter(arrays)
         results: dict[str, list[np.ndarray]] = {name: [] for name in self._outputs}
@@ -217,39 +249,83 @@ class LiteRTModel:
                     raise ConversionError(f"the LiteRT interpreter fails on sample {start + k}: {error}") from error
                 for name, index in self._outputs.items():
                     results[name].append(np.atleast_1d(interpreter.get_tensor(index)))
-        joined = {info.name: info.to_real(np.concatenate(results[info.name])) for info in self.outputs}
-        return pack(self.output_structure, joined)
+        return results
 
-    def evaluate(self, x: Any, y: Any) -> float:
-        """Return the top-1 accuracy of a classifier with one output of shape ``(samples, classes)``.
+    @overload
+    def evaluate(self, x: Arrays, y: Arrays) -> float: ...
+
+    @overload
+    def evaluate(self, x: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]: ...
+
+    def evaluate(self, x: Arrays, y: Arrays, metrics: Metrics | None = None) -> float | dict[str, float]:
+        """Score the file: its top-1 accuracy, or any of Keras's metrics.
 
         Args:
             x: As for :meth:`predict`.
-            y: Integer labels of shape ``(samples,)`` or ``(samples, 1)``, or one-hot rows ``(samples, classes)``.
+            y: Targets, in the structure of the outputs. For the accuracy integer labels of shape ``(samples,)`` or
+                ``(samples, 1)``, or one-hot rows ``(samples, classes)``.
+            metrics: Names or ``keras.metrics`` objects, as ``Model.compile`` takes them.
+
+        Returns:
+            The value of each metric by its name; without ``metrics`` the top-1 accuracy of a classifier with one
+            output of shape ``(samples, classes)``.
 
         Raises:
-            ValueError: The model has several outputs or is no classifier, the lengths differ, or a label is no class.
+            ValueError: The lengths of ``x`` and ``y`` differ, Keras cannot compute a metric, or without ``metrics`` the
+                model is no such classifier or a label is no class.
+
+        Example:
+            >>> import keras, tfgreen as tg
+            >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones")])
+            >>> tg.convert(model).evaluate(np.array([[1.0], [3.0]]), np.array([[2.0], [2.0]]), metrics=["mae"])
+            {'mae': 1.0}
         """
+        if metrics is not None:
+            targets = {name: np.asarray(value) for name, value in match(self.output_structure, y, "y").items()}
+            return keras_metrics(self.predict(x), pack(self.output_structure, targets), metrics)
         if len(self._outputs) != 1 or len(self.outputs[0].shape) != 2 or self.outputs[0].shape[1] == 1:
             raise invalid_value(
-                "evaluate",
+                "evaluate without metrics",
                 expected="a model with one output of shape (samples, classes), two classes or more",
                 received=f"outputs {[(t.name, t.shape) for t in self.outputs]}",
-                fix="Compute the score from predict() instead.",
+                fix="Say what to compute: metrics=['mae'].",
             )
         scores = match(self.output_structure, self.predict(x), "output")[self.outputs[0].name]
-        return top1_accuracy(scores, y)
+        return top1_accuracy(scores, np.asarray(y))
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the file, whole or not at all; return its path.
+    def save(self, path: FilePath, *, name: str | None = None) -> Path:
+        """Write the file, or C source that holds it in an array on a 16-byte boundary, whole or not at all.
+
+        In C source (``.c``, ``.cc``, ``.cpp``) other files see ``extern const unsigned char NAME[]`` and ``extern const
+        unsigned int NAME_len``; in a header (``.h``, ``.hpp``) both are static. Needs C11 or C++11.
+
+        Args:
+            path: Where to write; the suffix decides.
+            name: The name of the array in C source; None for that of the file without its suffix.
+
+        Returns:
+            The path written.
 
         Raises:
+            ValueError: The name is no identifier of C and C++, or is given for a file that is no C source.
             FileError: The folder is missing or cannot be written.
+
+        Example:
+            >>> import keras, tfgreen as tg
+            >>> lite = tg.convert(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+            >>> lite.save("digits.cc").read_text().splitlines()[6]
+            'alignas(16) const unsigned char digits[] = {'
         """
+        path = Path(path)
+        if path.suffix in HEADERS + SOURCES:
+            comment = f"LiteRT model, {self.quantization}, {self.size_bytes} bytes"
+            return write_atomic(path, c_source(self.content, path.stem if name is None else name, path.suffix, comment))
+        if name is not None:
+            raise invalid_state(f"name={name!r} is for C source only, and {path} is none.", "Save it as .cc or .h.")
         return write_atomic(path, self.content)
 
-    def checked_inputs(self, x: Any) -> dict[str, np.ndarray]:
-        """Take ``x`` apart into one array per input name, checking shapes and counts; see :meth:`predict`."""
+    def checked_inputs(self, x: Arrays) -> dict[str, np.ndarray]:
+        """Return one array per input name, with shapes and counts checked; see :meth:`predict`."""
         parts = match(self.input_structure, x, "x")
         arrays = {}
         for info in self.inputs:
@@ -270,11 +346,11 @@ class LiteRTModel:
             raise invalid_value("x", expected="as many samples for every input", received=counts)
         return arrays
 
-    def feed(self, interpreter: Any, x: dict[str, np.ndarray]) -> None:
+    def feed(self, interpreter: Interpreter, x: dict[str, np.ndarray]) -> None:
         """Set the inputs of an interpreter to one sample: real values by input name, of shape ``(1, *input shape)``."""
         self._set_inputs(interpreter, {info.name: info.to_stored(x[info.name]) for info in self.inputs})
 
-    def _set_inputs(self, interpreter: Any, stored: dict[str, np.ndarray]) -> None:
+    def _set_inputs(self, interpreter: Interpreter, stored: dict[str, np.ndarray]) -> None:
         if self._stateful:  # a fused LSTM keeps its state between invocations
             interpreter.reset_all_variables()
         for name, index in self._inputs.items():
@@ -285,27 +361,26 @@ class LiteRTModel:
         return any(tensor.isVariable for graph in self._model.subgraphs for tensor in graph.tensors)
 
     @property
-    def parsed(self) -> Any:
+    def parsed(self) -> ModelT:
         """The schema's ``ModelT``, to be read only."""
         return self._model
 
-    def _sized_interpreter(self, arrays: dict[str, np.ndarray]) -> Any:
+    def _sized_interpreter(self, arrays: dict[str, np.ndarray]) -> Interpreter:
         """The interpreter, with dynamic dimensions set to those of the data."""
         interpreter = self._interpreter
         shapes = {d["index"]: tuple(d["shape"]) for d in interpreter.get_input_details()}
-        wanted = {index: (1, *arrays[name].shape[1:]) for name, index in self._inputs.items()}
-        if shapes != wanted:
-            for index, shape in wanted.items():
+        expected = {index: (1, *arrays[name].shape[1:]) for name, index in self._inputs.items()}
+        if shapes != expected:
+            for index, shape in expected.items():
                 interpreter.resize_tensor_input(index, shape)
             try:
-                with quiet_native_output():
-                    interpreter.allocate_tensors()
+                interpreter.allocate_tensors()
             except RuntimeError as error:
-                raise ConversionError(f"the LiteRT interpreter refuses inputs of shape {wanted}: {error}") from error
+                raise ConversionError(f"the LiteRT interpreter refuses inputs of shape {expected}: {error}") from error
         return interpreter
 
 
-def load_litert(path: str | os.PathLike[str]) -> LiteRTModel:
+def load_litert(path: FilePath) -> LiteRTModel:
     """Read a .tflite file, written by tfgreen or by anything else.
 
     Raises:

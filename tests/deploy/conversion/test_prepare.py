@@ -147,6 +147,6 @@ def test_what_is_averaged_and_then_joined_is_not_clipped():
     small = layers.Conv2D(4, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.05))(x)
     model = keras.Model(inputs, layers.Concatenate()([average, small]))
     mean, lite = error(model)
-    assert mean <= 0.75 * max(lite.output_steps.values())
+    assert mean <= 0.75 * max(lite.output_scales.values())
     assert any("would clip what layers ['average'] average" in note for note in lite.notes)
     assert not lite.float_operators

@@ -8,8 +8,16 @@ from keras import layers
 from tests import zoo
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
-from tfgreen.deploy.inspection.check_calibration import check_calibration
+from tfgreen.deploy.inspection import check_calibration as module
+from tfgreen.deploy.inspection.findings import Findings
 from tfgreen.errors import InvalidTypeError, InvalidValueError
+
+
+def check_calibration(model, data):
+    """The findings as sentences; they are warnings, each about the data or a layer."""
+    found = module.check_calibration(model, data)
+    assert isinstance(found, Findings) and not found.errors
+    return [str(finding) for finding in found]
 
 
 def images(count=160, size=8, channels=3, seed=0):
@@ -46,26 +54,26 @@ def balanced(model):
 
 
 def test_data_like_that_of_training_raises_no_word():
-    assert check_calibration(balanced(network()), images()) == []
-    assert check_calibration(balanced(network(layers.Rescaling(1 / 255))), images()) == []
+    assert not check_calibration(balanced(network()), images())
+    assert not check_calibration(balanced(network(layers.Rescaling(1 / 255))), images())
 
 
 @pytest.mark.parametrize("factor", [1 / 255, 255])
 def test_another_scale_than_in_training_is_seen_in_the_batch_norm(factor):
     found = check_calibration(balanced(network()), images() * factor)
-    assert any("layer 'bn'" in text and "another scale" in text for text in found)
+    assert any("Layer 'bn'" in text and "another scale" in text for text in found)
 
 
 def test_a_batch_norm_that_never_trained_knows_nothing():
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.BatchNormalization(), layers.Flatten()])
-    assert check_calibration(model, images()) == []
+    assert not check_calibration(model, images())
 
 
 def test_data_that_was_rescaled_before_the_model_does_it_is_seen():
     found = check_calibration(balanced(network(layers.Rescaling(1 / 255, name="scale"))), images() / 255)
-    assert "Layer 'scale' multiplies" in found[0] and "scaled before" in found[0]
+    assert "Layer 'scale': it multiplies" in found[0] and "scaled before" in found[0]
     offset = network(layers.Rescaling(1 / 127.5, offset=-1.0, name="scale"))
-    assert "Layer 'scale' multiplies" in check_calibration(offset, images() / 255)[0]
+    assert "Layer 'scale': it multiplies" in check_calibration(offset, images() / 255)[0]
     assert not any("multiplies" in text for text in check_calibration(offset, images()))
 
 
@@ -74,31 +82,31 @@ def test_a_normalization_layer_knows_its_data():
     x = images()
     norm.adapt(x)
     model = keras.Sequential([keras.Input((8, 8, 3)), norm, layers.Flatten()])
-    assert check_calibration(model, x) == []
-    assert "layer 'norm'" in check_calibration(model, x / 255)[0]
+    assert not check_calibration(model, x)
+    assert "Layer 'norm'" in check_calibration(model, x / 255)[0]
 
 
 def test_random_images_are_told_from_pictures_and_series():
     model = keras.Sequential([keras.Input((8, 8, 3), name="image"), layers.Flatten()])
     noise = np.random.default_rng(0).uniform(0, 255, (100, 8, 8, 3))
     assert ["look" in text or "random" in text for text in check_calibration(model, noise)] == [True]
-    assert check_calibration(model, images()) == []
+    assert not check_calibration(model, images())
     series = keras.Sequential([keras.Input((64, 2)), layers.Flatten()])
     walk = np.cumsum(np.random.default_rng(0).normal(size=(100, 64, 2)), axis=1)
-    assert check_calibration(series, walk) == []
+    assert not check_calibration(series, walk)
     assert "random" in check_calibration(series, np.diff(walk, axis=1, prepend=0))[0]
 
 
 def test_vectors_have_no_neighbours_and_token_ids_no_scale():
     x = np.random.default_rng(0).normal(size=(200, 12))
-    assert check_calibration(keras.Sequential([keras.Input((12,)), layers.Dense(2)]), x) == []
+    assert not check_calibration(keras.Sequential([keras.Input((12,)), layers.Dense(2)]), x)
     ids = zoo.sample("attention", 128)
     assert not any("random" in text or "never changes" in text for text in check_calibration(zoo.attention(), ids))
 
 
 def test_few_samples_equal_samples_and_still_channels_are_named():
     model = keras.Sequential([keras.Input((8, 8, 3), name="image"), layers.Flatten()])
-    assert "10 calibration samples are few" in check_calibration(model, images(10))[0]
+    assert "Calibration data: 10 samples are few" in check_calibration(model, images(10))[0]
     same = np.repeat(images(1), 80, axis=0)
     assert check_calibration(model, same) == ["Calibration data of input 'image': all 80 samples are the same."]
     x = images()
@@ -119,7 +127,7 @@ def test_classes_that_are_never_predicted_are_named():
     model = balanced(network(classes=5))
     model.get_layer("out").bias.assign(model.get_layer("out").bias - np.array([0, 100, 0, 100, 0]))
     (text,) = check_calibration(model, images())
-    assert "Of 5 classes the model predicts 1, 3 for none of 128" in text
+    assert "the model predicts 1, 3 of 5 classes for none of 128" in text
 
 
 def test_inputs_are_checked_one_by_one_and_every_zoo_model_can_be():

@@ -29,20 +29,20 @@ def in_int8(model, x):
 def test_every_layer_of_a_float_file_repeats_keras(name):
     errors = compare_layers(cases.model(name), cases.artifact(name, "float32"), cases.unseen(name))
     assert errors.layers and all(layer.sqnr_db > 80 for layer in errors.layers)
-    assert all(layer.step is None and layer.mean_steps is None for layer in errors.layers)
+    assert all(layer.scale is None and layer.mean_scales is None for layer in errors.layers)
 
 
 def test_the_figures_are_those_of_numpy():
     name = "functional"
     lite, x = cases.artifact(name, "int8-io"), cases.unseen(name)
     (hidden, out) = compare_layers(cases.model(name), lite, x).layers
-    assert (hidden.layer, out.layer) == ("hidden", "probabilities") and out.step == lite.output_steps["probabilities"]
+    assert (hidden.layer, out.layer) == ("hidden", "probabilities") and out.scale == lite.output_scales["probabilities"]
     want = cases.keras_outputs(name).astype(np.float64)
     error = np.abs(want - lite.predict(x))
     assert out.noise == pytest.approx((error**2).sum() / (want**2).sum(), rel=0.05)  # the kernels are not the same
     assert out.sqnr_db == pytest.approx(-10 * math.log10(out.noise))
     assert out.added_noise == pytest.approx(out.noise - hidden.noise)
-    assert out.mean_steps == pytest.approx(out.mean_error / out.step) and out.max_error >= out.mean_error
+    assert out.mean_scales == pytest.approx(out.mean_error / out.scale) and out.max_error >= out.mean_error
 
 
 def test_layers_that_run_as_one_operator_are_named_together():
@@ -50,8 +50,8 @@ def test_layers_that_run_as_one_operator_are_named_together():
     x = layers.ReLU(name="relu")(layers.Dense(4, name="dense")(inputs))
     model = keras.Model(inputs, layers.Dense(2, name="out")(x))
     errors = compare_layers(model, convert(model), noise(0, shape=(8, 6)))
-    assert [(row.layer, row.merged) for row in errors.layers] == [("relu", ("dense",)), ("out", ())]
-    assert errors.skipped == {"dense": "merged into relu"}
+    assert [(row.layer, row.fused) for row in errors.layers] == [("relu", ("dense",)), ("out", ())]
+    assert errors.skipped == {"dense": "fused into relu"}
     calibrated = ConvertConfig(
         quantization="int8", calibration_data=noise(0, shape=(64, 6)), calibration="mse", input_dtype="int8"
     )
@@ -79,7 +79,7 @@ def test_channels_of_unequal_ranges_are_the_cause_that_is_named():
     last.kernel.assign(last.kernel / np.array([100.0, 1.0, 1.0, 1.0]).reshape(1, 1, 4, 1))
     errors = compare_layers(model, in_int8(model, noise(0)), noise(1))
     assert errors.worst.layer == "last"  # it is there that the lost channels count
-    assert errors.cause_layers == ("uneven",) and "times apart: try tg.equalize(model)" in errors.cause
+    assert errors.cause_layers == ("uneven",) and "times: try tg.equalize(model)" in errors.cause
 
 
 def test_a_stretched_range_is_the_cause_that_is_named_and_a_remedy_works():
@@ -89,7 +89,7 @@ def test_a_stretched_range_is_the_cause_that_is_named_and_a_remedy_works():
     x = noise(0, shape=(1024, 64))
     x[0, 0] = 400.0
     plain = compare_layers(model, in_int8(model, x), x[1:65])
-    assert max(layer.mean_steps for layer in plain.layers) < 1  # in steps nothing is wrong: the steps are too wide
+    assert max(layer.mean_scales for layer in plain.layers) < 1  # in scales nothing is wrong: they are too wide
     assert plain.layers[0].sqnr_db < 15
     clipped = ConvertConfig(quantization="int8", calibration_data=x, calibration="percentile")
     assert compare_layers(model, convert(model, clipped), x[1:65]).layers[0].sqnr_db > 25
@@ -101,16 +101,16 @@ def test_keeping_the_worst_layer_in_float_helps():
     model, x = cases.model("residual"), cases.unseen("residual")
     lite = cases.artifact("residual", "int8")
     worst = compare_layers(model, lite, x).worst
-    config = ConvertConfig(quantization="int8", calibration_data=x, keep_float=(worst.layer, *worst.merged))
+    config = ConvertConfig(quantization="int8", calibration_data=x, keep_float=(worst.layer, *worst.fused))
     rows = compare_layers(model, convert(model, config), x).layers
-    kept = next(row for row in rows if row.layer == worst.layer)
-    assert kept.added_noise < worst.added_noise / 2
+    in_float = next(row for row in rows if row.layer == worst.layer)
+    assert in_float.added_noise < worst.added_noise / 2
 
 
 def test_a_failed_verification_brings_the_layers():
     model, lite, x = cases.model("functional"), cases.artifact("functional", "int8"), cases.unseen("functional")
     assert verify(model, lite, x).layers is None
-    failed = verify(model, lite, x, mean_steps=0.0)
+    failed = verify(model, lite, x, mean_scales=0.0)
     assert failed.layers is not None and failed.layers.cause in str(failed)
     plain = json.loads(json.dumps(failed.to_dict(), allow_nan=False))
     assert [row["layer"] for row in plain["layers"]["layers"]] == ["hidden", "probabilities"]
@@ -134,5 +134,5 @@ def test_bad_input_is_refused_in_words():
     import tensorflow as tf
 
     other = tf.lite.TFLiteConverter.from_keras_model(model).convert()
-    with pytest.raises(InvalidValueError, match="knows its layers"):
+    with pytest.raises(InvalidValueError, match="the file does not know its Keras layers"):
         compare_layers(model, LiteRTModel(other), x)

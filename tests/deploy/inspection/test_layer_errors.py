@@ -10,8 +10,8 @@ from tfgreen.deploy.inspection.layer_errors import LayerComparison, LayerErrors
 from tfgreen.recipes import search_precision as precision
 
 
-def row(layer, noise, taken=0.0, apart=1.0, outliers=1.0, sources=(), merged=()):
-    return LayerComparison(layer, merged, sources, "ADD", noise, noise - taken, 0.0, 0.0, 0.1, outliers, apart)
+def row(layer, noise, taken=0.0, imbalance=1.0, outliers=1.0, sources=(), fused=()):
+    return LayerComparison(layer, fused, sources, "ADD", noise, noise - taken, 0.0, 0.0, 0.1, outliers, imbalance)
 
 
 def test_the_layer_that_loses_most_is_not_the_last_that_makes_more_of_it():
@@ -29,15 +29,15 @@ def test_the_layer_that_loses_most_is_not_the_last_that_makes_more_of_it():
 @pytest.mark.parametrize(
     "before, after, named, why",
     [
-        ({"noise": 1e-4, "apart": 90}, {"apart": 300}, ("pre", "a"), "'pre . a' makes.*90 times apart: try"),
-        ({"noise": 1e-4, "outliers": 9}, {}, ("pre", "a"), "'pre . a' makes is 9 times.*calibration='percentile'"),
-        ({"noise": 1e-4}, {"outliers": 9}, ("b",), "'b' makes is 9 times"),
-        ({"noise": 0.3, "apart": 90}, {"taken": 0.3}, ("pre", "a"), "'pre . a' loses most: the noise is 30.00%.*Try"),
+        ({"noise": 1e-4, "imbalance": 90}, {"imbalance": 300}, ("pre", "a"), "output of 'pre . a', .*90 times: try"),
+        ({"noise": 1e-4, "outliers": 9}, {}, ("pre", "a"), "output of 'pre . a' is 9 times.*calibration='percentile'"),
+        ({"noise": 1e-4}, {"outliers": 9}, ("b",), "output of 'b' is 9 times"),
+        ({"noise": 0.3, "imbalance": 90}, {"taken": 0.3}, ("pre", "a"), "'pre . a' loses most: .* is 30.00%.*Try"),
     ],
 )
 def test_the_cause_is_where_the_values_are_lost(before, after, named, why):
     second = {"noise": 0.3 if after.get("taken") else 0.2, "taken": 1e-4, **after}
-    errors = LayerErrors((row("a", merged=("pre",), **before), row("b", sources=("a",), **second)), {})
+    errors = LayerErrors((row("a", fused=("pre",), **before), row("b", sources=("a",), **second)), {})
     assert errors.cause_layers == named and re.search(why, errors.cause)
 
 

@@ -26,11 +26,11 @@ def test_an_equal_bias_is_rounded_channel_by_channel(kind):
     quantized = tg.quantize(model, tg.QuantizeConfig(calibration_data=x))
     lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
     real = [
-        constant(lite.parsed, tensor, lite.content) * np.asarray(tensor.quantization.scale)
+        constant(lite.parsed, tensor) * np.asarray(tensor.quantization.scale)
         for tensor in lite.parsed.subgraphs[0].tensors
         if tensor.quantization is not None and tensor.type == 2 and tuple(tensor.shape) == (5,)
     ]
     np.testing.assert_allclose(real[0], model.get_layer("layer").bias, rtol=1e-3)
     error = np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).mean()
-    assert error <= 0.05 * lite.output_steps["layer"]
+    assert error <= 0.05 * lite.output_scales["layer"]
     assert mend_equal_biases(lite.content) is lite.content

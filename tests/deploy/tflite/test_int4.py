@@ -52,7 +52,7 @@ def test_a_weight_that_several_operators_read_computes_the_same_in_each():
     lite = tg.convert(quantized, tg.ConvertConfig(quantization="int4"))
     assert all(weight.bits == 4 for weight in lite.weights.values())
     error = np.abs(lite.predict(data) - quantized.predict(data, verbose=0))
-    assert error.mean() <= 0.5 * lite.output_steps["out"]
+    assert error.mean() <= 0.5 * lite.output_scales["out"]
 
 
 def test_the_integers_are_those_of_the_keras_model():

@@ -5,22 +5,26 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, overload
+from typing import ClassVar, TypeVar, overload
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
+from tfgreen.checks import check_instance, check_integer
 from tfgreen.deploy.inspection.memory import peak_memory
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.errors import invalid_state
+from tfgreen.tables import TableResult
+from tfgreen.typing import PlainDict
 
 _Key = TypeVar("_Key")
 _SLOWER = 1.05  # ratio of medians above which a file is called slower
 _FLOAT = ("float32", "float16")
 
 
-@dataclasses.dataclass(frozen=True)
-class BenchmarkResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class BenchmarkResult(TableResult):
     """Measured latency of one inference (batch of 1), in milliseconds of wall-clock time.
 
     The minimum is the least disturbed run, the median the typical one; ``p90_ms`` is what nine runs in ten stay below,
@@ -37,21 +41,36 @@ class BenchmarkResult:
     warmup: int
     peak_memory_bytes: int
 
-    def to_dict(self) -> dict[str, Any]:
+    _headings: ClassVar[tuple[str, ...]] = ("median", "p90", "min", "spread", "memory")
+    _left: ClassVar[int] = 0
+
+    def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"source": "measured"``."""
         return {**dataclasses.asdict(self), "source": "measured"}
 
     def __str__(self) -> str:
         return (
             f"{self.median_ms:.4g} ms median (p90 {self.p90_ms:.4g}, min {self.min_ms:.4g}, "
-            f"spread {self.spread_ms:.4g}), {self.threads} thread{'s' if self.threads > 1 else ''}, {self.runs} runs, "
-            f"{self.peak_memory_bytes / 1e6:.2f} MB"
+            f"spread {self.spread_ms:.4g}), {_how(self)}, {self.peak_memory_bytes / 1e6:.2f} MB"
         )
 
+    def _headline(self) -> str:
+        return str(self)
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class BenchmarkResults(Mapping[str, BenchmarkResult]):
-    """The results of models that ran in turn, by name; prints as one line each, and the notes.
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [self._cells()]
+
+    def _cells(self) -> tuple[str, ...]:
+        times = (self.median_ms, self.p90_ms, self.min_ms, self.spread_ms)
+        return (*(f"{ms:.4g}" for ms in times), f"{self.peak_memory_bytes / 1e6:.2f}")
+
+    def _remarks(self) -> tuple[str, ...]:
+        return (f"milliseconds and MB, {_how(self)}",)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
+    """The results of models that ran in turn, by name; prints as a table, and the notes.
 
     Attributes:
         results: Name -> result.
@@ -60,6 +79,8 @@ class BenchmarkResults(Mapping[str, BenchmarkResult]):
 
     results: Mapping[str, BenchmarkResult]
     notes: tuple[str, ...]
+
+    _headings: ClassVar[tuple[str, ...]] = ("model", *BenchmarkResult._headings)
 
     def __getitem__(self, name: str) -> BenchmarkResult:
         return self.results[name]
@@ -70,13 +91,19 @@ class BenchmarkResults(Mapping[str, BenchmarkResult]):
     def __len__(self) -> int:
         return len(self.results)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PlainDict:
         """Plain values, fit for JSON."""
         results = {name: result.to_dict() for name, result in self.results.items()}
         return {"results": results, "notes": list(self.notes)}
 
-    def __str__(self) -> str:
-        return "\n".join([*(f"{name}: {result}" for name, result in self.results.items()), *self.notes])
+    def _headline(self) -> str:
+        return ", ".join(f"{name} {result.median_ms:.4g} ms" for name, result in self.results.items())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(name, *result._cells()) for name, result in self.results.items()]
+
+    def _remarks(self) -> tuple[str, ...]:
+        return (*next(iter(self.results.values()))._remarks(), *self.notes)
 
 
 @overload
@@ -127,10 +154,9 @@ def benchmark(
     check_counts(threads, runs, warmup)
     models = dict(lite) if isinstance(lite, Mapping) else {"": lite}
     if not models:
-        raise invalid_value("lite", expected="at least one model", received="none")
+        raise invalid_state("lite: there is no model in it.", "Pass one, or a dict of models by name.")
     for key, item in models.items():
-        if not isinstance(item, LiteRTModel):
-            raise invalid_type(f"lite['{key}']" if key else "lite", expected="a LiteRTModel", received=item)
+        check_instance(f"lite['{key}']" if key else "lite", item, LiteRTModel, "a LiteRTModel")
     interpreters = {key: _ready(item, threads, seed) for key, item in models.items()}
     times = time_in_turn(interpreters, runs, warmup)
     results = {key: summarize(times[key], threads, warmup, peak_memory(models[key], threads)) for key in models}
@@ -167,14 +193,11 @@ def check_counts(threads: int, runs: int, warmup: int) -> None:
         ValueError: ``threads`` or ``runs`` is below 1, or ``warmup`` below 0.
         TypeError: One is no integer.
     """
-    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_type(name, expected="an integer", received=value)
-        if value < least:
-            raise invalid_value(name, expected=f"{least} or more", received=value)
+    for name, value, minimum in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
+        check_integer(name, value, minimum=minimum)
 
 
-def time_in_turn(interpreters: Mapping[_Key, Any], runs: int, warmup: int) -> dict[_Key, list[int]]:
+def time_in_turn(interpreters: Mapping[_Key, Interpreter], runs: int, warmup: int) -> dict[_Key, list[int]]:
     """Run each interpreter once per round; return the nanoseconds of each run after the first ``warmup`` rounds."""
     times: dict[_Key, list[int]] = {key: [] for key in interpreters}
     for turn in range(warmup + runs):
@@ -210,10 +233,14 @@ def random_input(info: TensorInfo, shape: tuple[int, ...], rng: np.random.Genera
     return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
 
 
-def _ready(lite: LiteRTModel, threads: int, seed: int) -> Any:
+def _ready(lite: LiteRTModel, threads: int, seed: int) -> Interpreter:
     """An interpreter of its own with random inputs set; a dynamic dimension has the size 1."""
     rng = np.random.default_rng(seed)
     interpreter = lite.new_interpreter(threads)
     for info, detail in zip(lite.inputs, interpreter.get_input_details()):  # both in the file's order
         interpreter.set_tensor(detail["index"], random_input(info, tuple(detail["shape"]), rng))
     return interpreter
+
+
+def _how(result: BenchmarkResult) -> str:
+    return f"{result.threads} thread{'s' * (result.threads > 1)}, {result.runs} runs"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
 
+from tfgreen.deploy.inspection.findings import Finding, Findings
 from tfgreen.model.call_spec import CallSpec, InputSpec, call_model, read_call_spec
+from tfgreen.model.layer_calls import around_calls
+from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.samples import calibration_arrays
-from tfgreen.typing import Tensor
-
-if TYPE_CHECKING:
-    import keras
+from tfgreen.typing import Samples, Tensor
 
 _FEW = 64  # samples; 100 to 1000 are usual
-_RUN, _BATCH, _ROWS = 128, 16, 4096  # samples that the model is run on, at a time, and rows kept of each batch
-_VALUES = 2**18  # of the inputs of one batch: Keras holds all that a large model makes of it until the end
+_RUN, _BATCH, _ROWS = 128, 16, 4096  # samples that the model runs on, at a time, and rows of each batch
+_VALUES = 2**18  # of the inputs of one batch: Keras holds every tensor of a large model until the end
 _PER_CLASS = 10  # samples per class from which on a class that is never predicted is worth a word
 _ALIKE = 0.05  # correlation of neighbours below which nothing in nature lies
 _SPREAD = 3.0  # how many times wider or narrower than in training is another scale
@@ -25,7 +26,7 @@ _SHIFT = 3.0  # standard deviations by which a mean is off
 _STRETCHED = 20.0  # largest magnitude over the 99.9th percentile
 
 
-def check_calibration(model: keras.Model, data: Any) -> list[str]:
+def check_calibration(model: keras.Model, calibration_data: Samples) -> Findings:
     """Look for signs that calibration data is not what a model was trained on.
 
     What is looked for: few samples, or all alike; channels (last axis) that never change; values that look random
@@ -36,10 +37,10 @@ def check_calibration(model: keras.Model, data: Any) -> list[str]:
 
     Args:
         model: A built Keras model.
-        data: What ``ConvertConfig.calibration_data`` takes. A generator is used up.
+        calibration_data: As for ``ConvertConfig``. A generator is used up.
 
     Returns:
-        A sentence for each sign; none where the data looks as it should. They are signs, not proofs.
+        A finding for each sign; none where the data looks as it should. They are signs, not proofs.
 
     Raises:
         TypeError, ValueError: The data is unfit for the model, see :func:`tfgreen.convert`.
@@ -47,51 +48,46 @@ def check_calibration(model: keras.Model, data: Any) -> list[str]:
     Example:
         >>> import keras, numpy as np
         >>> model = keras.Sequential([keras.Input((4, 4, 1), name="image"), keras.layers.Flatten()])
-        >>> check_calibration(model, np.ones((100, 4, 4, 1)))
-        ["Calibration data of input 'image': all 100 samples are the same."]
+        >>> print(check_calibration(model, np.ones((100, 4, 4, 1))))
+        warning: Calibration data of input 'image': all 100 samples are the same.
     """
-    from tfgreen.model.paths import check_built_model
-
     check_built_model(model)
     spec = read_call_spec(model)
-    return list(findings(model, spec, calibration_arrays(data, spec)))
+    return Findings(list(calibration_findings(model, spec, calibration_arrays(calibration_data, spec))))
 
 
-def findings(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[str]:
-    """The sentences of :func:`check_calibration`, for arrays of shape ``(samples, ...)``, one per input of ``spec``."""
+def calibration_findings(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[Finding]:
+    """What :func:`check_calibration` finds in arrays of shape ``(samples, ...)``, one per input of ``spec``."""
     count = len(arrays[0])
     if count < _FEW:
-        yield f"{count} calibration samples are few for the ranges of activations; 100 to 1000 are usual."
+        message = f"{count} samples are few for the ranges of activations; 100 to 1000 are usual."
+        yield Finding("Calibration data", message)
     for item, array in zip(spec.inputs, arrays):
         if item.dtype.startswith("float"):
             yield from _of_values(item, array)
     yield from _of_layers(model, spec, arrays)
 
 
-def _of_values(item: InputSpec, array: np.ndarray) -> Iterator[str]:
+def _of_values(item: InputSpec, array: np.ndarray) -> Iterator[Finding]:
     """What the values of one input show by themselves."""
-    named = f"Calibration data of input '{item.name}'"
+    subject = f"Calibration data of input '{item.name}'"
     if len(array) > 1 and (array == array[0]).all():
-        yield f"{named}: all {len(array)} samples are the same."
+        yield Finding(subject, f"all {len(array)} samples are the same.")
         return
     if array.ndim > 1:
         flat = array.reshape(-1, array.shape[-1])
         still = np.flatnonzero(flat.min(axis=0) == flat.max(axis=0))
         if len(still):
             which = f"channels {_some(still)}" if len(still) > 1 else f"channel {still[0]}"
-            yield f"{named}: {which} (last axis) never changes, so its range in use is not seen."
+            yield Finding(subject, f"{which} (last axis) never changes, so its range in use is not seen.")
     largest, most = float(np.abs(array).max()), float(np.percentile(np.abs(array), 99.9))
     if most and largest / most > _STRETCHED:
-        yield (
-            f"{named}: its largest value is {largest / most:.0f} times the 99.9th percentile and stretches the range "
-            "for all others. Leave such samples out, or set calibration='percentile'."
-        )
+        message = f"its largest value is {largest / most:.0f} times the 99.9th percentile and stretches the range."
+        yield Finding(subject, message, "Leave such samples out, or set calibration='percentile'.")
     likeness = _likeness_of_neighbours(array)
     if likeness is not None and abs(likeness) < _ALIKE:
-        yield (
-            f"{named}: neighbouring values are no more alike than random ones (correlation {likeness:.3f}). Random "
-            "data gives ranges that real data does not have; pass samples from training."
-        )
+        message = f"neighbouring values are no more alike than random ones (correlation {likeness:.3f})."
+        yield Finding(subject, message, "Pass samples from training: random data has other ranges.")
 
 
 def _likeness_of_neighbours(array: np.ndarray) -> float | None:
@@ -110,12 +106,8 @@ def _likeness_of_neighbours(array: np.ndarray) -> float | None:
     return float((one * other).sum() / scale) if scale and len(one) >= 1000 else None
 
 
-def _of_layers(model: Any, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[str]:
-    """What the outputs of layers show that know what they were trained on, up to the first normalization."""
-    import keras
-
-    from tfgreen.model.paths import walk
-
+def _of_layers(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[Finding]:
+    """What the layers show that know the data they were trained on, up to the first normalization."""
     layers = dict(walk(model))
     outputs, scores = _run(model, spec, arrays, layers)
     for path, output in outputs.items():
@@ -132,14 +124,14 @@ def _of_layers(model: Any, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iter
 
 
 def _run(
-    model: Any, spec: CallSpec, arrays: Sequence[np.ndarray], layers: Mapping[str, Any]
+    model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray], layers: Mapping[str, keras.Layer]
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Outputs of the layers that know a scale, as rows of channels, and the model's output if it is one matrix."""
     picked = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), _RUN)).astype(int)
     rows: dict[str, list[np.ndarray]] = {}
     scores: list[np.ndarray] = []
     size = max(1, min(_BATCH, _VALUES // max(1, sum(array[0].size for array in arrays))))
-    with _heard(layers, rows):
+    with _recording(layers, rows):
         for start in range(0, len(picked), size):
             batch = picked[start : start + size]
             result = call_model(model, spec, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
@@ -151,17 +143,13 @@ def _run(
     return {path: np.concatenate(parts) for path, parts in rows.items()}, np.concatenate(scores) if scores else None
 
 
-def _heard(
-    layers: Mapping[str, Any], rows: dict[str, list[np.ndarray]]
+def _recording(
+    layers: Mapping[str, keras.Layer], rows: dict[str, list[np.ndarray]]
 ) -> contextlib.AbstractContextManager[None]:
     """Put outputs of the layers that know a scale into ``rows`` in the block, up to the first normalization.
 
-    Nothing else is kept: all the outputs of a large model fill the memory.
+    Nothing else is held: all the outputs of a large model fill the memory.
     """
-    import keras
-
-    from tfgreen.model.layer_calls import around_calls
-
     normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
     known = {layer: path for path, layer in layers.items() if isinstance(layer, (keras.layers.Rescaling, *normalizing))}
 
@@ -176,17 +164,15 @@ def _heard(
     return around_calls(known, around)
 
 
-def _of_rescaling(path: str, layer: Any, output: np.ndarray) -> Iterator[str]:
+def _of_rescaling(path: str, layer: keras.layers.Rescaling, output: np.ndarray) -> Iterator[Finding]:
     scale, largest = float(np.abs(layer.scale).max()), float(np.abs(output - np.asarray(layer.offset)).max())
     if scale < 1 / 64 and 0 < largest < 1 / 32:
-        yield (
-            f"Layer '{path}' multiplies the calibration data by {scale:.3g}, and its largest value is then "
-            f"{largest:.2g}: it looks as if the data was scaled before. Pass it as the model takes it."
-        )
+        message = f"it multiplies the calibration data by {scale:.3g}, and the largest value is then {largest:.2g}."
+        yield Finding(f"Layer '{path}'", message, "The data was probably scaled before: pass it as the model takes it.")
 
 
-def _normalized(layer: Any, output: np.ndarray) -> np.ndarray:
-    """Rows of what a BatchNormalization makes, before gamma and beta; of trained channels only."""
+def _normalized(layer: keras.layers.BatchNormalization, output: np.ndarray) -> np.ndarray:
+    """Rows of a BatchNormalization's output before gamma and beta, for its trained channels only."""
     mean, variance = np.asarray(layer.moving_mean, np.float64), np.asarray(layer.moving_variance, np.float64)
     gamma = np.asarray(layer.gamma, np.float64) if layer.scale else np.ones_like(mean)
     beta = np.asarray(layer.beta, np.float64) if layer.center else np.zeros_like(mean)
@@ -194,27 +180,25 @@ def _normalized(layer: Any, output: np.ndarray) -> np.ndarray:
     return (output[:, used] - beta[used]) / gamma[used]
 
 
-def _of_scale(path: str, rows: np.ndarray) -> Iterator[str]:
-    """Of values that had a mean of 0 and a variance of 1 per channel in training."""
+def _of_scale(path: str, rows: np.ndarray) -> Iterator[Finding]:
+    """What values show that had a mean of 0 and a variance of 1 per channel in training."""
     if not rows.size:
         return
     spread, shift = float(np.median(rows.std(axis=0))), float(np.median(np.abs(rows.mean(axis=0))))
     if not 1 / _SPREAD < spread < _SPREAD or shift > _SHIFT:
-        yield (
-            f"What comes into layer '{path}' is spread {spread:.3g} times as wide as in training, with means "
-            f"{shift:.2g} standard deviations off: the calibration data has another scale. Preprocess it exactly as "
-            "for training, once."
+        message = (
+            f"its input is spread {spread:.3g} times as wide as in training, with means {shift:.2g} standard "
+            "deviations off: the calibration data has another scale."
         )
+        yield Finding(f"Layer '{path}'", message, "Preprocess it exactly as for training, once.")
 
 
-def _of_classes(scores: np.ndarray) -> Iterator[str]:
+def _of_classes(scores: np.ndarray) -> Iterator[Finding]:
     count, classes = scores.shape
     missing = np.setdiff1d(np.arange(classes), scores.argmax(axis=1))
     if classes > 2 and count >= _PER_CLASS * classes and len(missing):
-        yield (
-            f"Of {classes} classes the model predicts {_some(missing)} for none of {count} calibration samples: take "
-            "samples of all classes."
-        )
+        message = f"the model predicts {_some(missing)} of {classes} classes for none of {count} samples."
+        yield Finding("Calibration data", message, "Take samples of all classes.")
 
 
 def _some(numbers: np.ndarray) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
 
-from tfgreen.deploy.inspection.target_tables import TARGETS, Target
+from ai_edge_litert.schema_py_generated import BuiltinOperator, ModelT, OperatorT, SubGraphT
+
+from tfgreen.checks import check_instance, check_option
+from tfgreen.deploy.inspection.findings import Finding, Findings
+from tfgreen.deploy.inspection.target_tables import TARGETS, Target, TargetName
 from tfgreen.deploy.litert_model import LiteRTModel
-from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, operator_name, text_of
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, is_dynamic, operator_name, text_of
 
-_INDICES = ("int32", "int64", "bool")  # what holds indices and conditions rather than values of a layer
+_INDICES = ("int32", "int64", "bool")  # of indices and conditions, not of values of a layer
 _REPLACE = "Replace its layer."
 
 # What to do about an operator, where there is something better than to replace its layer.
@@ -23,30 +24,19 @@ _REMEDIES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """Something in a file that a target lacks; ``fatal`` if the file cannot run there at all. Prints as its text."""
-
-    fatal: bool
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def check_target(lite: LiteRTModel, target: str) -> list[Finding]:
+def check_target(lite: LiteRTModel, target: TargetName) -> Findings:
     """Check a file against what a runtime or an accelerator can run.
 
     Args:
         lite: The file.
         target: ``"xnnpack"``, what LiteRT itself uses on phones and computers; ``"tflm"``, LiteRT (TensorFlow Lite)
-            for Microcontrollers; ``"edgetpu"``, Coral's accelerator; or ``"nnapi"``, Android's neural network API.
+            for Microcontrollers; or ``"edgetpu"``, Coral's accelerator.
 
     Returns:
-        A :class:`Finding` for each kind of operator that the target lacks, with its Keras layer (or else the tensor it
-        makes), what becomes of it and what to do; those that are fatal first. Empty when the file fits. The tables in
-        ``target_tables.py``, which name their sources, hold operators and dtypes, not every option of every
-        kernel: a file without findings may still meet one of those.
+        A finding for each kind of operator that the target lacks, with its Keras layer (or else its output tensor),
+        what runs it instead and what to do; an error where the file cannot run. Empty when the file fits. The tables in
+        ``target_tables.py``, which name their sources, hold operators and dtypes, not every option of every kernel: a
+        file without findings may still meet one of those.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``.
@@ -56,23 +46,22 @@ def check_target(lite: LiteRTModel, target: str) -> list[Finding]:
         >>> import keras, tfgreen as tg
         >>> lite = tg.convert(keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="out")]))
         >>> tg.check_target(lite, "tflm")
-        []
-        >>> print(tg.check_target(lite, "edgetpu")[0])
-        The file is float32: the compiler of the Edge TPU takes int8 only. Convert with quantization='int8'.
+        <Findings: nothing found>
+        >>> print(tg.check_target(lite, "edgetpu"))
+        error: The file (float32): the compiler of the Edge TPU takes int8 only. Convert with quantization='int8'.
     """
-    if not isinstance(lite, LiteRTModel):
-        raise invalid_type("lite", expected="a LiteRTModel", received=lite)
-    if target not in TARGETS:
-        raise invalid_value("target", expected=f"one of {sorted(TARGETS)}", received=repr(target))
+    check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
+    check_option("target", target, TARGETS)
     limits = TARGETS[target]
     if limits.compiled and lite.quantization != "int8":
-        why = f"The file is {lite.quantization}: the compiler of {limits.title} takes int8 only."
-        return [Finding(True, f"{why} Convert with quantization='int8'.")]
-    found = [*_dynamic(lite, limits), *_edges(lite, limits), *_lacking(lite, limits)]
-    return sorted(found, key=lambda finding: not finding.fatal)
+        message = f"the compiler of {limits.title} takes int8 only."
+        return Findings(
+            [Finding(f"The file ({lite.quantization})", message, "Convert with quantization='int8'.", "error")]
+        )
+    return Findings([*_dynamic(lite, limits), *_edges(lite, limits), *_lacking(lite, limits)])
 
 
-def _graphs(lite: LiteRTModel, target: Target) -> list[Any]:
+def _graphs(lite: LiteRTModel, target: Target) -> list[SubGraphT]:
     """The subgraphs to look at: what a loop runs stays where the loop is."""
     return lite.parsed.subgraphs if "WHILE" in target.kernels else lite.parsed.subgraphs[:1]
 
@@ -83,16 +72,14 @@ def _dynamic(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
         f"'{text_of(tensor.name)}'"
         for graph in _graphs(lite, target)
         for tensor in graph.tensors
-        if tensor.shapeSignature is not None and (tensor.shapeSignature < 0).any()
+        if is_dynamic(tensor)
     ]
     if names and target.static_shapes:
-        fatal = target.compiled or not target.elsewhere
-        outcome = "the file cannot run there" if fatal else "the CPU runs what depends on them"
         remedy = _REMEDIES["WHILE"] if "WHILE" in lite.operators else _REPLACE
         if any(None in info.shape for info in lite.inputs):
             remedy = "Give every keras.Input a full shape and convert again."
-        text = f"Tensors of a dynamic size ({_some(names)}): {target.title} needs every size fixed, so {outcome}."
-        yield Finding(fatal, f"{text} {remedy}")
+        message = f"{target.title} needs every size fixed, so the file cannot run there."
+        yield Finding(f"Tensors of a dynamic size ({_some(names)})", message, remedy, "error")
 
 
 def _edges(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
@@ -103,8 +90,8 @@ def _edges(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
         names = [f"'{info.name}'" for info in infos if info.dtype == "float32"]
         if names:
             does = "quantizes them before" if side == "input" else "turns them into float32 after"
-            text = f"Float32 {side}s ({_some(names)}): the CPU {does} {target.title} runs."
-            yield Finding(False, f"{text} Convert with {side}_dtype='int8'.")
+            message = f"the CPU {does} {target.title} runs."
+            yield Finding(f"Float32 {side}s ({_some(names)})", message, f"Convert with {side}_dtype='int8'.")
 
 
 def _lacking(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
@@ -118,16 +105,16 @@ def _lacking(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
             lack, remedy = _lack(lite, graph, operator, target)
             if lack:
                 layers = lite.audit.operators[index].layers if main else ()
-                made = next((text_of(graph.tensors[i].name) for i in operator.outputs), "")
-                where = f"layer '{layers[-1]}'" if layers else f"tensor '{made}'"
+                output = next((text_of(graph.tensors[i].name) for i in operator.outputs), "")
+                where = f"layer '{layers[-1]}'" if layers else f"tensor '{output}'"
                 places.setdefault((operator_name(lite.parsed, operator), lack, remedy), []).append(where)
     outcome = target.elsewhere or "nothing else can run it there"
     for (name, lack, remedy), found in places.items():
-        text = f"{name} ({_some(list(dict.fromkeys(found)))}): {lack}; {outcome}."
-        yield Finding(not target.elsewhere, f"{text} {remedy}".rstrip())
+        subject = f"{name} ({_some(list(dict.fromkeys(found)))})"
+        yield Finding(subject, f"{lack}; {outcome}.", remedy, "warning" if target.elsewhere else "error")
 
 
-def _at_edge(model: Any, graph: Any, operator: Any) -> bool:
+def _at_edge(model: ModelT, graph: SubGraphT, operator: OperatorT) -> bool:
     """Whether an operator converts an input or output of the file; :func:`_edges` speaks of those."""
     name = operator_name(model, operator)
     return (name == "QUANTIZE" and operator.inputs[0] in graph.inputs) or (
@@ -135,40 +122,38 @@ def _at_edge(model: Any, graph: Any, operator: Any) -> bool:
     )
 
 
-def _lack(lite: LiteRTModel, graph: Any, operator: Any, target: Target) -> tuple[str, str]:
+def _lack(lite: LiteRTModel, graph: SubGraphT, operator: OperatorT, target: Target) -> tuple[str, str]:
     """What the target lacks to run an operator, and what to do; empty strings if it runs it."""
-    from ai_edge_litert import schema_py_generated as schema
-
     name = operator_name(lite.parsed, operator)
     tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
     dtypes = {dtype_name(tensor) for tensor in tensors}
-    made = dtype_name(graph.tensors[operator.outputs[0]]) if len(operator.outputs) else ""
-    remedy = _REMEDIES.get(name, "" if made in _INDICES and target.elsewhere else _REPLACE)
+    output = dtype_name(graph.tensors[operator.outputs[0]]) if len(operator.outputs) else ""
+    remedy = _REMEDIES.get(name, "" if output in _INDICES and target.elsewhere else _REPLACE)
     if name not in target.kernels:
-        if hasattr(schema.BuiltinOperator, name):
+        if hasattr(BuiltinOperator, name):
             return f"{target.title} lacks it", remedy
         kind = "a TensorFlow operator (Flex)" if name.startswith("Flex") else "a custom operator"
         return f"it is {kind}, which {target.title} lacks", "Replace its layer with one of built-in operators."
     can = target.kernels[name]
-    if made and made not in can:
-        if made in ("int8", "int16") and "float32" in can:
+    if output and output not in can:
+        if output in ("int8", "int16") and "float32" in can:
             remedy = _REMEDIES.get(name, "ConvertConfig(keep_float=...) lets its layer compute in float32.")
-        if made == "float32" and "int8" in can and lite.quantization != "int8":
+        if output == "float32" and "int8" in can and lite.quantization != "int8":
             remedy = "Convert with quantization='int8'."
-        return f"{target.title} computes it in {_words(can)}, not in {made}", remedy
+        return f"{target.title} computes it in {_words(can)}, not in {output}", remedy
     foreign = dtypes - target.dtypes
     if foreign:
         other = "Convert with quantization='float32' or 'int8'."
         return f"{target.title} has no {_words(foreign)} tensors", other if "float16" in foreign else remedy
-    integers = {dtype_name(t) for t in tensors if len(buffer_bytes(lite.parsed, t.buffer, lite.content))}
+    integers = {dtype_name(t) for t in tensors if len(buffer_bytes(lite.parsed, t))}
     integers &= {"int4", "int8", "uint8"}
-    if made == "float32" and integers and name not in target.hybrid and name != "DEQUANTIZE":
+    if output == "float32" and integers and name not in target.hybrid and name != "DEQUANTIZE":
         text = f"{target.title} does not combine float inputs with {_words(integers)} weights (dynamic range)"
         return text, "Convert with quantization='int8' or 'float32'."
     return "", ""
 
 
-def _words(names: Any) -> str:
+def _words(names: Collection[str]) -> str:
     *first, last = sorted(names)
     return f"{', '.join(first)} or {last}" if first else last
 

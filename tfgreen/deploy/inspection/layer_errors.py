@@ -1,13 +1,16 @@
-"""What a comparison layer by layer shows: how much each layer loses, which one is the cause, and what may help."""
+"""Errors layer by layer: how much each layer loses, which one is the cause, and what may help."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-_OUTLIERS, _APART = 4.0, 20.0  # from where on a stretched range, or channels of unequal ranges, are called the cause
+from tfgreen.tables import TableResult
+from tfgreen.typing import PlainDict
+
+_OUTLIERS, _IMBALANCE = 4.0, 20.0  # above which a stretched range, or channels of unequal ranges, are the cause
 _GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suffers from
 
 
@@ -17,35 +20,35 @@ class LayerComparison:
 
     Attributes:
         layer: Path of the layer.
-        merged: Paths of the layers before it that the same operator computes.
-        sources: Paths of the compared layers nearest before it, whose outputs it takes.
-        operator: The operator that makes its output.
+        fused: Paths of the layers before it that the same operator computes.
+        sources: Paths of the nearest compared layers before it, whose outputs it takes.
+        operator: The operator that computes its output.
         noise: Power of the difference as a share of the signal's, ``sum((keras - file)^2) / sum(keras^2)``.
         added_noise: How much larger that is than the largest of its sources.
         mean_error: Mean absolute difference, in units of the output.
         max_error: The largest.
-        step: Quantization scale of the output; None where it is float.
-        outliers: Largest magnitude of the output over its 99.9th percentile.
-        channels_apart: Largest over smallest range (90th percentile of the magnitudes) of the output's channels, its
+        scale: Quantization scale of the output; None where it is float.
+        outlier_ratio: Largest magnitude of the output over its 99.9th percentile.
+        channel_imbalance: Largest over smallest range (90th percentile of the magnitudes) of the output's channels, its
             last axis; empty ones left out.
     """
 
     layer: str
-    merged: tuple[str, ...]
+    fused: tuple[str, ...]
     sources: tuple[str, ...]
     operator: str
     noise: float
     added_noise: float
     mean_error: float
     max_error: float
-    step: float | None
-    outliers: float
-    channels_apart: float
+    scale: float | None
+    outlier_ratio: float
+    channel_imbalance: float
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The layers that the operator computes, in the order in which they run."""
-        return (*self.merged, self.layer)
+        return (*self.fused, self.layer)
 
     @property
     def sqnr_db(self) -> float:
@@ -63,18 +66,18 @@ class LayerComparison:
         return 10 * math.log10(max(self.noise, _GOOD) / max(self.noise - self.added_noise, _GOOD))
 
     @property
-    def mean_steps(self) -> float | None:
-        """The mean error in steps of the output; None where it is float."""
-        return None if self.step is None else self.mean_error / self.step
+    def mean_scales(self) -> float | None:
+        """The mean error in scales of the output; None where it is float."""
+        return None if self.scale is None else self.mean_error / self.scale
 
     @property
-    def max_steps(self) -> float | None:
-        """The largest error in steps of the output; None where it is float."""
-        return None if self.step is None else self.max_error / self.step
+    def max_scales(self) -> float | None:
+        """The largest error in scales of the output; None where it is float."""
+        return None if self.scale is None else self.max_error / self.scale
 
 
-@dataclasses.dataclass(frozen=True)
-class LayerErrors:
+@dataclasses.dataclass(frozen=True, repr=False)
+class LayerErrors(TableResult):
     """The comparison of each layer, in the order in which they run; prints as a table, the one that loses most first.
 
     Attributes:
@@ -84,6 +87,9 @@ class LayerErrors:
 
     layers: tuple[LayerComparison, ...]
     skipped: Mapping[str, str]
+
+    _headings: ClassVar[tuple[str, ...]] = ("layer", "operator", "SQNR dB", "lost dB", "mean scales", "max scales")
+    _left: ClassVar[int] = 2
 
     def ranked(self) -> list[LayerComparison]:
         """The layers, the one that loses most first."""
@@ -109,56 +115,62 @@ class LayerErrors:
         return self._judged()[1]
 
     def _judged(self) -> tuple[str, tuple[str, ...]]:
-        """Values that are lost by sharing a scale with larger ones are lost where they are made, but count only where
-        the next layer weighs them up: it is that one whose output is worse than its input."""
+        """Values that share a scale with larger ones are lost where they are computed, but count only where the next
+        layer weighs them up: it is that one whose output is worse than its input."""
         worst = self.worst
         if worst is None:
             return "No layer could be compared.", ()
         text = f"{_named(worst)} loses most: the noise is {worst.noise:.2%} of the power of its output"
         if worst.noise > worst.added_noise:
             text += f", {worst.noise - worst.added_noise:.2%} of that of its input"
-        made = self.sources_of(worst)
-        # A layer of which both ends are float is float; that takes the layers before it too.
-        keep = f"keep_float={tuple(path for row in (*made, worst) for path in row.paths)}"
-        apart = max(made, key=lambda row: row.channels_apart, default=None)
-        if apart is not None and apart.channels_apart > _APART:
-            why = f"whose channels share one scale though their ranges lie up to {apart.channels_apart:.0f} times apart"
+        sources = self.sources_of(worst)
+        # A layer is float where its input and output are; that takes the layers before it too.
+        keep = f"keep_float={tuple(path for row in (*sources, worst) for path in row.paths)}"
+        uneven = max(sources, key=lambda row: row.channel_imbalance, default=None)
+        if uneven is not None and uneven.channel_imbalance > _IMBALANCE:
+            why = f"whose channels share one scale though their ranges differ {uneven.channel_imbalance:.0f} times"
             remedy = f"try tg.equalize(model), or {keep}"
-            return f"{text}. It takes what {_named(apart)} makes, {why}: {remedy}.", apart.paths
-        wide = max((*made, worst), key=lambda row: row.outliers)
-        if wide.outliers > _OUTLIERS:
-            why = f"is {wide.outliers:.0f} times the 99.9th percentile"
+            return f"{text}. Its input is the output of {_named(uneven)}, {why}: {remedy}.", uneven.paths
+        wide = max((*sources, worst), key=lambda row: row.outlier_ratio)
+        if wide.outlier_ratio > _OUTLIERS:
+            why = f"is {wide.outlier_ratio:.0f} times the 99.9th percentile"
             remedy = f"try calibration='percentile', or {keep}"
-            return f"{text}. The largest value that {_named(wide)} makes {why}: {remedy}.", wide.paths
+            return f"{text}. The largest value in the output of {_named(wide)} {why}: {remedy}.", wide.paths
         return f"{text}. Try {keep}, or train it: tg.quantize.", worst.paths
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PlainDict:
         """Plain values for JSON; a figure that is not finite is None."""
         rows = [{**dataclasses.asdict(layer), "sqnr_db": layer.sqnr_db} for layer in self.layers]
-        return {
-            "layers": [{key: _plain(value) for key, value in row.items()} for row in rows],
-            "skipped": dict(self.skipped),
-            "cause": self.cause,
-        }
+        return {"layers": finite(rows), "skipped": dict(self.skipped), "cause": self.cause}
 
-    def __str__(self) -> str:
-        rows: list[tuple[str, ...]] = [("layer", "operator", "SQNR dB", "lost dB", "mean steps", "max steps")]
+    def _headline(self) -> str:
+        return self.cause
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = []
         for layer in self.ranked():
-            steps = ["" if v is None else f"{v:.3f}" for v in (layer.mean_steps, layer.max_steps)]
-            name = layer.layer + (f" (with {', '.join(layer.merged)})" if layer.merged else "")
-            rows.append((name, layer.operator, f"{layer.sqnr_db:.1f}", f"{layer.lost_db:.1f}", *steps))
-        widths = [max(len(row[i]) for row in rows) for i in range(6)]
-        pads = [str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.rjust]
-        lines = ["  ".join(pad(c, n) for pad, c, n in zip(pads, row, widths)).rstrip() for row in rows]
-        skipped = [f"not compared: {path} ({reason})" for path, reason in self.skipped.items()]
-        return "\n".join([*lines, *skipped, self.cause])
+            name = layer.layer + (f" (with {', '.join(layer.fused)})" if layer.fused else "")
+            scales = ["" if value is None else f"{value:.3f}" for value in (layer.mean_scales, layer.max_scales)]
+            rows.append((name, layer.operator, f"{layer.sqnr_db:.1f}", f"{layer.lost_db:.1f}", *scales))
+        return rows
+
+    def _remarks(self) -> list[str]:
+        return [*(f"not compared: {path} ({reason})" for path, reason in self.skipped.items()), self.cause]
 
 
 def _named(row: LayerComparison) -> str:
     return f"'{' + '.join(row.paths)}'"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
+def finite(value: Any) -> Any:
+    """Plain values with None for each number that is not finite, which JSON lacks, and lists for tuples.
+
+    Example:
+        >>> finite({"noise": (0.5, float("inf"))})
+        {'noise': [0.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

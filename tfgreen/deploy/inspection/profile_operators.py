@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
+from tfgreen.checks import check_instance
 from tfgreen.deploy.inspection.benchmark import check_counts, random_input, time_in_turn
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
-from tfgreen.errors import ConversionError, invalid_type
+from tfgreen.errors import ConversionError
+from tfgreen.tables import TableResult
+from tfgreen.typing import PlainDict
 
 _WARMUP = 5
 
@@ -37,34 +41,40 @@ class OperatorTime:
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class OperatorProfile:
+@dataclasses.dataclass(frozen=True, repr=False)
+class OperatorProfile(TableResult):
     """The time of every operator, in the order in which they run; prints as a table."""
 
     operators: tuple[OperatorTime, ...]
     threads: int
     runs: int
 
+    _headings: ClassVar[tuple[str, ...]] = ("operator", "layers", "us", "share")
+    _left: ClassVar[int] = 2
+
     @property
     def total_us(self) -> float:
         """Sum of the medians of the operators that were timed, in microseconds."""
         return sum(row.median_us for row in self.operators if row.median_us is not None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PlainDict:
         """Plain values, fit for JSON, and ``"source": "measured: each operator alone"``."""
         return {**dataclasses.asdict(self), "total_us": self.total_us, "source": "measured: each operator alone"}
 
-    def __str__(self) -> str:
-        rows = [("operator", "us", "share", "layers")]
+    def _headline(self) -> str:
+        return f"{len(self.operators)} operators, {self.total_us:.1f} us in sum"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = []
         for row in self.operators:
-            time, share = ("?", "?") if row.median_us is None else (f"{row.median_us:.1f}", f"{row.share:.1%}")
-            rows.append((row.operator, time, share, " + ".join(row.layers) or f"({row.tensor})"))
-        rows.append(("sum", f"{self.total_us:.1f}", "", ""))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
+            figures = ("?", "?") if row.median_us is None else (f"{row.median_us:.1f}", f"{row.share:.1%}")
+            rows.append((row.operator, " + ".join(row.layers) or f"({row.tensor})", *figures))
+        return [*rows, ("sum", "", f"{self.total_us:.1f}", "")]
+
+    def _remarks(self) -> list[str]:
         reasons = [f"{row.operator} ({row.tensor}) not timed: {row.reason}" for row in self.operators if row.reason]
         how = f"each operator alone, median of {self.runs} runs, {self.threads} thread{'s' * (self.threads > 1)}"
-        return "\n".join([*lines, *reasons, how])
+        return [*reasons, how]
 
 
 def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) -> OperatorProfile:
@@ -99,14 +109,13 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
         >>> [(row.operator, row.layers) for row in profile.operators]
         [('FULLY_CONNECTED', ('out',)), ('SOFTMAX', ('out',))]
     """
-    if not isinstance(lite, LiteRTModel):
-        raise invalid_type("lite", expected="a LiteRTModel", received=lite)
+    check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
     check_counts(threads, runs, _WARMUP)
     values = _run_once(lite)
     reasons: dict[int, str] = {}
-    interpreters: dict[int, Any] = {}
+    interpreters: dict[int, Interpreter] = {}
     for index, operator in enumerate(lite.parsed.subgraphs[0].operators):
-        reasons[index] = reason_not_to_cut(lite.parsed, operator, lite.content)
+        reasons[index] = reason_not_to_cut(lite.parsed, operator)
         if not reasons[index]:
             try:
                 interpreters[index] = _alone(lite, index, values, threads)
@@ -129,8 +138,8 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     return OperatorProfile(tuple(rows), threads, runs)
 
 
-def _run_once(lite: LiteRTModel) -> Any:
-    """An interpreter that has run on random inputs and kept every tensor."""
+def _run_once(lite: LiteRTModel) -> Interpreter:
+    """An interpreter that has run on random inputs and still holds every tensor."""
     interpreter = lite.new_interpreter(keep_tensors=True)
     rng = np.random.default_rng(0)
     shapes = [tuple(detail["shape"]) for detail in interpreter.get_input_details()]  # both in the file's order
@@ -140,10 +149,10 @@ def _run_once(lite: LiteRTModel) -> Any:
     return interpreter
 
 
-def _alone(lite: LiteRTModel, index: int, values: Any, threads: int) -> Any:
+def _alone(lite: LiteRTModel, index: int, values: Interpreter, threads: int) -> Interpreter:
     """An interpreter of one operator with its inputs set, run once."""
     shapes = {detail["index"]: detail["shape"] for detail in values.get_tensor_details()}
-    content, sources = cut_operator(lite.parsed, index, lite.content, shapes)
+    content, sources = cut_operator(lite.parsed, index, shapes)
     interpreter = LiteRTModel(content, f"operator {index}").new_interpreter(threads)
     for detail, source in zip(interpreter.get_input_details(), sources):
         interpreter.set_tensor(detail["index"], values.get_tensor(source))
@@ -151,7 +160,7 @@ def _alone(lite: LiteRTModel, index: int, values: Any, threads: int) -> Any:
     return interpreter
 
 
-def _invoke(interpreter: Any) -> None:
+def _invoke(interpreter: Interpreter) -> None:
     try:
         interpreter.invoke()
     except RuntimeError as error:

@@ -1,6 +1,6 @@
 """What a runtime or an accelerator can run of a .tflite file, as data.
 
-Where the tables come from:
+Sources of the tables:
 
 - ``xnnpack``: ``tflite/delegates/xnnpack/README.md`` of google-ai-edge/LiteRT, brought up to date by what the delegate
   of ai-edge-litert 2.3.0 takes when it is given operators one by one.
@@ -9,7 +9,6 @@ Where the tables come from:
   ``elementwise.cc``, ``exp.cc``, ``round.cc``, ``l2_pool_2d.cc``. Compared with what the interpreter of tflite-micro
   0.dev20261023182759 takes when it is given operators one by one.
 - ``edgetpu``: the table of supported operations at https://coral.ai/docs/edgetpu/models-intro/ (compiler 16).
-- ``nnapi``: ``Validate`` in ``tensorflow/lite/delegates/nnapi/nnapi_delegate.cc``, for Android 11 (API level 30).
 
 The tables know operators and dtypes. Limits on ranks, strides, sizes and other options of single kernels are left out:
 a file without findings may still meet one of those.
@@ -19,6 +18,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal
+
+TargetName = Literal["xnnpack", "tflm", "edgetpu"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Target:
         kernels: Operator -> dtypes of the first output that it can compute.
         dtypes: What any tensor of an operator may be.
         hybrid: Operators that take float inputs with integer weights (dynamic-range files).
-        elsewhere: What becomes of an operator that is not there; empty where that is fatal.
-        static_shapes: Whether a dimension whose size the file leaves open is beyond it.
-        compiled: Whether a compiler comes first, which refuses a file that is not full integer or not static.
+        elsewhere: What runs an operator that is not there; empty where nothing does.
+        static_shapes: Whether a file with a dimension of open size cannot run there.
+        compiled: Whether a compiler comes first, which refuses a file that is not full integer.
     """
 
-    name: str
+    name: TargetName
     title: str
     kernels: Mapping[str, frozenset[str]]
     dtypes: frozenset[str]
@@ -94,31 +96,7 @@ _EDGETPU = _kernels(
     ),
 )
 
-_NNAPI = _kernels(
-    (
-        "float32 int8 uint8",
-        "AVERAGE_POOL_2D BATCH_TO_SPACE_ND CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE FULLY_CONNECTED "
-        "HARD_SWISH L2_NORMALIZATION LEAKY_RELU LOGISTIC LSTM MAX_POOL_2D MEAN PAD PADV2 PRELU REDUCE_MAX REDUCE_MIN "
-        "RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SOFTMAX SPACE_TO_BATCH_ND "
-        "SPACE_TO_DEPTH SQUEEZE STRIDED_SLICE TANH TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM",
-    ),
-    (
-        "float32 int8 uint8 int32",
-        "ADD CAST EXPAND_DIMS GATHER MAXIMUM MINIMUM MUL PACK SELECT SLICE SPLIT SPLIT_V SQUARED_DIFFERENCE SUB TILE "
-        "TOPK_V2",
-    ),
-    ("float32 int32", "FILL NEG"),
-    (
-        "float32",
-        "ABS BIDIRECTIONAL_SEQUENCE_LSTM DEQUANTIZE DIV ELU EXP FLOOR L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LOG "
-        "LOG_SOFTMAX POW REDUCE_PROD RNN RSQRT SIN SQRT SUM SVDF UNIDIRECTIONAL_SEQUENCE_RNN",
-    ),
-    ("int8 uint8", "QUANTIZE"),
-    ("int32", "ARG_MAX ARG_MIN"),
-    ("bool", "EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL LOGICAL_AND LOGICAL_NOT LOGICAL_OR NOT_EQUAL REDUCE_ANY"),
-)
-
-TARGETS = {
+TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         Target(
@@ -143,14 +121,6 @@ TARGETS = {
             frozenset({"int8", "uint8", "int32"}),
             elsewhere="the CPU runs it, and the compiler may leave everything after it to the CPU too",
             compiled=True,
-        ),
-        Target(
-            "nnapi",
-            "NNAPI",
-            _NNAPI,
-            frozenset({"float32", "float16", "int8", "uint8", "int32", "bool"}),
-            hybrid=frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LSTM"}),
-            elsewhere="the CPU runs it, and each change of processor costs time",
         ),
     )
 }

@@ -12,11 +12,11 @@ def quantize_array(
 ) -> np.ndarray:
     """Round real values to the nearest stored integer, saturating at the ends of ``dtype``.
 
-    Ties go to the even integer, as in XNNPACK. Computed in float64: in float32 a large zero point would cost a step.
+    Ties go to the even integer, as in XNNPACK. Computed in float64: in float32 a large zero point would cost a bit.
 
     Args:
         values: Real values of any shape; infinities saturate.
-        scale: Real units per step, above 0.
+        scale: Real units per integer, above 0.
         zero_point: The stored integer that means 0.
         dtype: The stored integer type.
         subject: What the values belong to, for the error.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
+
+from ai_edge_litert.schema_py_generated import ModelT
 
 from tfgreen.deploy.tflite.contents import computes_in_float
 from tfgreen.deploy.tflite.flatbuffer import dtype_name, operator_name, text_of
+from tfgreen.tables import TableResult
+from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +35,20 @@ class OperatorStatus:
     tensor: str
     in_float: bool
 
+    @property
+    def where(self) -> str:
+        """Its layers, or else its tensor in parentheses."""
+        return " + ".join(self.layers) or f"({self.tensor})"
 
-@dataclasses.dataclass(frozen=True)
-class Audit:
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Audit(TableResult):
     """The operators in the order in which they run; prints as a table."""
 
     operators: tuple[OperatorStatus, ...]
+
+    _headings: ClassVar[tuple[str, ...]] = ("operator", "dtypes", "layers")
+    _left: ClassVar[int] = -1
 
     @property
     def float_layers(self) -> tuple[str, ...]:
@@ -44,32 +56,32 @@ class Audit:
         found = [layer for row in self.operators if row.in_float for layer in row.layers]
         return tuple(dict.fromkeys(found))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PlainDict:
         """Plain values, fit for JSON."""
         return {"operators": [dataclasses.asdict(row) for row in self.operators]}
 
-    def __str__(self) -> str:
-        rows = [("operator", "dtypes", "layers")]
-        for row in self.operators:
-            dtypes = f"{', '.join(row.inputs)} -> {', '.join(row.outputs)}"
-            rows.append((row.operator, dtypes, " + ".join(row.layers) or f"({row.tensor})"))
-        widths = [max(len(row[i]) for row in rows) for i in range(2)]
-        return "\n".join(f"{a.ljust(widths[0])}  {b.ljust(widths[1])}  {c}" for a, b, c in rows)
+    def _headline(self) -> str:
+        return f"{len(self.operators)} operators, {sum(row.in_float for row in self.operators)} in float32"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (row.operator, f"{', '.join(row.inputs)} -> {', '.join(row.outputs)}", row.where) for row in self.operators
+        ]
 
 
-def audit_operators(model: Any, layers: Sequence[Sequence[str]]) -> Audit:
+def audit_operators(model: ModelT, layers: Sequence[Sequence[str]]) -> Audit:
     """Read the operators of the main graph of a parsed file, given the layers of each."""
     graph = model.subgraphs[0]
     rows = []
     for index, operator in enumerate(graph.operators):
-        made = [graph.tensors[i] for i in operator.outputs if i >= 0]
+        outputs = [graph.tensors[i] for i in operator.outputs if i >= 0]
         rows.append(
             OperatorStatus(
                 operator_name(model, operator),
                 tuple(layers[index]) if index < len(layers) else (),
                 tuple(dtype_name(graph.tensors[i]) for i in operator.inputs if i >= 0),
-                tuple(dtype_name(tensor) for tensor in made),
-                text_of(made[0].name) if made else "",
+                tuple(dtype_name(tensor) for tensor in outputs),
+                text_of(outputs[0].name) if outputs else "",
                 computes_in_float(model, graph, operator),
             )
         )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, TensorT
 
 from tfgreen.deploy.tflite.affine import dequantize_array, quantize_array
-from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, operator_name, shape_of, text_of
+from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, is_dynamic, operator_name, shape_of, text_of
 from tfgreen.errors import invalid_value
+from tfgreen.typing import Shape
+
+Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
 
 _WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int4")
 
@@ -21,11 +25,11 @@ class TensorInfo:
     """An input or output of a LiteRT model.
 
     ``shape`` begins with the batch; ``None`` marks a dynamic dimension. ``dtype`` is what the file stores. A quantized
-    tensor has a ``scale`` (real units per step) and a ``zero_point``; for any other both are ``None``.
+    tensor has a ``scale`` (real units per integer) and a ``zero_point``; for any other both are ``None``.
     """
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: Shape
     dtype: str
     scale: float | None
     zero_point: int | None
@@ -80,11 +84,11 @@ class WeightTensor:
         if not self.scale.size:
             return self.values.astype(np.float32)
         rank = self.values.ndim
-        steps = self.values.astype(np.float64) - _along(self.zero_point, self.axis, rank)
-        return (steps * _along(self.scale, self.axis, rank)).astype(np.float32)
+        centered = self.values.astype(np.float64) - _along(self.zero_point, self.axis, rank)
+        return (centered * _along(self.scale, self.axis, rank)).astype(np.float32)
 
 
-def places(model: Any, side: str) -> dict[str, int]:
+def edge_tensors(model: ModelT, side: Literal["inputs", "outputs"]) -> dict[str, int]:
     """Name -> index in the main subgraph of the ``"inputs"`` or ``"outputs"``, in the file's order.
 
     Names are those of the signature, or of the tensors where the file has none.
@@ -103,21 +107,20 @@ def places(model: Any, side: str) -> dict[str, int]:
     return dict(sorted(called.items(), key=lambda item: order.index(item[1])))
 
 
-def tensor_info(model: Any, name: str, index: int) -> TensorInfo:
+def tensor_info(model: ModelT, name: str, index: int) -> TensorInfo:
     """Describe one tensor of the main subgraph."""
     tensor = model.subgraphs[0].tensors[index]
-    dynamic = tensor.shapeSignature if tensor.shapeSignature is not None else ()
-    shape: tuple[int | None, ...] = shape_of(tensor)
-    if len(dynamic) == len(shape):
-        shape = tuple(None if d < 0 else int(d) for d in dynamic)
+    shape: Shape = shape_of(tensor)
+    if is_dynamic(tensor) and len(tensor.shapeSignature) == len(shape):
+        shape = tuple(None if size < 0 else int(size) for size in tensor.shapeSignature)
     scale, zero_point, _ = _quantization(tensor)
     if scale.size:
         return TensorInfo(name, shape, dtype_name(tensor), float(scale[0]), int(zero_point[0]))
     return TensorInfo(name, shape, dtype_name(tensor), None, None)
 
 
-def output_step(model: Any, index: int) -> float | None:
-    """Real units per step of an output, also where a DEQUANTIZE makes it float at the very end; None for float."""
+def output_scale(model: ModelT, index: int) -> float | None:
+    """The scale of an output, also where a DEQUANTIZE turns it into float at the very end; None for float."""
     graph = model.subgraphs[0]
     for operator in graph.operators:
         if index in operator.outputs and operator_name(model, operator) == "DEQUANTIZE":
@@ -126,24 +129,24 @@ def output_step(model: Any, index: int) -> float | None:
     return float(scale[0]) if scale.size else None
 
 
-def count_operators(model: Any) -> dict[str, int]:
+def count_operators(model: ModelT) -> dict[str, int]:
     """Operator name -> how many the file holds, those inside loop and branch bodies included, most frequent first."""
     counts = collections.Counter(operator_name(model, op) for _, op in _operators(model))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def float_operators(model: Any) -> list[str]:
+def float_operators(model: ModelT) -> list[str]:
     """Names of the operators that compute float32 (DEQUANTIZE, which only converts, left out)."""
     return sorted({operator_name(model, op) for graph, op in _operators(model) if computes_in_float(model, graph, op)})
 
 
-def computes_in_float(model: Any, graph: Any, operator: Any) -> bool:
+def computes_in_float(model: ModelT, graph: SubGraphT, operator: OperatorT) -> bool:
     """Whether an operator computes float32; DEQUANTIZE only converts."""
     outputs = [dtype_name(graph.tensors[i]) for i in operator.outputs if i >= 0]
     return operator_name(model, operator) != "DEQUANTIZE" and "float32" in outputs
 
 
-def quantization_of(model: Any, content: bytes) -> str:
+def quantization_of(model: ModelT) -> Quantization:
     """How the file is quantized, judged by what it holds.
 
     ``"int8"`` or ``"int16x8"``: activations are integers. ``"dynamic"``: only weights are. ``"float16"``: weights are
@@ -153,7 +156,7 @@ def quantization_of(model: Any, content: bytes) -> str:
     activations, weights = set(), set()
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            stored = constant(model, tensor, content)
+            stored = constant(model, tensor)
             quantized = _quantization(tensor)[0].size > 0
             if stored is None and quantized:
                 activations.add(dtype_name(tensor))
@@ -168,7 +171,7 @@ def quantization_of(model: Any, content: bytes) -> str:
     return "float16" if "float16" in weights else "float32"
 
 
-def read_weights(model: Any, content: bytes) -> dict[str, WeightTensor]:
+def read_weights(model: ModelT) -> dict[str, WeightTensor]:
     """Tensor name -> every weight tensor: constants of rank 2 or more with float or 4-, 8- or 16-bit integer elements.
 
     That leaves out biases, shapes and paddings. A buffer that several tensors share is listed once, and sparsely
@@ -178,7 +181,7 @@ def read_weights(model: Any, content: bytes) -> dict[str, WeightTensor]:
     seen = set()
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            values = constant(model, tensor, content)
+            values = constant(model, tensor)
             if values is None or values.ndim < 2 or tensor.buffer in seen or dtype_name(tensor) not in _WEIGHT_DTYPES:
                 continue
             seen.add(tensor.buffer)
@@ -190,13 +193,13 @@ def read_weights(model: Any, content: bytes) -> dict[str, WeightTensor]:
     return found
 
 
-def _operators(model: Any) -> Iterator[tuple[Any, Any]]:
+def _operators(model: ModelT) -> Iterator[tuple[SubGraphT, OperatorT]]:
     for graph in model.subgraphs:
         for operator in graph.operators or []:
             yield graph, operator
 
 
-def _quantization(tensor: Any) -> tuple[np.ndarray, np.ndarray, int]:
+def _quantization(tensor: TensorT) -> tuple[np.ndarray, np.ndarray, int]:
     """Scales, zero points and channel axis; empty arrays for a tensor that is not quantized."""
     q = tensor.quantization
     if q is None or q.scale is None or not len(q.scale):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.schema_py_generated import ModelT, OperatorT
 
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, operator_name, write
 
 _UNPACKING = ("DEQUANTIZE", "DENSIFY")
 
 
-def reason_not_to_cut(model: Any, operator: Any, content: bytes) -> str:
+def reason_not_to_cut(model: ModelT, operator: OperatorT) -> str:
     """Why an operator of the main subgraph cannot run alone, or an empty string."""
     options = [o for o in (operator.builtinOptions, operator.builtinOptions2) if o is not None]
     if any("subgraph" in key.lower() for option in options for key in vars(option)):
@@ -21,14 +22,12 @@ def reason_not_to_cut(model: Any, operator: Any, content: bytes) -> str:
     tensors = [model.subgraphs[0].tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
     if any(dtype_name(tensor) in ("resource", "variant") for tensor in tensors):
         return "it holds a variable or another resource"
-    if _unpacks_constant(model, operator, content):
+    if _unpacks_constant(model, operator):
         return "it unpacks constant weights, which LiteRT does once"
     return ""
 
 
-def cut_operator(
-    model: Any, index: int, content: bytes, shapes: Mapping[int, Sequence[int]]
-) -> tuple[bytes, list[int]]:
+def cut_operator(model: ModelT, index: int, shapes: Mapping[int, Sequence[int]]) -> tuple[bytes, list[int]]:
     """Cut one operator of the main subgraph out into a file of its own.
 
     Weights that another operator unpacks (float16, sparse) are unpacked in the cut file too, because kernels treat
@@ -37,33 +36,30 @@ def cut_operator(
     Args:
         model: The parsed file. It is not changed.
         index: The operator's place.
-        content: The bytes that ``model`` was parsed from.
         shapes: Tensor index -> shape, of tensors whose size the file leaves open.
 
     Returns:
         The bytes of a file whose inputs are the operator's inputs that are neither constant nor variable, and the
         indices of those in ``model``.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     graph = model.subgraphs[0]
-    chosen = [*_unpackers(model, graph.operators[index], content), graph.operators[index]]
+    chosen = [*_unpackers(model, graph.operators[index]), graph.operators[index]]
     used = sorted({int(i) for op in chosen for i in (*op.inputs, *op.outputs, *_intermediates(op)) if i >= 0})
     place = {old: new for new, old in enumerate(used)} | {-1: -1}
-    made = {int(i) for op in chosen for i in op.outputs}
+    produced = {int(i) for op in chosen for i in op.outputs}
     buffers, tensors, sources = [schema.BufferT()], [], []
     for old in used:
         tensor = copy.copy(graph.tensors[old])
-        data = buffer_bytes(model, tensor.buffer, content)
+        data = buffer_bytes(model, tensor)
         if old in shapes:
             tensor.shape = np.array(shapes[old], np.int32)
         tensor.shapeSignature = None
         tensor.buffer = len(buffers) if len(data) else 0
         buffers += [schema.BufferT(data)] if len(data) else []
-        sources += [old] if not (len(data) or old in made or tensor.isVariable) else []
+        sources += [old] if not (len(data) or old in produced or tensor.isVariable) else []
         tensors.append(tensor)
-    codes: list[Any] = []
-    operators: list[Any] = []
+    codes: list[schema.OperatorCodeT] = []
+    operators: list[OperatorT] = []
     for op in chosen:
         new = copy.copy(op)
         codes.append(model.operatorCodes[op.opcodeIndex])
@@ -73,25 +69,25 @@ def cut_operator(
         operators.append(new)
     cut = schema.SubGraphT(tensors, _moved(sources, place), operators[-1].outputs, operators, b"main")
     whole = schema.ModelT(3, codes, [cut], b"one operator", buffers)
-    return write(whole, sum(len(b.data) for b in buffers if b.data is not None)), sources
+    return write(whole), sources
 
 
-def _moved(indices: Any, place: Mapping[int, int]) -> np.ndarray:
+def _moved(indices: Iterable[int], place: Mapping[int, int]) -> np.ndarray:
     return np.array([place[int(i)] for i in indices], np.int32)
 
 
-def _intermediates(operator: Any) -> Any:
+def _intermediates(operator: OperatorT) -> Sequence[int]:
     return operator.intermediates if operator.intermediates is not None else ()
 
 
-def _unpackers(model: Any, operator: Any, content: bytes) -> list[Any]:
+def _unpackers(model: ModelT, operator: OperatorT) -> list[OperatorT]:
     """The operators that unpack constant weights for this one."""
     wanted = {int(i) for i in operator.inputs}
     makers = [op for op in model.subgraphs[0].operators if wanted & {int(i) for i in op.outputs}]
-    return [op for op in makers if _unpacks_constant(model, op, content)]
+    return [op for op in makers if _unpacks_constant(model, op)]
 
 
-def _unpacks_constant(model: Any, operator: Any, content: bytes) -> bool:
+def _unpacks_constant(model: ModelT, operator: OperatorT) -> bool:
     if operator_name(model, operator) not in _UNPACKING:
         return False
-    return len(buffer_bytes(model, model.subgraphs[0].tensors[operator.inputs[0]].buffer, content)) > 0
+    return len(buffer_bytes(model, model.subgraphs[0].tensors[operator.inputs[0]])) > 0

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfgreen.deploy.tflite.flatbuffer import constant, parse, write
+from tfgreen.deploy.tflite.flatbuffer import constant, parse, set_constant, write
 
 
 def mend_equal_biases(content: bytes) -> bytes:
     """Return the file with each such bias rounded channel by channel; the same bytes where it has none.
 
     Args:
-        content: A file that the converter made of a model with trained ranges.
+        content: A file that the converter wrote for a model with trained ranges.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     model = parse(content, "converted model")
     mended = False
     for graph in model.subgraphs:
@@ -26,16 +24,13 @@ def mend_equal_biases(content: bytes) -> bytes:
             scale = None if tensor.quantization is None else tensor.quantization.scale
             if scale is None or len(scale) < 2 or (np.asarray(scale) == scale[0]).all():
                 continue
-            values = constant(model, tensor, content)
+            values = constant(model, tensor)
             if values is None or values.dtype != np.int32 or values.ndim != 1:
                 continue
             # One integer for scales that differ would be the bias of numbers that differ as they do, to the last digit.
             if values[0] != 0 and (values == values[0]).all():
                 real = float(values[0]) * float(scale[0])
                 rounded = np.round(real / np.asarray(scale, np.float64)).astype(np.int32)
-                if sum(tensor.buffer == other.buffer for other in graph.tensors) > 1:
-                    tensor.buffer = len(model.buffers)
-                    model.buffers.append(schema.BufferT())
-                model.buffers[tensor.buffer].data = rounded.view(np.uint8)
+                set_constant(model, graph, tensor, rounded)
                 mended = True
-    return write(model, len(content)) if mended else content
+    return write(model) if mended else content

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+
+from ai_edge_litert.schema_py_generated import ModelT, OperatorT, TensorT
 
 from tfgreen.deploy.tflite.flatbuffer import operator_name, text_of
 
 _CALL = re.compile(r"(?:^|/)call\.(\d+)/")
 
 
-def layers_of_operators(model: Any, calls: Sequence[str], made_by: Sequence[int | None]) -> list[list[str]]:
+def layers_of_operators(model: ModelT, calls: Sequence[str], made_by: Sequence[int | None]) -> list[list[str]]:
     """The layers that each operator of the main subgraph computes, in the order of their calls.
 
     The operator's output is that of the last of them. The list is empty for one that no layer makes, such as the
@@ -44,7 +45,7 @@ def layers_of_operators(model: Any, calls: Sequence[str], made_by: Sequence[int 
     return found[::-1]
 
 
-def rename_tensors(model: Any, calls: Sequence[str]) -> None:
+def rename_tensors(model: ModelT, calls: Sequence[str]) -> None:
     """Name tensors after the paths of their layers: ``relu/Relu``, or ``relu/Relu;norm/batchnorm/mul_1`` where that is
     another tensor's name too. Names are the largest part of a file after its weights."""
     for graph in model.subgraphs:
@@ -63,10 +64,10 @@ def _renamed(part: str, calls: Sequence[str]) -> str:
     return f"{path}/{rest}" if rest else path
 
 
-def _numbers(tensor: Any) -> set[int]:
+def _numbers(tensor: TensorT) -> set[int]:
     parts = [_CALL.findall(part) for part in text_of(tensor.name).split(";")]
     return {int(found[-1]) for found in parts if found}
 
 
-def _only_converts(model: Any, operator: Any) -> bool:
+def _only_converts(model: ModelT, operator: OperatorT) -> bool:
     return operator_name(model, operator) in ("QUANTIZE", "DEQUANTIZE")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 
 import keras
 import pytest
@@ -11,8 +10,8 @@ from hypothesis import strategies as st
 import tfgreen as tg
 from tests.deploy import cases
 from tests.zoo import ZOO
-from tfgreen.deploy.inspection.microcontroller import alive_bytes, arena_bytes, plan, write_c_array
-from tfgreen.errors import FileError, InvalidTypeError, InvalidValueError
+from tfgreen.deploy.tflite.arena import alive_bytes, plan
+from tfgreen.errors import InvalidValueError
 
 BUFFERS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 5), st.integers(0, 5)), max_size=5)
 
@@ -25,15 +24,15 @@ def _best(sizes: list[int], starts: list[int], ends: list[int]) -> int:
     """The least memory of any layout: to put each as low as it goes is best in some order."""
     best = sum(sizes)
     for order in itertools.permutations(range(len(sizes))):
-        taken: dict[int, int] = {}
+        placed: dict[int, int] = {}
         for i in order:
-            beside = [j for j in taken if starts[j] <= ends[i] and starts[i] <= ends[j]]
-            taken[i] = next(
+            beside = [j for j in placed if starts[j] <= ends[i] and starts[i] <= ends[j]]
+            placed[i] = next(
                 offset
-                for offset in sorted({0} | {taken[j] + sizes[j] for j in beside})
-                if all(offset + sizes[i] <= taken[j] or taken[j] + sizes[j] <= offset for j in beside)
+                for offset in sorted({0} | {placed[j] + sizes[j] for j in beside})
+                if all(offset + sizes[i] <= placed[j] or placed[j] + sizes[j] <= offset for j in beside)
             )
-        best = min(best, max((taken[i] + sizes[i] for i in order), default=0))
+        best = min(best, max((placed[i] + sizes[i] for i in order), default=0))
     return best
 
 
@@ -62,10 +61,11 @@ def test_the_estimate_is_what_counting_by_hand_gives():
     lite = tg.convert(keras.Model(inputs, x))
     assert [row.operator for row in lite.audit.operators] == ["CONV_2D", "CONV_2D", "ADD"]
     image, features = 6 * 6 * 2 * 4, 6 * 6 * 3 * 4  # both multiples of 16
-    found = arena_bytes(lite)
+    found = lite.arena_bytes
     assert found.lower_bound_bytes == max(image + 2 * features, 3 * features) == found.planned_bytes
     assert found.peak == f"ADD of {lite.audit.operators[2].layers[-1]!r}" and "sum" in found.peak
     assert found.to_dict()["source"] == "estimated: tensors only"
+    assert str(found).startswith(f"{found.planned_bytes:,} bytes for tensors") and "&#x27;" in found._repr_html_()
 
 
 # "Arena allocation head" that the interpreter of tflite-micro 0.dev20261023182759 reports: int8, float32.
@@ -76,65 +76,26 @@ HEADS = {"residual": (768, 3072), "concat": (1536, 6144), "multi_io": (336, 1232
 @pytest.mark.parametrize("name", HEADS)
 def test_the_plan_is_as_large_as_that_of_the_micro_interpreter(name):
     files = [cases.artifact(name, mode) for mode in ("int8-io", "float32")]
-    assert tuple(arena_bytes(lite).planned_bytes for lite in files) == HEADS[name]
+    assert tuple(lite.arena_bytes.planned_bytes for lite in files) == HEADS[name]
 
 
 def test_a_model_without_operators_needs_its_input():
     inputs = keras.Input((8,))
-    assert arena_bytes(tg.convert(keras.Model(inputs, inputs))).planned_bytes >= 32
+    assert tg.convert(keras.Model(inputs, inputs)).arena_bytes.planned_bytes >= 32
 
 
 @pytest.mark.parametrize("name", sorted(set(ZOO) - {"lstm"}))
 def test_int8_tensors_take_less_than_float_ones(name):
-    narrow, wide = arena_bytes(cases.artifact(name, "int8-io")), arena_bytes(cases.artifact(name, "float32"))
+    narrow, wide = (cases.artifact(name, mode).arena_bytes for mode in ("int8-io", "float32"))
     for found in (narrow, wide):
         assert 0 < found.lower_bound_bytes <= found.planned_bytes and found.planned_bytes % 16 == 0
     assert narrow.planned_bytes < wide.planned_bytes
 
 
 def test_what_cannot_be_planned_is_refused():
-    with pytest.raises(InvalidValueError, match="without loops and branches.*unroll=True"):
-        arena_bytes(cases.artifact("lstm", "float32"))
+    with pytest.raises(InvalidValueError, match="a file with loops or branches is not known.*unroll=True"):
+        cases.artifact("lstm", "float32").arena_bytes
     inputs = keras.Input((None, 4))
     lite = tg.convert(keras.Model(inputs, keras.layers.Dense(3)(inputs)))
-    with pytest.raises(InvalidValueError, match=r"a fixed size, received shape \[1, -1, 4\]. Give every keras.Input"):
-        arena_bytes(lite)
-    with pytest.raises(InvalidTypeError, match="lite: expected a LiteRTModel"):
-        arena_bytes(b"TFL3")
-
-
-@pytest.mark.parametrize("file, name", [("model.c", None), ("some-model.cc", "net_2"), ("m.cpp", None), ("m.h", "_m")])
-def test_the_c_array_holds_the_bytes_of_the_file(tmp_path, file, name):
-    lite = cases.artifact("functional", "int8")
-    path = write_c_array(lite, tmp_path / file, name)
-    text, symbol = path.read_text(), name or path.stem
-    static = "static " if file.endswith(".h") else ""
-    body = re.search(rf"^alignas\(16\) {static}const unsigned char {symbol}\[\] = \{{(.*?)\}};", text, re.M | re.S)
-    assert bytes(int(byte, 16) for byte in re.findall(r"0x[0-9a-f]{2}", body.group(1))) == lite.content
-    assert f"\n{static}const unsigned int {symbol}_len = {lite.size_bytes};\n" in text
-    assert (f"extern const unsigned char {symbol}[];" in text) == (not static) == ("#pragma once" not in text)
-    assert max(map(len, text.splitlines())) <= 120 and [p.name for p in tmp_path.iterdir()] == [file]
-
-
-@pytest.mark.parametrize(
-    "file, name, message",
-    [
-        ("model.txt", None, "path: expected one that ends in .c, .cc, .cpp, .h, .hpp, received"),
-        ("my-model.c", None, "name: expected an identifier of C and C.., received 'my-model'. Pass name=."),
-        ("model.c", "2nd", "received '2nd'"),
-        ("model.c", "class", "received 'class'"),
-        ("model.c", "a\n", "received"),
-        ("model.c", "größe", "received 'größe'"),
-    ],
-)
-def test_bad_names_are_refused_and_leave_no_file(tmp_path, file, name, message):
-    with pytest.raises(InvalidValueError, match=message):
-        write_c_array(cases.artifact("functional", "int8"), tmp_path / file, name)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_folder_and_another_type_are_refused(tmp_path):
-    with pytest.raises(FileError, match="cannot be written"):
-        write_c_array(cases.artifact("functional", "int8"), tmp_path / "none" / "model.c")
-    with pytest.raises(InvalidTypeError, match="lite: expected a LiteRTModel"):
-        write_c_array(b"TFL3", tmp_path / "model.c")
+    with pytest.raises(InvalidValueError, match=r"has the shape \[1, -1, 4\]: its size is open. Give every"):
+        lite.arena_bytes

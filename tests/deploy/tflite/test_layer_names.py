@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
+
+CONV, QUANTIZE, DEQUANTIZE = (getattr(schema.BuiltinOperator, name) for name in ("CONV_2D", "QUANTIZE", "DEQUANTIZE"))
+
+
+def model_of(names: list[bytes], operators: list[tuple[int, list[int], list[int]]], outputs: list[int]):
+    codes = [schema.OperatorCodeT(code, builtinCode=code) for code, _, _ in operators]
+    ops = [schema.OperatorT(k, np.int32(i), np.int32(o)) for k, (_, i, o) in enumerate(operators)]
+    tensors = [schema.TensorT(name=name) for name in names]
+    return schema.ModelT(3, codes, [schema.SubGraphT(tensors, np.int32([0]), np.int32(outputs), ops)], buffers=[])
+
+
+def test_a_fused_operator_computes_its_layers_in_the_order_of_their_calls():
+    names = [b"x", b"net/call.2/relu_1/Relu;net/call.1/norm_1/mul_1;net/call.0/conv_1/convolution", b"call.3/add_4/add"]
+    model = model_of(names, [(CONV, [0], [1]), (CONV, [1, -1], [2])], [2])
+    calls = ["conv", "norm", "relu", "block/add"]
+    assert layers_of_operators(model, calls, [3]) == [["conv", "norm", "relu"], ["block/add"]]
+
+
+def test_an_output_without_a_scope_belongs_to_the_call_that_made_it_also_before_a_conversion():
+    names = [b"x", b"x_int8", b"y_int8", b"StatefulPartitionedCall:0"]
+    model = model_of(names, [(QUANTIZE, [0], [1]), (CONV, [1], [2]), (DEQUANTIZE, [2], [3])], [3])
+    assert layers_of_operators(model, ["dense", "out"], [1]) == [[], ["out"], []]
+    assert layers_of_operators(model, ["dense", "out"], [None]) == [[], [], []]
+
+
+def test_nested_scopes_count_from_the_innermost_call():
+    model = model_of([b"x", b"outer/call.0/inner/call.1/dense_1/MatMul"], [(CONV, [0], [1])], [1])
+    assert layers_of_operators(model, ["outer", "outer/dense"], [None]) == [["outer/dense"]]
+
+
+def test_tensors_are_named_after_the_paths_of_their_layers_and_stay_different():
+    fused = b"call.1/relu_1/Relu;call.0/dense_1/MatMul"
+    names = [b"x", fused, b"call.1/relu_1/Relu;call.0/dense_1/Add", b"call.0/dense_1/kernel", b"call.0/dense_1"]
+    model = model_of(names, [(CONV, [0], [1])], [1])
+    rename_tensors(model, ["block/dense", "block/relu"])
+    found = [tensor.name for tensor in model.subgraphs[0].tensors]
+    assert found == [
+        b"x",
+        b"block/relu/Relu;block/dense/MatMul",
+        b"block/relu/Relu;block/dense/Add",
+        b"block/dense/kernel",
+        b"block/dense",
+    ]

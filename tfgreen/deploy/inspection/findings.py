@@ -1,0 +1,74 @@
+"""Findings: what a check found, each with its subject, what is wrong there and what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from tfgreen.tables import TableResult
+from tfgreen.typing import PlainDict
+
+Severity = Literal["error", "warning"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that a check found; prints as a sentence or two.
+
+    Attributes:
+        subject: What it is about: a layer, an input, a kind of operator.
+        message: What was found there.
+        fix: What to do, as a sentence; empty where nothing helps.
+        severity: ``"error"`` for what cannot work, ``"warning"`` for what may go wrong or costs time.
+    """
+
+    subject: str
+    message: str
+    fix: str = ""
+    severity: Severity = "warning"
+
+    def to_dict(self) -> PlainDict:
+        """Plain values, fit for JSON."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.message} {self.fix}".rstrip()
+
+
+class Findings(TableResult, tuple[Finding, ...]):
+    """What a check found, errors first: a tuple that prints as one line each; empty, and false, where all is well.
+
+    Example:
+        >>> slow, broken = Finding("ADD", "it is slow.", "Replace it."), Finding("SIN", "it fails.", severity="error")
+        >>> found = Findings([slow, broken])
+        >>> print(found)
+        error: SIN: it fails.
+        warning: ADD: it is slow. Replace it.
+        >>> found
+        <Findings: 1 error, 1 warning>
+    """
+
+    _headings: ClassVar[tuple[str, ...]] = ("severity", "subject", "message", "fix")
+
+    def __new__(cls, findings: tuple[Finding, ...] | list[Finding] = ()) -> Findings:
+        return super().__new__(cls, sorted(findings, key=lambda finding: finding.severity != "error"))
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Those that cannot work."""
+        return tuple(finding for finding in self if finding.severity == "error")
+
+    def to_dict(self) -> PlainDict:
+        """Plain values, fit for JSON."""
+        return {"findings": [finding.to_dict() for finding in self]}
+
+    def _headline(self) -> str:
+        errors, warnings = len(self.errors), len(self) - len(self.errors)
+        counts = {"error": errors, "warning": warnings}
+        return ", ".join(f"{n} {name}{'s' * (n > 1)}" for name, n in counts.items() if n) or "nothing found"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{finding.severity}: {finding}" for finding in self) or "nothing found"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(finding.severity, finding.subject, finding.message, finding.fix) for finding in self]

@@ -1,0 +1,89 @@
+"""What evaluate() computes from predictions: the top-1 accuracy of class scores, or any of Keras's metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+import numpy as np
+
+from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.typing import Arrays, Tensors
+
+if TYPE_CHECKING:
+    import keras
+
+# What Model.compile takes as metrics: for several outputs a list for each, or a dict by name.
+Metrics: TypeAlias = "Sequence[Metric] | Mapping[str, Metric | Sequence[Metric]] | Sequence[Sequence[Metric]]"
+Metric: TypeAlias = Union[str, "keras.metrics.Metric"]
+
+
+def top1_accuracy(scores: np.ndarray, y: np.ndarray) -> float:
+    """Return the share of samples whose highest score is that of their label; the first of equal scores counts.
+
+    Args:
+        scores: Shape ``(samples, classes)``.
+        y: Integer labels of shape ``(samples,)`` or ``(samples, 1)``, or one-hot rows of shape ``(samples, classes)``.
+
+    Raises:
+        ValueError: ``y`` has another shape, another length, or a label that is no class.
+
+    Example:
+        >>> top1_accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+        0.5
+    """
+    samples, classes = scores.shape
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == classes:
+        labels = labels.argmax(axis=1)
+    elif labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or (labels.dtype.kind not in "iub" and (labels % 1 != 0).any()):
+        raise invalid_value(
+            "y",
+            expected=f"integer labels, or one-hot rows of {classes} classes",
+            received=f"shape {np.shape(y)}, dtype {np.asarray(y).dtype}",
+        )
+    if len(labels) != samples:
+        raise invalid_value("y", expected=f"a label for each of the {samples} samples", received=len(labels))
+    if samples and not (0 <= labels.min() and labels.max() < classes):
+        raise invalid_value("y", expected=f"labels from 0 to {classes - 1}", received=f"{labels.min()}..{labels.max()}")
+    return float((scores.argmax(axis=1) == labels).mean())
+
+
+def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]:
+    """Compute Keras's metrics of predictions, as ``Model.evaluate`` does: ``"accuracy"`` fits itself to the shapes.
+
+    Args:
+        predictions: NumPy arrays of shape ``(samples, ...)``: one, or a list or dict of them.
+        y: Targets, NumPy arrays in the same structure.
+        metrics: Names or ``keras.metrics`` objects, as ``Model.compile`` takes them.
+
+    Returns:
+        The value of each metric by the name that Keras gives it.
+
+    Raises:
+        ValueError: Keras does not know a metric, or cannot compute it of such arrays.
+
+    Example:
+        >>> keras_metrics(np.array([[1.0], [3.0]]), np.array([[1.0], [1.0]]), ["mae", "mse"])
+        {'mae': 1.0, 'mse': 2.0}
+    """
+    import keras
+
+    class Identity(keras.Model):
+        def call(self, inputs: Tensors) -> Tensors:
+            return inputs
+
+        def compute_loss(self, *args: object, **kwargs: object) -> float:
+            return 0.0
+
+    model = Identity()
+    # Keras averages arrays of rank 1 batch by batch, also where the last batch is smaller.
+    predictions, y = keras.tree.map_structure(lambda a: a[:, None] if a.ndim == 1 else a, (predictions, y))
+    try:
+        model.compile(metrics=metrics)
+        values = model.evaluate(predictions, y, verbose=0, return_dict=True)
+    except (ValueError, TypeError) as error:
+        raise InvalidValueError(f"metrics {metrics!r} cannot be computed: {str(error).splitlines()[0]}") from error
+    return {name: float(value) for name, value in values.items() if name != "loss"}
