@@ -239,9 +239,11 @@ def _groups(errors: LayerErrors) -> list[tuple[str, ...]]:
 
 
 def _score(x: Arrays | None, y: np.ndarray | None, score: Score | None) -> Score:
-    if (x is None) != (y is None) or (x is None) == (score is None):
+    if score is None and x is not None and y is not None:
+        return lambda lite: lite.evaluate(x, y)
+    if score is None or x is not None or y is not None:
         example = "search_precision(model, data, x=x_val, y=y_val), or score=lambda lite: lite.evaluate(x_val, y_val)"
         raise invalid_state("search_precision needs x and y, whose accuracy counts, or a score.", f"Call {example}.")
-    if score is not None and not callable(score):
+    if not callable(score):
         raise invalid_type("score", expected="a function of a LiteRTModel", received=score)
-    return score if score is not None else lambda lite: lite.evaluate(x, y)
+    return score
