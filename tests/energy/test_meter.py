@@ -58,7 +58,7 @@ def test_a_block_shorter_than_any_tick_still_reads(no_rapl):
     with EnergyMeter(sample_seconds=60) as meter:
         spin(0.002)
     assert meter.reading.joules >= 0.002 * 1.0
-    assert meter.reading.duration_s < 1
+    assert meter.reading.duration_s >= 0.002
 
 
 def test_work_costs_more_than_sleep_and_watts_can_be_given(no_rapl):

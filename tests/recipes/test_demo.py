@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -140,11 +139,9 @@ def demo(*arguments, **options):
 
 @pytest.mark.slow
 def test_the_demo_keeps_its_promises_and_repeats_itself(tmp_path):
-    started = time.monotonic()
     first = demo("--output", str(tmp_path / "a"), "--json")
     out, err = first.communicate(timeout=240)
     assert first.returncode == 0, err
-    assert time.monotonic() - started < 240
     report = json.loads(out)
     assert report == json.loads((tmp_path / "a" / "report.json").read_text())
     base, _, best = report["variants"]

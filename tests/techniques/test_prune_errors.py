@@ -53,7 +53,10 @@ def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
         ({"criterion": "activation"}, "criterion='activation' scores weights by data.*calibration_data=x"),
         ({"criterion": "taylor", "loss": "mse"}, "criterion='taylor' scores weights by data.*x=x.*, y=y"),
         ({**TAYLOR, "x": np.ones((2, 12))}, "criterion='taylor' scores weights by data.*x=x.*, y=y"),
-        ({"policy": tg.PruneForLatencyOnXNNPack()}, "layer 'hidden'|Conv2D"),
+        (
+            {"policy": tg.PruneForLatencyOnXNNPack()},
+            r"layer 'hidden' \(Dense\).*sparse inference to start.*with a Conv2D",
+        ),
         ({"policy": lambda model: {"hiden": "a typo"}}, r"policy.*hidden.*\['hiden'\]"),
         ({"layers": {"*": tg.PruneConfig(schedule=NOW), "hidden": None}}, r"no earlier pattern matches \(none\)"),
         (

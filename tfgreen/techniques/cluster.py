@@ -20,7 +20,7 @@ from tfgreen.config import Config, resolve_config
 from tfgreen.errors import InvalidValueError, invalid_state, invalid_value, layer_subject
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import Reasons, quantizable_weights
-from tfgreen.techniques.fold_batch_norm import fold_batch_norm
+from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 from tfgreen.techniques.overrides import (
     check_overrides,
     check_patterns,
@@ -30,7 +30,7 @@ from tfgreen.techniques.overrides import (
 )
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Aggregation, Codebook
-from tfgreen.transforms.compressed import Choice, compress, compressed_layers
+from tfgreen.transforms.compressed import Choice, compress
 from tfgreen.transforms.kmeans import Initialization, distinct
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.selection import check_finite
@@ -186,12 +186,7 @@ def cluster(
         return Choice(found, reason)
 
     if config.fold_batch_norm:
-        done = compressed_layers(model)
-        if done:
-            raise invalid_value(
-                layer_subject(*done[0]), expected="a plain layer to fold batch normalization into",
-                received="a compressed one", fix="Bake it first with tg.strip(model); its zeros are kept.",
-            )
+        check_plain(model, "Bake it first with tg.strip(model): its zeros stay. Then fold batch normalization.")
         model = fold_batch_norm(model)
     result = compress(model, codebooks)
     if not clustered:

@@ -9,33 +9,32 @@ from __future__ import annotations
 import collections
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.layer_calls import listening
 from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
+from tfgreen.model.samples import calibration_arrays
 from tfgreen.model.weights import quantizable_weights
-from tfgreen.quantization.calibrate import batches_of, check_samples
-from tfgreen.techniques.fold_batch_norm import fold_batch_norm
-from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 from tfgreen.transforms.fake_quant import fake_quantize, symmetric_scale
-from tfgreen.typing import Tensor
+from tfgreen.typing import Samples, Tensor
 
 _LINEAR = (
     layers.Dense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.Conv1DTranspose,
     layers.Conv2DTranspose, layers.SeparableConv1D, layers.SeparableConv2D,
-)  # fmt: skip
+)
 
 Watch = Callable[[str, Tensor], Tensor]
 
 
-def correct_bias(model: keras.Model, calibration_data: Any) -> keras.Model:
+def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
     """Return a copy of ``model`` whose biases make up for the mean error of its int8 file.
 
     Weights rounded to int8 shift the mean of a layer's outputs, because the errors of a channel do not cancel out where
@@ -69,27 +68,23 @@ def correct_bias(model: keras.Model, calibration_data: Any) -> keras.Model:
         >>> tg.correct_bias(model, data).get_layer("out").bias.numpy().tolist()
         [1.0]
     """
-    for path, layer in compressed_layers(model) if isinstance(model, keras.Model) else ():
-        raise invalid_value(
-            layer_subject(path, layer.layer), expected="a plain layer", received="a compressed one",
-            fix="Bake it with tg.strip(model) first.",
-        )  # fmt: skip
+    check_plain(model, "Bake it with tg.strip(model) first.")
     LayerGraph(model)  # which says what is wrong with a model that is none
     result = fold_batch_norm(model)
     calls = collections.Counter(node.path for node in LayerGraph(result).nodes)
     found = {path: la for path, la in replaceable_layers(result) if _has_bias(la) and calls[path] == 1}
     if not found:
-        raise invalid_value(
-            f"model '{model.name}'", expected="a Dense or convolution with a bias, called once", received="none"
-        )  # fmt: skip
-    x = _joined(model, calibration_data)
+        raise invalid_state(f"model '{model.name}' has no Dense or convolution with a bias that is called once.")
+    spec = read_call_spec(model)
+    arrays = calibration_arrays(calibration_data, spec)
+    x = {item.name: array for item, array in zip(spec.inputs, arrays)}
     exact: dict[str, np.ndarray] = {}
 
-    def remember(path: str, outputs: Any) -> Any:
+    def remember(path: str, outputs: Tensor) -> Tensor:
         exact[path] = _means(found[path], outputs)
         return outputs
 
-    def correct(path: str, outputs: Any) -> Any:
+    def correct(path: str, outputs: Tensor) -> Tensor:
         layer = found[path]
         shift = exact[path] - _means(layer, outputs)
         layer.bias.assign(keras.ops.convert_to_numpy(layer.bias) + shift)
@@ -97,16 +92,16 @@ def correct_bias(model: keras.Model, calibration_data: Any) -> keras.Model:
         return outputs + shift.reshape([-1 if axis == _channels(layer, rank) else 1 for axis in range(rank)])
 
     with _watching(found, remember):
-        result(x, training=False)
+        call_model(result, spec, x)
     for path, means in exact.items():
         if not np.isfinite(means).all():
             raise invalid_value(
                 layer_subject(path, found[path]), expected="finite outputs on the calibration data",
                 received="NaN or infinity", fix="Check the weights of the model and the scale of the data.",
-            )  # fmt: skip
+            )
     rounded = rebuild(result, _rounded)
     with _watching({path: la for path, la in replaceable_layers(rounded) if path in found}, correct):
-        rounded(x, training=False)
+        call_model(rounded, spec, x)
     return result
 
 
@@ -138,17 +133,9 @@ def _channels(layer: keras.Layer, rank: int) -> int:
     return 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else rank - 1
 
 
-def _means(layer: keras.Layer, outputs: Any) -> np.ndarray:
+def _means(layer: keras.Layer, outputs: Tensor) -> np.ndarray:
     """Mean of each channel, of shape (channels,)."""
     values = keras.ops.convert_to_numpy(outputs)
     others = tuple(axis for axis in range(values.ndim) if axis != _channels(layer, values.ndim))
     with np.errstate(invalid="ignore"):
         return values.mean(axis=others, dtype=np.float64).astype("float32")
-
-
-def _joined(model: keras.Model, data: Any) -> Any:
-    """All samples in one batch, checked."""
-    batches = [keras.tree.map_structure(np.asarray, batch) for batch in batches_of(data)]
-    if not sum(check_samples(model, batch) for batch in batches):
-        raise invalid_value("calibration_data", expected="at least one sample", received="none")
-    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)

@@ -7,17 +7,15 @@ arXiv:1906.04721, section 4.1.1.
 from __future__ import annotations
 
 import collections
-from typing import Any
 
 import keras
 import numpy as np
 from keras import activations, layers
 
-from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.errors import invalid_state
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.quantization.op_classes import does_nothing, is_own
-from tfgreen.techniques.fold_batch_norm import fold_batch_norm
-from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 
 _TOLERANCE = 0.01
 _MOST_ROUNDS = 100
@@ -75,18 +73,13 @@ def equalize(model: keras.Model) -> keras.Model:
         >>> [round(float(top), 3) for top in tg.equalize(model).get_layer("first").kernel.numpy().max(axis=0)]
         [3.0, 0.2]
     """
-    for path, layer in compressed_layers(model) if isinstance(model, keras.Model) else ():
-        raise invalid_value(
-            layer_subject(path, layer.layer), expected="a plain layer", received="a compressed one",
-            fix="Bake it with tg.strip(model), or equalize before compressing.",
-        )
+    check_plain(model, "Bake it with tg.strip(model), or equalize before compressing.")
     result = fold_batch_norm(model)
     pairs, reasons = find_pairs(result)
     if not pairs:
         found = "; ".join(f"after '{path}': {reason}" for path, reason in reasons.items()) or "no layer with a kernel"
-        raise invalid_value(
-            f"model '{model.name}'", expected="two kernels joined by nothing but layers that commute with a scale",
-            received=f"none ({found})",
+        raise invalid_state(
+            f"model '{model.name}' has no two kernels with only layers between them that commute with a scale: {found}."
         )
     _equalize_pairs([(first.layer, second.layer) for first, second in pairs])
     return result
@@ -145,14 +138,14 @@ def find_pairs(model: keras.Model) -> tuple[list[tuple[LayerNode, LayerNode]], d
 
 
 def _second(first: LayerNode, graph: LayerGraph, calls: collections.Counter[str]) -> LayerNode | str:
-    """The kernel that takes in what another made, or why there is none."""
+    """The next kernel on the only path from another, or why there is none."""
     reason = _unfit(first, calls) or _not_homogeneous(first)
     node = first
     while not reason:
         if node in graph.outputs:
-            return "what it makes is an output of the model"
+            return "its output is an output of the model"
         if len(node.consumers) != 1:
-            return f"{len(node.consumers)} layers take in what '{node.path}' makes"
+            return f"{len(node.consumers)} layers take the output of '{node.path}'"
         (node,) = node.consumers
         if type(node.layer) in _LINEAR:
             if getattr(node.layer, "groups", 1) > 1:
@@ -175,7 +168,7 @@ def _unfit(node: LayerNode, calls: collections.Counter[str]) -> str:
 
 
 def _not_homogeneous(node: LayerNode) -> str:
-    """Why a layer does not pass on a scale of each channel, or "". Of a layer with a kernel only what follows it."""
+    """Why a layer does not pass on a scale of each channel, or ""; what follows the kernel counts, not the kernel."""
     layer, named = node.layer, f"'{node.path}' ({type(node.layer).__name__})"
     if getattr(layer, "data_format", "channels_last") == "channels_first":
         return f"{named} has its channels first"
@@ -215,7 +208,7 @@ def _equalize_pairs(pairs: list[tuple[keras.Layer, keras.Layer]]) -> None:
             layer.bias.assign(biases[key])
 
 
-def _numbers(variable: Any) -> np.ndarray:
+def _numbers(variable: keras.Variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable).astype(np.float64)
 
 

@@ -6,14 +6,18 @@ Inference", 2018, arXiv:1712.05877, section 3.2.
 
 from __future__ import annotations
 
+import collections
+
 import keras
 import numpy as np
 from keras import layers
 
+from tfgreen.errors import invalid_value, layer_subject
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
+from tfgreen.transforms.compressed import compressed_layers
 
 # Layer class -> the weight to scale, and its axes of output channels.
 _FOLDABLE: tuple[tuple[tuple[type, ...], str, tuple[int, ...]], ...] = (
@@ -27,9 +31,9 @@ _FOLDABLE: tuple[tuple[tuple[type, ...], str, tuple[int, ...]], ...] = (
 def fold_batch_norm(model: keras.Model) -> keras.Model:
     """Return a copy of ``model`` whose batch normalization is part of the kernels and biases before it.
 
-    Folded is a ``BatchNormalization`` that is called once, on what one convolution or dense layer without activation
-    made for it alone; it is then no layer of the model any more, and a layer without a bias gets one. Others, and those
-    inside of subclassed models and blocks, stay.
+    A ``BatchNormalization`` is folded if it is called once, on the output of a convolution or dense layer without
+    activation that nothing else takes. The model then has no such layer any more, and a layer without a bias gets one.
+    Others, and those inside of subclassed models and blocks, stay.
 
     Args:
         model: A built model. It is not changed.
@@ -51,33 +55,43 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         (['dense'], True)
     """
     check_built_model(model)
-    pairs = foldable(model) if is_container(model) else {}
-    norms = set(pairs.values())
-    originals = {node.path: node.layer for node in LayerGraph(model).nodes} if pairs else {}
+    norm_after = foldable(model) if is_container(model) else {}
+    folded = set(norm_after.values())
+    originals = {node.path: node.layer for node in LayerGraph(model).nodes} if folded else {}
 
     def replace(path: str, layer: keras.Layer) -> keras.Layer | None:
-        if path in pairs:
-            return _scaled(layer, originals[pairs[path]])
-        return None if path in norms else layer
+        if path in norm_after:
+            return _scaled(layer, originals[norm_after[path]])
+        return None if path in folded else layer
 
     return rebuild(model, replace)
+
+
+def check_plain(model: keras.Model, fix: str) -> None:
+    """Raise if a layer is compressed: its weights are not the ones that it computes with.
+
+    Raises:
+        ValueError: The layer, and what to do.
+    """
+    for path, layer in compressed_layers(model) if isinstance(model, keras.Model) else ():
+        raise invalid_value(
+            layer_subject(path, layer.layer), expected="a plain layer", received="a compressed one", fix=fix
+        )
 
 
 def foldable(model: keras.Model) -> dict[str, str]:
     """Path of each layer of a graph into which batch normalization can be folded -> path of the latter."""
     graph = LayerGraph(model)
-    calls: dict[str, int] = {}
-    for node in graph.nodes:
-        calls[node.path] = calls.get(node.path, 0) + 1
-    pairs = {}
+    calls = collections.Counter(node.path for node in graph.nodes)
+    found = {}
     for norm in graph.nodes:
         if not isinstance(norm.layer, layers.BatchNormalization) or calls[norm.path] > 1 or len(norm.producers) != 1:
             continue
-        maker = norm.producers[0]
-        alone = calls[maker.path] == 1 and maker.consumers == [norm] and maker not in graph.outputs
-        if alone and _row(maker) is not None and _same_channels(maker, norm):
-            pairs[maker.path] = norm.path
-    return pairs
+        producer = norm.producers[0]
+        alone = calls[producer.path] == 1 and producer.consumers == [norm] and producer not in graph.outputs
+        if alone and _row(producer) is not None and _same_channels(producer, norm):
+            found[producer.path] = norm.path
+    return found
 
 
 def _row(node: LayerNode) -> tuple[str, tuple[int, ...]] | None:
@@ -89,9 +103,9 @@ def _row(node: LayerNode) -> tuple[str, tuple[int, ...]] | None:
     return next(((weight, axes) for classes, weight, axes in _FOLDABLE if type(layer) in classes), None)
 
 
-def _same_channels(maker: LayerNode, norm: LayerNode) -> bool:
-    rank = len(maker.output_shapes[0])
-    first = getattr(maker.layer, "data_format", "channels_last") == "channels_first"
+def _same_channels(producer: LayerNode, norm: LayerNode) -> bool:
+    rank = len(producer.output_shapes[0])
+    first = getattr(producer.layer, "data_format", "channels_last") == "channels_first"
     return norm.layer.axis % rank == (1 if first else rank - 1)
 
 
