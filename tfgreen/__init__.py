@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.distillation.distiller import Distiller as Distiller
     from tfgreen.distillation.losses import AttentionTransfer as AttentionTransfer
     from tfgreen.distillation.losses import DecoupledDistillation as DecoupledDistillation
+    from tfgreen.distillation.losses import DistillationLoss as DistillationLoss
     from tfgreen.distillation.losses import FeatureDistillation as FeatureDistillation
     from tfgreen.distillation.losses import LogitsDistillation as LogitsDistillation
     from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
@@ -81,6 +82,7 @@ _PUBLIC = {
     "quantize": "tfgreen.techniques.quantize",
     "ActivationRange": "tfgreen.quantization.ranges",
     "Distiller": "tfgreen.distillation.distiller",
+    "DistillationLoss": "tfgreen.distillation.losses",
     "LogitsDistillation": "tfgreen.distillation.losses",
     "DecoupledDistillation": "tfgreen.distillation.losses",
     "RelationalDistillation": "tfgreen.distillation.losses",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -16,8 +16,10 @@ from tfgreen.distillation.adapters import Adapter
 from tfgreen.distillation.teacher_cache import Fields, TeacherCache
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.paths import walk
+from tfgreen.typing import Samples, Tensor, Tensors
 
 # An input with teacher outputs is a dictionary of these two.
+Rows: TypeAlias = Mapping[str, Tensor]
 INPUTS, ROWS = "tfgreen_inputs", "tfgreen_teacher"
 
 _BATCH = 128  # samples that the teacher runs on at a time
@@ -27,7 +29,7 @@ _FIX = (
 )
 
 
-def split_rows(x: Any) -> tuple[Any, Any]:
+def split_rows(x: Tensors) -> tuple[Tensors, Rows | None]:
     """The inputs, and the teacher outputs beside them or None."""
     return (x[INPUTS], x[ROWS]) if isinstance(x, dict) and set(x) == {INPUTS, ROWS} else (x, None)
 
@@ -56,7 +58,7 @@ class CachedTeacher:
                 self._fields[index, key] = cache.fields(fixed[1:], key in teacher.softmax_logits)
         self._run = tf.function(lambda x: [teacher.run(x) for teacher in teachers], reduce_retracing=True)
 
-    def attach_to_fit(self, x: Any, student: keras.Model) -> Any:
+    def attach_to_fit(self, x: Samples | None, student: keras.Model) -> Samples:
         """Put the teacher outputs beside the arrays that ``fit`` was given.
 
         Raises:
@@ -90,7 +92,7 @@ class CachedTeacher:
             fingerprint.add(batch)
         return {INPUTS: x, ROWS: self._rows(x, fingerprint, batches())}
 
-    def attach_to_dataset(self, dataset: Any) -> tf.data.Dataset:
+    def attach_to_dataset(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """See ``Distiller.with_teacher``."""
         if not isinstance(dataset, tf.data.Dataset):
             raise invalid_type("dataset", expected="a tf.data.Dataset", received=dataset, fix="Pass arrays to fit.")
@@ -118,8 +120,8 @@ class CachedTeacher:
             start, stop = fingerprint.check(index, list(arrays))
             return [np.asarray(rows[name][start:stop]) for name in names]
 
-        def attach(index: Any, *batch: Any) -> Any:
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch[0] if len(batch) == 1 else batch)
+        def attach(index: Tensor, batch: Tensors) -> Tensors:
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
             found = tf.numpy_function(
                 look_up, [index, *keras.tree.flatten(x)], [tf.as_dtype(rows[name].dtype) for name in names]
             )
@@ -129,17 +131,19 @@ class CachedTeacher:
             return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
         numbers = tf.data.Dataset.range(len(fingerprint.stops))
-        return tf.data.Dataset.zip(numbers, dataset).map(lambda index, batch: attach(index, *_as_tuple(batch)))
+        return tf.data.Dataset.zip(numbers, dataset).map(attach)
 
-    def decode(self, rows: dict[str, Any]) -> list[dict[str, Any]]:
+    def decode(self, rows: Rows) -> list[dict[str, Tensor]]:
         """What each teacher's ``run`` would have returned for a batch."""
-        tensors: list[dict[str, Any]] = [{} for _ in self._teachers]
+        tensors: list[dict[str, Tensor]] = [{} for _ in self._teachers]
         for (index, key), fields in self._fields.items():
             kept = {field: rows[_row_name(index, key, field)] for field in fields}
             tensors[index][key] = self._cache.decode(kept, self._teachers[index].shapes[key][-1] or 0)
         return tensors
 
-    def _rows(self, structure: Any, fingerprint: _Fingerprint, batches: Iterator[list[np.ndarray]]) -> dict[str, Any]:
+    def _rows(
+        self, structure: Samples | None, fingerprint: _Fingerprint, batches: Iterator[list[np.ndarray]]
+    ) -> dict[str, np.memmap]:
         """The arrays of the file, which is made if need be."""
         fields = {
             _row_name(index, key, field): spec
@@ -210,12 +214,8 @@ def _row_name(index: int, key: str, field: str) -> str:
     return f"{index}/{key}/{field}"
 
 
-def _arrays(x: Any) -> list[np.ndarray]:
+def _arrays(x: Tensors) -> list[np.ndarray]:
     return [leaf.numpy() for leaf in keras.tree.flatten(x)]
-
-
-def _as_tuple(batch: Any) -> tuple:
-    return batch if isinstance(batch, tuple) else (batch,)
 
 
 def _checksum(arrays: list[np.ndarray]) -> int:

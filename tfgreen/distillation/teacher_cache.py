@@ -1,34 +1,43 @@
 """TeacherCache: what a teacher returns for each sample, computed once and kept in one file.
 
-The file holds the arrays one after the other, then a description in JSON, its length and a mark. It is written beside
-its place and renamed when complete; the description is last, so half a file has none.
+The file holds the arrays one after the other, then a description in JSON, its length, a checksum and a mark. The
+description is last, so half a file has none.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import struct
-import tempfile
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, Literal, TypedDict
 
 import keras
 import numpy as np
 from keras import ops
 
-from tfgreen.errors import FileError, invalid_type, invalid_value
+from tfgreen.checks import check_instance, check_integer, check_option
+from tfgreen.errors import FileError, invalid_value
+from tfgreen.files import atomic_file
+from tfgreen.typing import FilePath, PlainDict, Tensor
 
 _MARK = b"tfgreen teacher\n"
 _END = struct.Struct("<QI16s")  # length of the description, checksum of all before this, mark
 _BLOCK = 1 << 22
 
 Fields = dict[str, tuple[str, tuple[int, ...]]]  # field -> dtype, shape of one sample
+
+
+class _Placed(TypedDict):
+    """Where an array lies in the file."""
+
+    dtype: str
+    shape: list[int]
+    offset: int
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -64,24 +73,23 @@ class TeacherCache:
         True
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, dtype: str = "float16", top_k: int | None = None) -> None:
-        if not isinstance(path, (str, os.PathLike)):
-            raise invalid_type("path", expected="the path of a file", received=path)
-        if dtype not in ("float16", "float32", "int8"):
-            raise invalid_value("dtype", expected="'float16', 'float32' or 'int8'", received=repr(dtype))
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-            raise invalid_value("top_k", expected="an integer >= 1, or None", received=top_k)
+    def __init__(
+        self, path: FilePath, *, dtype: Literal["float16", "float32", "int8"] = "float16", top_k: int | None = None
+    ) -> None:
+        check_instance("path", path, (str, os.PathLike), "the path of a file")
+        check_option("dtype", dtype, ("float16", "float32", "int8"))
+        check_integer("top_k", top_k, minimum=1, optional=True)
         if top_k is not None and dtype == "int8":
             raise invalid_value("top_k", expected="dtype='float16' or 'float32'", received="dtype='int8'")
         self.path = Path(path)
         self.dtype = dtype
         self.top_k = top_k
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return {"path": str(self.path), "dtype": self.dtype, "top_k": self.top_k}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> TeacherCache:
+    def from_config(cls, config: PlainDict) -> TeacherCache:
         return cls(**config)
 
     def fields(self, shape: tuple[int, ...], softmax: bool) -> Fields:
@@ -112,9 +120,8 @@ class TeacherCache:
             order = np.argsort(-values, axis=-1, kind="stable")
             indices, others = order[..., : self.top_k], order[..., self.top_k :]
             rest = np.exp(np.take_along_axis(values, others, -1).astype("float64")).mean(axis=-1)
-            rest = np.log(np.maximum(rest, 1e-300))
-            return {"values": self._rounded(np.take_along_axis(values, indices, -1)), "indices": indices,
-                    "rest": self._rounded(rest)}  # fmt: skip
+            largest = self._rounded(np.take_along_axis(values, indices, -1))
+            return {"values": largest, "indices": indices, "rest": self._rounded(np.log(np.maximum(rest, 1e-300)))}
         if self.dtype != "int8":
             return {"values": self._rounded(values)}
         if softmax:  # around 0, for the symmetric range
@@ -123,7 +130,7 @@ class TeacherCache:
         scale = np.where(scale > 0, scale, 1).astype("float32")
         return {"values": np.rint(values / scale.reshape(-1, *(1,) * (values.ndim - 1))), "scale": scale}
 
-    def decode(self, kept: Mapping[str, Any], classes: int) -> Any:
+    def decode(self, kept: Mapping[str, Tensor], classes: int) -> Tensor:
         """The values again, as a float32 tensor, from a batch of each field."""
         values = ops.cast(kept["values"], "float32")
         if "indices" in kept:
@@ -134,7 +141,7 @@ class TeacherCache:
             return values * ops.reshape(kept["scale"], (-1, *(1,) * (len(values.shape) - 1)))
         return values
 
-    def open(self, key: Mapping[str, Any]) -> dict[str, np.memmap] | None:
+    def open(self, key: PlainDict) -> dict[str, np.memmap] | None:
         """The arrays of the file, memory-mapped, if it holds what ``key`` describes; else None, with a warning why."""
         if not self.path.exists():
             return None
@@ -154,7 +161,7 @@ class TeacherCache:
         }
 
     def write(
-        self, key: Mapping[str, Any], count: int, fields: Fields, batches: Iterable[Mapping[str, np.ndarray]]
+        self, key: PlainDict, count: int, fields: Fields, batches: Iterable[Mapping[str, np.ndarray]]
     ) -> dict[str, np.memmap]:
         """Write the file, whole or not at all.
 
@@ -170,30 +177,18 @@ class TeacherCache:
         Raises:
             OSError: The folder is missing or cannot be written, or the disk is full; nothing is left behind.
         """
-        arrays, offset = {}, 0
+        arrays: dict[str, _Placed] = {}
+        offset = 0
         for name, (dtype, shape) in fields.items():
             arrays[name] = {"dtype": dtype, "shape": [count, *shape], "offset": offset}
             offset += math.ceil(count * math.prod(shape) * np.dtype(dtype).itemsize / 8) * 8
         description = json.dumps({"key": _plain(key), "arrays": arrays}).encode()
-        temporary = None
-        try:
-            handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            with os.fdopen(handle, "r+b") as file:
-                file.truncate(offset)
-                _fill(file, arrays, count, batches)
-                file.seek(0, os.SEEK_END)
-                file.write(description)
-                file.flush()
-                file.write(_END.pack(len(description), _checksum(temporary, offset + len(description)), _MARK))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        except OSError as error:
-            raise FileError(f"{self.path}: cannot be written: {error.strerror or error}.") from error
-        finally:
-            if temporary is not None:
-                with contextlib.suppress(FileNotFoundError):  # renamed, if all went well
-                    os.unlink(temporary)
+        with atomic_file(self.path) as file:
+            file.truncate(offset)
+            _fill(file, arrays, count, batches)
+            file.seek(0, os.SEEK_END)
+            file.write(description)
+            file.write(_END.pack(len(description), _checksum(file, offset + len(description)), _MARK))
         opened = self.open(key)
         if opened is None:
             raise FileError(f"{self.path}: cannot be read back.")
@@ -201,14 +196,14 @@ class TeacherCache:
 
     def _rounded(self, values: np.ndarray) -> np.ndarray:
         if self.dtype == "float16" and np.abs(values).max() > 65504:
-            raise invalid_value(
-                "teacher", expected="outputs that float16 can hold, up to 65504",
-                received=f"{np.abs(values).max():g}", fix="Use TeacherCache(dtype='float32').",
-            )  # fmt: skip
+            fix, received = "Use TeacherCache(dtype='float32').", f"{np.abs(values).max():g}"
+            raise invalid_value("teacher", expected="outputs in float16's range, to 65504", received=received, fix=fix)
         return values.astype(self.dtype)
 
 
-def _fill(file: Any, arrays: Mapping[str, Any], count: int, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
+def _fill(
+    file: BinaryIO, arrays: Mapping[str, _Placed], count: int, batches: Iterable[Mapping[str, np.ndarray]]
+) -> None:
     done = 0
     for batch in batches:
         size = len(next(iter(batch.values())))
@@ -222,7 +217,7 @@ def _fill(file: Any, arrays: Mapping[str, Any], count: int, batches: Iterable[Ma
         raise invalid_value("dataset", expected=f"{count} samples, as when it was read before", received=done)
 
 
-def _describe(path: Path) -> tuple[dict[str, Any], str]:
+def _describe(path: Path) -> tuple[PlainDict, str]:
     """The description at the end of a file, and what is wrong with the file."""
     size = path.stat().st_size
     if size < _END.size:
@@ -232,20 +227,20 @@ def _describe(path: Path) -> tuple[dict[str, Any], str]:
         length, checksum, mark = _END.unpack(file.read(_END.size))
         if mark != _MARK or length > size - _END.size:
             return {}, "is incomplete or no teacher cache"
-        if checksum != _checksum(path, size - _END.size):
+        if checksum != _checksum(file, size - _END.size):
             return {}, "is damaged"
         file.seek(size - _END.size - length)
         return json.loads(file.read(length)), ""
 
 
-def _checksum(path: str | os.PathLike[str], length: int) -> int:
-    checksum = 0
-    with open(path, "rb") as file:
-        while length > 0:
-            block = file.read(min(_BLOCK, length))
-            checksum, length = zlib.crc32(block, checksum), length - max(len(block), 1)
+def _checksum(file: BinaryIO, length: int) -> int:
+    """CRC-32 of the first bytes of a file, which is left at their end."""
+    checksum = file.seek(0)
+    while length > 0:
+        block = file.read(min(_BLOCK, length))
+        checksum, length = zlib.crc32(block, checksum), length - max(len(block), 1)
     return checksum
 
 
-def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(key: PlainDict) -> PlainDict:
     return json.loads(json.dumps(key))
