@@ -9,7 +9,8 @@ from keras import layers
 
 import tfgreen as tg
 from tfgreen.deploy.conversion.config import ConvertConfig
-from tfgreen.deploy.conversion.prepare import averaging_apart
+from tfgreen.deploy.conversion.prepare import prepare
+from tfgreen.deploy.conversion.record import read
 from tfgreen.deploy.convert import convert
 
 X = np.random.default_rng(0).random((64, 8, 8, 3), dtype="float32")
@@ -23,6 +24,10 @@ def pooled(*pooling, shape=(8, 8, 3)):
     kernel = model.layers[0].kernel
     kernel.assign(kernel * 4)
     return model
+
+
+def prepared(model, data=X, quantization="int8", **options):
+    return prepare(read(model, ConvertConfig(quantization=quantization, calibration_data=data, **options)))
 
 
 def error(model, calibration="minmax"):
@@ -54,25 +59,25 @@ def test_any_map_and_any_integers(quantization, shape):
 
 def test_the_copy_predicts_the_same_and_others_are_left_alone():
     model = pooled(layers.AveragePooling2D(8, name="pool"))
-    copy = averaging_apart(model)
+    copy = prepared(model).model
     assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]
     assert type(model.get_layer("pool")) is layers.AveragePooling2D
     np.testing.assert_allclose(copy.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-5)
     for pool in (layers.AveragePooling2D(4), layers.AveragePooling2D(8, strides=1, padding="same"), layers.ReLU()):
         model = pooled(pool)
-        assert averaging_apart(model) is model
+        assert prepared(model).model is model
 
 
 def test_a_layer_used_on_maps_of_two_sizes_is_left_alone():
     pool, small, large = layers.AveragePooling2D(4), keras.Input((4, 4, 2)), keras.Input((8, 8, 2))
     model = keras.Model([small, large], [pool(small), pool(large)])
-    assert averaging_apart(model) is model
+    assert prepared(model, [np.ones((4, 4, 4, 2)), np.ones((4, 8, 8, 2))]).model is model
 
 
 def test_trained_ranges_stay_with_the_pooling_they_were_trained_with():
     model = pooled(layers.AveragePooling2D(8))
     quantized = tg.quantize(model, tg.QuantizeConfig(calibration_data=X))
-    assert averaging_apart(quantized) is quantized
+    assert prepared(quantized).model is quantized
 
 
 @keras.saving.register_keras_serializable(package="prepare")
@@ -105,7 +110,7 @@ def test_a_model_that_cannot_be_copied_is_converted_as_it_is_and_says_so():
 def test_adaptive_pooling_with_windows_of_one_size_is_one_operator_that_clips_nothing(pool, shape):
     model = keras.Sequential([keras.Input(shape), type(pool).from_config(pool.get_config())])
     x = np.random.default_rng(0).normal(size=(64, *shape)).astype("float32")
-    copy = averaging_apart(model)
+    copy = prepared(model, x).model
     np.testing.assert_allclose(copy.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
     lite = convert(model, ConvertConfig(quantization="int8", calibration_data=x))
     assert lite.operators["AVERAGE_POOL_2D"] == 1 and "CONCATENATION" not in lite.operators
@@ -115,7 +120,7 @@ def test_adaptive_pooling_with_windows_of_one_size_is_one_operator_that_clips_no
 
 def test_adaptive_pooling_with_windows_of_several_sizes_is_left_alone():
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.AdaptiveAveragePooling2D(3)])
-    assert averaging_apart(model) is model
+    assert prepared(model).model is model
 
 
 def dense_network(units, depth):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal, TypedDict, get_args
 
+from tfgreen.checks import check_bool, check_option
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.typing import Samples
 
-CALIBRATIONS = ("minmax", "percentile", "mse")
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8", "int4")
-LAYER_QUANTIZATIONS = ("float32", "int8", "int4")
+Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8", "int4"]
+LayerQuantization = Literal["float32", "int8", "int4"]
+Calibration = Literal["minmax", "percentile", "mse"]
+EdgeDtype = Literal["float32", "int8"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,65 +56,56 @@ class ConvertConfig(Config):
         'float16'
     """
 
-    quantization: str = "float32"
-    calibration_data: Any = data_field()
-    calibration: str = "minmax"
+    quantization: Quantization = "float32"
+    calibration_data: Samples | None = data_field()
+    calibration: Calibration = "minmax"
     keep_float: tuple[str, ...] = ()
-    layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    layers: Mapping[str, LayerQuantization] = dataclasses.field(default_factory=dict)
     strict: bool = False
     dynamic_batch: bool = False
     flex: bool = False
     labels: tuple[str, ...] = ()
-    input_dtype: str = "float32"
-    output_dtype: str = "float32"
+    input_dtype: EdgeDtype = "float32"
+    output_dtype: EdgeDtype = "float32"
 
     def __post_init__(self) -> None:
-        if self.quantization not in QUANTIZATIONS:
-            raise invalid_value("quantization", expected=f"one of {QUANTIZATIONS}", received=repr(self.quantization))
-        for name in ("input_dtype", "output_dtype"):
-            value = getattr(self, name)
-            if value not in ("float32", "int8"):
-                raise invalid_value(name, expected="'float32' or 'int8'", received=repr(value))
-            if value == "int8" and self.quantization not in ("int8", "int4"):
-                raise invalid_value(
-                    name,
-                    expected=f"'float32' with quantization='{self.quantization}'",
-                    received="'int8'",
-                    fix="Set quantization='int8' too.",
-                )
-        if self.calibration_data is not None and not self.integers:
-            raise invalid_value(
-                "calibration_data",
-                expected=f"none with quantization='{self.quantization}'",
-                received=type(self.calibration_data).__name__,
-                fix="Only 'int8', 'int16x8' and 'int4' calibrate.",
-            )
-
-        if self.calibration not in CALIBRATIONS:
-            raise invalid_value("calibration", expected=f"one of {CALIBRATIONS}", received=repr(self.calibration))
+        check_option("quantization", self.quantization, get_args(Quantization))
+        check_option("calibration", self.calibration, get_args(Calibration))
         for name in ("strict", "dynamic_batch", "flex"):
-            if not isinstance(getattr(self, name), bool):
-                raise invalid_type(name, expected="True or False", received=getattr(self, name))
-        if self.flex and self.integers:
-            raise invalid_value(
-                "flex", expected=f"False with quantization='{self.quantization}'", received="True",
-                fix="TensorFlow's own operators compute in float32: convert to 'float32', 'float16' or 'dynamic'.",
-            )  # fmt: skip
+            check_bool(name, getattr(self, name))
         for name in ("keep_float", "labels"):
             value = getattr(self, name)
             if not isinstance(value, (tuple, list)) or not all(isinstance(item, str) for item in value):
                 raise invalid_type(name, expected="a tuple of texts", received=value)
             object.__setattr__(self, name, tuple(value))
-        _check_layers(self.layers)
+        if not isinstance(self.layers, Mapping) or not all(isinstance(pattern, str) for pattern in self.layers):
+            raise invalid_type("layers", expected="a dict of name pattern -> quantization", received=self.layers)
+        for pattern, mode in self.layers.items():
+            if mode not in get_args(LayerQuantization):
+                expected, fix = "'float32', 'int8' or 'int4'", "The other modes are for whole files."
+                raise invalid_value(f"layers['{pattern}']", expected=expected, received=repr(mode), fix=fix)
         object.__setattr__(self, "layers", dict(self.layers))
-        if self.places_ranges and self.quantization not in ("int8", "int4"):
-            raise invalid_value(
-                "quantization",
-                expected="'int8' or 'int4' with calibration='percentile' or 'mse', keep_float or layers",
-                received=repr(self.quantization),
-            )  # fmt: skip
+        self._check_together()
 
-    def mode_of(self, path: str) -> str:
+    def _check_together(self) -> None:
+        """Check that the settings go with the quantization."""
+        given = f"with quantization='{self.quantization}'"
+        for name in ("input_dtype", "output_dtype"):
+            check_option(name, getattr(self, name), get_args(EdgeDtype))
+            if getattr(self, name) == "int8" and self.quantization not in ("int8", "int4"):
+                fix = "Set quantization='int8' too."
+                raise invalid_value(name, expected=f"'float32' {given}", received="'int8'", fix=fix)
+        if self.calibration_data is not None and not self.integers:
+            received, fix = type(self.calibration_data).__name__, "Only 'int8', 'int16x8' and 'int4' calibrate."
+            raise invalid_value("calibration_data", expected=f"none {given}", received=received, fix=fix)
+        if self.flex and self.integers:
+            fix = "TensorFlow's own operators compute in float32: convert to 'float32', 'float16' or 'dynamic'."
+            raise invalid_value("flex", expected=f"False {given}", received="True", fix=fix)
+        if self.places_ranges and self.quantization not in ("int8", "int4"):
+            expected = "'int8' or 'int4' with calibration='percentile' or 'mse', keep_float or layers"
+            raise invalid_value("quantization", expected=expected, received=repr(self.quantization))
+
+    def mode_of(self, path: str) -> Quantization:
         """The quantization asked for the layer of a path.
 
         Example:
@@ -119,8 +113,10 @@ class ConvertConfig(Config):
             >>> [config.mode_of(path) for path in ("head", "block1/conv", "stem")]
             ['float32', 'int4', 'int8']
         """
-        modes = [*((pattern, "float32") for pattern in self.keep_float), *self.layers.items()]
-        return next((mode for pattern, mode in modes if fnmatch.fnmatchcase(path, pattern)), self.quantization)
+        if any(fnmatch.fnmatchcase(path, pattern) for pattern in self.keep_float):
+            return "float32"
+        modes = (mode for pattern, mode in self.layers.items() if fnmatch.fnmatchcase(path, pattern))
+        return next(modes, self.quantization)
 
     @property
     def places_ranges(self) -> bool:
@@ -143,12 +139,17 @@ class ConvertConfig(Config):
         return self.quantization in ("int8", "int4", "int16x8")
 
 
-def _check_layers(layers: Any) -> None:
-    if not isinstance(layers, Mapping) or not all(isinstance(pattern, str) for pattern in layers):
-        raise invalid_type("layers", expected="a dict of name pattern -> quantization", received=layers)
-    for pattern, mode in layers.items():
-        if mode not in LAYER_QUANTIZATIONS:
-            raise invalid_value(
-                f"layers['{pattern}']", expected=f"one of {LAYER_QUANTIZATIONS}", received=repr(mode),
-                fix="The other modes are for whole files.",
-            )  # fmt: skip
+class ConvertOptions(TypedDict, total=False):
+    """The fields of :class:`ConvertConfig`, as keyword arguments of :func:`tfgreen.convert`."""
+
+    quantization: Quantization
+    calibration_data: Samples | None
+    calibration: Calibration
+    keep_float: tuple[str, ...]
+    layers: Mapping[str, LayerQuantization]
+    strict: bool
+    dynamic_batch: bool
+    flex: bool
+    labels: tuple[str, ...]
+    input_dtype: EdgeDtype
+    output_dtype: EdgeDtype

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import re
+import os
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,15 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from tfgreen.errors import ConversionError
-from tfgreen.quiet import quiet_native_output
 
+# What the folder of a conversion holds.
 SAVED_MODEL, CALIBRATION, SETTINGS, RESULT, FAILURE = "saved_model", "data.npz", "settings.json", "out.tflite", "failed"
+STARTED = "worker: TensorFlow is imported\n"  # in a worker's log, before what is worth telling
 
 _LOG_LINES = 15
-_CALL = re.compile(r"\bcall\.(\d+)/")  # the scope of a layer call, see export.py
-_NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
-_UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
-_LACKING = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
+_filters_lock = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ class ConverterSettings:
     flex: bool = False
 
 
-def run_converter(folder: Path, settings: ConverterSettings, samples: list[np.ndarray] | None) -> bytes:
-    """Convert ``folder/saved_model`` in this process.
+def run_converter(folder: Path, settings: ConverterSettings, samples: Sequence[np.ndarray] | None) -> None:
+    """Convert ``folder/saved_model`` to ``folder/out.tflite`` in this process.
 
     Args:
         folder: Holds the SavedModel that :func:`tfgreen.deploy.conversion.export.export` wrote.
@@ -53,19 +53,22 @@ def run_converter(folder: Path, settings: ConverterSettings, samples: list[np.nd
         samples: One array per input to calibrate int8 ranges from; None where the model carries trained ranges.
 
     Raises:
-        ConversionError: The converter refuses the model. The message holds its reason and the end of its log.
+        ConversionError: The converter refuses the model. The message holds its reason.
     """
-    captured: list[str] = []
+    # With several inputs TensorFlow warns that the interpreter it uses is deprecated: nothing users can act on.
+    several = samples is not None and len(samples) > 1
     try:
-        with quiet_native_output() as captured, warnings.catch_warnings():
-            # TensorFlow's own calibrator warns that the interpreter it uses is deprecated: nothing users can act on.
-            warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
-            return _convert(folder, settings, samples)
+        with _ignored_deprecation() if several else contextlib.nullcontext():
+            content = _convert(folder, settings, samples)
     except Exception as error:  # noqa: B902 - the converter raises its own errors, ValueError, RuntimeError, ...
-        raise ConversionError(_reason(error, captured)) from error
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise ConversionError("\n".join(lines[:_LOG_LINES])[:2000]) from error
+    # Renamed into place: a worker that dies while writing must not leave half a result.
+    (folder / f"{RESULT}.part").write_bytes(content)
+    (folder / f"{RESULT}.part").rename(folder / RESULT)
 
 
-def run_converter_apart(folder: Path, settings: ConverterSettings, samples: list[np.ndarray] | None) -> bytes:
+def run_in_worker(folder: Path, settings: ConverterSettings, samples: Sequence[np.ndarray] | None) -> None:
     """Do as :func:`run_converter`, in a process of its own, so that a crash of the converter becomes an error.
 
     Raises:
@@ -78,45 +81,32 @@ def run_converter_apart(folder: Path, settings: ConverterSettings, samples: list
     root = str(Path(__file__).parents[3])
     run = f"from tfgreen.deploy.conversion.worker import main; main({str(folder)!r})"
     start = f"import sys; sys.path.insert(0, {root!r}); {run}"
-    child = subprocess.run([sys.executable, "-c", start], cwd=folder, capture_output=True, text=True, check=False)
-    if (folder / RESULT).exists():
-        return (folder / RESULT).read_bytes()
+    child = subprocess.run(
+        [sys.executable, "-c", start],
+        cwd=folder,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if (folder / FAILURE).exists():
         raise ConversionError((folder / FAILURE).read_text())
-    died = f"was killed by signal {-child.returncode}" if child.returncode < 0 else f"ended with {child.returncode}"
-    raise ConversionError(f"TensorFlow's converter crashed: its process {died}.{_tail([child.stderr])}")
+    if not (folder / RESULT).exists():
+        died = f"was killed by signal {-child.returncode}" if child.returncode < 0 else f"ended with {child.returncode}"
+        log = [line for line in child.stderr.rpartition(STARTED)[2].splitlines() if line.strip()]
+        tail = "\nThe end of its log:\n" + "\n".join(log[-_LOG_LINES:])[-3000:] if log else ""
+        raise ConversionError(f"TensorFlow's converter crashed: its process {died}.{tail}")
 
 
-def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
-    """Put the converter's reason into a sentence that names the layers, where it is a known one.
-
-    Args:
-        reason: What :func:`run_converter` raised.
-        calls: The path of the layer of each call, see :class:`tfgreen.deploy.conversion.export.Exported`.
-
-    Returns:
-        The sentence; the reason as it came where nothing in it leads to a layer.
-    """
-    numbers = dict.fromkeys(int(n) for n in _CALL.findall(reason) if int(n) < len(calls))
-    layers = list(dict.fromkeys(calls[n] for n in sorted(numbers)))
-    found = _LACKING.findall(reason)
-    lacking = sorted({name.strip() for _, names in found for name in names.split(",")})
-    if lacking:
-        subject = f"layers {layers} need" if layers else "it needs"
-        flex = " A float file may have it, for a runtime with the Flex delegate: ConvertConfig(flex=True)."
-        allows = flex if all(kind == "TF Select" for kind, _ in found) else ""
-        return f"{subject} {', '.join(lacking)}, for which LiteRT has no operator.{allows}"
-    no_range = _NO_RANGE.search(reason)
-    if no_range:
-        place = f"layers {layers}" if layers else no_range[1].removeprefix("serving_default_").removesuffix(":0")
-        return f"{place}: with 16-bit activations TensorFlow wants a range for every tensor, and has none for integers."
-    unprepared = _UNPREPARED.search(reason)
-    if unprepared:
-        return f"TensorFlow's calibration cannot run {unprepared[1]}: {reason}"
-    return f"layers {layers}: {reason}" if layers else reason
+@contextlib.contextmanager
+def _ignored_deprecation() -> Iterator[None]:
+    # Filters are the process's: two threads that enter and leave in turn would leave each other's behind.
+    with _filters_lock, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+        yield
 
 
-def _convert(folder: Path, settings: ConverterSettings, samples: list[np.ndarray] | None) -> bytes:
+def _convert(folder: Path, settings: ConverterSettings, samples: Sequence[np.ndarray] | None) -> bytes:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / SAVED_MODEL))
@@ -142,16 +132,8 @@ def _convert(folder: Path, settings: ConverterSettings, samples: list[np.ndarray
     return converter.convert()
 
 
-def _one_by_one(samples: list[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def _one_by_one(samples: Sequence[np.ndarray]) -> Iterator[list[np.ndarray] | dict[str, np.ndarray]]:
     for k in range(len(samples[0])):
-        yield {f"input_{i}": array[k : k + 1] for i, array in enumerate(samples)}
-
-
-def _reason(error: Exception, captured: list[str]) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return "\n".join(lines[:_LOG_LINES])[:2000] + _tail(captured)
-
-
-def _tail(captured: list[str]) -> str:
-    lines = [line for text in captured for line in text.splitlines() if line.strip()]
-    return "\nThe end of its log:\n" + "\n".join(lines[-_LOG_LINES:])[-3000:] if lines else ""
+        sample = [array[k : k + 1] for array in samples]
+        # By name, TensorFlow maps it through an interpreter of its own; its order of several inputs is unknown here.
+        yield sample if len(sample) == 1 else {f"input_{i}": array for i, array in enumerate(sample)}

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import keras
+
+from tfgreen.deploy.conversion.converter import SAVED_MODEL
+from tfgreen.deploy.conversion.record import Conversion, Traced
 from tfgreen.errors import ConversionError
-from tfgreen.model.call_spec import CallSpec, call_model
+from tfgreen.model.call_spec import call_model
+from tfgreen.model.layer_calls import LayerCalls
+from tfgreen.model.paths import walk
 from tfgreen.model.structure import Structure, name_leaves
-from tfgreen.quiet import quiet_native_output
+from tfgreen.transforms.exporting import exporting
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 SCOPE = "call.{}"  # of the operations of one layer call; see deploy/tflite/layer_names.py
 
 
-@dataclasses.dataclass(frozen=True)
-class Exported:
-    """What the traced graph shows: the structure of its outputs by name, its loops, and whether it was trained to
-    be quantized."""
-
-    outputs: Structure
-    loops: tuple[str, ...]
-    fake_quantized: bool
-    calls: tuple[str, ...]  # the path of the layer of each call, whose number is in the names of its operations
-    output_calls: tuple[int | None, ...]  # the call that made each output
-
-
-def export(model: Any, spec: CallSpec, folder: Path, dynamic_batch: bool = False) -> Exported:
+def export(conversion: Conversion, folder: Path) -> Conversion:
     """Trace ``model(inputs, training=False)`` on one sample and write it as a SavedModel into ``folder``.
 
     The batch is static unless asked for otherwise, because a dynamic one leaves SHAPE, STRIDED_SLICE and PACK operators
@@ -37,82 +36,87 @@ def export(model: Any, spec: CallSpec, folder: Path, dynamic_batch: bool = False
         ConversionError: The model cannot be traced with a batch of one sample, or a layer of it looks values up in a
             table or writes to a variable.
     """
-    import keras
     import tensorflow as tf
 
-    from tfgreen.model.layer_calls import LayerCalls
-    from tfgreen.transforms.exporting import exporting
-
+    model, spec = conversion.model, conversion.spec
     outputs: Structure = None
     calls = LayerCalls(model, lambda number: tf.name_scope(SCOPE.format(number)))
-    made_by: list[int | None] = []
+    output_calls: list[int | None] = []
 
-    def serve(*tensors: Any) -> dict[str, Any]:
+    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         nonlocal outputs
         result = call_model(model, spec, dict(zip([i.name for i in spec.inputs], tensors)))
         names = _output_names(model)
         outputs, flat = name_leaves(result, lambda _, i: names[i] if i < len(names) else f"output_{i}")
         numbers = {id(leaf): n for n, made in enumerate(calls.outputs) for leaf in tf.nest.flatten(made)}
-        made_by.extend(numbers.get(id(leaf)) for leaf in flat)
-        # The identity keeps two outputs (or an input and an output) that are one tensor apart.
+        output_calls.extend(numbers.get(id(leaf)) for leaf in flat)
+        # The identity makes two outputs (or an input and an output) that are one tensor two.
         return {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
 
-    batch = None if dynamic_batch else 1
+    batch = None if conversion.config.dynamic_batch else 1
     signature = [tf.TensorSpec((batch, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
     updates = keras.StatelessScope()  # keeps the seeds of layers that draw numbers in inference too out of the file
-    try:
-        with exporting(), updates, calls.listen():
-            function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
-    except Exception as error:  # noqa: B902 - whatever a user's call() raises
-        text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
-        raise ConversionError(
-            f"model '{model.name}': cannot be traced with a batch of one sample of shapes "
-            f"{[x.shape for x in spec.inputs]}: {type(error).__name__}: {text[:800]}"
-        ) from error
+    with _tracing(conversion), exporting(), updates, calls.listen():
+        function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
     graph = function.graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    _check_no_tables(model, nodes, calls.paths)
-    _check_no_state(model, updates)
+    _check_no_tables(conversion, nodes, calls.paths)
+    layers = dict(walk(model))
+    _check_no_state(conversion, updates, layers)
     # A SavedModel restores only variables it tracks; the converter turns any other one into a VAR_HANDLE operator
     # without a value, and the file then computes NaN. So track what the graph reads, whatever Keras lists.
     holder = tf.Module()
     holder.variables_read = list(function.variables)
-    with quiet_native_output():
-        tf.saved_model.save(holder, str(folder), signatures={"serving_default": function})
-    loops = sorted({node.name.rpartition("/")[0] or node.name for node in nodes if node.op.endswith("While")})
-    fake_quantized = any(node.op.startswith("FakeQuant") for node in nodes)
-    return Exported(outputs, tuple(loops), fake_quantized, tuple(calls.paths), tuple(made_by))
+    tf.saved_model.save(holder, str(folder / SAVED_MODEL), signatures={"serving_default": function})
+    traced = Traced(
+        outputs=outputs,
+        calls=tuple(calls.paths),
+        output_calls=tuple(output_calls),
+        loops=tuple(sorted({n.name.rpartition("/")[0] or n.name for n in nodes if n.op.endswith("While")})),
+        fake_quantized=any(node.op.startswith("FakeQuant") for node in nodes),
+        image_layers=frozenset(path for path, la in layers.items() if hasattr(la, "get_random_transformation")),
+        dense_outputs=sum(layer.units for layer in layers.values() if isinstance(layer, keras.layers.Dense)),
+        parameters=model.count_params(),
+    )
+    return dataclasses.replace(conversion, traced=traced)
 
 
-def _check_no_tables(model: Any, nodes: list[Any], paths: list[str]) -> None:
+@contextlib.contextmanager
+def _tracing(conversion: Conversion) -> Iterator[None]:
+    """Turn whatever a user's ``call()`` raises while the model is traced into a ConversionError."""
+    try:
+        yield
+    except Exception as error:  # noqa: B902
+        text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
+        raise ConversionError(
+            f"model '{conversion.name}': cannot be traced with a batch of one sample of shapes "
+            f"{[item.shape for item in conversion.spec.inputs]}: {type(error).__name__}: {text[:800]}"
+        ) from error
+
+
+def _check_no_tables(conversion: Conversion, nodes: list[tf.compat.v1.NodeDef], paths: list[str]) -> None:
     found = [re.search(r"\bcall\.(\d+)/", node.name) for node in nodes if node.op.startswith("LookupTable")]
     if found:
         layers = list(dict.fromkeys(paths[int(place[1])] for place in found if place))
         raise ConversionError(
-            f"model '{model.name}': layers {layers} look words or numbers up in a table, which the file would lack. "
-            "Look them up before the model, and give it the indices."
+            f"model '{conversion.name}': layers {layers} look words or numbers up in a table, which the file would "
+            "lack. Look them up before the model, and give it the indices."
         )
 
 
-def _check_no_state(model: Any, updates: Any) -> None:
+def _check_no_state(
+    conversion: Conversion, updates: keras.StatelessScope, layers: Mapping[str, keras.Layer]
+) -> None:
     """Only seeds may be written, which inference does not need. The model does not list the states of its RNNs."""
-    from tfgreen.model.paths import walk
-
-    known = {id(variable): variable for variable in model.variables}
+    known = {id(variable): variable for variable in conversion.model.variables}
     written = [known.get(number) for number in updates.state_mapping]
     if any(variable is None or variable.name != "seed_generator_state" for variable in written):
-        stateful = [path for path, layer in walk(model) if getattr(layer, "stateful", False)]
-        paths = [variable.path for variable in written if variable is not None]
-        raise ConversionError(
-            f"model '{model.name}': a layer writes to a variable during inference (a stateful RNN?), and a LiteRT file "
-            f"starts without its value: {stateful or paths}. Build the model without state (stateful=False)."
-        )
+        stateful = [path for path, layer in layers.items() if getattr(layer, "stateful", False)]
+        raise conversion.writes_variable(stateful or [variable.path for variable in written if variable is not None])
 
 
-def _output_names(model: Any) -> list[str]:
+def _output_names(model: keras.Model) -> list[str]:
     """The names of the layers that make the outputs, where the model tells."""
-    import keras
-
     if isinstance(model, keras.Sequential):
         return [model.layers[-1].name]
     return list(getattr(model, "output_names", None) or [])

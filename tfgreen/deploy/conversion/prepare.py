@@ -1,149 +1,111 @@
-"""Copies of a model that the converter can take, where it cannot take the model itself."""
+"""Prepare a model for TensorFlow's converter: one copy in which layers that it cannot take, or takes badly, are others.
+
+- ``mixed_float16`` becomes float32: LiteRT has no float16 kernels on the CPU, and the converter refuses them.
+- Recurrent layers are unrolled for integers and for a dynamic batch: TensorFlow 2.21's int8 calibration crashes the
+  process on a loop over a static batch, and fails on any other.
+- Average poolings become the operators that lose least in integers. LiteRT's average pooling keeps the scale of its
+  input. The mean of a whole map stays far below its largest value, and rounded to that scale it loses more than any
+  other layer of ResNet-8 does; a mean has a scale of its own. Adaptive pooling concatenates two poolings, and the
+  converter gives their inputs the smaller range of the output; with windows of one size, it is one plain pooling.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import keras
+
+from tfgreen.deploy.conversion.record import Conversion
+from tfgreen.errors import InvalidValueError
+from tfgreen.model.graph import LayerGraph
+from tfgreen.model.paths import replaceable_layers, walk
+from tfgreen.model.rebuild import rebuild
+from tfgreen.quantization.op_classes import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING, averages_whole
+from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.typing import Shape
 
 _HALF = ("float16", "bfloat16")
-_BYTES_PER_OUTPUT = 12  # of a Dense layer: the scales of its kernel and bias, and its part of the zero points
-_COSTLY = 0.02
 
 
-def half_precision_layers(model: Any) -> list[str]:
-    """Paths of the layers that compute in float16 or bfloat16 (``mixed_float16`` training)."""
-    from tfgreen.model.paths import walk
-
-    return [path for path, layer in walk(model) if layer.compute_dtype in _HALF]
-
-
-def looping_layers(model: Any) -> list[str]:
-    """Paths of the recurrent layers that run as a loop."""
-    import keras
-
-    from tfgreen.model.paths import walk
-
-    return [path for path, layer in walk(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
-
-
-def image_layers(model: Any) -> set[str]:
-    """Paths of Keras's layers for images, of which random augmentation does nothing in inference."""
-    from tfgreen.model.paths import walk
-
-    return {path for path, layer in walk(model) if hasattr(layer, "get_random_transformation")}
-
-
-def has_costly_scales(model: Any) -> bool:
-    """Whether a scale for each output of the Dense layers would take more than 2 % of an int8 file, and 4 kB.
-
-    TensorFlow's converter gives each output a scale and zero point for the kernel and for the bias. That pays where a
-    kernel has many inputs. A network of many small ones, such as MLPerf Tiny's autoencoder, grows by more than its
-    error shrinks.
-    """
-    import keras
-
-    from tfgreen.model.paths import walk
-
-    dense = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.Dense)]
-    scales = sum(_BYTES_PER_OUTPUT * layer.units for layer in dense)
-    return scales > max(4096, model.count_params() * _COSTLY)
-
-
-def in_float32(model: Any) -> Any:
-    """Return a copy that computes in float32, which is what the weights of a ``mixed_float16`` model are stored in.
-
-    LiteRT has no float16 kernels on the CPU, and the converter refuses them.
+def prepare(conversion: Conversion) -> Conversion:
+    """Copy the model where the converter needs another one.
 
     Raises:
-        ValueError: A layer cannot be copied from its ``get_config()``.
+        ValueError: A ``mixed_float16`` model has a layer that cannot be copied from its ``get_config()``.
     """
-    import keras
+    model, config, notes = conversion.model, conversion.config, []
+    layers = dict(walk(model))
+    half = [path for path, layer in layers.items() if layer.compute_dtype in _HALF]
+    loops = [path for path, layer in layers.items() if isinstance(layer, keras.layers.RNN) and not layer.unroll]
+    unrolls = bool(loops) and (config.integers or config.dynamic_batch)
+    open_ended = [path for path in loops if _is_open_ended(layers[path])]
+    if unrolls and open_ended and any(None in item.shape for item in conversion.spec.inputs):
+        notes.append(f"Recurrent layers {open_ended} run in loops: their number of steps is not fixed.")
+        unrolls = False
+    windows = {} if conversion.samples is None else pooling_windows(model)
+    if not half and not unrolls and not windows:
+        return conversion.noted(*notes)
 
-    from tfgreen.model.paths import walk
-    from tfgreen.model.rebuild import rebuild
-
-    def replace(path: str, copy: Any) -> Any:
+    def replace(path: str, copy: keras.Layer) -> keras.Layer:
         for layer in (copy, *(sub for _, sub in walk(copy))):
             if layer.compute_dtype in _HALF:
                 layer.dtype_policy = keras.DTypePolicy("float32")
-        return copy
-
-    return rebuild(model, replace)
-
-
-def unrolled(model: Any) -> Any:
-    """Return a copy whose recurrent layers are written out step by step.
-
-    TensorFlow 2.21's int8 calibration crashes the process on a loop over a static batch, and fails on any other.
-
-    Raises:
-        ValueError: A layer cannot be copied from its ``get_config()``, or its number of steps is not fixed.
-    """
-    import keras
-
-    from tfgreen.model.paths import walk
-    from tfgreen.model.rebuild import rebuild
-
-    def replace(path: str, copy: Any) -> Any:
-        for layer in (copy, *(sub for _, sub in walk(copy))):
-            if isinstance(layer, keras.layers.RNN):
+            if unrolls and isinstance(layer, keras.layers.RNN):
                 layer.unroll = True
-        return copy
+        return _pooling(copy, windows[path]) if path in windows else copy
 
-    return rebuild(model, replace)
+    try:
+        model = rebuild(model, replace)
+    except InvalidValueError as error:
+        if half:
+            raise
+        notes += [f"Recurrent layers {loops} run in loops: {error}"] if unrolls else []
+        notes += [f"Average pooling keeps the scale of its input: {error}"] if windows else []
+        return conversion.noted(*notes)
+    if half:
+        notes.append(f"Computed in float32 instead of float16: layers {half}.")
+    if unrolls:
+        reason = "integers need" if config.integers else "a dynamic batch needs"
+        notes.append(f"Recurrent layers written out step by step, which {reason}: {loops}.")
+    return conversion.noted(*notes, model=model)
 
 
-def averaging_apart(model: Any) -> Any:
-    """Return a copy whose average poolings are the operators that lose least, or the model itself where they are.
+def _is_open_ended(layer: keras.layers.RNN) -> bool:
+    """Whether a recurrent layer was built for any number of steps."""
+    shape = next(iter((layer.get_build_config() or {"": (None, 1)}).values()))
+    return (next(iter(shape.values())) if isinstance(shape, dict) else shape)[1] is None
 
-    LiteRT's average pooling keeps the scale of its input. The mean of a whole map stays far below its largest value,
-    and rounded to that scale it loses more than any other layer of ResNet-8 does. A mean has a scale of its own.
-    Adaptive pooling joins two poolings, and the converter gives what comes in the smaller range of what goes out; where
-    its windows are all of one size, it is one plain pooling.
 
-    Raises:
-        ValueError: A layer cannot be copied from its ``get_config()``.
+def pooling_windows(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    """The average poolings to replace, by path, with the sizes of the windows of the plain one that does as they do; ()
+    for the mean of the whole map.
+
+    There are none in a model with trained ranges: it was trained with the scale of the input. A layer that is called on
+    maps of several sizes is left out.
     """
-    from tfgreen.model.graph import LayerGraph
-    from tfgreen.model.paths import replaceable_layers
-    from tfgreen.model.rebuild import rebuild
-    from tfgreen.quantization.op_classes import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING
-    from tfgreen.transforms.compressed import compressed_layers
-
     poolings = (*AVERAGE_POOLING, *ADAPTIVE_AVERAGE_POOLING)
     paths = {id(layer): path for path, layer in replaceable_layers(model) if type(layer) in poolings}
     if not paths or any(layer.activations is not None for _, layer in compressed_layers(model)):
-        return model  # one with trained ranges was trained with the scale of the input
-    windows: dict[str, set[tuple[int, ...] | None]] = {}
+        return {}
+    found: dict[str, set[tuple[int, ...] | None]] = {}
     for node in LayerGraph(model).nodes:
         if id(node.layer) in paths:
-            window = _windows(node.layer, node.input_shapes[0], node.output_shapes[0])
-            windows.setdefault(paths[id(node.layer)], set()).add(window)
-    found = {path: kinds.pop() for path, kinds in windows.items() if len(kinds) == 1}
-
-    def replace(path: str, copy: Any) -> Any:
-        window = found.get(path)
-        return copy if window is None else _pooling(copy, window)
-
-    return rebuild(model, replace) if any(window is not None for window in found.values()) else model
+            window = _window(node.layer, node.input_shapes[0], node.output_shapes[0])
+            found.setdefault(paths[id(node.layer)], set()).add(window)
+    only = {path: windows.pop() for path, windows in found.items() if len(windows) == 1}
+    return {path: window for path, window in only.items() if window is not None}
 
 
-def _windows(layer: Any, came: tuple[int | None, ...], made: tuple[int | None, ...]) -> tuple[int, ...] | None:
-    """The sizes of the windows with which one plain average pooling does as a layer; () for the whole map; None to
-    leave the layer as it is."""
-    from tfgreen.quantization.op_classes import AVERAGE_POOLING, averages_whole
-
+def _window(layer: keras.Layer, input_shape: Shape, output_shape: Shape) -> tuple[int, ...] | None:
+    """See :func:`pooling_windows`; None to leave the layer as it is."""
     if isinstance(layer, AVERAGE_POOLING):
-        return () if averages_whole(layer, came, made) else None
+        return () if averages_whole(layer, input_shape, output_shape) else None
     axes = slice(1, -1) if layer.data_format == "channels_last" else slice(2, None)
-    sizes = list(zip(came[axes], made[axes]))
+    sizes = list(zip(input_shape[axes], output_shape[axes]))
     if any(whole is None or part is None or whole % part for whole, part in sizes):
         return None
     return tuple(whole // part for whole, part in sizes if whole is not None and part is not None)
 
 
-def _pooling(layer: Any, window: tuple[int, ...]) -> Any:
-    import keras
-
+def _pooling(layer: keras.Layer, window: tuple[int, ...]) -> keras.Layer:
     one = type(layer).__name__.endswith("1D")
     same = {"data_format": layer.data_format, "name": layer.name, "dtype": layer.dtype_policy}
     if not window:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
+import tensorflow  # noqa: F401 - it logs on import, which is to come before what is worth telling
 
-from tfgreen.deploy.conversion.converter import CALIBRATION, FAILURE, RESULT, SETTINGS, ConverterSettings, run_converter
+from tfgreen.deploy.conversion import converter
 from tfgreen.errors import ConversionError
 
 
 def main(folder: str) -> None:
     """Convert ``folder/saved_model``; leave the result, or the converter's reason for refusing, in ``folder``."""
-    here = Path(folder)
-    samples = None
-    if (here / CALIBRATION).exists():
-        with np.load(here / CALIBRATION) as data:
+    here, samples = Path(folder), None
+    if (here / converter.CALIBRATION).exists():
+        with np.load(here / converter.CALIBRATION) as data:
             samples = [data[f"arr_{i}"] for i in range(len(data.files))]
+    settings = converter.ConverterSettings(**json.loads((here / converter.SETTINGS).read_text()))
+    sys.stderr.write(converter.STARTED)
+    sys.stderr.flush()
     try:
-        settings = ConverterSettings(**json.loads((here / SETTINGS).read_text()))
-        content = run_converter(here, settings, samples)
+        converter.run_converter(here, settings, samples)
     except ConversionError as error:
-        (here / FAILURE).write_text(str(error))
-    else:
-        # Renamed into place: a worker that dies while writing must not leave half a result.
-        (here / f"{RESULT}.part").write_bytes(content)
-        (here / f"{RESULT}.part").rename(here / RESULT)
+        (here / converter.FAILURE).write_text(str(error))

@@ -1,0 +1,99 @@
+"""Finish a converted file: mend it, name what is in it as the Keras model does, add the metadata, and try it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tfgreen.deploy.conversion.converter import RESULT
+from tfgreen.deploy.conversion.record import Conversion
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.contents import count_operators, float_operators
+from tfgreen.deploy.tflite.equal_biases import mend_equal_biases
+from tfgreen.deploy.tflite.flatbuffer import add_metadata, name_edges, parse, write
+from tfgreen.deploy.tflite.int4 import pack_int4
+from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
+from tfgreen.errors import ConversionError
+from tfgreen.version import __version__
+
+
+def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
+    """Return the artifact in ``folder``, with Keras names, and with what only tfgreen knows of it as metadata.
+
+    Raises:
+        ConversionError: No weight can be stored in 4 bits, or a variable is written, or ``strict`` and an operator
+            stays float32, or LiteRT's interpreter refuses the file.
+    """
+    config, traced = conversion.config, conversion.traced
+    content = (folder / RESULT).read_bytes()
+    if traced.fake_quantized:
+        content = mend_equal_biases(content)
+    if config.stores_int4:
+        try:
+            content = pack_int4(content)
+        except ConversionError as error:
+            raise conversion.refused(str(error)) from error
+    file = parse(content, "converted model")
+    operators = count_operators(file)
+    if "VAR_HANDLE" in operators:
+        raise conversion.writes_variable()
+    name_edges(file, conversion.spec.structure, traced.outputs)
+    layers = layers_of_operators(file, traced.calls, traced.output_calls)
+    rename_tensors(file, traced.calls)
+    notes = list(conversion.notes)
+    foreign = [operator for operator in operators if operator.startswith("Flex")]
+    if foreign:
+        notes.append(f"Needs a runtime with the Flex delegate, for {foreign}; it was not run here.")
+    in_float = float_operators(file)
+    if config.integers and in_float:
+        notes.append(f"Operators that compute in float32, without an int8 kernel or a range: {in_float}.")
+    idle = traced.image_layers.intersection(traced.calls).difference(*layers)
+    if idle:
+        notes.append(f"Image layers that do nothing in inference, left out: {sorted(idle)}.")
+    metadata = {
+        "tfgreen": __version__,
+        "source_sha256": conversion.source,
+        **({"labels": list(config.labels)} if config.labels else {}),
+        "inputs": conversion.spec.structure,
+        "outputs": traced.outputs,
+        "notes": notes,
+        "layers": layers,
+    }
+    add_metadata(file, metadata)
+    lite = LiteRTModel(write(file))
+    if config.strict and config.integers:
+        _check_integer(conversion, lite)
+    if not foreign:
+        _check_runs(conversion, lite)
+    return lite
+
+
+def _check_integer(conversion: Conversion, lite: LiteRTModel) -> None:
+    kept = {layer for layer in lite.audit.float_layers if conversion.config.mode_of(layer) == "float32"}
+    rows = [row for row in lite.audit.operators if row.in_float and not (row.layers and set(row.layers) <= kept)]
+    if rows:
+        found = ", ".join(f"{row.operator} of layer {' + '.join(row.layers) or row.tensor!r}" for row in rows[:8])
+        raise ConversionError(
+            f"model '{conversion.name}': strict=True, but {len(rows)} operators compute in float32: {found}. LiteRT "
+            "has no integer kernel for them, or they have no range. List them in keep_float, or leave strict out."
+        )
+
+
+def _check_runs(conversion: Conversion, lite: LiteRTModel) -> None:
+    """An operator that the interpreter lacks shall be known now, not on the device; some tell only when they run."""
+    try:
+        if conversion.samples is None:
+            lite.new_interpreter()
+        else:
+            lite.predict(conversion.calibration_data(1))
+    except ConversionError as error:
+        found = re.search(r"Node number (\d+)", str(error))
+        rows = lite.audit.operators
+        if found is None or int(found[1]) >= len(rows):
+            raise
+        row = rows[int(found[1])]
+        raise ConversionError(
+            f"model '{conversion.name}' converts with quantization='{conversion.config.quantization}' to a file that "
+            f"cannot run: layers {list(row.layers) or row.tensor!r} need {row.operator} of {', '.join(row.inputs)}, "
+            f"which LiteRT does not compute. In its words: {error}"
+        ) from error

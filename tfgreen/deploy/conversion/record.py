@@ -1,0 +1,129 @@
+"""Conversion: all that is known of a model on its way into a file, handed from step to step of ``tg.convert``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tfgreen.deploy.conversion.config import ConvertConfig
+from tfgreen.errors import ConversionError, InvalidValueError, invalid_value
+from tfgreen.model.call_spec import CallSpec, read_call_spec
+from tfgreen.model.fingerprint import fingerprint
+from tfgreen.model.paths import check_built_model
+from tfgreen.model.samples import calibration_arrays
+from tfgreen.model.structure import Structure, leaf_names, pack
+from tfgreen.typing import Arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """What later steps need to know of the traced graph and of the model, which they do not touch.
+
+    Attributes:
+        outputs: The structure of the outputs by name.
+        calls: The path of the layer of each call, whose number is in the names of its operations.
+        output_calls: The call that made each output; None where unknown.
+        loops: The names of the loops.
+        fake_quantized: Whether it holds ranges: it was trained to be quantized, or they were placed.
+        image_layers: Paths of Keras's layers for images, of which random augmentation does nothing in inference.
+        dense_outputs: The outputs of all Dense layers, each of which may have a scale of its own.
+        parameters: The weights of the model.
+    """
+
+    outputs: Structure = None
+    calls: tuple[str, ...] = ()
+    output_calls: tuple[int | None, ...] = ()
+    loops: tuple[str, ...] = ()
+    fake_quantized: bool = False
+    image_layers: frozenset[str] = frozenset()
+    dense_outputs: int = 0
+    parameters: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conversion:
+    """A model on its way into a file. Each step returns another one, or the same where it does not apply.
+
+    Attributes:
+        model: The model passed in, or the copy of it that the last step made.
+        config: How to convert.
+        name: The name of the model passed in, for errors.
+        source: The fingerprint of the model passed in.
+        spec: What the model is called with.
+        samples: One array per input, in the order of ``spec.inputs``; None without calibration data.
+        notes: Sentences for the user on what was done besides converting.
+        traced: What :func:`tfgreen.deploy.conversion.export.export` saw.
+    """
+
+    model: keras.Model
+    config: ConvertConfig
+    name: str
+    source: str
+    spec: CallSpec
+    samples: Sequence[np.ndarray] | None
+    notes: tuple[str, ...] = ()
+    traced: Traced = Traced()
+
+    def noted(self, *notes: str, model: keras.Model | None = None) -> Conversion:
+        """The same with further notes, and with another model where there is one."""
+        return dataclasses.replace(self, notes=(*self.notes, *notes), model=self.model if model is None else model)
+
+    def calibration_data(self, count: int | None = None) -> Arrays:
+        """The first ``count`` samples, or all, in the structure of the model's inputs.
+
+        Raises:
+            ValueError: There are none.
+        """
+        if self.samples is None:
+            raise self.missing_samples()
+        names = leaf_names(self.spec.structure)
+        return pack(self.spec.structure, {name: array[:count] for name, array in zip(names, self.samples)})
+
+    def missing_samples(self) -> InvalidValueError:
+        """The error for a model whose activations get their ranges from nowhere."""
+        return invalid_value(
+            "calibration_data",
+            expected=f"samples of the inputs of model '{self.name}', to see the ranges of its activations",
+            received="none",
+            fix="Pass a few hundred training samples: "
+            f"ConvertConfig(quantization='{self.config.quantization}', calibration_data=x[:512]).",
+        )
+
+    def refused(self, reason: str) -> ConversionError:
+        """The error for a model that cannot be converted as asked."""
+        how = f"with quantization='{self.config.quantization}'"
+        return ConversionError(f"model '{self.name}' cannot be converted {how}: {reason}")
+
+    def writes_variable(self, layers: Sequence[str] = ()) -> ConversionError:
+        """The error for a model with state, which a file cannot hold."""
+        return ConversionError(
+            f"model '{self.name}': a layer writes to a variable during inference (a stateful RNN?), and a LiteRT file "
+            f"starts without its value{f': {list(layers)}' if layers else ''}. Build the model without state "
+            "(stateful=False)."
+        )
+
+
+def read(model: keras.Model, config: ConvertConfig) -> Conversion:
+    """Check a model and its calibration data, and read what the model is called with.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``, or the data no numbers.
+        ValueError: The model is not built, or does not run on TensorFlow, or the data is unfit for it.
+    """
+    check_built_model(model)
+    if keras.backend.backend() != "tensorflow":
+        raise invalid_value(
+            "keras backend",
+            expected="'tensorflow', whose converter writes .tflite files",
+            received=f"'{keras.backend.backend()}'",
+            fix="Save the model as .keras and convert it in a process with KERAS_BACKEND=tensorflow.",
+        )
+    spec = read_call_spec(model)
+    if config.input_dtype == "int8" and any(not item.dtype.startswith("float") for item in spec.inputs):
+        expected = "'float32' for a model with integer inputs, which stay as they are"
+        raise invalid_value("input_dtype", expected=expected, received="'int8'")
+    samples = None if config.calibration_data is None else calibration_arrays(config.calibration_data, spec)
+    return Conversion(model, config, model.name, fingerprint(model), spec, samples)

@@ -1,0 +1,103 @@
+"""SavedModel -> .tflite: what TensorFlow's converter is asked for, where it runs, and what its errors mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfgreen.deploy.conversion.converter import ConverterSettings, run_converter, run_in_worker
+from tfgreen.deploy.conversion.record import Conversion
+from tfgreen.errors import ConversionError, invalid_value
+
+_CALL = re.compile(r"\bcall\.(\d+)/")  # the scope of a layer call, see export.py
+_NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
+_UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
+_LACKING = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
+_BYTES_PER_OUTPUT = 12  # of a Dense layer: the scales of its kernel and bias, and its part of the zero points
+_COSTLY = 0.02
+
+
+def translate(conversion: Conversion, folder: Path) -> Conversion:
+    """Convert the SavedModel in ``folder`` to a file beside it; in a process of its own where the converter may crash.
+
+    Raises:
+        ValueError: The activations of an integer file get their ranges from nowhere.
+        ConversionError: The converter refuses the model, or crashes on it.
+    """
+    _check_ranges(conversion)
+    config, traced = conversion.config, conversion.traced
+    # Of layers that are to stay float the converter would find ranges too.
+    samples = None if config.keeps_float else conversion.samples
+    one_scale = samples is not None and not traced.fake_quantized and _has_costly_scales(conversion)
+    if one_scale:
+        note = "Dense kernels have one scale each; one for each output would take over 2 % of the file."
+        conversion = conversion.noted(note)
+    mode = "int8" if config.stores_int4 else config.quantization
+    settings = ConverterSettings(mode, config.input_dtype, config.output_dtype, one_scale, config.flex)
+    crashes = config.integers and traced.loops
+    try:
+        (run_in_worker if crashes else run_converter)(folder, settings, samples)
+    except ConversionError as error:
+        reason = reason_by_layer(str(error), traced.calls)
+        if crashes:
+            loops = [note for note in conversion.notes if note.startswith("Recurrent layers")]
+            hint = f"It runs loops ({', '.join(traced.loops)}), on which int8 calibration fails. Try "
+            hint += "quantization='dynamic', or recurrent layers with unroll=True and a fixed number of steps."
+            reason = "\n".join([reason, hint, *loops])
+        raise conversion.refused(reason) from error
+    return conversion
+
+
+def _check_ranges(conversion: Conversion) -> None:
+    """Check that an integer file gets the ranges of its activations from somewhere."""
+    wide, trained = conversion.config.quantization == "int16x8", conversion.traced.fake_quantized
+    if wide and trained:
+        raise invalid_value(
+            f"model '{conversion.name}'",
+            expected="a model trained with activation_bits=16 for quantization='int16x8'",
+            received="one with trained ranges of 8 bits",
+            fix="Convert it with quantization='int8'.",
+        )
+    if conversion.config.integers and conversion.samples is None and (wide or not trained):
+        raise conversion.missing_samples()
+
+
+def _has_costly_scales(conversion: Conversion) -> bool:
+    """Whether a scale for each output of the Dense layers would take more than 2 % of an int8 file, and 4 kB.
+
+    TensorFlow's converter gives each output a scale and zero point for the kernel and for the bias. That pays where a
+    kernel has many inputs. A network of many small ones, such as MLPerf Tiny's autoencoder, grows by more than its
+    error shrinks.
+    """
+    traced = conversion.traced
+    return _BYTES_PER_OUTPUT * traced.dense_outputs > max(4096, traced.parameters * _COSTLY)
+
+
+def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
+    """Put the converter's reason into a sentence that names the layers, where it is a known one.
+
+    Args:
+        reason: What the converter raised.
+        calls: The path of the layer of each call, see :class:`tfgreen.deploy.conversion.record.Traced`.
+
+    Returns:
+        The sentence; the reason as it came where nothing in it leads to a layer.
+    """
+    numbers = dict.fromkeys(int(n) for n in _CALL.findall(reason) if int(n) < len(calls))
+    layers = list(dict.fromkeys(calls[n] for n in sorted(numbers)))
+    found = _LACKING.findall(reason)
+    lacking = sorted({name.strip() for _, names in found for name in names.split(",")})
+    if lacking:
+        subject = f"layers {layers} need" if layers else "it needs"
+        flex = " A float file may have it, for a runtime with the Flex delegate: ConvertConfig(flex=True)."
+        allows = flex if all(kind == "TF Select" for kind, _ in found) else ""
+        return f"{subject} {', '.join(lacking)}, for which LiteRT has no operator.{allows}"
+    no_range = _NO_RANGE.search(reason)
+    if no_range:
+        place = f"layers {layers}" if layers else no_range[1].removeprefix("serving_default_").removesuffix(":0")
+        return f"{place}: with 16-bit activations TensorFlow wants a range for every tensor, and has none for integers."
+    unprepared = _UNPREPARED.search(reason)
+    if unprepared:
+        return f"TensorFlow's calibration cannot run {unprepared[1]}: {reason}"
+    return f"layers {layers}: {reason}" if layers else reason
