@@ -124,7 +124,8 @@ def _bounds(
     minimum: float | None, maximum: float | None, above: float | None = None, below: float | None = None
 ) -> str:
     parts = {">=": minimum, ">": above, "<=": maximum, "<": below}
-    found = [f"{sign} {bound:g}" for sign, bound in parts.items() if bound is not None]
+    given = [(sign, bound) for sign, bound in parts.items() if bound is not None]
+    found = [f"{sign} {bound if isinstance(bound, int) else format(bound, 'g')}" for sign, bound in given]
     return " " + " and ".join(found) if found else ""
 
 

@@ -173,7 +173,8 @@ def load_digits_data(seed: int = 0) -> Data:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise FileError('the digits come with scikit-learn: install it with pip install "tfgreen[demo]".') from error
+        fix = 'Install it with pip install "tfgreen[demo]".'
+        raise FileError(f"The digits come with scikit-learn, which is not installed. {fix}") from error
     digits = load_digits()
     images = (digits.images / 16.0).astype("float32")[..., None]
     x_train, x_test, y_train, y_test = train_test_split(

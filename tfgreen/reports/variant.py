@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from tfgreen.checks import check_bool, check_number, check_option
-from tfgreen.errors import invalid_value
+from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.typing import PlainDict
 
 Figure: TypeAlias = Literal[
@@ -101,8 +101,7 @@ class Variant:
             where, value = f"{subject}, {figure}", getattr(self, figure)
             if value is None:
                 if not self.reasons.get(figure):
-                    fix = "A figure that could not be obtained needs its reason in reasons."
-                    raise invalid_value(where, expected="a figure, or None with a reason", received=None, fix=fix)
+                    raise invalid_state(f"{where} is None without a reason.", f"Pass reasons={{'{figure}': ...}}.")
                 continue
             for part in _parts(where, value):
                 fix = "If it could not be obtained, use None and a reason." if part == 0 else ""
