@@ -32,7 +32,7 @@ import tensorflow as tf
 from common import load_data, resnet8
 
 import tfgreen as tg
-from tfgreen.quiet import quiet_native_output
+from tfgreen.cli_quiet import quiet_native_output
 
 MODES = ("float32", "float16", "dynamic", "int8")
 SHAPES = {"resnet8": (32, 32, 3), "mobilenet_v2": (160, 160, 3)}

@@ -165,11 +165,10 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Measure the latency of TFLITE on this machine."""
-    from tfgreen.quiet import quiet_native_output
+    from tfgreen.cli_quiet import start_litert
 
     _check_file(arguments.tflite)
-    with quiet_native_output():
-        _start_litert()
+    start_litert()
     result = tg.benchmark(tg.load_litert(arguments.tflite), threads=arguments.threads, runs=arguments.runs)
     _print_json(result.to_dict()) if arguments.json else print(result)
     return OK
@@ -219,32 +218,13 @@ def _check_region(region: str | None) -> None:
 
 
 def _start_tensorflow() -> Progress:
-    """Import TensorFlow and ask it for its devices, both without its log; return the progress of the command."""
-    from tfgreen.quiet import quiet_native_output
+    """Start TensorFlow and LiteRT without their logs; return the progress of the command."""
+    from tfgreen.cli_quiet import start_litert, start_tensorflow
     from tfgreen.recipes.progress import Progress
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes on CPU features later on; errors are still shown
-    with quiet_native_output():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-        _start_litert()
-    # A descriptor of its own, so that what captures native output does not catch a spinner.
-    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w") if sys.stderr.isatty() else sys.stderr
-    return Progress(stream)
-
-
-def _start_litert() -> None:
-    """Run an interpreter of one operator: LiteRT writes a line about XNNPACK for the first one that it delegates."""
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
-
-    tensors = [schema.TensorT([1], name=name) for name in ("x", "y")]
-    code = schema.OperatorCodeT(schema.BuiltinOperator.ABS, builtinCode=schema.BuiltinOperator.ABS)
-    graph = schema.SubGraphT(tensors, [0], [1], [schema.OperatorT(0, [0], [1])])
-    model = schema.ModelT(3, [code], [graph], buffers=[schema.BufferT()])
-    Interpreter(model_content=bytes(convert_object_to_bytearray(model))).allocate_tensors()
+    start_tensorflow()
+    start_litert()
+    return Progress(sys.stderr)
 
 
 def _print_json(value: dict[str, Any]) -> None:

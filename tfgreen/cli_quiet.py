@@ -1,4 +1,4 @@
-"""Keep native log output (TensorFlow's import, the converter) off the user's terminal without hiding errors."""
+"""Start TensorFlow and LiteRT without their native logs; the command line only, as this redirects file descriptors."""
 
 from __future__ import annotations
 
@@ -46,3 +46,26 @@ def quiet_native_output() -> Iterator[list[str]]:
                 os.close(original)
             log.seek(0)
             captured.append(log.read().decode(errors="replace"))
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow and ask it for its devices: both write a log the first time."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes on CPU features later on; errors are still shown
+    with quiet_native_output():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+def start_litert() -> None:
+    """Run an interpreter of one operator: LiteRT logs a line about XNNPACK for the first one that it delegates."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
+
+    tensors = [schema.TensorT([1], name=name) for name in ("x", "y")]
+    code = schema.OperatorCodeT(schema.BuiltinOperator.ABS, builtinCode=schema.BuiltinOperator.ABS)
+    graph = schema.SubGraphT(tensors, [0], [1], [schema.OperatorT(0, [0], [1])])
+    model = schema.ModelT(3, [code], [graph], buffers=[schema.BufferT()])
+    with quiet_native_output():
+        Interpreter(model_content=bytes(convert_object_to_bytearray(model))).allocate_tensors()
