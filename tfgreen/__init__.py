@@ -41,7 +41,6 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.errors import InvalidTypeError as InvalidTypeError
     from tfgreen.errors import InvalidValueError as InvalidValueError
     from tfgreen.errors import TfgreenError as TfgreenError
-    from tfgreen.model.batch_norm import recalibrate_batch_norm as recalibrate_batch_norm
     from tfgreen.model.cost import profile as profile
     from tfgreen.model.keras2.load import load_model as load_model
     from tfgreen.quantization.ranges import ActivationRange as ActivationRange
@@ -57,6 +56,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.techniques.prune import prune as prune
     from tfgreen.techniques.quantize import QuantizeConfig as QuantizeConfig
     from tfgreen.techniques.quantize import quantize as quantize
+    from tfgreen.techniques.recalibrate_batch_norm import recalibrate_batch_norm as recalibrate_batch_norm
     from tfgreen.techniques.strip import strip as strip
     from tfgreen.techniques.summary import ModelSummary as ModelSummary
     from tfgreen.techniques.summary import summary as summary
@@ -89,7 +89,7 @@ _PUBLIC = {
     "FeatureDistillation": "tfgreen.distillation.losses",
     "AttentionTransfer": "tfgreen.distillation.losses",
     "TeacherCache": "tfgreen.distillation.teacher_cache",
-    "recalibrate_batch_norm": "tfgreen.model.batch_norm",
+    "recalibrate_batch_norm": "tfgreen.techniques.recalibrate_batch_norm",
     "fold_batch_norm": "tfgreen.techniques.fold_batch_norm",
     "equalize": "tfgreen.techniques.equalize",
     "correct_bias": "tfgreen.techniques.correct_bias",

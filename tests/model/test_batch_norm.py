@@ -5,51 +5,35 @@ import numpy as np
 import pytest
 from keras import layers
 
-import tfgreen as tg
-from tests import zoo
-from tfgreen.model.batch_norm import fused_inference
-from tfgreen.model.paths import weights_by_path
+from tfgreen.model.batch_norm import fused_inference, gain_and_bias, norm_parameters
 
 
-def test_statistics_are_the_average_over_the_batches_and_nothing_else_changes():
-    model = keras.Sequential(
-        [
-            keras.Input((5,)),
-            layers.Dense(4, name="first"),
-            layers.BatchNormalization(name="norm", momentum=0.9),
-            layers.BatchNormalization(name="frozen", trainable=False),
-        ]
-    )
-    x = np.random.default_rng(0).normal(2.0, 3.0, (70, 5)).astype("float32")
-    before = model.get_weights()
-    result = tg.recalibrate_batch_norm(model, x, batch_size=16)
-    seen = model.get_layer("first")(x[:64]).numpy().astype("float64").reshape(4, 16, 4)
-    norm = result.get_layer("norm")
-    np.testing.assert_allclose(norm.moving_mean, seen.mean(axis=(0, 1)), rtol=1e-4)
-    np.testing.assert_allclose(norm.moving_variance, seen.var(axis=1).mean(axis=0), rtol=1e-4)
-    assert norm.momentum == 0.9 and norm.trainable and not result.get_layer("frozen").trainable
-    assert np.abs(result.get_layer("frozen").moving_mean.numpy()).max() < 0.1 < np.abs(norm.moving_mean.numpy()).max()
-    np.testing.assert_array_equal(result.get_layer("first").kernel, model.get_layer("first").kernel)
-    for a, b in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+def trained(settings, shape, dtype="float32"):
+    """A layer whose statistics and weights are no ones and zeros, built for a shape."""
+    norm = layers.BatchNormalization(dtype=dtype, **settings)
+    norm.build(shape)
+    rng = np.random.default_rng(1)
+    for variable in norm.weights:
+        variable.assign(rng.uniform(0.1, 3, variable.shape))
+    return norm
 
 
-@pytest.mark.parametrize("name", ["residual", "multi_io", "shared_layer", "subclassed"])
-def test_any_model(name):
-    model = zoo.ZOO[name]()
-    result = tg.recalibrate_batch_norm(model, zoo.sample(name), batch_size=4)
-    changed = [p for p, v in weights_by_path(result).items() if "moving" in p and not v.path.startswith("seed")]
-    assert bool(changed) == (name == "residual")
+@pytest.mark.parametrize("settings", [{}, {"scale": False}, {"center": False, "epsilon": 1e-7}], ids=str)
+def test_gain_and_bias_are_what_keras_computes_in_inference(settings):
+    norm = trained(settings, (None, 6))
+    x, bias = np.random.default_rng(0).normal(size=(2, 9, 6))[0], np.linspace(-2, 2, 6)
+    gain, shift = (np.asarray(value) for value in gain_and_bias(norm, bias, "float64"))
+    weights = {variable.name: np.asarray(variable, "float64") for variable in norm.weights}
+    expected = weights.get("gamma", 1.0) / np.sqrt(weights["moving_variance"] + norm.epsilon)
+    np.testing.assert_allclose(gain, expected, rtol=1e-12)
+    np.testing.assert_allclose(gain * x + shift, norm(x + bias), rtol=1e-5, atol=1e-5)
+    assert gain.dtype == "float64" and gain_and_bias(norm)[0].dtype == "float32"
 
 
-def test_bad_data():
-    model = zoo.residual()
-    with pytest.raises(TypeError, match="data.*NumPy array"):
-        tg.recalibrate_batch_norm(model, None)
-    with pytest.raises(ValueError, match="data.*one batch of 128.*received 8"):
-        tg.recalibrate_batch_norm(model, zoo.sample("residual"))
-    with pytest.raises(TypeError, match="a keras.Model"):
-        tg.recalibrate_batch_norm("model", zoo.sample("residual"))
+def test_parameters_that_a_layer_lacks_are_ones_and_zeros():
+    gamma, beta, mean, variance = norm_parameters(trained({"scale": False, "center": False}, (None, 3)))
+    assert np.asarray(gamma).tolist() == [1.0] * 3 and np.asarray(beta).tolist() == [0.0] * 3
+    assert (np.asarray(mean) > 0).all() and (np.asarray(variance) > 0).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "float64"])

@@ -1,8 +1,4 @@
-"""Batch normalization: statistics for weights that have changed since they were gathered, and a faster inference.
-
-Reference: M. Nagel et al., "Overcoming Oscillations in Quantization-Aware Training", 2022, arXiv:2203.11086
-(re-estimation of batch normalization).
-"""
+"""What a batch normalization computes in inference: a product and a sum, and both as one TensorFlow operator."""
 
 from __future__ import annotations
 
@@ -10,72 +6,61 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
+from keras import ops
 
-from tfgreen.errors import invalid_type, invalid_value
-from tfgreen.model.paths import check_built_model, walk
-from tfgreen.model.rebuild import rebuild
+from tfgreen.typing import Tensor
 
 _LEAST_EPSILON = 1.001e-5  # that the fused operator takes on every device
 
 
-def recalibrate_batch_norm(model: keras.Model, data: Any, batch_size: int = 128) -> keras.Model:
-    """Return a copy of ``model`` whose BatchNormalization layers hold the mean and variance of ``data``.
-
-    A batch normalization follows the statistics of its inputs slowly (by 1 % per batch with the usual momentum). After
-    a short training of changed weights, such as clustered ones, they are still partly those of the weights before. Here
-    they become the plain average over the batches of ``data``, which is run forward only; no weight is trained.
+def norm_parameters(
+    norm: keras.layers.BatchNormalization, dtype: str | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gamma, beta, moving mean and moving variance, each of shape (channels,); ones and zeros for what it has not.
 
     Args:
-        model: A built model, usually from ``tg.strip``. It is not changed.
-        data: Inputs of shape (samples, ...), or a list or dict of arrays as the model takes them; a few thousand
-            training samples.
-        batch_size: Samples in a batch; a last batch that is cut short is left out.
+        norm: A built layer.
+        dtype: What they are cast to; by default they stay as they are stored.
+    """
+    mean, variance = (ops.convert_to_tensor(variable, dtype) for variable in (norm.moving_mean, norm.moving_variance))
+    gamma = ops.ones_like(mean) if norm.gamma is None else ops.convert_to_tensor(norm.gamma, dtype)
+    beta = ops.zeros_like(mean) if norm.beta is None else ops.convert_to_tensor(norm.beta, dtype)
+    return gamma, beta, mean, variance
 
-    Returns:
-        The copy, not compiled; without batch normalization an equal one.
 
-    Raises:
-        TypeError: ``model`` is no ``keras.Model``, or ``data`` holds no arrays.
-        ValueError: The model is not built, or there is not one whole batch.
+def gain_and_bias(
+    norm: keras.layers.BatchNormalization, bias: Tensor | float = 0.0, dtype: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """What inference multiplies by, and then adds: ``norm(x + bias) == gain * x + new_bias``, per channel.
+
+    ``gain = gamma / sqrt(variance + epsilon)`` and ``new_bias = (bias - mean) * gain + beta``.
+
+    Args:
+        norm: A built layer.
+        bias: Of the kernel before it, of shape (channels,).
+        dtype: What is computed in; by default what the layer's weights are stored in.
 
     Example:
-        >>> import keras, numpy as np, tfgreen as tg
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(name="norm")])
-        >>> data = np.random.default_rng(0).normal(3.0, 1.0, (256, 2)).astype("float32")
-        >>> np.round(tg.recalibrate_batch_norm(model, data).get_layer("norm").moving_mean.numpy()).tolist()
-        [3.0, 3.0]
+        >>> import numpy as np
+        >>> norm = keras.layers.BatchNormalization(epsilon=0.0)
+        >>> norm.build((None, 1)); norm.set_weights([np.array([v]) for v in (6.0, 1.0, 2.0, 4.0)])
+        >>> [float(ops.squeeze(value)) for value in gain_and_bias(norm, bias=3.0)]
+        [3.0, 4.0]
     """
-    check_built_model(model)
-    arrays = keras.tree.flatten(data)
-    if not arrays or not all(isinstance(array, np.ndarray) for array in arrays):
-        raise invalid_type("data", expected="a NumPy array, or a list or dict of them", received=data)
-    batches = len(arrays[0]) // batch_size
-    if not batches:
-        raise invalid_value("data", expected=f"at least one batch of {batch_size} samples", received=len(arrays[0]))
-    result = rebuild(model, lambda path, layer: layer)
-    norms = [layer for _, layer in walk(result) if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta, frozen = [norm.momentum for norm in norms], [norm.trainable for norm in norms]
-    for norm in norms:
-        norm.trainable = True  # a frozen one would not look at the data
-    for index in range(batches if norms else 0):
-        for norm in norms:
-            norm.momentum = index / (index + 1)  # which makes the moving average a plain one
-        batch = keras.tree.map_structure(lambda array: array[index * batch_size : (index + 1) * batch_size], data)
-        result(batch, training=True)
-    for norm, momentum, trainable in zip(norms, momenta, frozen):
-        norm.momentum, norm.trainable = momentum, trainable
-    return result
+    gamma, beta, mean, variance = norm_parameters(norm, dtype)
+    gain = ops.rsqrt(variance + norm.epsilon) * gamma
+    return gain, (bias - mean) * gain + beta
 
 
-def fused_inference(norm: keras.layers.BatchNormalization) -> Callable[..., Any]:
+def fused_inference(norm: keras.layers.BatchNormalization) -> Callable[..., Tensor]:
     """A function in the place of ``norm.call`` that computes inference on images as one TensorFlow operator.
 
-    Keras computes it as a product and a sum, two passes over the tensor; TensorFlow can merge one operator into the
+    Keras computes it as a product and a sum, two passes over the tensor; TensorFlow can fuse one operator with the
     convolution before it.
 
     Example:
+        >>> import numpy as np
         >>> norm = keras.layers.BatchNormalization()
         >>> x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
         >>> bool(np.allclose(norm(x, training=False), fused_inference(norm)(x, training=False), atol=1e-6))
@@ -84,16 +69,14 @@ def fused_inference(norm: keras.layers.BatchNormalization) -> Callable[..., Any]
     plain_call = norm.call
     fits = norm.axis in (-1, 3) and norm.epsilon >= _LEAST_EPSILON
 
-    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
         x = tf.convert_to_tensor(inputs)
         if training or not fits or x.shape.rank != 4 or x.dtype not in (tf.float32, tf.float16):
             return plain_call(inputs, training=training, mask=mask)
         # In a mixed-precision model Keras gives the variables in float16; the operator takes them in float32.
-        mean, variance = (tf.cast(v.value, "float32") for v in (norm.moving_mean, norm.moving_variance))
-        scale = tf.ones_like(mean) if norm.gamma is None else tf.cast(norm.gamma.value, "float32")
-        offset = tf.zeros_like(mean) if norm.beta is None else tf.cast(norm.beta.value, "float32")
+        gamma, beta, mean, variance = norm_parameters(norm, "float32")
         return tf.raw_ops.FusedBatchNormV3(
-            x=x, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=norm.epsilon, is_training=False
+            x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=norm.epsilon, is_training=False
         ).y
 
     return call

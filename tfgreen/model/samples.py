@@ -1,83 +1,177 @@
-"""Calibration data: what a user passes, checked and split into samples of the model's input dtypes."""
+"""The one reader of representative data: samples in any form, checked against what the model is called with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.errors import InvalidValueError, invalid_state, invalid_type, invalid_value
 from tfgreen.model.call_spec import CallSpec, InputSpec
 from tfgreen.model.structure import match
+from tfgreen.typing import Samples
 
 _SUBJECT = "calibration_data"
+_FORMS = (
+    "Pass an array, a list or dict of arrays as the model takes them, or batches of these: a tf.data.Dataset, a "
+    "keras.utils.PyDataset or a generator."
+)
 
 
-def calibration_arrays(data: Any, spec: CallSpec) -> list[np.ndarray]:
-    """Return one checked array per input, in the order of ``spec.inputs``, each of shape ``(samples, *input shape)``.
+def sample_batches(data: Samples, spec: CallSpec, batch_size: int = 32) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the samples batch by batch, as one checked array of shape ``(batch, *input shape)`` for each input.
 
     Args:
-        data: Array, list or dict of arrays in the structure of the model's inputs; or batches of them, with their
-            targets (a tuple, of which the first part counts) or without: a ``tf.data.Dataset``, a
-            ``keras.utils.PyDataset`` or a generator. At least one sample.
+        data: An array, or a list or dict of arrays in the structure of the model's inputs; they are cut into batches.
+            Or batches of such arrays, which stay as they are: a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a
+            generator or a list of them; of a tuple ``(inputs, targets)`` the first part counts.
         spec: What the model is called with.
+        batch_size: Samples in a batch that is cut from arrays; the last may be shorter.
 
     Raises:
-        ValueError: An input is missing, empty, not finite, of another shape, or has another number of samples.
-        TypeError: An input does not hold numbers.
+        ValueError: There is no sample, or no end of them; an input is missing, of another shape, not finite, or has
+            another number of samples.
+        TypeError: The data is of another form, or an input does not hold numbers.
+
+    Example:
+        >>> from tfgreen.model.call_spec import CallSpec, InputSpec
+        >>> spec = CallSpec("x", (InputSpec("x", (2,), "float32"),))
+        >>> [batch["x"].shape for batch in sample_batches(np.ones((5, 2)), spec, batch_size=3)]
+        [(3, 2), (2, 2)]
     """
-    parts = _joined(data, spec) if _comes_in_batches(data) else match(spec.structure, data, _SUBJECT)
-    arrays = [_checked(parts[item.name], item) for item in spec.inputs]
-    counts = {item.name: len(array) for item, array in zip(spec.inputs, arrays)}
+    if not comes_in_batches(data, spec):
+        parts = _parts(data, spec, _SUBJECT)
+        for start in range(0, _count(parts), batch_size):
+            yield _checked({name: part[start : start + batch_size] for name, part in parts.items()}, spec)
+        return
+    found = False
+    for number, inputs in enumerate(_inputs_of(data)):
+        batch = _checked(_parts(inputs, spec, f"{_SUBJECT}, batch {number}", batched=True), spec)
+        if len(next(iter(batch.values()))):
+            found = True
+            yield batch
+    if not found:
+        raise _no_sample()
+
+
+def sample_arrays(data: Samples, spec: CallSpec) -> dict[str, np.ndarray]:
+    """All the samples: one checked array of shape ``(samples, *input shape)`` and the input's dtype for each input.
+
+    Takes and raises what :func:`sample_batches` does. Arrays that have the dtype of the input are not copied.
+
+    Raises:
+        ValueError: Batches differ in shape.
+    """
+    if not comes_in_batches(data, spec):
+        parts = _parts(data, spec, _SUBJECT)
+        _count(parts)
+        return _checked(parts, spec)
+    batches = list(sample_batches(data, spec))
+    joined = {}
+    for item in spec.inputs:
+        arrays = [batch.pop(item.name) for batch in batches]
+        shapes = sorted({array.shape[1:] for array in arrays})
+        if len(shapes) > 1:
+            raise invalid_value(f"{_SUBJECT} of input '{item.name}'", expected="batches of one shape", received=shapes)
+        joined[item.name] = np.concatenate(arrays)
+    return joined
+
+
+def comes_in_batches(data: Samples, spec: CallSpec) -> bool:
+    """Whether data is an iterable of batches, not arrays to be cut into them.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(data, list) and data and not isinstance(spec.structure, list):
+        return all(isinstance(item, (tuple, Mapping)) for item in data)  # of (inputs, targets), or of inputs by name
+    if isinstance(data, (list, tuple, Mapping)) or hasattr(data, "shape") or hasattr(data, "__array__"):
+        return False
+    if isinstance(data, (str, bytes)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        fix = "Load the file first, for instance with numpy.load." if isinstance(data, (str, bytes)) else _FORMS
+        raise invalid_type(_SUBJECT, expected="arrays, or an iterable of batches", received=data, fix=fix)
+    return True
+
+
+def _inputs_of(batches: Any) -> Iterator[Any]:
+    """The inputs of each batch."""
+    endless = hasattr(batches, "cardinality") and int(batches.cardinality()) == -1  # a tf.data.Dataset
+    if endless or getattr(batches, "num_batches", 0) is None:  # a PyDataset
+        raise invalid_state(f"{_SUBJECT} never ends.", "Pass a part of it, such as dataset.take(16).")
+    for batch in batches if hasattr(batches, "__iter__") else (batches[number] for number in range(len(batches))):
+        yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def _parts(data: Any, spec: CallSpec, subject: str, batched: bool = False) -> dict[str, Any]:
+    """The array of each input, with its shape checked but its numbers not yet read."""
+    parts = match(spec.structure, data, subject)
+    return {item.name: _shaped(parts[item.name], item, batched) for item in spec.inputs}
+
+
+def _shaped(value: Any, item: InputSpec, batched: bool) -> Any:
+    subject, rank = f"{_SUBJECT} of input '{item.name}'", len(item.shape) + 1
+    if isinstance(value, (list, tuple)) and any(hasattr(part, "shape") for part in value):
+        if len(value) != 1 or len(value[0].shape) != rank:
+            fix = "Pass the inputs without their targets." if isinstance(value, tuple) else ""
+            received = f"a {type(value).__name__} of {len(value)} arrays"
+            raise invalid_value(_SUBJECT, expected=f"one array (input '{item.name}')", received=received, fix=fix)
+        (value,) = value
+    if not hasattr(value, "shape"):
+        value = _array(value, subject)
+    shape = tuple(value.shape)
+    if len(shape) == rank and all(want in (None, have) for want, have in zip(item.shape, shape[1:])):
+        return value
+    one = batched and len(shape) == rank - 1
+    fix = "Batch the dataset: dataset.batch(32)." if one else ""
+    raise invalid_value(subject, expected=f"shape {('samples', *item.shape)}", received=shape, fix=fix)
+
+
+def _count(parts: Mapping[str, Any]) -> int:
+    counts = {name: int(part.shape[0]) for name, part in parts.items()}
+    if len(set(counts.values())) > 1:
+        raise invalid_value(_SUBJECT, expected="as many samples for every input", received=counts)
+    if not any(counts.values()):
+        raise _no_sample()
+    return next(iter(counts.values()))
+
+
+def _no_sample() -> InvalidValueError:
+    return invalid_value(_SUBJECT, expected="at least one sample", received=0)
+
+
+def _checked(parts: Mapping[str, Any], spec: CallSpec) -> dict[str, np.ndarray]:
+    arrays = {item.name: _numbers(parts[item.name], item) for item in spec.inputs}
+    counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
         raise invalid_value(_SUBJECT, expected="as many samples for every input", received=counts)
     return arrays
 
 
-def _comes_in_batches(data: Any) -> bool:
-    if isinstance(data, (list, tuple, dict, str, bytes)) or hasattr(data, "__array__"):
-        return False
-    return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
-
-
-def _joined(batches: Any, spec: CallSpec) -> dict[str, np.ndarray]:
-    """One array per input from batches."""
-    found: dict[str, list[np.ndarray]] = {item.name: [] for item in spec.inputs}
-    for number, inputs in enumerate(without_targets(batches)):
-        for name, value in match(spec.structure, inputs, f"{_SUBJECT}, batch {number}").items():
-            found[name].append(np.asarray(value))
-    if not all(found.values()):
-        raise invalid_value(_SUBJECT, expected="at least one batch", received="none")
-    shapes = {name: sorted({array.shape[1:] for array in arrays}) for name, arrays in found.items()}
-    for name, several in shapes.items():
-        if len(several) > 1:
-            raise invalid_value(f"{_SUBJECT} of input '{name}'", expected="batches of one shape", received=several)
-    return {name: np.concatenate(arrays) for name, arrays in found.items()}
-
-
-def _checked(value: Any, item: InputSpec) -> np.ndarray:
+def _numbers(value: Any, item: InputSpec) -> np.ndarray:
+    """The samples of one input as an array of its dtype."""
     subject = f"{_SUBJECT} of input '{item.name}'"
+    array = _array(value, subject)
+    if item.dtype == "string":
+        return array
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        text = array.dtype.kind in "SUO"
+        fix = "Turn words into numbers first, as for training." if text else "Pass real numbers."
+        raise invalid_type(f"{subject} (dtype {array.dtype})", expected="an array of numbers", received=value, fix=fix)
+    array = array.astype(item.dtype, copy=False)
+    if array.dtype.kind in "fV" and not (finite := np.isfinite(array)).all():
+        raise invalid_value(
+            subject,
+            expected="finite numbers",
+            received=f"{int((~finite).sum())} NaN or infinite values",
+            fix="Look for NaN in the samples, and scale them as for training.",
+        )
+    return array
+
+
+def _array(value: Any, subject: str) -> np.ndarray:
     try:
-        array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise invalid_value(subject, expected="an array", received=str(error)) from error
-    if array.dtype.kind not in "fiub":
-        raise invalid_type(f"{subject} (dtype {array.dtype})", expected="an array of numbers", received=value)
-    fits = array.ndim == len(item.shape) + 1 and all(
-        want in (None, have) for want, have in zip(item.shape, array.shape[1:])
-    )
-    if not fits:
-        raise invalid_value(subject, expected=f"shape {('samples', *item.shape)}", received=array.shape)
-    if not len(array):
-        raise invalid_value(subject, expected="at least one sample", received=0)
-    if not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).sum())
-        raise invalid_value(subject, expected="finite numbers", received=f"{bad} NaN or infinite values")
-    return array.astype(item.dtype)
-
-
-def without_targets(batches: Any) -> Iterator[Any]:
-    """The inputs of each batch of an iterable or a ``PyDataset``, which has a length and items, but no iterator."""
-    for batch in batches if hasattr(batches, "__iter__") else (batches[i] for i in range(len(batches))):
-        yield batch[0] if isinstance(batch, tuple) else batch
+        return np.asarray(value)
+    except ValueError as error:  # NumPy's for rows of different lengths, TensorFlow's for a ragged tensor
+        fix = "Pad them to one length."
+        raise invalid_state(f"{subject} has rows of different lengths, which are no array.", fix) from error

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from tfgreen.model.batch_norm import gain_and_bias
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.op_classes import is_own
 from tfgreen.quantization.ranges import ActivationRange
@@ -39,7 +40,7 @@ class Accumulator:
 
     def normalized(self, norm: keras.layers.BatchNormalization) -> Any:
         """The output of the kernel into which a BatchNormalization was merged, with its moving statistics."""
-        gain, bias = _gain_and_bias(norm, self.bias)
+        gain, bias = gain_and_bias(norm, self.bias)
         step = self.step * ops.abs(gain)
         return (self.sums * ops.sign(gain) + round_to_steps(bias, step)) * step
 
@@ -63,7 +64,7 @@ class SharedKernel:
         """The output of the kernel with a BatchNormalization merged into it, with its moving statistics."""
         import tensorflow as tf
 
-        gain, bias = _gain_and_bias(norm, self.bias)
+        gain, bias = gain_and_bias(norm, self.bias)
         largest = ops.maximum(ops.max(ops.abs(self.kernel)) * ops.abs(gain), 1e-12)
         merged = tf.quantization.fake_quant_with_min_max_vars_per_channel(
             self.kernel * gain, -largest, largest, num_bits=self.bits, narrow_range=True
@@ -122,14 +123,6 @@ def shared_kernel(layer: keras.layers.Conv2D, inputs: Any, weight_bits: int) -> 
 def can_share_scale(layer: Any) -> bool:
     """Whether :class:`SharedKernel` can call a layer: the converter refuses scales per channel of other kernels."""
     return is_own(layer, (layers.Conv2D,)) and layer.data_format == "channels_last"
-
-
-def _gain_and_bias(norm: keras.layers.BatchNormalization, bias: Any) -> tuple[Any, Any]:
-    """What a BatchNormalization multiplies the output of a kernel by, and the bias then, each of shape (channels,)."""
-    gain = ops.rsqrt(norm.moving_variance + norm.epsilon)
-    gain = gain * norm.gamma if norm.scale else gain
-    bias = (bias - norm.moving_mean) * gain
-    return gain, bias + norm.beta if norm.center else bias
 
 
 def _conv(layer: Any, x: Any, kernel: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import activations, layers, ops
 
+from tfgreen.model.batch_norm import gain_and_bias
 from tfgreen.quantization.ranges import fake_quantize_between
 from tfgreen.transforms.exporting import is_exporting
 
@@ -50,9 +51,7 @@ def call_separable(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str
 
 def call_batch_norm(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
     """LiteRT runs a BatchNorm that follows no kernel as a product and a sum; round what is between them."""
-    scale = ops.rsqrt(layer.moving_variance + layer.epsilon)
-    scale = scale * layer.gamma if layer.scale else scale
-    shift = (layer.beta if layer.center else 0.0) - layer.moving_mean * scale
+    scale, shift = gain_and_bias(layer)
     shape = [1] * len(args[0].shape)
     shape[layer.axis] = -1
     scale, shift = (ops.cast(ops.reshape(value, shape), layer.compute_dtype) for value in (scale, shift))

@@ -20,8 +20,8 @@ from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.paths import check_built_model
-from tfgreen.model.samples import calibration_arrays
-from tfgreen.model.structure import leaf_names, pack
+from tfgreen.model.samples import sample_arrays
+from tfgreen.model.structure import pack
 from tfgreen.recipes.fewest import fewest
 from tfgreen.tables import html_table, text_table
 from tfgreen.techniques.equalize import equalize, find_pairs
@@ -159,8 +159,7 @@ def search_precision(
         raise invalid_state("config.calibration_data is set.", "Pass the data as search_precision(model, data, ...).")
     check_built_model(model)
     spec = read_call_spec(model)
-    arrays = dict(zip(leaf_names(spec.structure), calibration_arrays(calibration_data, spec)))
-    search = _Search(pack(spec.structure, arrays), score, config)
+    search = _Search(pack(spec.structure, sample_arrays(calibration_data, spec)), score, config)
     return search.run(model, max_drop, equalize_first)
 
 

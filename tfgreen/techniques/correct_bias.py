@@ -20,7 +20,7 @@ from tfgreen.model.graph import LayerGraph
 from tfgreen.model.layer_calls import listening
 from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
-from tfgreen.model.samples import calibration_arrays
+from tfgreen.model.samples import sample_arrays
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 from tfgreen.transforms.fake_quant import fake_quantize, symmetric_scale
@@ -76,8 +76,7 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
     if not found:
         raise invalid_state(f"model '{model.name}' has no Dense or convolution with a bias that is called once.")
     spec = read_call_spec(model)
-    arrays = calibration_arrays(calibration_data, spec)
-    x = {item.name: array for item, array in zip(spec.inputs, arrays)}
+    x = sample_arrays(calibration_data, spec)
     exact: dict[str, np.ndarray] = {}
 
     def remember(path: str, outputs: Tensor) -> Tensor:

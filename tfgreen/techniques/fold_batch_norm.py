@@ -13,6 +13,7 @@ import numpy as np
 from keras import layers
 
 from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.model.batch_norm import gain_and_bias
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.paths import check_built_model
@@ -111,12 +112,8 @@ def _same_channels(producer: LayerNode, norm: LayerNode) -> bool:
 
 def _scaled(layer: keras.Layer, norm: layers.BatchNormalization) -> keras.Layer:
     weight, axes = next((weight, axes) for classes, weight, axes in _FOLDABLE if type(layer) in classes)
-
-    def read(variable: keras.Variable | None, default: float) -> np.ndarray:
-        return np.asarray(default if variable is None else keras.ops.convert_to_numpy(variable), np.float64)
-
-    factor = read(norm.gamma, 1.0) / np.sqrt(read(norm.moving_variance, 1.0) + norm.epsilon)
-    offset = read(norm.beta, 0.0) + (read(layer.bias, 0.0) - read(norm.moving_mean, 0.0)) * factor
+    bias = 0.0 if layer.bias is None else keras.ops.cast(layer.bias, "float64")
+    factor, offset = map(keras.ops.convert_to_numpy, gain_and_bias(norm, bias, "float64"))
     if layer.bias is None:
         with_bias = type(layer).from_config({**layer.get_config(), "use_bias": True})
         build_from_configs(with_bias, build_configs(layer))

@@ -15,11 +15,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from tfgreen.errors import invalid_type, invalid_value, layer_subject
+from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
+from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.layer_calls import around_calls
 from tfgreen.model.paths import own_weights, walk
+from tfgreen.model.samples import sample_arrays, sample_batches
 from tfgreen.model.weights import own_compressible
-from tfgreen.typing import Tensor, Tensors
+from tfgreen.typing import Arrays, Samples, Tensor, Tensors
 
 # A Keras loss, its name, or a function of targets and outputs.
 Loss: TypeAlias = "str | keras.losses.Loss | Callable[[Tensor, Tensor], Tensor]"
@@ -27,21 +29,21 @@ Loss: TypeAlias = "str | keras.losses.Loss | Callable[[Tensor, Tensor], Tensor]"
 _BATCH = 32
 
 
-def activation_importance(model: keras.Model, x: Any) -> dict[int, np.ndarray]:
+def activation_importance(model: keras.Model, calibration_data: Samples) -> dict[int, np.ndarray]:
     """Root of the summed squares of what each weight multiplies, over all samples.
 
     Args:
         model: A built model. It runs in inference mode and is not changed.
-        x: Inputs of shape (samples, ...) in the structure the model takes.
+        calibration_data: Samples in any form that :func:`tfgreen.model.samples.sample_batches` takes.
 
     Returns:
         ``id`` of each compressible variable -> float32 array that broadcasts against it: one norm per input channel.
 
     Raises:
-        TypeError, ValueError: ``x`` is no arrays, or has no samples or NaN; the input of a layer cannot be told apart
-            by its channels; the layer is named.
+        TypeError, ValueError: The data does not fit the model; the input of a layer cannot be told apart by its
+            channels; the layer is named.
     """
-    _check_samples(x)
+    spec = read_call_spec(model)
     sums: dict[int, Any] = defaultdict(float)
     paths = {layer: path for path, layer in [(model.name, model), *walk(model)]}
 
@@ -65,40 +67,43 @@ def activation_importance(model: keras.Model, x: Any) -> dict[int, np.ndarray]:
         return call(*args, **kwargs)
 
     with around_calls(paths, collect):
-        for batch in _batches(x):
-            model(batch, training=False)
+        for batch in sample_batches(calibration_data, spec):
+            call_model(model, spec, batch)
     return _checked({key: np.sqrt(total).astype(np.float32) for key, total in sums.items()})
 
 
-def taylor_importance(model: keras.Model, x: Any, y: Any, loss: Loss) -> dict[int, np.ndarray]:
+def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> dict[int, np.ndarray]:
     """Root mean square of the gradient of each compressible weight over batches of 32.
 
     Multiplied by ``|w|`` and squared it is the first-order estimate of how much the loss changes without the weight.
 
     Args:
         model: A built model. It runs in inference mode and is not changed.
-        x: Inputs of shape (samples, ...) in the structure the model takes.
-        y: Targets, in the structure of its outputs.
+        x: Samples in any form that :func:`tfgreen.model.samples.sample_arrays` takes.
+        y: Targets: arrays in the structure of its outputs.
         loss: A Keras loss, or its name; for several outputs one for all.
 
     Returns:
         ``id`` of each compressible variable -> float32 array of its shape.
 
     Raises:
-        TypeError, ValueError: ``x`` and ``y`` are no arrays of equally many samples, or hold NaN.
+        TypeError, ValueError: ``x`` does not fit the model, or ``y`` has another number of samples; the gradients are
+            not finite.
     """
     import tensorflow as tf
 
-    _check_samples((x, y))
+    spec = read_call_spec(model)
+    arrays = sample_arrays(x, spec)
+    _check_targets(y, len(next(iter(arrays.values()))))
     loss_function = keras.losses.get(loss)
     every_layer = [model, *(layer for _, layer in walk(model))]
     variables = [own_weights(layer)[name] for layer in every_layer for name in own_compressible(layer)]
     sums: list[Any] = [0.0] * len(variables)
     count = 0
-    for inputs, targets in zip(_batches(x), _batches(y)):
+    for inputs, targets in zip(_batches(arrays), _batches(y)):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
-            outputs = keras.tree.flatten(model(inputs, training=False))
+            outputs = keras.tree.flatten(call_model(model, spec, inputs))
             total = sum(ops.mean(loss_function(t, o)) for t, o in zip(keras.tree.flatten(targets), outputs))
         gradients = tape.gradient(total, [variable.value for variable in variables])
         dense = [0.0 if g is None else ops.convert_to_numpy(tf.convert_to_tensor(g)) for g in gradients]
@@ -108,27 +113,24 @@ def taylor_importance(model: keras.Model, x: Any, y: Any, loss: Loss) -> dict[in
     return _checked({id(variable): root for variable, root in zip(variables, roots)})
 
 
-def _check_samples(data: Any) -> None:
-    """Raise unless all arrays of a structure have equally many samples, and some."""
-    leaves = keras.tree.flatten(data)
+def _check_targets(y: Arrays, count: int) -> None:
+    leaves = keras.tree.flatten(y)
     for leaf in leaves:
         if not getattr(leaf, "shape", ()):
-            raise invalid_type("data", expected="arrays of shape (samples, ...)", received=leaf)
+            raise invalid_type("y", expected="arrays of shape (samples, ...)", received=leaf)
     counts = [int(leaf.shape[0]) for leaf in leaves]
-    if not counts or min(counts) < 1 or len(set(counts)) > 1:
-        raise invalid_value("data", expected="one or more samples, and as many in each array", received=counts)
+    if set(counts) != {count}:
+        raise invalid_value("y", expected=f"targets of {count} samples, as x has", received=counts)
 
 
 def _checked(importance: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     if not all(np.isfinite(array).all() for array in importance.values()):
-        raise invalid_value(
-            "data", expected="samples on which the model computes finite values", received="NaN or infinite ones",
-            fix="Look for NaN in the samples, and scale them as for training.",
-        )  # fmt: skip
+        fix = "Check its weights, and scale the samples as for training."
+        raise invalid_state("The model computes NaN or infinite values on calibration_data.", fix)
     return importance
 
 
-def _batches(data: Any) -> Iterator[Any]:
+def _batches(data: Arrays) -> Iterator[Any]:
     size = len(keras.tree.flatten(data)[0])
     for start in range(0, size, _BATCH):
         yield keras.tree.map_structure(lambda array: array[start : start + _BATCH], data)

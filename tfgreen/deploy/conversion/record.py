@@ -13,7 +13,7 @@ from tfgreen.errors import ConversionError, InvalidValueError, invalid_value
 from tfgreen.model.call_spec import CallSpec, read_call_spec
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model
-from tfgreen.model.samples import calibration_arrays
+from tfgreen.model.samples import sample_arrays
 from tfgreen.model.structure import Structure, leaf_names, pack
 from tfgreen.typing import Arrays
 
@@ -125,5 +125,7 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
     if config.input_dtype == "int8" and any(not item.dtype.startswith("float") for item in spec.inputs):
         expected = "'float32' for a model with integer inputs, which stay as they are"
         raise invalid_value("input_dtype", expected=expected, received="'int8'")
-    samples = None if config.calibration_data is None else calibration_arrays(config.calibration_data, spec)
+    samples = None
+    if config.calibration_data is not None:
+        samples = list(sample_arrays(config.calibration_data, spec).values())
     return Conversion(model, config, model.name, fingerprint(model), spec, samples)

@@ -10,10 +10,11 @@ import keras
 import numpy as np
 
 from tfgreen.deploy.inspection.findings import Finding, Findings
+from tfgreen.model.batch_norm import norm_parameters
 from tfgreen.model.call_spec import CallSpec, InputSpec, call_model, read_call_spec
 from tfgreen.model.layer_calls import around_calls
 from tfgreen.model.paths import check_built_model, walk
-from tfgreen.model.samples import calibration_arrays
+from tfgreen.model.samples import sample_arrays
 from tfgreen.typing import Samples, Tensor
 
 _FEW = 64  # samples; 100 to 1000 are usual
@@ -53,7 +54,7 @@ def check_calibration(model: keras.Model, calibration_data: Samples) -> Findings
     """
     check_built_model(model)
     spec = read_call_spec(model)
-    return Findings(list(calibration_findings(model, spec, calibration_arrays(calibration_data, spec))))
+    return Findings(list(calibration_findings(model, spec, list(sample_arrays(calibration_data, spec).values()))))
 
 
 def calibration_findings(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[Finding]:
@@ -173,9 +174,7 @@ def _of_rescaling(path: str, layer: keras.layers.Rescaling, output: np.ndarray) 
 
 def _normalized(layer: keras.layers.BatchNormalization, output: np.ndarray) -> np.ndarray:
     """Rows of a BatchNormalization's output before gamma and beta, for its trained channels only."""
-    mean, variance = np.asarray(layer.moving_mean, np.float64), np.asarray(layer.moving_variance, np.float64)
-    gamma = np.asarray(layer.gamma, np.float64) if layer.scale else np.ones_like(mean)
-    beta = np.asarray(layer.beta, np.float64) if layer.center else np.zeros_like(mean)
+    gamma, beta, mean, variance = map(np.asarray, norm_parameters(layer, "float64"))
     used = (np.abs(gamma) > 1e-4) & (variance > 1e-6) & ((mean != 0) | (variance != 1))
     return (output[:, used] - beta[used]) / gamma[used]
 
