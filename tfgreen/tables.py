@@ -52,6 +52,16 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: 
     return f"<table>{head}<thead>{cells('th', headings)}</thead><tbody>{body}</tbody></table>"
 
 
+class SentenceResult:
+    """A result that is a sentence: ``print``, ``repr`` and notebooks show it. A dataclass with ``repr=False``."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self))}</p>"
+
+
 class TableResult:
     """A result that is a table: ``print`` and notebooks show it with its remarks, ``repr`` gives one line.
 

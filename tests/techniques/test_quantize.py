@@ -31,7 +31,7 @@ def test_the_file_needs_no_data_is_integer_and_computes_as_the_trained_model_doe
     assert bool(lite.float_operators) == (name in FLOAT)
     assert floats(model) == FLOAT.get(name, set()) | ({"scaled"} if name == "custom_layer" else set())
     apart = steps_apart(model, lite, zoo.sample(name, 64, seed=7))
-    assert apart <= (0.05 if name in CONV_NETS else 1.0)
+    assert apart <= {"custom_layer": 0.6, "lstm": 0.25, "attention": 0.25}.get(name, 0.05)
 
 
 def test_a_subclassed_model_rounds_its_weights_and_is_calibrated_when_it_is_converted():
@@ -39,7 +39,7 @@ def test_a_subclassed_model_rounds_its_weights_and_is_calibrated_when_it_is_conv
     model = fitted(tg.quantize(zoo.subclassed(), tg.QuantizeConfig()), "subclassed")
     assert {chain.weight for chain in model.compressed.chains} == {"blocks/0/kernel", "blocks/1/kernel", "head/kernel"}
     lite = in_int8(model, x)
-    assert not lite.float_operators and steps_apart(model, lite, x) <= 1.0
+    assert not lite.float_operators and steps_apart(model, lite, x) <= 0.5
 
 
 def image(body, *shape: int):
@@ -189,7 +189,7 @@ def test_layers_that_stay_float_are_reported_and_refused_if_strict(build, operat
     result = quantized(model, x)
     lite = in_int8(result)
     assert operator in lite.float_operators
-    assert steps_apart(result, lite, x) <= 1.0
+    assert steps_apart(result, lite, x) <= 0.5
     result.save(tmp_path / "m.keras")
     for one in (result, keras.models.load_model(tmp_path / "m.keras")):
         assert any(reason in status.reason for status in tg.summary(one).weights)

@@ -45,9 +45,9 @@ class LiteRTModel:
         input_structure: Names of the inputs where ``predict`` takes their arrays: a name, a list or a dict.
         output_structure: The same for what ``predict`` returns.
         notes: Sentences on what the conversion did besides converting.
-        metadata: All that tfgreen stored in the file besides: ``"tfgreen"``, the version that converted it,
-            ``"source_sha256"``, a hash of the Keras model's architecture and weights, and ``"labels"``, the names of
-            the classes where these were given. Empty in a file that it did not write.
+        metadata: What tfgreen stored in the file besides: its version (``"tfgreen"``), a hash of the Keras model's
+            architecture and weights (``"source_sha256"``), the names of the classes where these were given
+            (``"labels"``). Empty in a file that it did not write.
 
     Raises:
         FileError: The bytes are no LiteRT model, or a truncated or damaged one.
@@ -114,10 +114,7 @@ class LiteRTModel:
 
     @functools.cached_property
     def output_scales(self) -> dict[str, float | None]:
-        """Output name -> its quantization scale; None where the output is not computed in integers.
-
-        Known also for a float32 output of an int8 model, which is dequantized last.
-        """
+        """Output name -> quantization scale, also of a float output that is dequantized last; None for any other."""
         return {name: contents.output_scale(self._model, index) for name, index in self._outputs.items()}
 
     @functools.cached_property
@@ -148,27 +145,24 @@ class LiteRTModel:
 
     @property
     def nonzero_bytes(self) -> int:
-        """Bytes of the elements of :attr:`weights` that do not stand for 0: what a sparse format would have to keep."""
+        """Bytes of the elements of :attr:`weights` that do not stand for 0: what a sparse format has to store."""
         return sum(((w.values.size - w.zeros) * w.bits + 7) // 8 for w in self.weights.values())
 
     @functools.cached_property
     def coded_bytes(self) -> int:
-        """Size of the file with each of :attr:`weights` in its shortest form: as it is, or as
-        a codebook and indices of ceil(log2 k) bits for its k different values, with or without the zeros.
+        """Size of the file with each of :attr:`weights` in its shortest form, see ``compressed/coding.py``.
 
-        What a device could store that looks weights up, as clustering prepares for; LiteRT itself does not.
+        A device that looks weights up, as clustering prepares for, could store that; LiteRT itself does not.
         """
-        return self.size_bytes - sum(
-            max(w.stored_bytes - len(encode(w.values).data), 0) for w in self.weights.values()
-        )
+        saved = (weight.stored_bytes - len(encode(weight.values).data) for weight in self.weights.values())
+        return self.size_bytes - sum(max(count, 0) for count in saved)
 
     @functools.cached_property
     def arena_bytes(self) -> ArenaEstimate:
         """An estimate of the tensor arena that LiteRT for Microcontrollers needs; ``print`` it for a sentence.
 
-        Not in it: scratch buffers of kernels (an int8 TRANSPOSE_CONV takes 4 bytes per element of its output), and what
-        the interpreter holds for operators and tensors. Both depend on the version and the kernels of the target; only
-        ``MicroInterpreter::arena_used_bytes()`` on the device knows.
+        Scratch buffers of kernels (an int8 TRANSPOSE_CONV takes 4 bytes per element of its output) and what the
+        interpreter itself holds are not in it: only ``MicroInterpreter::arena_used_bytes()`` on the device knows them.
 
         Raises:
             ValueError: A size is dynamic, a tensor has no fixed size, or the file has loops or branches.
@@ -189,8 +183,7 @@ interpreter come on top
 
         Args:
             threads: CPU threads, at least 1.
-            keep_tensors: Whether every tensor can be read after a run, which takes LiteRT's own kernels instead of
-                XNNPACK.
+            keep_tensors: Whether every tensor can be read after a run, on LiteRT's own kernels instead of XNNPACK.
 
         Raises:
             ConversionError: The interpreter refuses the model, for instance an operator that it does not have.
@@ -213,16 +206,15 @@ interpreter come on top
     def predict(self, x: Arrays) -> Any:
         """Run the model on every sample.
 
-        Samples run one by one, as on the device: on a CPU a larger batch is no faster (0.26 ms a sample either way for
-        ResNet-8), and a graph with a static batch may not allow one.
+        Samples run one by one, as on the device: a graph with a static batch may not allow more.
 
         Args:
-            x: Real values of shape ``(samples, *input shape)`` in the structure of the Keras model's inputs, at least
-                one sample. Quantized at the edge where the file's input is an integer, clipping at its range.
+            x: Real values of shape ``(samples, *input shape)`` in the structure of the inputs, at least one sample.
+                They are quantized, and clipped to the range, where the file's input is.
 
         Returns:
-            float32 arrays of shape ``(samples, *output shape)`` in the structure of the Keras model's outputs,
-            dequantized where the file's output is quantized. Outputs that are plain integers stay integers.
+            float32 arrays of shape ``(samples, *output shape)`` in the structure of the outputs, dequantized where the
+            file's output is quantized. Outputs that are plain integers stay integers.
 
         Raises:
             ValueError: An input is missing, empty, of another shape, or cannot be held by the file's input.
@@ -262,17 +254,15 @@ interpreter come on top
 
         Args:
             x: As for :meth:`predict`.
-            y: Targets, in the structure of the outputs. For the accuracy integer labels of shape ``(samples,)`` or
-                ``(samples, 1)``, or one-hot rows ``(samples, classes)``.
+            y: Targets, in the structure of the outputs; labels are integers or one-hot rows.
             metrics: Names or ``keras.metrics`` objects, as ``Model.compile`` takes them.
 
         Returns:
-            The value of each metric by its name; without ``metrics`` the top-1 accuracy of a classifier with one
-            output of shape ``(samples, classes)``.
+            The value of each metric by its name; without ``metrics`` the top-1 accuracy of a classifier.
 
         Raises:
             ValueError: The lengths of ``x`` and ``y`` differ, Keras cannot compute a metric, or without ``metrics`` the
-                model is no such classifier or a label is no class.
+                file has not one output of shape ``(samples, classes)`` or a label is no class.
 
         Example:
             >>> import keras, tfgreen as tg

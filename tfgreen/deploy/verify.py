@@ -100,15 +100,10 @@ class VerifyResult(TableResult):
 
     def to_dict(self) -> PlainDict:
         """Return plain values for JSON; a figure that is not finite is None."""
-        plain = {
-            "passed": self.passed,
-            "samples": self.samples,
-            "quantization": self.quantization,
-            "limits": dataclasses.asdict(self.limits),
-            "outputs": [dataclasses.asdict(output) for output in self.outputs],
-            "layers": None if self.layers is None else self.layers.to_dict(),
-        }
-        return finite(plain)
+        layers = None if self.layers is None else self.layers.to_dict()
+        plain = {name: value for name, value in vars(self).items() if name not in ("outputs", "limits", "layers")}
+        plain |= {"limits": vars(self.limits), "outputs": [vars(output) for output in self.outputs], "layers": layers}
+        return finite({"passed": self.passed, **plain})
 
     def _headline(self) -> str:
         return f"{'passed' if self.passed else 'FAILED'}, {self.quantization}, {self.samples} samples"
@@ -177,15 +172,12 @@ def verify(
         raise invalid_value(
             "lite",
             expected=f"the outputs of model '{model.name}', {[a.shape for a in expected]}",
-            received=f"{dict(zip(names, shapes))}",
+            received=dict(zip(names, shapes)),
             fix="Verify a file against the model that it was converted from.",
         )
-    default = DEFAULT_LIMITS[lite.quantization]
-    limits = Limits(
-        default.mean_scales if mean_scales is None else mean_scales,
-        default.max_scales if max_scales is None else max_scales,
-        default.agreement if agreement is None else agreement,
-    )
+    options = {"mean_scales": mean_scales, "max_scales": max_scales, "agreement": agreement}
+    given = {name: value for name, value in options.items() if value is not None}
+    limits = dataclasses.replace(DEFAULT_LIMITS[lite.quantization], **given)
     fine = 256 if lite.quantization == "int16x8" else 1
     scales = {name: None if scale is None else scale * fine for name, scale in lite.output_scales.items()}
     outputs = tuple(compare(name, array, got[name], scales[name]) for name, array in zip(names, expected))

@@ -27,7 +27,7 @@ def test_several_models_run_in_turn_under_their_names():
         {"a": cases.artifact("functional", "float32"), "b": cases.artifact("lstm", "int8")}, runs=20, threads=2
     )
     assert list(results) == ["a", "b"] and results["a"].threads == 2
-    assert str(results).splitlines()[0].split() == ["model", "median", "p90", "min", "spread", "memory"]
+    assert str(results).splitlines()[0].split() == ["model", "median", "ms", "p90", "min", "spread", "MB"]
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=50))

@@ -16,13 +16,13 @@ def model_of(names: list[bytes], operators: list[tuple[int, list[int], list[int]
 
 
 def test_a_fused_operator_computes_its_layers_in_the_order_of_their_calls():
-    names = [b"x", b"net/call.2/relu_1/Relu;net/call.1/norm_1/mul_1;net/call.0/conv_1/convolution", b"call.3/add_4/add"]
+    names = [b"x", b"net/relu_1/call.2/Relu;net/norm_1/call.1/mul_1;net/conv_1/call.0/convolution", b"add_4/call.3/add"]
     model = model_of(names, [(CONV, [0], [1]), (CONV, [1, -1], [2])], [2])
     calls = ["conv", "norm", "relu", "block/add"]
     assert layers_of_operators(model, calls, [3]) == [["conv", "norm", "relu"], ["block/add"]]
 
 
-def test_an_output_without_a_scope_belongs_to_the_call_that_made_it_also_before_a_conversion():
+def test_an_output_without_a_scope_belongs_to_its_call_also_before_a_conversion():
     names = [b"x", b"x_int8", b"y_int8", b"StatefulPartitionedCall:0"]
     model = model_of(names, [(QUANTIZE, [0], [1]), (CONV, [1], [2]), (DEQUANTIZE, [2], [3])], [3])
     assert layers_of_operators(model, ["dense", "out"], [1]) == [[], ["out"], []]
@@ -30,13 +30,13 @@ def test_an_output_without_a_scope_belongs_to_the_call_that_made_it_also_before_
 
 
 def test_nested_scopes_count_from_the_innermost_call():
-    model = model_of([b"x", b"outer/call.0/inner/call.1/dense_1/MatMul"], [(CONV, [0], [1])], [1])
+    model = model_of([b"x", b"outer/call.0/dense_1/call.1/MatMul"], [(CONV, [0], [1])], [1])
     assert layers_of_operators(model, ["outer", "outer/dense"], [None]) == [["outer/dense"]]
 
 
 def test_tensors_are_named_after_the_paths_of_their_layers_and_stay_different():
-    fused = b"call.1/relu_1/Relu;call.0/dense_1/MatMul"
-    names = [b"x", fused, b"call.1/relu_1/Relu;call.0/dense_1/Add", b"call.0/dense_1/kernel", b"call.0/dense_1"]
+    fused = b"relu_1/call.1/Relu;dense_1/call.0/MatMul"
+    names = [b"x", fused, b"relu_1/call.1/Relu;dense_1/call.0/Add", b"dense_1/call.0/kernel", b"dense_1/call.0/"]
     model = model_of(names, [(CONV, [0], [1])], [1])
     rename_tensors(model, ["block/dense", "block/relu"])
     found = [tensor.name for tensor in model.subgraphs[0].tensors]

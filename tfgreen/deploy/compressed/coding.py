@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
 
 from tfgreen.errors import invalid_value
 
-FORMS = ("raw", "codebook", "bitmap", "gaps")
+Form = Literal["raw", "codebook", "bitmap", "gaps"]
 
 _MOST_VALUES = 1 << 16  # with more, indices are not worth a codebook
 _CHUNK = 1 << 20  # a multiple of 8, so that chunks of indices end on whole bytes
@@ -34,7 +34,7 @@ class Coded:
         data: The bytes.
     """
 
-    form: str
+    form: Form
     values: int
     stored: int
     gap_bits: int
@@ -45,7 +45,7 @@ def encode(array: np.ndarray) -> Coded:
     """Code an array in the form that takes the fewest bytes.
 
     Args:
-        array: Any shape, a dtype of 1, 2, 4 or 8 bytes. Elements are compared bit by bit, so -0.0 is no zero.
+        array: Any shape, a dtype of 1, 2, 4 or 8 bytes. Elements count as equal where all bits are, so -0.0 is no zero.
 
     Example:
         >>> coded = encode(np.float32([[0.5, 0.25, -1.0, 0.5]] * 100))
@@ -60,10 +60,10 @@ def encode(array: np.ndarray) -> Coded:
     if len(values) > min(_MOST_VALUES, bits.size):
         return raw
     indices = indices.astype(np.uint32)
-    sizes = {"raw": len(raw.data), "codebook": _size(bits, len(values), bits.size)}
-    place = np.searchsorted(values, 0)
-    if place < len(values) and values[place] == 0:
-        used = np.flatnonzero(indices != place)
+    sizes: dict[Form, int] = {"raw": len(raw.data), "codebook": _size(bits, len(values), bits.size)}
+    zero = int(np.searchsorted(values, 0))
+    if zero < len(values) and values[zero] == 0:
+        used = np.flatnonzero(indices != zero)
         gaps = np.diff(used, prepend=-1) - 1
         gap_bits = index_bits(int(gaps.max(initial=0)) + 1)
         rest = _size(bits, len(values) - 1, used.size)
@@ -76,13 +76,13 @@ def encode(array: np.ndarray) -> Coded:
         data = values.tobytes() + pack(indices, index_bits(len(values)))
         return Coded(form, len(values), bits.size, 0, data)
     others = indices[used]
-    others -= others > place  # the zero has no index
-    head = np.packbits(indices != place).tobytes() if form == "bitmap" else pack(gaps.astype(np.uint32), gap_bits)
-    data = head + np.delete(values, place).tobytes() + pack(others, index_bits(len(values) - 1))
+    others -= others > zero  # the zero has no index
+    head = np.packbits(indices != zero).tobytes() if form == "bitmap" else pack(gaps.astype(np.uint32), gap_bits)
+    data = head + np.delete(values, zero).tobytes() + pack(others, index_bits(len(values) - 1))
     return Coded(form, len(values) - 1, used.size, gap_bits if form == "gaps" else 0, data)
 
 
-def decode(coded: Coded, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def decode(coded: Coded, shape: tuple[int, ...], dtype: np.dtype | str) -> np.ndarray:
     """The array that :func:`encode` coded.
 
     Raises:
@@ -95,7 +95,7 @@ def decode(coded: Coded, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """
     size, dtype = math.prod(shape), np.dtype(dtype)
     unsigned = np.dtype(f"u{dtype.itemsize}")
-    if coded.form not in FORMS or not 0 <= coded.stored <= size or not 0 <= coded.gap_bits <= 32:
+    if coded.form not in get_args(Form) or not 0 <= coded.stored <= size or not 0 <= coded.gap_bits <= 32:
         raise _damaged(f"form '{coded.form}' with {coded.stored} of {size} elements")
     width = index_bits(coded.values)
     lengths = {

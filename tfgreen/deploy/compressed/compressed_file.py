@@ -9,29 +9,28 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
 from tfgreen.deploy.compressed.coding import Coded, decode, encode
-from tfgreen.errors import FileError, InvalidValueError, invalid_value, layer_subject
+from tfgreen.errors import FileError, InvalidValueError, invalid_value
 from tfgreen.files import write_atomic
-
-if TYPE_CHECKING:
-    import keras
+from tfgreen.model.paths import check_built_model, weights_by_path
+from tfgreen.techniques.fold_batch_norm import check_plain
+from tfgreen.typing import FilePath, PlainDict
 
 FORMAT = 1
 
-# What NumPy, zipfile and json raise on bytes that are no such file, or not any more.
+# What NumPy, zipfile and json raise on bytes that are no such file, or a damaged one.
 _UNREADABLE: tuple[type[Exception], ...] = (ValueError, KeyError, EOFError, OSError, TypeError, AttributeError)
 _UNREADABLE += (NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> Path:
+def save_compressed(model: keras.Model, path: FilePath) -> Path:
     """Write a model so that weights that share values, or are zero, take few bytes.
 
     Each weight is stored in the shortest of four forms: as it is; a codebook of its k different values and indices of
@@ -60,27 +59,16 @@ def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> Path:
         ...     bool((kernels[0] == kernels[1]).all()), path.stat().st_size < 4096 * 4 / 4
         (True, True)
     """
-    import keras
-
-    from tfgreen.model.paths import check_built_model, walk, weights_by_path
-
     check_built_model(model)
-    for name, layer in [("", model), *walk(model)]:
-        if hasattr(layer, "stands_for"):
-            raise invalid_value(
-                layer_subject(name or model.name, layer), expected="a plain layer", received="one being compressed",
-                fix="Pass tg.strip(model).",
-            )  # fmt: skip
+    check_plain(model, "Pass tg.strip(model).")
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
     forms, parts = {}, []
     for name, variable in weights_by_path(model).items():
         array = keras.ops.convert_to_numpy(variable)
         coded = encode(array)
-        forms[name] = {
-            "shape": list(array.shape), "dtype": variable.dtype, "bytes": len(coded.data),
-            "form": coded.form, "values": coded.values, "stored": coded.stored, "gap_bits": coded.gap_bits,
-        }  # fmt: skip
+        form = {key: value for key, value in vars(coded).items() if key != "data"}
+        forms[name] = {"shape": list(array.shape), "dtype": variable.dtype, "bytes": len(coded.data), **form}
         parts.append(coded.data)
     data = b"".join(parts)
     header = {"tfgreen_format": FORMAT, "model": config, "weights": forms, "sha256": hashlib.sha256(data).hexdigest()}
@@ -90,7 +78,7 @@ def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> Path:
     return write_atomic(path, buffer.getvalue())
 
 
-def load_compressed(path: str | os.PathLike[str]) -> keras.Model:
+def load_compressed(path: FilePath) -> keras.Model:
     """Read a model that :func:`save_compressed` wrote; its weights are the same to the bit.
 
     Args:
@@ -111,10 +99,6 @@ def load_compressed(path: str | os.PathLike[str]) -> keras.Model:
         ...     tg.load_compressed(tg.save_compressed(model, f"{folder}/model.npz")).get_layer("out").units
         2
     """
-    import keras
-
-    from tfgreen.model.paths import weights_by_path
-
     header, data = _read(Path(path))
     model = keras.saving.deserialize_keras_object(header["model"])
     variables, forms = weights_by_path(model), header["weights"]
@@ -136,7 +120,7 @@ def load_compressed(path: str | os.PathLike[str]) -> keras.Model:
     return model
 
 
-def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+def _read(path: Path) -> tuple[PlainDict, bytes]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -156,5 +140,5 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     return header, data
 
 
-def _damaged(path: Any, received: str) -> InvalidValueError:
+def _damaged(path: FilePath, received: str) -> InvalidValueError:
     return invalid_value(f"file '{path}'", expected="a whole file of tg.save_compressed", received=received)

@@ -15,7 +15,7 @@ from tfgreen.deploy.inspection.memory import peak_memory
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
 from tfgreen.errors import invalid_state
-from tfgreen.tables import TableResult
+from tfgreen.tables import SentenceResult, TableResult
 from tfgreen.typing import PlainDict
 
 _Key = TypeVar("_Key")
@@ -24,12 +24,11 @@ _FLOAT = ("float32", "float16")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class BenchmarkResult(TableResult):
+class BenchmarkResult(SentenceResult):
     """Measured latency of one inference (batch of 1), in milliseconds of wall-clock time.
 
-    The minimum is the least disturbed run, the median the typical one; ``p90_ms`` is what nine runs in ten stay below,
-    and ``spread_ms`` the interquartile range. A spread that is large beside the median means a busy machine.
-    ``peak_memory_bytes`` is what :func:`tfgreen.deploy.inspection.memory.peak_memory` measured.
+    Nine runs in ten stay below ``p90_ms``; ``spread_ms`` is the interquartile range, and large beside the median on a
+    busy machine. ``peak_memory_bytes`` is of one more interpreter in a process, measured in a process of its own.
     """
 
     median_ms: float
@@ -41,31 +40,18 @@ class BenchmarkResult(TableResult):
     warmup: int
     peak_memory_bytes: int
 
-    _headings: ClassVar[tuple[str, ...]] = ("median", "p90", "min", "spread", "memory")
-    _left: ClassVar[int] = 0
-
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"source": "measured"``."""
         return {**dataclasses.asdict(self), "source": "measured"}
 
     def __str__(self) -> str:
-        return (
-            f"{self.median_ms:.4g} ms median (p90 {self.p90_ms:.4g}, min {self.min_ms:.4g}, "
-            f"spread {self.spread_ms:.4g}), {_how(self)}, {self.peak_memory_bytes / 1e6:.2f} MB"
-        )
+        median, p90, least, spread, memory = self._figures()
+        times = f"{median} ms median (p90 {p90}, min {least}, spread {spread})"
+        return f"{times}, {self.threads} thread{'s' * (self.threads > 1)}, {self.runs} runs, {memory} MB"
 
-    def _headline(self) -> str:
-        return str(self)
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [self._cells()]
-
-    def _cells(self) -> tuple[str, ...]:
+    def _figures(self) -> tuple[str, ...]:
         times = (self.median_ms, self.p90_ms, self.min_ms, self.spread_ms)
         return (*(f"{ms:.4g}" for ms in times), f"{self.peak_memory_bytes / 1e6:.2f}")
-
-    def _remarks(self) -> tuple[str, ...]:
-        return (f"milliseconds and MB, {_how(self)}",)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -80,7 +66,7 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
     results: Mapping[str, BenchmarkResult]
     notes: tuple[str, ...]
 
-    _headings: ClassVar[tuple[str, ...]] = ("model", *BenchmarkResult._headings)
+    _headings: ClassVar[tuple[str, ...]] = ("model", "median ms", "p90", "min", "spread", "MB")
 
     def __getitem__(self, name: str) -> BenchmarkResult:
         return self.results[name]
@@ -100,10 +86,10 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
         return ", ".join(f"{name} {result.median_ms:.4g} ms" for name, result in self.results.items())
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(name, *result._cells()) for name, result in self.results.items()]
+        return [(name, *result._figures()) for name, result in self.results.items()]
 
     def _remarks(self) -> tuple[str, ...]:
-        return (*next(iter(self.results.values()))._remarks(), *self.notes)
+        return self.notes
 
 
 @overload
@@ -123,9 +109,9 @@ def benchmark(
 ) -> BenchmarkResult | BenchmarkResults:
     """Measure the latency and memory of one model, or of several in turn.
 
-    Several models run interleaved, one inference each per round: whatever else the machine does then falls on all of
-    them, and the ratio between them holds even where the milliseconds do not. Only the inference is timed, not the
-    copying of inputs and outputs. The memory of each is measured in a process of its own, which takes half a second.
+    Several models run interleaved, one inference each per round: whatever else the machine does falls on all of them,
+    and their ratio holds even where the milliseconds do not. Only the inference is timed, not the copying of inputs and
+    outputs. Measuring the memory takes half a second for each.
 
     Args:
         lite: A model, or models by name.
@@ -187,12 +173,7 @@ def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[
 
 
 def check_counts(threads: int, runs: int, warmup: int) -> None:
-    """Check the counts that :func:`benchmark` takes.
-
-    Raises:
-        ValueError: ``threads`` or ``runs`` is below 1, or ``warmup`` below 0.
-        TypeError: One is no integer.
-    """
+    """Check the counts that :func:`benchmark` takes, and raises for as it says."""
     for name, value, minimum in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
         check_integer(name, value, minimum=minimum)
 
@@ -240,7 +221,3 @@ def _ready(lite: LiteRTModel, threads: int, seed: int) -> Interpreter:
     for info, detail in zip(lite.inputs, interpreter.get_input_details()):  # both in the file's order
         interpreter.set_tensor(detail["index"], random_input(info, tuple(detail["shape"]), rng))
     return interpreter
-
-
-def _how(result: BenchmarkResult) -> str:
-    return f"{result.threads} thread{'s' * (result.threads > 1)}, {result.runs} runs"

@@ -94,21 +94,21 @@ def _of_values(item: InputSpec, array: np.ndarray) -> Iterator[Finding]:
 def _likeness_of_neighbours(array: np.ndarray) -> float | None:
     """Correlation of neighbours along the axes between the first and the last; None for too few to tell."""
     array = array[:_RUN]
-    pairs = []
+    neighbours = []
     for axis in range(1, array.ndim - 1):
         if array.shape[axis] >= 4:
             along = np.moveaxis(array, axis, 0)
-            pairs.append((along[:-1].ravel(), along[1:].ravel()))
-    if not pairs:
+            neighbours.append((along[:-1].ravel(), along[1:].ravel()))
+    if not neighbours:
         return None
-    one, other = (np.concatenate(parts).astype(np.float64) for parts in zip(*pairs))
+    one, other = (np.concatenate(parts).astype(np.float64) for parts in zip(*neighbours))
     one, other = one - one.mean(), other - other.mean()
     scale = np.sqrt((one**2).sum() * (other**2).sum())
     return float((one * other).sum() / scale) if scale and len(one) >= 1000 else None
 
 
 def _of_layers(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[Finding]:
-    """What the layers show that know the data they were trained on, up to the first normalization."""
+    """What layers show that know the data they were trained on, up to the first normalization."""
     layers = dict(walk(model))
     outputs, scores = _run(model, spec, arrays, layers)
     for path, output in outputs.items():

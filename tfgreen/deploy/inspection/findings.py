@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Literal
 
-from tfgreen.tables import TableResult
+from tfgreen.tables import SentenceResult, TableResult
 from tfgreen.typing import PlainDict
 
 Severity = Literal["error", "warning"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Finding(SentenceResult):
     """One thing that a check found; prints as a sentence or two.
 
     Attributes:
@@ -63,8 +63,7 @@ class Findings(TableResult, tuple[Finding, ...]):
         return {"findings": [finding.to_dict() for finding in self]}
 
     def _headline(self) -> str:
-        errors, warnings = len(self.errors), len(self) - len(self.errors)
-        counts = {"error": errors, "warning": warnings}
+        counts = {"error": len(self.errors), "warning": len(self) - len(self.errors)}
         return ", ".join(f"{n} {name}{'s' * (n > 1)}" for name, n in counts.items() if n) or "nothing found"
 
     def __str__(self) -> str:

@@ -80,13 +80,11 @@ class OperatorProfile(TableResult):
 def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) -> OperatorProfile:
     """Measure every operator of the main graph by itself.
 
-    LiteRT's Python interpreter has no profiler. So each operator is cut out into a file of its own, with the tensors,
-    constants and options it has in the model, and is given the values that one inference of the model on random inputs
-    gives it. The cut files run in turn, once each per round, as models do in :func:`tfgreen.benchmark`.
+    LiteRT's Python interpreter has no profiler. So each operator is cut out into a file of its own and gets the values
+    that an inference of the model on random inputs gives it. The files run in turn, as in :func:`tfgreen.benchmark`.
 
-    The sum is not the latency of the whole: XNNPACK keeps tensors in its own layout between neighbours, which operators
-    on their own cannot show, and each time includes the call into the interpreter. Trust the order and the large
-    shares, not the microseconds of small operators.
+    The sum is not the latency of the whole: XNNPACK holds tensors in its own layout between neighbours, and each time
+    includes the call into the interpreter. Trust the order and the large shares, not the microseconds of small ones.
 
     Args:
         lite: The model. Dynamic dimensions have the size 1.
@@ -124,17 +122,11 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     times = time_in_turn(interpreters, runs, _WARMUP)
     medians = {index: float(np.median(nanoseconds)) / 1e3 for index, nanoseconds in times.items()}
     total = sum(medians.values())
-    rows = [
-        OperatorTime(
-            status.operator,
-            status.layers,
-            status.tensor,
-            medians.get(index),
-            medians[index] / total if index in medians else None,
-            reasons[index],
-        )
-        for index, status in enumerate(lite.audit.operators)
-    ]
+    rows = []
+    for index, status in enumerate(lite.audit.operators):
+        median = medians.get(index)
+        share = None if median is None else median / total
+        rows.append(OperatorTime(status.operator, status.layers, status.tensor, median, share, reasons[index]))
     return OperatorProfile(tuple(rows), threads, runs)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 from ai_edge_litert.schema_py_generated import ModelT, SubGraphT, TensorT
@@ -12,13 +11,14 @@ from ai_edge_litert.schema_py_generated import ModelT, SubGraphT, TensorT
 from tfgreen.deploy.tflite.audit import Audit
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dense_bytes, dtype_name, is_dynamic, text_of
 from tfgreen.errors import invalid_state
+from tfgreen.tables import SentenceResult
 from tfgreen.typing import PlainDict
 
 _ALIGNMENT = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class ArenaEstimate:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ArenaEstimate(SentenceResult):
     """Memory for the tensors of a model on a microcontroller; prints as a sentence.
 
     Attributes:
@@ -40,9 +40,6 @@ class ArenaEstimate:
             f"{self.planned_bytes:,} bytes for tensors (estimated; at least {self.lower_bound_bytes:,}, "
             f"at {self.peak}); scratch buffers and the interpreter come on top"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(str(self))}</p>"
 
 
 def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:

@@ -1,7 +1,7 @@
 """Which Keras layers each operator of a converted file computes, read from the names of its tensors.
 
-A layer call is traced in a scope of its own, ``call.<number>`` (``export.py``). The converter joins the names of what
-it fuses with semicolons: ``net/relu_1/call.2/Relu;net/norm_1/call.1/batchnorm/mul_1;net/conv_1/call.0/convolution``.
+A layer call is traced in a scope of its own, ``call.<number>`` (``export.py``). The converter puts semicolons between
+the names of what it fuses: ``net/relu_1/call.2/Relu;net/norm_1/call.1/batchnorm/mul_1;net/conv_1/call.0/convolution``.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from tfgreen.deploy.tflite.flatbuffer import operator_name, text_of
 _CALL = re.compile(r"(?:^|/)call\.(\d+)/")
 
 
-def layers_of_operators(model: ModelT, calls: Sequence[str], made_by: Sequence[int | None]) -> list[list[str]]:
+def layers_of_operators(model: ModelT, calls: Sequence[str], output_calls: Sequence[int | None]) -> list[list[str]]:
     """The layers that each operator of the main subgraph computes, in the order of their calls.
 
-    The operator's output is that of the last of them. The list is empty for one that no layer makes, such as the
-    QUANTIZE at an input.
+    The operator's output is that of the last of them. The list is empty for one of no layer, such as the QUANTIZE at an
+    input.
 
     Args:
         model: The parsed file.
         calls: The path of the layer of each call.
-        made_by: The number of the call that made each output, ``output_0`` first; None where unknown.
+        output_calls: The number of the call that returns each output, ``output_0`` first; None where unknown.
     """
     graph = model.subgraphs[0]
-    outputs = dict(zip([int(i) for i in graph.outputs], made_by))
+    outputs = dict(zip([int(i) for i in graph.outputs], output_calls))
     found = []
     for operator in reversed(graph.operators):
         numbers = {number for i in operator.outputs if i >= 0 for number in _numbers(graph.tensors[i])}
         # The converter gives outputs names of its own; and what stands before a DEQUANTIZE at the end is one as well.
-        made = next((outputs[i] for i in operator.outputs if outputs.get(int(i)) is not None), None)
-        if made is not None and not numbers:
+        call = next((outputs[i] for i in operator.outputs if outputs.get(int(i)) is not None), None)
+        if call is not None and not numbers:
             feeds = [int(i) for i in operator.inputs if i >= 0]
             if _only_converts(model, operator):
-                outputs.update(dict.fromkeys(feeds, made))
+                outputs.update(dict.fromkeys(feeds, call))
             else:
-                numbers = {made}
+                numbers = {call}
         found.append([calls[number] for number in sorted(numbers)])
     return found[::-1]
 
