@@ -296,23 +296,6 @@ def test_a_saved_distiller_continues_as_if_it_had_not_been_interrupted(tmp_path)
 
 
 # --------------------------------------------------------------------------------------------- every kind of model
-@pytest.mark.parametrize("name", zoo.mostly_slow())
-def test_the_whole_zoo_is_distilled_saved_and_loaded(name, tmp_path):
-    teacher, student, x, y = zoo.ZOO[name](), zoo.ZOO[name](), zoo.sample(name), zoo.targets(name)
-    several = name == "multi_io"
-    losses = [tg.LogitsDistillation(output="label" if several else None)]
-    losses += [tg.FeatureDistillation(output="size")] if several else []
-    distiller = tg.Distiller(teacher, student, losses)
-    weights = teacher.get_weights()
-    compiled(distiller, zoo.loss(name), "adam")
-    assert np.isfinite(distiller.fit(x, y, batch_size=4, verbose=0).history["loss"]).all()
-    distiller.save(tmp_path / "d.keras")
-    loaded = keras.models.load_model(tmp_path / "d.keras")
-    assert loss_of(loaded, x, y) == pytest.approx(loss_of(distiller, x, y), rel=1e-5)
-    for before, after in zip(weights, teacher.get_weights(), strict=True):
-        np.testing.assert_array_equal(before, after)
-
-
 def test_several_outputs_with_weights_metrics_and_labels_of_their_own():
     teacher, student, x, y = zoo.multi_io(), zoo.multi_io(), zoo.sample("multi_io"), zoo.targets("multi_io")
     losses = [tg.LogitsDistillation(4.0, output="label"), tg.FeatureDistillation(output="size")]
