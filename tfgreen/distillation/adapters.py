@@ -35,12 +35,9 @@ Teacher: TypeAlias = Union[keras.Model, Predictor]
 class Adapter:
     """Base: a model whose outputs and logits can be requested by key.
 
-    Args:
-        model: The model.
-        role: ``"teacher"`` or ``"student"``, for errors.
-        heads: What each of its outputs ends in.
-
     Attributes:
+        model, role: The model, and ``"teacher"`` or ``"student"``, for errors.
+        heads: What each of its outputs ends in.
         shapes: Key -> shape for a batch of 1, of what was requested.
         softmax_logits: Keys of logits that a constant may be added to.
     """
@@ -204,11 +201,7 @@ class KerasAdapter(Adapter):
 
 class PredictorAdapter(Adapter):
     """A teacher that is no Keras model but has ``predict(x)``, such as ``tg.LiteRTModel``; it runs outside the graph.
-
-    Args:
-        model: The teacher.
-        inputs: One sample of inputs, in the structure that ``predict`` takes.
-    """
+    ``inputs`` is a batch of one sample, on which it is tried."""
 
     def __init__(self, model: Predictor, inputs: Arrays) -> None:
         outputs = outputs_by_name(model, model.predict(inputs))

@@ -18,8 +18,9 @@ from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.paths import walk
 from tfgreen.typing import Samples, Tensor, Tensors
 
-# An input with teacher outputs is a dictionary of these two.
 Rows: TypeAlias = Mapping[str, Tensor]
+
+# An input with teacher outputs is a dictionary of these two.
 INPUTS, ROWS = "tfgreen_inputs", "tfgreen_teacher"
 
 _BATCH = 128  # samples that the teacher runs on at a time
@@ -35,14 +36,10 @@ def split_rows(x: Tensors) -> tuple[Tensors, Rows | None]:
 
 
 class CachedTeacher:
-    """Teachers whose tensors are computed for all samples at once and kept in a :class:`TeacherCache`.
-
-    Args:
-        cache: Where to keep them.
-        teachers: The teachers, which have been asked for all that is compared.
+    """Teachers whose requested tensors are computed for all samples at once and stored in a :class:`TeacherCache`.
 
     Raises:
-        ValueError: Something compared has no fixed shape.
+        ValueError: A requested tensor has no fixed shape.
     """
 
     def __init__(self, cache: TeacherCache, teachers: Sequence[Adapter]) -> None:

@@ -15,7 +15,7 @@ Reference: G. Hinton et al., "Distilling the Knowledge in a Neural Network", 201
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -25,11 +25,16 @@ from keras import ops
 from tfgreen.checks import check_instance
 from tfgreen.distillation.adapters import KerasAdapter, Teacher, adapt_teacher
 from tfgreen.distillation.cached_teacher import CachedTeacher, split_rows
-from tfgreen.distillation.losses import check_schedule, value_at
+from tfgreen.distillation.losses import LossSetting, check_schedule, value_at
 from tfgreen.distillation.matching import Batch, checked_losses, checked_weights, request_all, shares_of
 from tfgreen.distillation.teacher_cache import TeacherCache
 from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.typing import PlainDict, Samples, Schedule, Tensor, Tensors
+
+_ARGUMENTS = (  # of the Distiller
+    "teacher", "student", "distillation_losses", "distillation_loss_weights", "student_loss_weight", "name",
+    "teacher_weights", "cache",
+)
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -45,9 +50,8 @@ class Distiller(keras.Model):
     and losses derived from them compute as they do there, with no sample weights and no masks.
 
     The student is trained in place: ``distiller.student`` is the product, and saving it saves nothing else. It may hold
-    compressed layers (``tg.prune``); pass their callbacks to the distiller's ``fit``. The teacher is left as it is,
-    its ``trainable`` flags included. Saving the distiller (``.keras``) saves student, teacher and optimizer, and
-    training continues where it was.
+    compressed layers (``tg.prune``); pass their callbacks to the distiller's ``fit``. The teacher is left as it is, its
+    ``trainable`` flags too. Saving the distiller (``.keras``) saves student, teacher and optimizer; training goes on.
 
     Args:
         teacher: A trained Keras model, an object with ``predict(x)`` such as a ``tg.LiteRTModel`` (it runs outside the
@@ -135,7 +139,13 @@ class Distiller(keras.Model):
         """The student's, by which losses and metrics of several outputs are named."""
         return getattr(self.student, "output_names", None)
 
-    def compile(self, optimizer: Any = "adam", loss: Any = None, metrics: Any = None, **kwargs: object) -> None:
+    def compile(
+        self,
+        optimizer: str | keras.Optimizer = "adam",
+        loss: LossSetting | None = None,
+        metrics: Sequence[object] | Mapping[str, object] | None = None,
+        **kwargs: object,
+    ) -> None:
         """``keras.Model.compile``, with the defaults of ``keras.distillation.Distiller.compile``."""
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
@@ -147,7 +157,7 @@ class Distiller(keras.Model):
     def call(self, inputs: Tensors, training: bool | None = None) -> Tensors:
         return self.student(split_rows(inputs)[0], training=training)
 
-    def fit(self, x: Samples | None = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    def fit(self, x: Samples | None = None, *args: object, **kwargs: object) -> keras.callbacks.History:
         """``keras.Model.fit``. With a cache, ``x`` is arrays, or a dataset from :meth:`with_teacher`."""
         if self._cached is not None:
             x = self._cached.attach_to_fit(x, self.student)
@@ -172,11 +182,11 @@ class Distiller(keras.Model):
             raise invalid_state("with_teacher needs a distiller with a cache.", "Pass cache=tg.TeacherCache(path).")
         return self._cached.attach_to_dataset(dataset)
 
-    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+    def train_step(self, *args: object, **kwargs: object) -> PlainDict:
         with self._student.recording():
             return super().train_step(*args, **kwargs)
 
-    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+    def test_step(self, *args: object, **kwargs: object) -> PlainDict:
         with self._student.recording():
             return super().test_step(*args, **kwargs)
 
@@ -202,7 +212,7 @@ class Distiller(keras.Model):
             if y is None or self.loss is None:
                 raise invalid_value(
                     f"student_loss_weight {self.student_loss_weight}",
-                    expected="labels, and a loss in compile() to compare them with",
+                    expected="labels, and a loss in compile() for them",
                     received="no labels" if y is None else "no loss",
                     fix="Pass student_loss_weight=0 to train on the teacher alone.",
                 )
@@ -237,12 +247,12 @@ class Distiller(keras.Model):
         used = {match.teacher for match in self._matches}
         return [item.run(inputs) if index in used else {} for index, item in enumerate(self._teachers)]
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
         """Save the teachers' weights, which Keras does not see."""
         for index, variable in enumerate(self._teacher_variables()):
             store[str(index)] = variable
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
         """The inverse of :meth:`save_own_variables`."""
         for index, variable in enumerate(self._teacher_variables()):
             variable.assign(store[str(index)])
@@ -260,14 +270,9 @@ class Distiller(keras.Model):
                 received=others,
                 fix="Save distiller.student, or only the weights with save_weights().",
             )
-        objects = {name: getattr(self, name) for name in (*_OBJECTS, "student_loss_weight", "cache")}
-        plain = {name: keras.saving.serialize_keras_object(value) for name, value in objects.items()}
-        return {"name": self.name, **plain, "teacher_weights": list(self.teacher_weights)}
+        return {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _ARGUMENTS}
 
     @classmethod
     def from_config(cls, config: PlainDict, custom_objects: Mapping[str, object] | None = None) -> Distiller:
         with keras.saving.custom_object_scope(custom_objects or {}):
             return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
-
-
-_OBJECTS = ("teacher", "student", "distillation_losses", "distillation_loss_weights")

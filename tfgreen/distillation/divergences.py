@@ -13,21 +13,20 @@ arXiv:1612.03928; A. Romero et al., "FitNets", 2015, arXiv:1412.6550.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
+
+from tfgreen.typing import Tensor
 
 _NEVER = -1e9  # the logit of a class that is left out
 
 
-def kl_divergence(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
+def kl_divergence(teacher: Tensor, student: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     """``T^2 * KL(softmax(teacher / T) || softmax(student / T))`` over the last axis.
 
     The factor keeps gradients of one size over temperatures (Hinton et al.).
 
     Args:
-        teacher: Logits of shape ``(..., classes)``, any float dtype.
-        student: The same shape.
+        teacher, student: Logits of shape ``(..., classes)``, any float dtype.
         temperature: A number > 0, or a scalar tensor.
 
     Returns:
@@ -54,7 +53,7 @@ def kl_divergence(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
     return kl * _squared(temperature)
 
 
-def soft_cross_entropy(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
+def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     """``-T^2 * sum(softmax(teacher / T) * log softmax(student / T))``; arguments as :func:`kl_divergence`.
 
     Its gradient is that of the divergence, its value larger by the teacher's entropy.
@@ -63,37 +62,40 @@ def soft_cross_entropy(teacher: Any, student: Any, temperature: Any = 1.0) -> An
     return -ops.sum(p * _log_softmax(_scaled(student, temperature)), axis=-1) * _squared(temperature)
 
 
-def binary_kl_divergence(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
+def binary_kl_divergence(teacher: Tensor, student: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     """:func:`kl_divergence` of each label on its own (sigmoid), averaged over the labels in the last axis."""
     return ops.mean(kl_divergence(_as_two_classes(teacher), _as_two_classes(student), temperature), axis=-1)
 
 
-def binary_soft_cross_entropy(teacher: Any, student: Any, temperature: Any = 1.0) -> Any:
+def binary_soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     """:func:`soft_cross_entropy` of each label on its own (sigmoid), averaged over the labels in the last axis."""
     return ops.mean(soft_cross_entropy(_as_two_classes(teacher), _as_two_classes(student), temperature), axis=-1)
 
 
 def decoupled_kl(
-    teacher: Any, student: Any, labels: Any, temperature: Any = 1.0, alpha: float = 1.0, beta: float = 8.0
-) -> Any:
+    teacher: Tensor,
+    student: Tensor,
+    labels: Tensor,
+    temperature: Tensor | float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+) -> Tensor:
     """Decoupled knowledge distillation: ``T^2 * (alpha * TCKD + beta * NCKD)``.
 
     TCKD is the divergence between target and rest, NCKD that among the classes that are not the target.
 
     Args:
-        teacher: Logits of shape ``(..., classes)``.
-        student: The same shape.
+        teacher, student: Logits of shape ``(..., classes)``.
         labels: Class numbers of shape ``(...)``.
         temperature: A number > 0, or a scalar tensor.
-        alpha: Weight of TCKD.
-        beta: Weight of NCKD.
+        alpha, beta: Weights of TCKD and of NCKD.
 
     Returns:
         float32 of shape ``(...)``.
     """
     is_target = ops.one_hot(ops.cast(labels, "int32"), teacher.shape[-1], dtype="bool")
 
-    def parts(logits: Any) -> tuple[Any, Any]:
+    def parts(logits: Tensor) -> tuple[Tensor, Tensor]:
         scaled = _scaled(logits, temperature)
         others = ops.where(is_target, _NEVER, scaled)
         target = ops.sum(ops.where(is_target, scaled, 0.0), axis=-1)
@@ -105,19 +107,22 @@ def decoupled_kl(
 
 
 def relational(
-    teacher: Any, student: Any, temperature: Any = 1.0, beta: float = 1.0, gamma: float = 1.0, weights: Any = None
-) -> Any:
+    teacher: Tensor,
+    student: Tensor,
+    temperature: Tensor | float = 1.0,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    weights: Tensor | None = None,
+) -> Tensor:
     """DIST: one minus the correlations of the probabilities, within each sample and within each class.
 
     ``T^2 * (beta * (1 - r(sample)) + gamma * mean over classes of (1 - r(class)))``. A correlation with something
     constant counts as 0.
 
     Args:
-        teacher: Logits of shape ``(..., classes)``; all leading axes are samples.
-        student: The same shape.
+        teacher, student: Logits of shape ``(..., classes)``; all leading axes are samples.
         temperature: A number > 0, or a scalar tensor.
-        beta: Weight of the relation between classes, within a sample.
-        gamma: Weight of the relation between samples, within a class.
+        beta, gamma: Weights of the relation between classes, within a sample, and between samples, within a class.
         weights: What each sample counts in the second relation, shape ``(...)``; None for 1 each.
 
     Returns:
@@ -135,24 +140,23 @@ def relational(
     return (beta * within_samples + gamma * within_classes) * _squared(temperature)
 
 
-def cosine_distance(teacher: Any, student: Any) -> Any:
+def cosine_distance(teacher: Tensor, student: Tensor) -> Tensor:
     """One minus the cosine between two vectors in the last axis; 1 where one of them is zero."""
     return _cosine_distance(_float32(teacher), _float32(student))
 
 
-def mean_squared_error(teacher: Any, student: Any) -> Any:
+def mean_squared_error(teacher: Tensor, student: Tensor) -> Tensor:
     """Mean of the squared differences over the last axis."""
     return ops.mean(ops.square(_float32(teacher) - _float32(student)), axis=-1)
 
 
-def attention_transfer(teacher: Any, student: Any, power: float = 2.0, weights: Any = None) -> Any:
+def attention_transfer(teacher: Tensor, student: Tensor, power: float = 2.0, weights: Tensor | None = None) -> Tensor:
     """Squared distance of two attention maps, each of length 1.
 
     An attention map is the mean over the channels of ``|feature|^power``, flattened.
 
     Args:
-        teacher: Features of shape ``(batch, ..., channels)``.
-        student: The same shape, but for the channels.
+        teacher, student: Features of shape ``(batch, ..., channels)``; the channels may differ.
         power: > 0.
         weights: Positions where this is 0 are left out, shape ``(batch, ...)``.
 
@@ -170,7 +174,7 @@ def attention_transfer(teacher: Any, student: Any, power: float = 2.0, weights: 
     return ops.sum(ops.square(maps[0] - maps[1]), axis=-1)
 
 
-def probabilities_to_logits(probabilities: Any, activation: str) -> Any:
+def probabilities_to_logits(probabilities: Tensor, activation: str) -> Tensor:
     """Logits that give these probabilities back; those of a softmax are known up to a constant.
 
     Args:
@@ -182,21 +186,21 @@ def probabilities_to_logits(probabilities: Any, activation: str) -> Any:
     return log_p if activation == "softmax" else log_p - ops.log(ops.maximum(1.0 - p, 1e-37))
 
 
-def _float32(x: Any) -> Any:
+def _float32(x: Tensor) -> Tensor:
     return ops.cast(x, "float32")
 
 
-def _squared(temperature: Any) -> Any:
+def _squared(temperature: Tensor | float) -> Tensor:
     return ops.square(_float32(temperature))
 
 
-def _scaled(logits: Any, temperature: Any) -> Any:
+def _scaled(logits: Tensor, temperature: Tensor | float) -> Tensor:
     """Logits over the temperature, the largest of them 0: the difference is exact, so nothing is lost."""
     logits = _float32(logits)
     return (logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))) / _float32(temperature)
 
 
-def _log_softmax(z: Any) -> Any:
+def _log_softmax(z: Tensor) -> Tensor:
     """Exact also where a probability is nearly 1: ``log(1 + rest)`` over all classes but the largest."""
     largest = ops.one_hot(ops.argmax(z, axis=-1), z.shape[-1], dtype="bool")
     below = z - ops.sum(ops.where(largest, z, 0.0), axis=-1, keepdims=True)
@@ -204,20 +208,20 @@ def _log_softmax(z: Any) -> Any:
     return below - ops.log1p(rest)
 
 
-def _exp_less_line(c: Any) -> Any:
+def _exp_less_line(c: Tensor) -> Tensor:
     """``e^c - 1 - c`` for ``|c| < 0.5``, by its series."""
-    series = 1 / 40320
+    series: Tensor | float = 1 / 40320
     for factor in (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2):
         series = series * c + factor
     return series * ops.square(c)
 
 
-def _as_two_classes(logits: Any) -> Any:
+def _as_two_classes(logits: Tensor) -> Tensor:
     logits = _float32(logits)
     return ops.stack([logits, ops.zeros_like(logits)], axis=-1)
 
 
-def _probabilities_less_mean(z: Any) -> Any:
+def _probabilities_less_mean(z: Tensor) -> Tensor:
     """Softmax less ``1 / classes``, exact also where all probabilities are nearly equal."""
     u = ops.expm1(z)  # the largest z is 0
     classes = z.shape[-1]
@@ -225,7 +229,7 @@ def _probabilities_less_mean(z: Any) -> Any:
     return (u - mean) / (classes * (1.0 + mean))
 
 
-def _columns(z: Any, less_mean: Any) -> Any:
+def _columns(z: Tensor, less_mean: Tensor) -> Tensor:
     """The probabilities of each class, shape ``(classes, samples)``, up to a constant for each class.
 
     What varies is exact: less ``1 / classes`` where all are near that, else as they are, down to the smallest.
@@ -234,7 +238,7 @@ def _columns(z: Any, less_mean: Any) -> Any:
     return ops.where(ops.max(ops.abs(v), axis=-1, keepdims=True) < 0.5 / z.shape[-1], v, p)
 
 
-def _unit(x: Any) -> tuple[Any, Any]:
+def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of length 1, and which were not zero (those stay zero)."""
     largest = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
     exists = largest > 0
@@ -243,7 +247,7 @@ def _unit(x: Any) -> tuple[Any, Any]:
     return x / ops.sqrt(ops.where(exists, square, 1.0)), exists[..., 0]
 
 
-def _cosine_distance(a: Any, b: Any) -> Any:
+def _cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     """Half the squared distance of the unit vectors, which does not cancel as one minus the cosine does."""
     (a, a_exists), (b, b_exists) = _unit(a), _unit(b)
     distance = 0.5 * ops.sum(ops.square(a - b), axis=-1)

@@ -32,11 +32,8 @@ _CHECKED_STEPS = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)  # a schedul
 
 
 class LossContext(TypedDict, total=False):
-    """What a loss sees beside the two tensors.
-
-    ``activation`` makes probabilities of logits; ``labels`` are class numbers; ``weights`` are the sample weights times
-    the mask at each position; ``step`` counts the optimizer's steps.
-    """
+    """What a loss sees beside the two tensors: the activation that makes probabilities of logits, the labels as class
+    numbers, the sample weights times the mask at each position, and the number of optimizer steps so far."""
 
     activation: str
     labels: Tensor | None
@@ -50,7 +47,8 @@ class DistillationLoss(Config, keras.distillation.DistillationLoss):
 
     A loss of your own is a frozen dataclass derived from this or from a class below that overrides :meth:`values`,
     registered with ``keras.saving.register_keras_serializable``. Or it overrides :meth:`compute_loss`, as a loss of
-    ``keras.distillation`` does, and sees the models' outputs as they are.
+    ``keras.distillation`` does, and sees the models' outputs as they are. All losses raise ValueError or TypeError
+    where a setting is out of range or of another type.
 
     Attributes:
         output: Which output of the models, where they have several: the key of a dict, or the output's name.
@@ -123,8 +121,7 @@ class LayerLoss(DistillationLoss):
     It is no dataclass: a loss declares the two fields itself, in the place where Keras's order of arguments has them.
 
     Attributes:
-        teacher_layer_name: Path (``"encoder/conv"``) or name of the teacher's layer; None for the model's output.
-        student_layer_name: The student's.
+        teacher_layer_name, student_layer_name: Path (``"encoder/conv"``) or name of a layer; None for the output.
         output: Where the models have several outputs with sample weights of their own: whose weights apply.
     """
 
@@ -147,12 +144,10 @@ class LogitsDistillation(LogitsLoss):
         temperature: See :class:`LogitsLoss`.
         loss: ``"kl_divergence"``, or ``"categorical_crossentropy"``, which has the same gradient. Objects of Keras's
             losses of these names stand for the names. Any other Keras loss is applied to the logits over the
-            temperature, as in ``keras.distillation``. A list or dict holds one for each output.
+            temperature, as in ``keras.distillation``. A list or dict holds one for each output. Two differences: the
+            logits of a model that ends in a softmax are those before it, and ``"kl_divergence"`` is a divergence.
         activation, from_logits, output, teacher: See :class:`LogitsLoss`. With ``"sigmoid"`` each label is a
             distribution of its own, and the mean over the labels counts.
-
-    Raises:
-        ValueError, TypeError: A setting is out of range or of another type.
 
     Example:
         >>> import numpy as np
@@ -189,9 +184,6 @@ class DecoupledDistillation(LogitsLoss):
         alpha: Weight of the divergence between the target and the rest, >= 0.
         beta: Weight of the divergence among the other classes, >= 0; the paper tunes it per teacher, from 1 to 10.
         temperature, activation, from_logits, output, teacher: See :class:`LogitsLoss`.
-
-    Raises:
-        ValueError, TypeError: A setting is out of range or of another type.
 
     Example:
         >>> import numpy as np
@@ -231,9 +223,6 @@ class RelationalDistillation(LogitsLoss):
         temperature: As in :class:`LogitsLoss`; the paper's default is 1.
         activation, from_logits, output, teacher: See :class:`LogitsLoss`.
 
-    Raises:
-        ValueError, TypeError: A setting is out of range or of another type.
-
     Example:
         >>> import numpy as np
         >>> logits = np.array([[2.0, 0.0, 1.0], [0.0, 1.0, 5.0]])
@@ -264,8 +253,7 @@ class FeatureDistillation(LayerLoss):
 
     A. Romero et al., "FitNets", 2015, arXiv:1412.6550. Where the channels differ, the student's features first pass a
     trained linear projection (``keras.layers.Dense`` on the channels, which on an image is a 1x1 convolution); it
-    belongs to the distiller, not to the student. Where height and width differ by a whole factor, the larger map is
-    averaged down to the smaller.
+    belongs to the distiller. Where height and width differ by a whole factor, the larger map is averaged down.
 
     Attributes:
         loss: ``"mse"``, ``"cosine"`` (one minus the cosine, exact also where that is near 0), or any other Keras loss
@@ -273,9 +261,6 @@ class FeatureDistillation(LayerLoss):
         teacher_layer_name, student_layer_name: See :class:`LayerLoss`. Without both, the models' outputs are compared
             as they are: for regression.
         output, teacher: See :class:`DistillationLoss`.
-
-    Raises:
-        ValueError, TypeError: A setting is out of range or of another type.
 
     Example:
         >>> import numpy as np
@@ -311,9 +296,6 @@ class AttentionTransfer(LayerLoss):
         teacher_layer_name, student_layer_name: See :class:`LayerLoss`; features of shape ``(batch, ..., channels)``.
         power: Exponent of the activations in an attention map, > 0.
         output, teacher: See :class:`DistillationLoss`.
-
-    Raises:
-        ValueError, TypeError: A setting is out of range or of another type.
 
     Example:
         >>> import numpy as np
@@ -354,19 +336,15 @@ def value_at(schedule: Schedule, step: Tensor | int) -> Tensor | float:
 
 
 def check_schedule(
-    name: str,
-    schedule: Schedule,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
+    name: str, value: Schedule, minimum: float | None = None, maximum: float | None = None, above: float | None = None
 ) -> None:
     """Raise unless a number, or a schedule at a sample of steps, is within the bounds (see ``check_number``)."""
-    for step in _CHECKED_STEPS if callable(schedule) else ():
-        value = float(ops.convert_to_numpy(value_at(schedule, ops.convert_to_tensor(step, "int64"))))
-        check_number(f"{name}, at step {step}", value, minimum=minimum, maximum=maximum, above=above)
-    if not callable(schedule):
-        check_number(name, schedule, minimum=minimum, maximum=maximum, above=above)
+    found: dict[str, object] = {name: value}
+    if callable(value):
+        tensors = {step: value_at(value, ops.convert_to_tensor(step, "int64")) for step in _CHECKED_STEPS}
+        found = {f"{name}, at step {step}": float(ops.convert_to_numpy(t)) for step, t in tensors.items()}
+    for subject, number in found.items():
+        check_number(subject, number, minimum=minimum, maximum=maximum, above=above)
 
 
 def _checked_loss(loss: LossSetting, own: Sequence[str], names: Mapping[type, str]) -> LossSetting:

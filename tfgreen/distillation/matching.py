@@ -40,17 +40,13 @@ class Match:
     """What one loss compares for one teacher.
 
     Attributes:
-        loss: The loss.
-        teacher: Index of the teacher.
-        teacher_key: Key of the teacher's tensor.
-        student_key: Key of the student's.
+        loss, teacher: The loss, and the index of the teacher.
+        teacher_key, student_key: Keys of the tensors that were requested.
         output: Name of the output whose labels and sample weights apply.
         activation: What turns logits into probabilities; ``""`` for features.
-        teacher_pool: What the teacher's map is averaged by, along each of its axes between batch and channels.
-        student_pool: The same for the student's.
+        teacher_pool, student_pool: What a map is averaged by, along each of its axes between batch and channels.
         projection: Maps the student's channels to the teacher's, where they differ.
-        weight: What the loss counts.
-        share: What the teacher counts.
+        weight, share: What the loss and the teacher count.
     """
 
     loss: keras.distillation.DistillationLoss
@@ -145,12 +141,7 @@ def request_all(
     teachers: Sequence[tuple[Adapter, float]],
     student: KerasAdapter,
 ) -> tuple[Match, ...]:
-    """Request what each loss compares, for each teacher that it is about.
-
-    Args:
-        losses: The losses and their weights.
-        teachers: The teachers and their weights.
-        student: The student.
+    """Request what each loss compares, for each teacher that it is about; losses and teachers bear their weights.
 
     Raises:
         ValueError: The outputs or features cannot be compared, a layer does not exist, or it cannot be told whether an
@@ -207,8 +198,7 @@ def pick(structure: Tensors, name: str, names: list[str], argument: str) -> Tens
 
     Args:
         structure: One for all outputs, a dict by output name, or a list in their order.
-        name: Name of the output; ``""`` for the only one.
-        names: Names of all outputs.
+        name, names: The output, ``""`` for the only one, and all outputs.
         argument: How to call the structure in errors.
 
     Raises:
@@ -235,12 +225,7 @@ def pick(structure: Tensors, name: str, names: list[str], argument: str) -> Tens
 def checked_losses(
     losses: keras.distillation.DistillationLoss | Sequence[keras.distillation.DistillationLoss],
 ) -> tuple[keras.distillation.DistillationLoss, ...]:
-    """One loss or several as a tuple.
-
-    Raises:
-        TypeError: One is no distillation loss.
-        ValueError: There is none.
-    """
+    """One loss or several as a tuple, or a TypeError or ValueError."""
     listed = tuple(losses) if isinstance(losses, (list, tuple)) else (losses,)
     if not listed:
         raise invalid_value("distillation_losses", expected="one distillation loss or more", received="an empty list")
@@ -251,11 +236,7 @@ def checked_losses(
 
 
 def checked_weights(weights: Sequence[Schedule] | None, count: int) -> tuple[Schedule, ...]:
-    """What each of several losses counts; 1 for None.
-
-    Raises:
-        TypeError, ValueError: There is not one number >= 0, or schedule of such numbers, for each.
-    """
+    """What each loss counts, numbers >= 0 or schedules of such, 1 for None; or a TypeError or ValueError."""
     weights = (1.0,) * count if weights is None else weights
     check_instance("distillation_loss_weights", weights, (list, tuple), "a list of numbers, or None")
     if len(weights) != count:
@@ -267,16 +248,12 @@ def checked_weights(weights: Sequence[Schedule] | None, count: int) -> tuple[Sch
 
 
 def shares_of(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
-    """What each teacher counts, divided by the sum; equally for None.
-
-    Raises:
-        TypeError, ValueError: There is no teacher, or not one number >= 0 for each, or all are 0.
-    """
+    """What each teacher counts, divided by the sum, equally for None; or a TypeError or ValueError."""
     if not count:
         raise invalid_value("teacher", expected="a model, or a list of them", received="an empty list")
-    for weight in weights or ():
-        check_number("teacher_weights", weight, minimum=0)
     weights = (1.0,) * count if weights is None else weights
+    for weight in weights:
+        check_number("teacher_weights", weight, minimum=0)
     if len(weights) != count or not sum(weights):
         expected = f"{count} numbers >= 0, one for each teacher, not all of them 0"
         raise invalid_value("teacher_weights", expected=expected, received=list(weights))
@@ -334,14 +311,8 @@ def _activation(loss: LogitsLoss, teacher: Adapter, theirs: str, student: Adapte
 
 def _fitted(match: Match, theirs: Shape, ours: Shape) -> Match:
     """The match with the pooling and the projection that make the student's features fit the teacher's."""
-    teacher_pool, student_pool = [], []
-    for a, b in zip(theirs[1:-1], ours[1:-1]):
-        larger, smaller = max(a or 1, b or 1), min(a or 1, b or 1)
-        if len(theirs) != len(ours) or (a is None) != (b is None) or larger % smaller:
-            break
-        teacher_pool.append(larger // smaller if (a or 1) > (b or 1) else 1)
-        student_pool.append(larger // smaller if (b or 1) > (a or 1) else 1)
-    if len(theirs) != len(ours) or len(teacher_pool) != len(theirs) - 2 or theirs[-1] is None or ours[-1] is None:
+    factors = [_factors(a, b) for a, b in zip(theirs[1:-1], ours[1:-1])]
+    if len(theirs) != len(ours) or None in factors or theirs[-1] is None or ours[-1] is None:
         names = [key.partition("/")[2] for key in (match.teacher_key, match.student_key)]
         raise invalid_value(
             f"{type(match.loss).__name__}, layers '{names[0]}' and '{names[1]}'",
@@ -352,9 +323,16 @@ def _fitted(match: Match, theirs: Shape, ours: Shape) -> Match:
     if match.loss.projects and theirs[-1] != ours[-1]:
         projection = keras.layers.Dense(theirs[-1], use_bias=False, dtype="float32", name="projection")
         projection.build((None, *ours[1:]))
-    return dataclasses.replace(
-        match, teacher_pool=tuple(teacher_pool), student_pool=tuple(student_pool), projection=projection
-    )
+    pools = [tuple(pair[side] for pair in factors if pair) for side in (0, 1)]
+    return dataclasses.replace(match, teacher_pool=pools[0], student_pool=pools[1], projection=projection)
+
+
+def _factors(theirs: int | None, ours: int | None) -> tuple[int, int] | None:
+    """What the teacher's and the student's axis are averaged by to be of one size, if that can be."""
+    if theirs == ours or theirs is None or ours is None:
+        return (1, 1) if theirs == ours else None
+    smaller = min(theirs, ours)
+    return None if max(theirs, ours) % smaller else (theirs // smaller, ours // smaller)
 
 
 def _pooled(x: Tensor, factors: Sequence[int]) -> Tensor:

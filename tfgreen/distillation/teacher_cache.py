@@ -48,9 +48,8 @@ class TeacherCache:
     is missing it runs the teacher over the data first, which costs what it saves in the first epoch; where the file is
     of something else, damaged or incomplete it warns and makes it anew. The data is hashed at each ``fit``.
 
-    Each sample's values travel with the sample, so shuffling and ``validation_split`` are safe for arrays; a
-    ``tf.data`` pipeline attaches them by ``Distiller.with_teacher``, before it shuffles and augments. Validation data
-    has no cache.
+    Each sample's values travel with it, so arrays may be shuffled and split; a ``tf.data`` pipeline attaches them by
+    ``Distiller.with_teacher``, before it shuffles and augments. Validation data has no cache.
 
     Args:
         path: The file; its folder must exist.
@@ -166,13 +165,9 @@ class TeacherCache:
         """Write the file, whole or not at all.
 
         Args:
-            key: What the file is of, for :meth:`open`.
+            key: What the file is of, for :meth:`open`, which gives what is returned.
             count: Number of samples.
-            fields: The arrays, by name.
-            batches: Their values, batch after batch.
-
-        Returns:
-            The arrays, as :meth:`open`.
+            fields, batches: The arrays by name, and their values batch after batch.
 
         Raises:
             OSError: The folder is missing or cannot be written, or the disk is full; nothing is left behind.
