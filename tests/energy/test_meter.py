@@ -42,8 +42,9 @@ def test_without_counters_the_reading_is_an_estimate_and_says_how(no_rapl):
     assert reading.co2e_kg == pytest.approx(reading.kwh * reading.intensity.kg_per_kwh)
     assert "Germany" in reading.co2e_how and "2023" in reading.co2e_how
     json.dumps(reading.to_dict(), allow_nan=False)
-    assert repr(reading).startswith(f"energy: {reading.joules:.3g} J in ") and " kg" in repr(reading)
-    assert reading._repr_html_().count("<tr>") == 1 + 3 + 1 and "together" in reading._repr_html_()
+    assert repr(reading).startswith("estimated energy of ") and f": {reading.joules:.3g} J (cpu " in repr(reading)
+    assert f"CO2e: {reading.co2e_kg:.3g} kg (estimated energy x " in repr(reading)
+    assert reading._repr_html_().count("<tr>") == 1 + 3 and " kg " in reading._repr_html_()
 
 
 def test_no_region_gives_energy_and_no_co2(no_rapl):

@@ -12,7 +12,7 @@ import pytest
 
 from tests import zoo
 from tfgreen.errors import FileError, TfgreenError
-from tfgreen.recipes.data import Data, array_names, check_fits, load_digits_data, load_inputs, load_npz
+from tfgreen.recipes.data import Data, array_names, check_fits, load_digits_data, load_npz, load_samples
 
 
 def arrays(**changed):
@@ -98,14 +98,19 @@ def test_files_that_are_no_npz(tmp_path):
             load_npz(tmp_path / "data.npz")
 
 
-def test_inputs_alone(tmp_path):
+def test_samples_alone(tmp_path):
     file = saved(tmp_path, y_test=None, x_train=None)
-    name, x = load_inputs(file, "x", "x_test")
-    assert name == "x_test" and x.shape == (3, 4)
-    with pytest.raises(FileError, match="expected an array named x or z, received y_train, x_test"):
-        load_inputs(file, "x", "z")
+    np.testing.assert_array_equal(load_samples(file, "x", "x_test"), arrays()["x_test"])
+    np.savez(tmp_path / "named.npz", left=np.zeros((2, 3)), right=np.ones((2, 1)))
+    both = load_samples(tmp_path / "named.npz", "x", "z")
+    assert list(both) == ["left", "right"] and both["right"].shape == (2, 1)
+    np.savez(tmp_path / "empty.npz")
+    with pytest.raises(FileError, match="expected an array named x or z, received no arrays"):
+        load_samples(tmp_path / "empty.npz", "x", "z")
+    with pytest.raises(TfgreenError, match=r"data.npz: y_train: expected shape \(samples, ...\)"):
+        load_samples(file, "x", "z")  # all arrays, of which one is no input
     with pytest.raises(TfgreenError, match="data.npz: x_test: .*NaN"):
-        load_inputs(saved(tmp_path, x_test=np.full((3, 4), np.nan)), "x_test")
+        load_samples(saved(tmp_path, x_test=np.full((3, 4), np.nan)), "x_test")
     assert array_names(file) == ["x_train", "y_train", "x_test", "y_test"]
 
 

@@ -64,12 +64,9 @@ def carbon_footprint(
     check_number("renewable_kwh", renewable_kwh, minimum=0)
     check_number("credit_kg", credit_kg, minimum=0, fix="Credits that were bought do not lower a footprint.")
     if renewable_kwh > energy_kwh:
-        raise invalid_value(
-            "renewable_kwh",
-            expected=f"at most energy_kwh ({energy_kwh})",
-            received=renewable_kwh,
-            fix="Only energy that was used can be covered; a surplus belongs to another account.",
-        )
+        fix = "Only energy that was used can be covered; a surplus belongs to another account."
+        expected = f"at most energy_kwh ({energy_kwh})"
+        raise invalid_value("renewable_kwh", expected=expected, received=renewable_kwh, fix=fix)
     return float((energy_kwh - renewable_kwh) * intensity_kg_per_kwh + credit_kg)
 
 
@@ -97,12 +94,9 @@ def grid_intensity(region: str) -> GridIntensity:
     entry = mix[region]
     grams = entry.get("carbon_intensity")
     if not grams:
-        raise invalid_value(
-            "region",
-            expected="a country with a known grid intensity",
-            received=f"{region} ({entry['country_name']})",
-            fix="Multiply the kWh with a figure of your own, through carbon_footprint(intensity_kg_per_kwh=...).",
-        )
+        fix = "Multiply the kWh with a figure of your own, through carbon_footprint(intensity_kg_per_kwh=...)."
+        received = f"{region} ({entry['country_name']})"
+        raise invalid_value("region", expected="a country with a known grid intensity", received=received, fix=fix)
     return GridIntensity(
         region=region,
         country=str(entry["country_name"]),

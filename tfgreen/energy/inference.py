@@ -127,17 +127,10 @@ def _per_run(windows: list[tuple[EnergyReading, int]]) -> InferenceEnergy:
         interval = _confidence(joules, [(reading.joules or 0.0) / count for reading, count in windows])
         if last.region is not None:
             co2e = sum(reading.co2e_kg or 0.0 for reading, _ in windows) / runs
-    return InferenceEnergy(
-        joules_per_inference=joules,
-        runs=runs,
-        interval=interval,
-        source=sources.pop() if len(sources) == 1 else mixed,
-        how=f"{runs} runs in {len(windows)} window(s); {(missing or last).how}",
-        duration_s=sum(reading.duration_s for reading, _ in windows),
-        region=last.region,
-        co2e_kg_per_inference=co2e,
-        co2e_how=(missing or last).co2e_how,
-    )
+    source = sources.pop() if len(sources) == 1 else mixed
+    how = f"{runs} runs in {len(windows)} window(s); {(missing or last).how}"
+    duration, why = sum(reading.duration_s for reading, _ in windows), (missing or last).co2e_how
+    return InferenceEnergy(joules, runs, interval, source, how, duration, last.region, co2e, why)
 
 
 def _confidence(mean: float, values: list[float]) -> tuple[float, float] | None:

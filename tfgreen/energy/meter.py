@@ -57,14 +57,13 @@ class EnergyReading:
         return None if self.joules is None else self.joules / JOULES_PER_KWH
 
     def __repr__(self) -> str:
-        co2e = f"not known, as {self.co2e_how}" if self.co2e_kg is None else f"{self.co2e_kg:.3g} kg"
-        return f"energy: {joules_text(self)} in {self.duration_s:.3g} s ({self.how}); CO2e: {co2e}"
+        co2e = "not known" if self.co2e_kg is None else f"{self.co2e_kg:.3g} kg"
+        energy = f"{self.source} energy of {self.duration_s:.3g} s: {_joules(self)} ({self.how})"
+        return f"{energy}; CO2e: {co2e} ({self.co2e_how})"
 
     def _repr_html_(self) -> str:
-        """A row per component."""
-        total = ("together", joules_text(self), self.source, self.co2e_how)
-        rows = [*((part.name, joules_text(part), part.source, part.how) for part in self.components), total]
-        return html_table(("component", "energy", "source", "how"), rows)
+        rows = [(part.name, _joules(part), part.source, part.how) for part in self.components]
+        return html_table(("component", "energy", "source", "how"), rows, caption=repr(self))
 
     def to_dict(self) -> PlainDict:
         """Return plain values, fit for strict JSON."""
@@ -212,7 +211,7 @@ class _Run:
         self._failed[probe.name] = f"reading it failed: {type(error).__name__}: {error}"
 
 
-def joules_text(part: EnergyReading | EnergyComponent) -> str:
+def _joules(part: EnergyReading | EnergyComponent) -> str:
     """The energy with its unit, or a dash."""
     return "-" if part.joules is None else f"{part.joules:.3g} J"
 
@@ -235,15 +234,6 @@ def _summarize(components: list[EnergyComponent], duration: float, intensity: Gr
         co2e = carbon_footprint(energy_kwh=joules / JOULES_PER_KWH, intensity_kg_per_kwh=intensity.kg_per_kwh)
         per_kwh = f"{intensity.kg_per_kwh:.4g} kg per kWh in {intensity.country}"
         why = f"{source} energy x {per_kwh} ({intensity.source}, {intensity.year or 'year unknown'})"
-    return EnergyReading(
-        joules=joules,
-        duration_s=duration,
-        interval=interval,
-        source=source,
-        how="; ".join(f"{part.name} {part.source}: {part.how}" for part in components),
-        components=tuple(components),
-        region=intensity.region if intensity else None,
-        co2e_kg=co2e,
-        co2e_how=why,
-        intensity=intensity,
-    )
+    how = "; ".join(f"{part.name} {part.source}: {part.how}" for part in components)
+    region = intensity.region if intensity else None
+    return EnergyReading(joules, duration, interval, source, how, tuple(components), region, co2e, why, intensity)

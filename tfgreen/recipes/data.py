@@ -92,41 +92,27 @@ def load_npz(path: FilePath) -> Data:
         raise InvalidValueError(f"{path}: {error}") from error
 
 
-def load_inputs(path: FilePath, *names: str) -> tuple[str, np.ndarray]:
-    """Read the first of the arrays ``names`` that an ``.npz`` file has; for calibration and verification.
-
-    Returns:
-        Its name and its values, numbers of shape ``(samples, *sample shape)``.
-
-    Raises:
-        OSError: As :func:`load_npz`.
-        ValueError: The array is empty, not numeric, or holds NaN or infinite values.
-    """
-    present = array_names(path)
-    name = next((name for name in names if name in present), None)
-    if name is None:
-        raise FileError(f"{path}: expected an array named {' or '.join(names)}, received {_listed(present)}.")
-    array = _read(path, (name,))[name]
-    try:
-        check_inputs(name, array)
-    except TfgreenError as error:
-        raise InvalidValueError(f"{path}: {error}") from error
-    return name, array
-
-
 def load_samples(path: FilePath, *names: str) -> np.ndarray | dict[str, np.ndarray]:
     """Read samples of a model from an ``.npz`` file: the first of the arrays ``names`` that it has, or else all arrays.
 
     Returns:
-        An array of shape ``(samples, *sample shape)``, or a dict of them by the name of the input.
+        An array of numbers of shape ``(samples, *sample shape)``, or a dict of them by the name of the input.
 
     Raises:
-        OSError, ValueError: As :func:`load_inputs`.
+        OSError: As :func:`load_npz`; or there is no array.
+        ValueError: An array is empty, not numeric, or holds NaN or infinite values.
     """
     present = array_names(path)
-    if set(names) & set(present) or not present:
-        return load_inputs(path, *names)[1]
-    return {name: load_inputs(path, name)[1] for name in present}
+    if not present:
+        raise FileError(f"{path}: expected an array named {' or '.join(names)}, received no arrays.")
+    first = next((name for name in names if name in present), None)
+    arrays = _read(path, (first,) if first else tuple(present))
+    try:
+        for name, array in arrays.items():
+            check_inputs(name, array)
+    except TfgreenError as error:
+        raise InvalidValueError(f"{path}: {error}") from error
+    return arrays[first] if first else arrays
 
 
 def array_names(path: FilePath) -> list[str]:
@@ -205,11 +191,9 @@ def check_fits(data: Data, model: keras.Model) -> None:
     outputs = keras.tree.flatten(model.compute_output_spec(*args, **kwargs))
     shapes = [tuple(tensor.shape[1:]) for tensor in inputs], [tuple(tensor.shape[1:]) for tensor in outputs]
     if len(inputs) != 1 or len(outputs) != 1 or len(shapes[1][0]) != 1 or shapes[1][0][0] in (None, 1):
-        raise invalid_value(
-            f"model '{model.name}'",
-            expected="a classifier: one input, one output of shape (samples, classes) with two classes or more",
-            received=f"inputs of shape {shapes[0]}, outputs of shape {shapes[1]} (without samples)",
-        )
+        expected = "a classifier: one input, one output of shape (samples, classes) with two classes or more"
+        received = f"inputs of shape {shapes[0]}, outputs of shape {shapes[1]} (without samples)"
+        raise invalid_value(f"model '{model.name}'", expected=expected, received=received)
     ((shape,), ((outputs_of_model,),)) = shapes
     sample = data.x_train.shape[1:]
     if len(sample) != len(shape) or any(size not in (None, given) for size, given in zip(shape, sample)):
@@ -265,7 +249,7 @@ def _read(path: FilePath, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     present = array_names(path)
     missing = [name for name in names if name not in present]
     if missing:
-        expected = f"expected the arrays {', '.join(names)}, received {_listed(present)}"
+        expected = f"expected the arrays {', '.join(names)}, received {', '.join(present) or 'no arrays'}"
         raise FileError(f"{path}: {expected}; missing: {', '.join(missing)}.")
     arrays = {}
     with np.load(path, allow_pickle=False) as archive:
@@ -276,7 +260,3 @@ def _read(path: FilePath, names: tuple[str, ...]) -> dict[str, np.ndarray]:
                 what = "Python objects, which are never loaded" if "pickle" in str(error) else "damaged data"
                 raise FileError(f"{path}: expected numbers in {name}, received {what}.") from error
     return arrays
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names) or "no arrays"

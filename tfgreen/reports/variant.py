@@ -121,26 +121,14 @@ class Variant:
     def to_dict(self) -> PlainDict:
         """Return plain values; nested figures keep their keys when they are null."""
         latency, energy = self.latency_ms, self.energy
-        return {
-            "name": self.name,
-            "accuracy": self.accuracy,
-            "size_bytes": self.size_bytes,
-            "gzip_bytes": self.gzip_bytes,
-            "nonzero_bytes": self.nonzero_bytes,
-            "sparsity": self.sparsity,
-            "latency_ms": {
-                "median": float(latency.median) if latency else None,
-                "p90": float(latency.p90) if latency else None,
-            },
-            "energy": {
-                "joules_per_inference": float(energy.joules_per_inference) if energy else None,
-                "source": energy.source if energy else "unavailable",
-            },
-            "co2e_kg": self.co2e_kg,
-            "verified": self.verified,
-            "sources": dict(self.sources),
-            "reasons": dict(self.reasons),
+        times = (float(latency.median), float(latency.p90)) if latency else (None, None)
+        joules, source = (float(energy.joules_per_inference), energy.source) if energy else (None, "unavailable")
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        nested = {
+            "latency_ms": dict(zip(("median", "p90"), times)),
+            "energy": {"joules_per_inference": joules, "source": source},
         }
+        return {**plain, **nested, "sources": dict(self.sources), "reasons": dict(self.reasons)}
 
     @classmethod
     def from_dict(cls, data: PlainDict) -> Variant:
