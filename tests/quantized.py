@@ -25,7 +25,7 @@ def varied(model: keras.Model, seed: int = 0) -> keras.Model:
 
 
 def quantized(model: keras.Model, x: Any, **settings: Any) -> keras.Model:
-    return tg.quantize(model, tg.QuantizeConfig(**{"calibration_data": x, "calibration": "minmax", **settings}))
+    return tg.quantize(model, calibration_data=x, **settings)
 
 
 def in_int8(model: keras.Model, x: Any = None) -> tg.LiteRTModel:

@@ -17,7 +17,9 @@ from tfgreen.config import Config, data_field, resolve_config
 VERBS = {
     "prune": ("scope", "global", "scop"),
     "cluster": ("number_of_clusters", 3, "number_of_cluster"),
+    "quantize": ("weight_bits", 4, "weight_bit"),
 }
+DATA = {"quantize": {"calibration_data": zoo.sample("functional")}}  # what a verb cannot do without
 every_verb = pytest.mark.parametrize("verb", VERBS)
 
 
@@ -52,18 +54,20 @@ def test_an_unknown_option_is_an_error_that_names_the_nearest_field(verb):
 @every_verb
 def test_options_override_the_config(verb):
     option, value, _ = VERBS[verb]
+    data = DATA.get(verb, {})
     results = [
-        getattr(tg, verb)(zoo.functional(), config_of(verb)(**{option: value})),
-        getattr(tg, verb)(zoo.functional(), **{option: value}),
-        getattr(tg, verb)(zoo.functional(), config_of(verb)(), **{option: value}),
+        getattr(tg, verb)(zoo.functional(), config_of(verb)(**{option: value}, **data)),
+        getattr(tg, verb)(zoo.functional(), **{option: value}, **data),
+        getattr(tg, verb)(zoo.functional(), config_of(verb)(**data), **{option: value}),
     ]
     for result in results:
-        assert getattr(result.get_layer("hidden").chains[0].transforms[0], option) == value
+        transform = result.get_layer("hidden").chains[0].transforms[0]
+        assert getattr(transform, {"weight_bits": "bits"}.get(option, option)) == value
 
 
 @every_verb
-def test_a_verb_runs_without_any_setting(verb):
-    assert any(status.done for status in tg.summary(getattr(tg, verb)(zoo.functional())).weights)
+def test_a_verb_runs_without_any_setting_but_data(verb):
+    assert any(s.done for s in tg.summary(getattr(tg, verb)(zoo.functional(), **DATA.get(verb, {}))).weights)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,7 +75,7 @@ def test_int4_without_training_stores_4_bits_and_computes_as_the_rounded_model(n
     assert sum(w.bits * w.values.size for w in lite.weights.values()) < sum(
         w.bits * w.values.size for w in wide.weights.values()
     )
-    rounded = quantize(model, QuantizeConfig(calibration_data=x, calibration="minmax", weight_bits=4))
+    rounded = quantize(model, QuantizeConfig(calibration_data=x, weight_bits=4))
     error = np.abs(lite.predict(x) - rounded.predict(x, verbose=0))
     assert error.mean() <= 0.75 * max(lite.output_scales.values())
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgreen.quantization.histogram import METHODS, Histogram
+from tfgreen.quantization.histogram import Calibration, Histogram
 
 
 def of(*batches: np.ndarray) -> Histogram:
@@ -20,7 +22,7 @@ def test_extremes_are_exact_whatever_the_batches_and_all_methods_lie_within_them
     histogram = of(*(np.array(batch, np.float32) for batch in batches))
     values = np.concatenate([np.array(batch, np.float32) for batch in batches])
     assert histogram.range("minmax") == (min(values.min(), 0), max(values.max(), 0))
-    for method in METHODS:
+    for method in get_args(Calibration):
         lower, upper = histogram.range(method)
         assert min(values.min(), 0) <= lower <= 0 <= upper <= max(values.max(), 0)
 
@@ -41,7 +43,7 @@ def test_the_percentile_is_that_of_the_values_up_to_a_bin():
 def test_an_outlier_is_cut_off_by_percentile_and_mse_but_not_by_minmax():
     values = np.random.default_rng(0).normal(size=100_000).astype("float32")
     values[0] = 8.0
-    found = {method: of(values).range(method)[1] for method in METHODS}
+    found = {method: of(values).range(method)[1] for method in get_args(Calibration)}
     assert found["minmax"] == 8.0 and found["percentile"] < 5 and found["mse"] < 8
 
 

@@ -8,9 +8,16 @@ import pytest
 from keras import layers
 
 from tests.quantized import normal, varied
-from tfgreen.quantization.lowered_calls import as_constant
-from tfgreen.quantization.lowering import ACTIVATIONS, OBSERVED, SIGNED_UNIT, UNIT, merge_steps, steps_of
-from tfgreen.quantization.op_classes import averages, does_nothing, fuses, has_kernel, joins, shares_scale, sums
+from tfgreen.quantization.lowering import (
+    ACTIVATIONS,
+    OBSERVED,
+    SIGNED_UNIT,
+    UNIT,
+    Lowering,
+    as_constant,
+    lowering_of,
+    without_activation,
+)
 
 
 def called(layer: layers.Layer, *inputs: np.ndarray) -> layers.Layer:
@@ -37,14 +44,14 @@ RUN = {
 
 
 @pytest.mark.parametrize("layer, x", RUN.values(), ids=RUN)
-def test_steps_without_rounding_are_the_layer(layer, x, monkeypatch):
-    monkeypatch.setattr("tfgreen.quantization.lowered_calls.fake_quantize_between", lambda x, lower, upper: x)
+def test_the_operators_without_rounding_are_the_layer(layer, x, monkeypatch):
+    monkeypatch.setattr("tfgreen.quantization.lowering.fake_quantize_between", lambda x, lower, upper: x)
     layer = called(type(layer).from_config(layer.get_config()), x)
-    steps = steps_of(layer)
+    lowering = lowering_of(layer)
     asked = []
-    ours = steps.run(layer, lambda index, value: asked.append(index) or value, (keras.ops.convert_to_tensor(x),), {})
+    ours = lowering.run(layer, lambda index, value: asked.append(index) or value, (keras.ops.convert_to_tensor(x),), {})
     np.testing.assert_allclose(ours, layer(x), atol=1e-5)
-    assert asked == list(range(len(steps.inside)))
+    assert asked == list(range(len(lowering.inside)))
 
 
 @pytest.mark.parametrize(
@@ -53,13 +60,13 @@ def test_steps_without_rounding_are_the_layer(layer, x, monkeypatch):
 def test_merging_several_tensors_is_pairwise(cls, count):
     inputs = [normal(4, seed=seed) for seed in range(count)]
     layer = called(cls(), *inputs)
-    steps = merge_steps(layer, count)
-    assert len(steps.inside) == count - (1 if cls is layers.Average else 2)
+    lowering = lowering_of(layer, count)
+    assert len(lowering.inside) == count - (1 if cls is layers.Average else 2)
     asked = []
-    ours = steps.run(layer, lambda index, value: asked.append(index) or value, (inputs,), {})
+    ours = lowering.run(layer, lambda index, value: asked.append(index) or value, (inputs,), {})
     np.testing.assert_allclose(ours, layer(inputs), atol=1e-5)
-    assert asked == list(range(len(steps.inside)))
-    assert merge_steps(layers.Add(), 2) is None and merge_steps(layers.Dense(2), 1) is None
+    assert asked == list(range(len(lowering.inside)))
+    assert lowering_of(layers.Add(), 2) == Lowering() == lowering_of(layers.Multiply(), 1)
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid", "tanh", "hard_sigmoid"])
@@ -69,7 +76,7 @@ def test_fixed_ranges_are_those_that_the_converter_gives(name):
     x = normal(6)
     layer = layers.Dense(4, activation=name)
     lite = in_int8(quantized(keras.Sequential([keras.Input((6,)), layer]), x))
-    lower, upper = steps_of(layer).output
+    lower, upper = lowering_of(layer).output
     (step,) = lite.output_scales.values()
     assert step == pytest.approx((upper - lower) / 255, rel=1e-5)
     assert ACTIVATIONS[keras.activations.get(name)].output in (UNIT, SIGNED_UNIT, (0.0, 1.0))
@@ -80,16 +87,16 @@ def test_a_norm_in_training_uses_the_batch_and_rounds_the_product():
     x = keras.ops.convert_to_tensor(IMAGE)
     mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
     seen = []
-    ours = steps_of(layer).run(layer, lambda index, value: seen.append(value) or value, (x,), {"training": True})
+    ours = lowering_of(layer).run(layer, lambda index, value: seen.append(value) or value, (x,), {"training": True})
     layer.moving_mean.assign(mean), layer.moving_variance.assign(variance)
     np.testing.assert_allclose(ours, layer(x, training=True), atol=1e-5)
     assert len(seen) == 1
 
 
 def test_a_relu_with_a_bound_is_a_range_that_ends_there():
-    assert steps_of(layers.ReLU(4.0)).output == (0.0, 4.0)
+    assert lowering_of(layers.ReLU(4.0)).output == (0.0, 4.0)
     for plain in (layers.ReLU(), layers.ReLU(6.0), layers.ReLU(4.0, negative_slope=0.1), layers.ReLU(threshold=1.0)):
-        assert steps_of(plain).output == OBSERVED
+        assert lowering_of(plain).output == OBSERVED
 
 
 def test_constants_are_rounded_between_their_extremes_and_zero():
@@ -99,47 +106,20 @@ def test_constants_are_rounded_between_their_extremes_and_zero():
     assert (ours != value).any()
 
 
-# layer -> the questions that are answered with yes
-KINDS = {
-    layers.Dense(2): {has_kernel},
-    layers.Conv3D(2, 2): set(),
-    layers.MaxPooling2D(): {shares_scale},
-    layers.AveragePooling1D(2): {shares_scale, averages},
-    layers.GlobalAveragePooling2D(): set(),
-    layers.UpSampling2D(): {shares_scale},
-    layers.UpSampling2D(interpolation="bilinear"): {shares_scale, averages},
-    layers.Dropout(0.1): {shares_scale, does_nothing},
-    layers.Concatenate(): {joins},
-    layers.Maximum(): {joins},
-    layers.Add(): {sums},
-    layers.BatchNormalization(): {sums},
-    layers.ReLU(): {fuses},
-    layers.ReLU(3.0): {fuses},
-    layers.ReLU(negative_slope=0.1): set(),
-    layers.Activation("relu6"): {fuses},
-    layers.Activation("tanh"): set(),
-}
-
-
-@pytest.mark.parametrize("layer, expected", KINDS.items(), ids=[type(layer).__name__ for layer in KINDS])
-def test_kinds(layer, expected):
-    questions = {has_kernel, shares_scale, averages, does_nothing, joins, sums, fuses}
-    assert {question for question in questions if question(layer)} == expected
-
-
-def test_kinds_of_raw_operations():
-    inputs = keras.Input((4, 4, 2))
-    cases = [(keras.ops.relu, {fuses}), (keras.activations.relu, {fuses}), (lambda x: x + x, {sums}),
-             (lambda x: x[:, 0], {shares_scale}), (lambda x: keras.ops.average_pool(x, 2), {shares_scale, averages}),
-             (lambda x: keras.ops.concatenate([x, x]), {joins}), (keras.ops.tanh, set())]  # fmt: skip
-    questions = {has_kernel, shares_scale, averages, does_nothing, joins, sums, fuses}
-    for function, expected in cases:
-        operation = keras.Model(inputs, function(inputs)).operations[-1]
-        assert {question for question in questions if question(operation)} == expected
-
-
 def test_a_layer_of_the_users_that_bears_the_name_of_a_raw_operation_is_none():
     for name in ("Max", "Reshape", "Add", "Relu", "Concatenate", "Softmax"):
         layer = type(name, (layers.Layer,), {"call": lambda self, x: x + 1})()
-        assert not any(question(layer) for question in (shares_scale, joins, sums, fuses))
-        assert steps_of(layer).output == OBSERVED
+        assert lowering_of(layer).output == OBSERVED and not lowering_of(layer).inside
+
+
+ACTIVATED = [layers.Dense(3), layers.Dense(3, "relu"), layers.Dense(3, "silu"), layers.Conv1D(3, 3, activation="gelu")]
+
+
+@pytest.mark.parametrize("layer", ACTIVATED, ids=lambda layer: f"{layer.name} {layer.activation.__name__}")
+def test_what_follows_the_sums_of_a_kernel_can_be_run_on_its_own(layer):
+    layer = called(type(layer).from_config(layer.get_config()), ROW)
+    sums = without_activation(layer, lambda: layer(ROW))
+    lowering, asked = lowering_of(layer), []
+    ours = lowering.activate(layer, lambda index, value: asked.append(index) or value, sums)
+    np.testing.assert_allclose(ours, layer(ROW), atol=1e-6)
+    assert asked == list(range(len(lowering.inside)))

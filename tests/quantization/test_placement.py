@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import keras
 import pytest
 from keras import layers, ops
 
+import tfgreen as tg
 from tests import zoo
+from tests.quantized import normal
 from tfgreen.quantization import placement
 from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT
-from tfgreen.quantization.placement import Places, averages_into_join, places_to_round
+from tfgreen.quantization.placement import Placement, averaging_before_concat, place_activations
 
 IMAGE = (8, 8, 4)
 
@@ -24,20 +27,10 @@ def norm(name: str = "norm", **options) -> layers.Layer:
     return layers.BatchNormalization(name=name, **options)
 
 
-def described(place: Places) -> str:
-    """Short enough for a table: ``in0``: input 0 is rounded; ``2x``: ranges inside; ``out``, or the output's range."""
-    words = [f"in{index}" for index in place.inputs]
-    words += [f"{len(place.inside)}x"] if place.inside else []
-    words += ["folds"] if place.folds else []
-    if place.output is not None:
-        words.append("out" if place.output == OBSERVED else str(place.output))
-    return " ".join(words)
-
-
 def placed(body, shape=IMAGE, kept=()) -> dict[str, str]:
     inputs = keras.Input(shape, name="x")
     model = keras.Model(inputs, body(inputs))
-    return {path: described(place) for path, place in places_to_round(model, lambda path: path in kept).items()}
+    return {path: str(place) for path, place in place_activations(model, lambda path: path in kept).items()}
 
 
 def branches(*names: str, **options):
@@ -77,17 +70,17 @@ def used_twice(x):
 CASES = {
     "conv, norm, relu": (
         lambda x: layers.ReLU(name="relu")(norm()(conv("conv")(x))),
-        {"conv": "in0 folds", "norm": "folds", "relu": "out"},
+        {"conv": "in0 fused", "norm": "fused", "relu": "out"},
     ),
     "dense, norm, relu": (
         lambda x: layers.Activation("relu", name="relu")(norm()(layers.Dense(4, name="dense")(x))),
-        {"dense": "in0 folds", "norm": "folds", "relu": "out"},
+        {"dense": "in0 fused", "norm": "fused", "relu": "out"},
     ),
     "conv, dropout, norm, dropout, relu": (
         lambda x: layers.ReLU(name="relu")(
             layers.Dropout(0.1, name="b")(norm()(layers.Identity(name="a")(conv("conv")(x))))
         ),
-        {"conv": "in0 folds", "a": "", "norm": "folds", "b": "", "relu": "out"},
+        {"conv": "in0 fused", "a": "", "norm": "fused", "b": "", "relu": "out"},
     ),
     "norm over another axis": (
         lambda x: norm(axis=1)(conv("conv")(x)),
@@ -148,7 +141,7 @@ CASES = {
     ),
     "separable, norm, relu": (
         lambda x: layers.ReLU(name="relu")(norm()(layers.SeparableConv2D(4, 3, name="conv")(x))),
-        {"conv": "in0 1x folds", "norm": "folds", "relu": "out"},
+        {"conv": "in0 1x fused", "norm": "fused", "relu": "out"},
     ),
     "pooling, flatten, dense": (
         lambda x: layers.Dense(2, name="dense")(layers.Flatten(name="flat")(layers.MaxPooling2D(name="pool")(x))),
@@ -175,7 +168,7 @@ CASES = {
     "a shared layer whose calls differ": (
         shared_that_differs, {"shared": "in0 out", "first": "in0 out", "relu": "out", "add": "out"},
     ),
-    "nested": (nested, {"block/conv": "in0 folds", "block/norm": "folds", "relu": "out"}),
+    "nested": (nested, {"block/conv": "in0 fused", "block/norm": "fused", "relu": "out"}),
 }
 
 
@@ -185,18 +178,26 @@ def test_places(body, expected):
 
 
 def test_inputs_of_several_models_and_integers_are_told_apart():
-    places = {path: described(place) for path, place in places_to_round(zoo.multi_io()).items()}
+    places = {path: str(place) for path, place in place_activations(zoo.multi_io()).items()}
     assert places["conv2d"] == "in0" and places["dense"] == "in0"
-    tokens = places_to_round(zoo.attention())
+    tokens = place_activations(zoo.attention())
     assert not any(place.inputs for place in tokens.values())
 
 
-def test_layers_that_pass_a_range_on_to_a_kernel_or_an_average_are_known():
+def test_a_placement_survives_a_round_trip_through_json():
+    one = Placement((0, 2), (OBSERVED, (0.0, 6.0)), (0.0, 1.0), fused=True, averaging=True, reason="because")
+    for place in (one, Placement()):
+        assert Placement.from_dict(json.loads(json.dumps(place.to_dict()))) == place
+
+
+def test_a_compressed_layer_counts_as_the_one_inside_it():
+    x = normal(*IMAGE, count=8)
     inputs = keras.Input(IMAGE)
-    x = layers.Flatten(name="flat")(layers.MaxPooling2D(name="max")(inputs))
-    model = keras.Model(inputs, [layers.Dense(2)(x), layers.Softmax()(layers.Reshape((256,), name="last")(inputs))])
-    passes = {path: place.passes for path, place in places_to_round(model).items()}
-    assert passes["max"] and passes["flat"] and not passes["last"]
+    for body, expected in CASES.values():
+        if expected.keys() <= {"conv", "norm", "relu", "add", "get_item"}:
+            model = keras.Model(inputs, body(inputs))
+            found = place_activations(tg.quantize(model, calibration_data=x))
+            assert {path: str(place) for path, place in found.items()} == expected
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -222,7 +223,7 @@ class Max(layers.Layer):
 
 def test_a_subclass_is_what_keras_made_it_unless_it_computes_by_itself():
     found = placed(lambda x: norm()(Renamed(4, 3, name="conv")(x)))
-    assert found == {"conv": "in0 folds", "norm": "folds out"}
+    assert found == {"conv": "in0 fused", "norm": "fused out"}
     found = placed(lambda x: norm()(Doubled(4, name="dense")(x)))
     assert found == {"dense": "in0 out", "norm": "1x out"}
     assert placed(lambda x: Max(name="own")(x)) == {"own": "in0 out"}
@@ -242,7 +243,7 @@ REASONS = {
 @pytest.mark.parametrize("body, shape, reason", REASONS.values(), ids=REASONS)
 def test_what_stays_float_has_a_reason_and_its_output_is_rounded_for_the_next_layer(body, shape, reason):
     inputs = keras.Input(shape)
-    (place,) = places_to_round(keras.Model(inputs, body(inputs))).values()
+    (place,) = place_activations(keras.Model(inputs, body(inputs))).values()
     assert place.output == OBSERVED
     assert reason in place.reason
 
@@ -253,15 +254,15 @@ def test_a_layer_kept_in_float_is_not_merged_and_what_comes_after_rounds_its_inp
 
     inputs = keras.Input(IMAGE)
     model = keras.Model(inputs, chain(inputs))
-    places = places_to_round(model, lambda path: path == "b")
-    assert {path: described(place) for path, place in places.items()} == {
+    places = place_activations(model, lambda path: path == "b")
+    assert {path: str(place) for path, place in places.items()} == {
         "a": "in0 out", "b": "", "norm": "in0 1x", "relu": "out", "c": "out",
     }  # fmt: skip
-    assert places["b"].kept and places["b"].apart
+    assert places["b"].keep_float and places["b"].float_island
     for kept, apart in ((("a",), ()), (("c",), ()), (("b", "norm"), ("b",)), (("norm", "relu", "c"), ())):
-        places = places_to_round(model, lambda path: path in kept)
-        assert {path for path, place in places.items() if place.kept} == set(kept)
-        assert {path for path, place in places.items() if place.apart} == set(apart)
+        places = place_activations(model, lambda path: path in kept)
+        assert {path for path, place in places.items() if place.keep_float} == set(kept)
+        assert {path for path, place in places.items() if place.float_island} == set(apart)
 
 
 class CallLimit:
@@ -286,10 +287,11 @@ class CallLimit:
 
 def test_placement_visits_each_node_of_a_dense_net_a_few_times_though_its_paths_are_beyond_count():
     model = keras.applications.DenseNet121(weights=None, input_shape=(96, 96, 3), classes=10)
-    kept = lambda path: path.startswith(("conv4", "conv5", "predictions"))  # noqa: E731
+    head = ("pool4", "conv5", "bn", "relu", "avg_pool", "predictions")
+    kept = lambda path: path.startswith(("conv4", *head))  # noqa: E731
     with CallLimit(placement, 60 * len(model.layers)) as limit:
-        places = places_to_round(model, kept)
-        averages_into_join(model)
+        places = place_activations(model, kept)
+        averaging_before_concat(model)
     assert limit.count > len(model.layers)
-    assert all(places[layer.name].kept == kept(layer.name) for layer in model.layers[1:])
+    assert all(places[layer.name].keep_float == kept(layer.name) for layer in model.layers[1:])
     assert places["pool3_pool"].output is None and places["conv3_block12_concat"].output == OBSERVED

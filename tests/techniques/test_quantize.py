@@ -260,7 +260,7 @@ def test_an_average_of_a_whole_map_has_a_range_of_its_own(shape, pooling):
     model = keras.Sequential([keras.Input(shape), relu, pooling, flatten, keras.layers.Dense(3, name="out")])
     x = np.random.default_rng(0).normal(size=(64, *shape)).astype("float32")
     x[:, 0, ..., 0] *= 30
-    result = quantized(model, x, calibration="minmax")
+    result = quantized(model, x)
     lite = in_int8(result)
     assert lite.operators.get("MEAN") == 1 and "AVERAGE_POOL_2D" not in lite.operators and not lite.float_operators
     step = lite.output_scales["out"]

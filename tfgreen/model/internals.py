@@ -88,3 +88,19 @@ def run_symbolically(call: Callable[..., Any], *inputs: Tensors, **named_inputs:
     A functional model's own ``compute_output_spec`` would infer shapes without running its layers.
     """
     return compute_output_spec(lambda *args, **kwargs: call(*args, **kwargs), *inputs, **named_inputs)
+
+
+def calls_of(operation: keras.Operation) -> list[Any]:
+    """The calls (Keras nodes) of an operation on KerasTensors, in whatever models hold them."""
+    return operation._inbound_nodes
+
+
+def consumers_of(operation: keras.Operation) -> list[keras.Operation]:
+    """The operations that take in what an operation returns, once for each call."""
+    return [call.operation for call in operation._outbound_nodes]
+
+
+def producing_call(tensor: keras.KerasTensor) -> Any:
+    """The call (Keras node) that returns a KerasTensor."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]

@@ -1,72 +1,57 @@
-"""QuantizedActivations: the ranges at which the activations of one layer are rounded, and how to run it with them."""
+"""ActivationQuantizer: the ranges to which the activations of one layer are rounded, and how to run it with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
-from tfgreen.model.operation_layer import OperationLayer
-from tfgreen.quantization.accumulator import Accumulator, SharedKernel, accumulate, shared_kernel
-from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, merge_steps, steps_of
-from tfgreen.quantization.op_classes import ATTENTION, AVERAGE_POOLING, averages, shares_scale
+from tfgreen.model.internals import calls_of, producing_call
+from tfgreen.quantization.kernels import (
+    bias_rounding,
+    fused_bias_rounding,
+    fused_kernel,
+    fused_norm,
+    run_fused,
+    weight_rounding,
+)
+from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, lowering_of, without_activation
+from tfgreen.quantization.op_classes import ATTENTION, AVERAGE_POOLING, inner_operation, is_pass_through
+from tfgreen.quantization.placement import Placement
 from tfgreen.quantization.ranges import ActivationRange, FixedRange, as_range, round_average
 from tfgreen.transforms.base import ActivationHook
+from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.exporting import is_exporting
+from tfgreen.typing import PlainDict, Tensor, Tensors
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
-class QuantizedActivations(ActivationHook):
+class ActivationQuantizer(ActivationHook):
     """What :class:`tfgreen.transforms.compressed.Compressed` rounds besides weights.
 
     Args:
+        placement: Where the layer rounds.
         kind: The range that observed places get a copy of.
-        inputs: Positions of the tensors coming in that are rounded first: those that are inputs of the model.
-        inside: The ranges of what LiteRT makes of the layer on the way, see :mod:`tfgreen.quantization.lowering`.
-        output: The range of the output, or None where it is not rounded here.
-        merges: How many tensors a merging layer takes.
-        folds: Whether the BatchNormalization after it is merged into it.
-        kept: Whether the layer is kept in float.
-        apart: Whether it then stands between layers that are not.
         freeze_after: Number of training batches after which ranges, and the statistics of a BatchNormalization, stay as
             they are; None for never. ``tg.UpdateCompression`` counts them.
-        weight_bits: Width of the integers of the layer's kernel.
-        one_scale: Whether all channels of that kernel have the same scale.
-        reason: Why LiteRT computes the layer in float32, for ``tg.summary``; "" where it does not.
 
     Attributes:
         step: Variable, int64: the batches counted.
+        input_ranges, inside_ranges, output_range: The ranges at the places of the placement.
     """
 
     def __init__(
-        self,
-        kind: ActivationRange,
-        inputs: Sequence[int] = (),
-        inside: Sequence[Range] = (),
-        output: Range | None = None,
-        merges: int = 0,
-        folds: bool = False,
-        kept: bool = False,
-        apart: bool = False,
-        freeze_after: int | None = None,
-        weight_bits: int = 8,
-        one_scale: bool = False,
-        reason: str = "",
-        **kwargs: Any,
+        self, placement: Placement, kind: ActivationRange, freeze_after: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
+        self.placement = placement
         self.kind = kind
-        self.places: dict[str, Any] = {"inputs": tuple(inputs), "inside": tuple(inside), "output": output}
-        self.places |= {"merges": merges, "folds": folds, "kept": kept, "apart": apart}
         self.freeze_after = freeze_after
-        self.weight_bits = weight_bits
-        self.one_scale = one_scale
-        self.reason = reason
-        self.input_ranges = [self._range(OBSERVED, f"input_{index}") for index in inputs]
-        self.inside_ranges = [self._range(range_, f"inside_{index}") for index, range_ in enumerate(inside)]
-        self.output_range = None if output is None else self._range(output, "output")
+        self.input_ranges = [self._range(OBSERVED, f"input_{index}") for index in placement.inputs]
+        self.inside_ranges = [self._range(range_, f"inside_{index}") for index, range_ in enumerate(placement.inside)]
+        self.output_range = None if placement.output is None else self._range(placement.output, "output")
 
     def _range(self, range_: Range, name: str) -> ActivationRange:
         if range_ == OBSERVED:
@@ -89,69 +74,83 @@ class QuantizedActivations(ActivationHook):
             yield self.output_range
 
     @property
+    def reason(self) -> str:
+        """Why LiteRT computes the layer in float32, else ""."""
+        return self.placement.reason
+
+    @property
     def freezes(self) -> bool:
         return self.freeze_after is not None
 
-    def frozen(self) -> Any:
+    def frozen(self) -> Tensor:
         """A bool tensor: whether ranges stay as they are by now."""
         return self.step >= self.freeze_after
 
-    def run(self, layer: Any, args: tuple, kwargs: dict[str, Any], training: bool) -> Any:
-        """Call a layer on tensors, rounding what comes in, what it makes on the way and what comes out."""
-
-        def rounded(range_: ActivationRange, x: Any) -> Any:
-            if training:
-                self._follow(range_, ops.stop_gradient(ops.cast(x, "float32")))
-            x = range_(x)
-            _leave(x, range_)
-            return x
-
-        if self.places["kept"]:
-            if self.places["apart"] and is_exporting():
-                # The converter rounds a layer that stands between ranges, unless there is a cast.
-                args, kwargs = keras.tree.map_structure(_by_way_of_float64, (args, kwargs))
-            return layer(*args, **kwargs)
-        if self.input_ranges:
-            args, kwargs = self._round_inputs(rounded, args, kwargs)
-        if is_exporting() and isinstance(layer, ATTENTION) and _several((args, kwargs)):
-            # The converter leaves the kernels in float32 and one of the tensors they take in integers.
+    def run(self, compressed: Compressed, args: tuple, kwargs: Mapping[str, Any], training: bool) -> Tensors:
+        """Call the layer inside, rounding what comes in, what it makes on the way and what comes out."""
+        layer, place = compressed.layer, self.placement
+        args, kwargs = self._round_inputs(args, kwargs, training)
+        if is_exporting() and (place.float_island or (isinstance(layer, ATTENTION) and _takes_several(args, kwargs))):
+            # The converter rounds a float layer that stands between ranges, and leaves the kernels of attention in
+            # float32 and one of their inputs in integers, unless there is a cast.
             args, kwargs = keras.tree.map_structure(_by_way_of_float64, (args, kwargs))
-        source = _left(args, ActivationRange)
-        # LiteRT's kernels round some things by themselves, too finely to matter for training.
-        as_litert = not training and not is_exporting() and (source is None or source.recorder is None)
-        kind = layer.operation if isinstance(layer, OperationLayer) else layer
-        steps = merge_steps(kind, self.places["merges"]) or steps_of(kind)
-        sums = accumulate(layer, args, source, self.weight_bits, self.one_scale) if as_litert else None
-        merged = _left(args, (Accumulator, SharedKernel)) if not training and self.places["folds"] else None
+        if place.keep_float:
+            return layer(*args, **kwargs)
+        outputs = self._run_inside(compressed, args, kwargs, training)
+        if self.output_range is None:
+            return outputs
+        return keras.tree.map_structure(lambda x: self._round(self.output_range, x, training), outputs)
 
-        def quantize(index: int, x: Any) -> Any:
-            return rounded(self.inside_ranges[index], x)
+    def _run_inside(self, compressed: Compressed, args: tuple, kwargs: Mapping[str, Any], training: bool) -> Tensors:
+        layer, place = compressed.layer, self.placement
+        operation = inner_operation(layer)
 
-        if sums is not None:
-            outputs = steps.finish(layer, quantize, sums.values()) if steps.finish else layer.activation(sums.values())
-        elif merged is not None:
-            outputs = merged.normalized(layer)
-        elif self.output_range is not None and isinstance(kind, AVERAGE_POOLING):
+        def quantize(index: int, x: Tensor) -> Tensor:
+            return self._round(self.inside_ranges[index], x, training)
+
+        if place.output is not None and isinstance(operation, AVERAGE_POOLING):
             # The window is the whole map. LiteRT's pooling keeps the scale of its input, its mean has one of its own.
-            outputs = ops.mean(args[0], axis=tuple(range(1, len(args[0].shape) - 1)), keepdims=True)
-        elif steps.run is not None and len(steps.inside) == len(self.inside_ranges):
-            outputs = steps.run(layer, quantize, args, kwargs)
-        else:
-            outputs = layer(*args, **kwargs)
-        if self.output_range is not None:
-            final = self.output_range
-            return keras.tree.map_structure(lambda x: rounded(final, x) if _is_float(x) else x, outputs)
-        if shares_scale(kind) and source is not None:
-            if averages(kind) and as_litert and source.bits == 8:
-                lower, upper = source.ends()
-                outputs = round_average(outputs, lower, upper, source.bits)
-            _leave(outputs, source)
-        elif self.places["folds"]:
-            told = self.one_scale and is_exporting()
-            _leave(outputs, shared_kernel(layer, args[0], self.weight_bits) if told else sums)
+            return ops.mean(args[0], axis=tuple(range(1, len(args[0].shape) - 1)), keepdims=True)
+        if place.fused and is_exporting():
+            outputs = self._export_fused(compressed, args)
+            if outputs is not None:
+                return outputs
+        lowering = lowering_of(operation, len(keras.tree.flatten(args)))
+        run = lowering.run if len(lowering.inside) == len(self.inside_ranges) else None
+        if training or is_exporting():
+            return run(layer, quantize, args, kwargs) if run is not None else layer(*args, **kwargs)
+        # LiteRT's kernels round some things by themselves, too finely to matter for training.
+        rounding = bias_rounding(compressed, range_before(compressed))
+        if rounding is not None and lowering.activate is not None:
+            x = without_activation(layer, lambda: layer(*args, **kwargs))
+            return lowering.activate(layer, quantize, x + ops.cast(rounding, x.dtype))
+        outputs = run(layer, quantize, args, kwargs) if run is not None else layer(*args, **kwargs)
+        if place.averaging:
+            source = range_before(compressed)
+            return outputs if source is None or source.bits > 8 else round_average(outputs, *source.ends())
+        kernel = fused_kernel(compressed) if place.fused else None
+        if kernel is not None and isinstance(layer, keras.layers.BatchNormalization):
+            outputs += ops.cast(fused_bias_rounding(layer, kernel, range_before(kernel)), outputs.dtype)
         return outputs
 
-    def _follow(self, range_: ActivationRange, x: Any) -> None:
+    def _export_fused(self, compressed: Compressed, args: tuple) -> Tensor | None:
+        """A kernel of one scale with the BatchNormalization after it; that one then passes on what comes in."""
+        is_norm = isinstance(compressed.layer, keras.layers.BatchNormalization)
+        kernel = fused_kernel(compressed) if is_norm else compressed
+        norm = None if kernel is None else fused_norm(kernel)
+        rounding = None if kernel is None else weight_rounding(kernel)
+        if norm is None or rounding is None or rounding.axes or (is_norm and norm is not compressed):
+            return None
+        return args[0] if is_norm else run_fused(compressed, norm.layer, args[0])
+
+    def _round(self, range_: ActivationRange, x: Tensor, training: bool) -> Tensor:
+        if not _is_float(x):
+            return x
+        if training:
+            self._follow(range_, ops.stop_gradient(ops.cast(x, "float32")))
+        return range_(x)
+
+    def _follow(self, range_: ActivationRange, x: Tensor) -> None:
         if not self.freezes:
             range_.follow(x)
             return
@@ -160,8 +159,10 @@ class QuantizedActivations(ActivationHook):
         for variable, value in zip(range_.non_trainable_variables, before):
             variable.assign(ops.where(self.frozen(), value, variable.value))
 
-    def _round_inputs(self, rounded: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        ranges = dict(zip(self.places["inputs"], self.input_ranges))
+    def _round_inputs(
+        self, args: tuple, kwargs: Mapping[str, Any], training: bool
+    ) -> tuple[tuple, Mapping[str, Any]]:
+        ranges = dict(zip(self.placement.inputs, self.input_ranges))
         position = -1
 
         def visit(x: Any) -> Any:
@@ -169,55 +170,52 @@ class QuantizedActivations(ActivationHook):
             if not ops.is_tensor(x) and not isinstance(x, keras.KerasTensor):
                 return x
             position += 1
-            rounded_already = isinstance(getattr(x, _NOTE, None), ActivationRange)
-            if position not in ranges or rounded_already or not _is_float(x):
-                return x
-            return rounded(ranges[position], x)
+            return self._round(ranges[position], x, training) if position in ranges else x
 
-        return keras.tree.map_structure(visit, (args, kwargs))
+        return keras.tree.map_structure(visit, (args, kwargs)) if ranges else (args, kwargs)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            **self.places,
-            "kind": keras.saving.serialize_keras_object(self.kind),
-            "freeze_after": self.freeze_after,
-            "weight_bits": self.weight_bits,
-            "one_scale": self.one_scale,
-            "reason": self.reason,
-        }
+    def get_config(self) -> PlainDict:
+        own = {"placement": self.placement.to_dict(), "kind": keras.saving.serialize_keras_object(self.kind)}
+        return {**super().get_config(), **own, "freeze_after": self.freeze_after}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> QuantizedActivations:
-        return cls(**{**config, "kind": keras.saving.deserialize_keras_object(config["kind"])})
+    def from_config(cls, config: PlainDict) -> ActivationQuantizer:
+        kind, placement = keras.saving.deserialize_keras_object(config["kind"]), config["placement"]
+        return cls(**{**config, "kind": kind, "placement": Placement.from_dict(placement)})
 
 
-_NOTE = "_tfgreen_note"
+def range_before(compressed: Compressed) -> ActivationRange | None:
+    """The range to which the input of a layer is rounded; None if nothing rounds it (yet), or not all calls alike.
 
-
-def _leave(x: Any, note: Any) -> None:
-    """Leave a note about a tensor for the layer that takes it in: the range it was rounded to, or its accumulator.
-
-    It goes along with the tensor, as Keras's masks do, because the two layers are wrapped apart.
+    It is read off the graph of the model, up to the edge of a nested one.
     """
-    for tensor in keras.tree.flatten(x):
-        if note is not None and not isinstance(tensor, keras.KerasTensor):
-            setattr(tensor, _NOTE, note)
+    hook = compressed.activations
+    found = {_range_of(call.input_tensors[0]) for call in calls_of(compressed)}
+    if isinstance(hook, ActivationQuantizer) and hook.input_ranges:
+        found = {*hook.input_ranges[:1]}
+    source = found.pop() if len(found) == 1 else None
+    return source if source is not None and source.recorder is None else None
 
 
-def _left(args: tuple, kind: type | tuple[type, ...]) -> Any:
-    """The note about the first tensor, if it is of a kind."""
-    note = getattr(next(iter(keras.tree.flatten(args)), None), _NOTE, None)
-    return note if isinstance(note, kind) else None
+def _range_of(tensor: keras.KerasTensor) -> ActivationRange | None:
+    """The range to which the layer that makes a tensor has rounded it, or the input of pass-through layers."""
+    call = producing_call(tensor)
+    hook, passes = getattr(call.operation, "activations", None), is_pass_through(inner_operation(call.operation))
+    if isinstance(hook, ActivationQuantizer):
+        if hook.placement.keep_float or hook.output_range is not None:
+            return hook.output_range
+        if hook.input_ranges:
+            return hook.input_ranges[0] if passes else None
+    return _range_of(call.input_tensors[0]) if passes and call.input_tensors else None
 
 
-def _several(x: Any) -> bool:
-    return len({id(tensor) for tensor in keras.tree.flatten(x) if ops.is_tensor(tensor)}) > 1
+def _takes_several(args: tuple, kwargs: Mapping[str, Any]) -> bool:
+    return len({id(tensor) for tensor in keras.tree.flatten((args, kwargs)) if ops.is_tensor(tensor)}) > 1
 
 
 def _by_way_of_float64(x: Any) -> Any:
     return ops.cast(ops.cast(x, "float64"), x.dtype) if ops.is_tensor(x) and _is_float(x) else x
 
 
-def _is_float(x: Any) -> bool:
+def _is_float(x: Tensor) -> bool:
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-METHODS = ("minmax", "percentile", "mse")
+Calibration = Literal["minmax", "percentile", "mse"]
 _BINS = 2048
 _SMALLEST = 1e-30  # the width of a bin has to be a number, too
 

@@ -1,40 +1,34 @@
-"""Which operations LiteRT makes of a layer, where one layer becomes several: each needs a range for what it makes.
+"""Which LiteRT operators a layer becomes, which ranges they need, and how to run the layer as these operators.
 
-A row of the tables says which ranges a layer needs inside and on its output, and how to run it with them. Whatever has
-no row is one operation (or is left in float32, as ``_FLOAT`` says) and needs a range on its output only.
+A row of the tables gives the ranges inside a layer and of its output. Whatever has no row is one operator (or stays in
+float32, as ``_FLOAT`` says) and needs a range on its output only. A row's ``run(layer, quantize, args, kwargs)`` stands
+in the place of ``layer(*args, **kwargs)``; ``quantize(i, x)`` rounds ``x`` to the i-th range inside.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import activations, layers, ops
 
-from tfgreen.quantization.lowered_calls import (
-    Quantize,
-    call_average,
-    call_batch_norm,
-    call_linear,
-    call_merge,
-    call_normalization,
-    call_rescaling,
-    call_separable,
-    without_activation,
-)
+from tfgreen.model.batch_norm import gain_and_bias
 from tfgreen.quantization.op_classes import (
     FUSED,
-    fuses_relu,
+    can_fuse_relu,
     has_kernel,
     is_own,
+    is_pass_through,
     is_relu,
     is_separable,
     operation_name,
-    shares_scale,
 )
+from tfgreen.quantization.ranges import fake_quantize_between
+from tfgreen.transforms.exporting import is_exporting
+from tfgreen.typing import Tensor
 
 OBSERVED = "observed"  # a range that calibration finds
 Range = str | tuple[float, float]
@@ -42,164 +36,226 @@ Range = str | tuple[float, float]
 UNIT: Range = (0.0, 255 / 256)  # what LiteRT gives softmax and sigmoid
 SIGNED_UNIT: Range = (-1.0, 127 / 128)  # and tanh
 
+Quantize = Callable[[int, Tensor], Tensor]
+Run = Callable[[Any, Quantize, tuple, Mapping[str, Any]], Tensor]
+
 
 @dataclasses.dataclass(frozen=True)
-class Steps:
+class Lowering:
     """How a layer runs in integers.
 
     Attributes:
-        inside: The ranges of what it makes on the way.
+        inside: The ranges between its operators.
         output: The range of its output, or None where LiteRT gives it the range of the input.
-        run: ``run(layer, quantize, args, kwargs)``; None to call the layer as it is.
-        finish: For a kernel, ``finish(layer, quantize, x)``: what follows its sums; None for its activation alone.
+        run: Runs it with the ranges inside; None to call the layer as it is.
+        activate: For one kernel, ``activate(layer, quantize, x)``: what follows its sums and bias.
         reason: Why LiteRT computes it in float32, else "".
     """
 
     inside: tuple[Range, ...] = ()
     output: Range | None = OBSERVED
-    run: Callable[[Any, Quantize, tuple, dict[str, Any]], Any] | None = None
-    finish: Callable[[Any, Quantize, Any], Any] | None = None
+    run: Run | None = None
+    activate: Callable[[Any, Quantize, Tensor], Tensor] | None = None
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Activation:
-    """As :class:`Steps`, for an activation function; ``run(quantize, x)``."""
-
-    inside: tuple[Range, ...] = ()
-    output: Range = OBSERVED
-    run: Callable[[Quantize, Any], Any] | None = None
-    reason: str = ""
-
-
-def _silu(quantize: Quantize, x: Any) -> Any:
-    return x * quantize(0, ops.sigmoid(x))
-
-
-def _hard_sigmoid(quantize: Quantize, x: Any) -> Any:
-    return quantize(0, ops.relu6(x + 3.0)) * (1.0 / 6.0)
-
-
-ACTIVATIONS: dict[Any, _Activation] = {
-    activations.softmax: _Activation(output=UNIT),
-    activations.sigmoid: _Activation(output=UNIT),
-    activations.tanh: _Activation(output=SIGNED_UNIT),
-    activations.silu: _Activation((UNIT,), run=_silu),
-    activations.hard_sigmoid: _Activation(((0.0, 6.0),), output=(0.0, 1.0), run=_hard_sigmoid),
-    activations.hard_silu: _Activation(),
-    activations.gelu: _Activation(),
-    activations.leaky_relu: _Activation(),
-    activations.exponential: _Activation(),
-}
-
-_FLOAT = {
-    layers.Conv3D: "LiteRT has no int8 kernel for it",
-    layers.Conv3DTranspose: "LiteRT has no int8 kernel for it",
-    layers.ELU: "LiteRT's converter keeps it in float32",
-    layers.RNN: "its steps run in float32 unless calibration data is given to convert",
-    layers.Bidirectional: "its steps run in float32 unless calibration data is given to convert",
-    layers.MultiHeadAttention: "what it computes between its kernels stays float32 unless calibration data is given "
-    "to convert",
-    layers.GroupQueryAttention: "what it computes between its kernels stays float32 unless calibration data is given "
-    "to convert",
-    layers.LayerNormalization: "it stays float32, in which its mean and variance are safe",
-    layers.GroupNormalization: "it stays float32, in which its mean and variance are safe",
-    layers.UnitNormalization: "it stays float32, in which its norm is safe",
-}
-
-
-def steps_of(layer: Any) -> Steps:
-    """The row of a layer or raw operation."""
-    if shares_scale(layer):
-        return Steps(output=None)
+def lowering_of(layer: keras.Operation, inputs: int = 1) -> Lowering:
+    """The row of a layer or raw operation, given how many tensors it takes."""
+    if is_pass_through(layer):
+        return Lowering(output=None)
     for cls, reason in _FLOAT.items():
         if isinstance(layer, cls):
-            return Steps(reason=reason)
+            return Lowering(reason=reason)
     if has_kernel(layer):
-        return _with_activation(layer, (), call_linear)
+        return _with_activation(layer, (), _run_kernel)
     if is_separable(layer):
-        return _with_activation(layer, (OBSERVED,), call_separable)
+        return _with_activation(layer, (OBSERVED,), _run_separable)
     if is_relu(layer):
         return _relu(layer)
-    for cls, steps in _LAYERS.items():
+    for cls, row in _LAYERS.items():
         if is_own(layer, (cls,)):
-            return steps(layer)
+            return row(layer, inputs)
     if isinstance(layer, keras.Layer) and not is_own(layer, (keras.Layer,)):
-        return Steps(reason="only its output is rounded, because its call() is not Keras's own")
-    return _OPERATIONS.get(operation_name(layer), Steps())
+        return Lowering(reason="only its output is rounded, because its call() is not Keras's own")
+    return _OPERATIONS.get(operation_name(layer), Lowering())
 
 
-def merge_steps(layer: Any, inputs: int) -> Steps | None:
-    """The row of a merging layer, which depends on how many tensors it merges; None for any other layer."""
-    if is_own(layer, (layers.Average,)):
-        return Steps((OBSERVED,) * (inputs - 1), run=call_average)
-    if is_own(layer, (layers.Add, layers.Multiply)) and inputs > 2:
-        return Steps((OBSERVED,) * (inputs - 2), run=call_merge)
-    return None
+def without_activation(layer: keras.Layer, run: Callable[[], Tensor]) -> Tensor:
+    """Run something while a layer's activation is linear."""
+    activation, layer.activation = layer.activation, activations.linear
+    try:
+        return run()
+    finally:
+        layer.activation = activation
 
 
-def _activation(function: Any) -> _Activation:
-    if function in FUSED:
-        return _Activation()
-    if function in ACTIVATIONS:
-        return ACTIVATIONS[function]
-    name = getattr(function, "__name__", type(function).__name__)
-    return _Activation(reason=f"LiteRT has no int8 kernel for the activation '{name}'")
+def as_constant(value: Tensor) -> Tensor:
+    """A tensor that a sum or product takes as a constant, rounded as the converter rounds it: between its extremes."""
+    if is_exporting():
+        return value
+    x = ops.cast(value, "float32")
+    rounded = fake_quantize_between(x, ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0))
+    return value + ops.stop_gradient(ops.cast(rounded, value.dtype) - value)
 
 
-def _with_activation(layer: Any, inside: tuple[Range, ...], run: Callable) -> Steps:
-    """A kernel, then its activation: merged into one operation, or two with a range between them."""
-    row = _activation(layer.activation)
-    if layer.activation is activations.linear or (layer.activation in FUSED and fuses_relu(layer)):
-        return Steps(inside, run=run if inside else None)
+def _run_kernel(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    return layer(*args, **kwargs)
 
-    def finish(layer: Any, quantize: Quantize, x: Any) -> Any:
-        x = quantize(len(inside), x)
+
+def _activate(layer: keras.Layer, quantize: Quantize, x: Tensor) -> Tensor:
+    return layer.activation(x)
+
+
+def _run_separable(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    """A depthwise and a pointwise kernel."""
+    x = ops.cast(args[0], layer.compute_dtype)
+    how = (layer.strides, layer.padding, layer.data_format, layer.dilation_rate)
+    x = ops.depthwise_conv(x, layer.depthwise_kernel, *how)
+    x = ops.conv(quantize(0, x), layer.pointwise_kernel, 1, "valid", layer.data_format)
+    if layer.use_bias:
+        shape = [1] * len(x.shape)
+        shape[-1 if layer.data_format == "channels_last" else 1] = layer.filters
+        x = ops.add(x, ops.reshape(ops.cast(layer.bias, x.dtype), shape))  # Keras has a special case for add
+    return layer.activation(x) if layer.activation is not None else x
+
+
+def _run_batch_norm(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    """A product and a sum, where it follows no kernel."""
+    shape = [1] * len(args[0].shape)
+    shape[layer.axis] = -1
+    gain, bias = (ops.cast(ops.reshape(value, shape), layer.compute_dtype) for value in gain_and_bias(layer))
+    if kwargs.get("training"):
+        return quantize(0, layer(*args, **kwargs) - bias) + bias
+    return quantize(0, ops.cast(args[0], layer.compute_dtype) * as_constant(gain)) + as_constant(bias)
+
+
+def _run_rescaling(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    """A product and a sum."""
+    scale, offset = (ops.convert_to_tensor(value, layer.compute_dtype) for value in (layer.scale, layer.offset))
+    return quantize(0, ops.cast(args[0], layer.compute_dtype) * as_constant(scale)) + as_constant(offset)
+
+
+def _run_normalization(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    """A difference and a product."""
+    mean, variance = (ops.cast(value, "float32") for value in (layer.mean, layer.variance))
+    factor = 1.0 / ops.maximum(ops.sqrt(variance), keras.config.epsilon())
+    mean, factor = (as_constant(ops.cast(value, layer.compute_dtype)) for value in (mean, factor))
+    return quantize(0, ops.cast(args[0], layer.compute_dtype) - mean) * factor
+
+
+def _pairwise(layer: keras.Layer, quantize: Quantize, inputs: Sequence[Tensor], last: bool) -> Tensor:
+    """Add or multiply tensors one after the other; round the result too unless it is the ``last``."""
+    total = inputs[0]
+    for index, x in enumerate(inputs[1:]):
+        total = total * x if isinstance(layer, layers.Multiply) else total + x
+        if not last or index < len(inputs) - 2:
+            total = quantize(index, total)
+    return total
+
+
+def _run_merge(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    return _pairwise(layer, quantize, args[0], last=True)
+
+
+def _run_average(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    return _pairwise(layer, quantize, args[0], last=False) * (1.0 / len(args[0]))
+
+
+def _run_silu(layer: keras.Operation, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    return args[0] * quantize(0, ops.sigmoid(args[0]))
+
+
+def _run_hard_sigmoid(layer: keras.Operation, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    return quantize(0, ops.relu6(args[0] + 3.0)) * (1.0 / 6.0)
+
+
+def _run_relu(layer: keras.Operation, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    return ops.relu(args[0])
+
+
+ACTIVATIONS: dict[Any, Lowering] = {
+    **dict.fromkeys((*FUSED, activations.hard_silu, activations.gelu, activations.leaky_relu), Lowering()),
+    activations.exponential: Lowering(),
+    activations.softmax: Lowering(output=UNIT),
+    activations.sigmoid: Lowering(output=UNIT),
+    activations.tanh: Lowering(output=SIGNED_UNIT),
+    activations.silu: Lowering((UNIT,), run=_run_silu),
+    activations.hard_sigmoid: Lowering(((0.0, 6.0),), (0.0, 1.0), run=_run_hard_sigmoid),
+}
+
+
+def _activation(layer: keras.Layer) -> Lowering:
+    """The row of a layer's activation function."""
+    name = getattr(layer.activation, "__name__", type(layer.activation).__name__)
+    unknown = Lowering(reason=f"LiteRT has no int8 kernel for the activation '{name}'")
+    return ACTIVATIONS.get(layer.activation, unknown)
+
+
+def _with_activation(layer: keras.Layer, inside: tuple[Range, ...], run: Run) -> Lowering:
+    """A kernel and its activation: fused into one operator, or two with a range between them."""
+    if layer.activation is activations.linear or (layer.activation in FUSED and can_fuse_relu(layer)):
+        return Lowering(inside, run=run if inside else None, activate=_activate)
+    row, first = _activation(layer), len(inside)
+
+    def activate(layer: keras.Layer, quantize: Quantize, x: Tensor) -> Tensor:
+        x = quantize(first, x)
         if row.run is None:
             return layer.activation(x)
-        return row.run(lambda index, value: quantize(len(inside) + 1 + index, value), x)
+        return row.run(layer, lambda index, value: quantize(first + 1 + index, value), (x,), {})
 
-    def call(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-        return finish(layer, quantize, without_activation(layer, lambda: run(layer, quantize, args, kwargs)))
+    def run_both(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+        return activate(layer, quantize, without_activation(layer, lambda: run(layer, quantize, args, kwargs)))
 
-    return Steps((*inside, OBSERVED, *row.inside), row.output, call, finish, row.reason)
-
-
-def _activation_layer(layer: Any) -> Steps:
-    row = _activation(layer.activation)
-    function = row.run
-    if function is None:
-        return Steps(row.inside, row.output, reason=row.reason)
-
-    def run(layer: Any, quantize: Quantize, args: tuple, kwargs: dict[str, Any]) -> Any:
-        return function(quantize, *args)
-
-    return Steps(row.inside, row.output, run, reason=row.reason)
+    return Lowering((*inside, OBSERVED, *row.inside), row.output, run_both, activate, row.reason)
 
 
-def _relu(layer: Any) -> Steps:
+def _relu(layer: keras.Operation) -> Lowering:
     """A ReLU with an upper bound is a range that ends there."""
     if layer.max_value in (None, 6) or layer.negative_slope or layer.threshold:
-        return Steps()
-    return Steps(output=(0.0, float(layer.max_value)), run=lambda layer, quantize, args, kwargs: ops.relu(args[0]))
+        return Lowering()
+    return Lowering(output=(0.0, float(layer.max_value)), run=_run_relu)
 
 
-def _rescaling(layer: Any) -> Steps:
-    return Steps((OBSERVED,), run=call_rescaling) if np.any(np.asarray(layer.offset)) else Steps()
+def _merging(layer: keras.Layer, inputs: int) -> Lowering:
+    return Lowering((OBSERVED,) * (inputs - 2), run=_run_merge) if inputs > 2 else Lowering()
 
 
-_LAYERS: dict[Any, Callable[[Any], Steps]] = {
-    layers.Activation: _activation_layer,
-    layers.Embedding: lambda layer: Steps(output=None),  # what it looks up was rounded as a weight
-    layers.Softmax: lambda layer: Steps(output=UNIT),
-    layers.BatchNormalization: lambda layer: Steps((OBSERVED,), run=call_batch_norm),
-    layers.Rescaling: _rescaling,
-    layers.Normalization: lambda layer: Steps() if layer.invert else Steps((OBSERVED,), run=call_normalization),
+_NO_KERNEL = "LiteRT has no int8 kernel for it"
+_LOOPS = "its steps run in float32 unless calibration data is given to convert"
+_ATTENDS = "what it computes between its kernels stays float32 unless calibration data is given to convert"
+_NORMALIZES = "it stays float32, in which its mean and variance are safe"
+_FLOAT = {
+    layers.Conv3D: _NO_KERNEL,
+    layers.Conv3DTranspose: _NO_KERNEL,
+    layers.ELU: "LiteRT's converter keeps it in float32",
+    layers.RNN: _LOOPS,
+    layers.Bidirectional: _LOOPS,
+    layers.MultiHeadAttention: _ATTENDS,
+    layers.GroupQueryAttention: _ATTENDS,
+    layers.LayerNormalization: _NORMALIZES,
+    layers.GroupNormalization: _NORMALIZES,
+    layers.UnitNormalization: "it stays float32, in which its norm is safe",
+}
+_ONE_INSIDE = (OBSERVED,)
+_LAYERS: dict[type, Callable[[Any, int], Lowering]] = {
+    layers.Activation: lambda layer, inputs: _activation(layer),
+    layers.Embedding: lambda layer, inputs: Lowering(output=None),  # what it looks up was rounded as a weight
+    layers.Softmax: lambda layer, inputs: Lowering(output=UNIT),
+    layers.BatchNormalization: lambda layer, inputs: Lowering(_ONE_INSIDE, run=_run_batch_norm),
+    layers.Rescaling: lambda layer, inputs: (
+        Lowering(_ONE_INSIDE, run=_run_rescaling) if np.any(np.asarray(layer.offset)) else Lowering()
+    ),
+    layers.Normalization: lambda layer, inputs: (
+        Lowering() if layer.invert else Lowering(_ONE_INSIDE, run=_run_normalization)
+    ),
+    layers.Average: lambda layer, inputs: Lowering((OBSERVED,) * (inputs - 1), run=_run_average),
+    layers.Add: _merging,
+    layers.Multiply: _merging,
 }
 _OPERATIONS = {
-    "Softmax": Steps(output=UNIT),
-    "Sigmoid": Steps(output=UNIT),
-    "Tanh": Steps(output=SIGNED_UNIT),
-    "Silu": Steps((UNIT,), run=lambda layer, quantize, args, kwargs: _silu(quantize, *args)),
-    **{name: Steps(reason="LiteRT has no int8 kernel for it") for name in ("Negative", "Square", "Sin", "Cos")},
+    "Softmax": Lowering(output=UNIT),
+    "Sigmoid": Lowering(output=UNIT),
+    "Tanh": Lowering(output=SIGNED_UNIT),
+    "Silu": Lowering((UNIT,), run=_run_silu),
+    **dict.fromkeys(("Negative", "Square", "Sin", "Cos"), Lowering(reason=_NO_KERNEL)),
 }

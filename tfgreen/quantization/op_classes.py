@@ -1,12 +1,12 @@
-"""What LiteRT makes of the ranges around a layer or raw operation: by its kind, as far as it runs Keras's own code."""
+"""Predicates by class: how LiteRT treats the ranges around a layer or raw operation that runs Keras's own code."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import keras
 from keras import activations, layers
+
+from tfgreen.model.operation_layer import OperationLayer
+from tfgreen.typing import Shape
 
 FUSED = (activations.linear, activations.relu, activations.relu6)  # computed within the operation before them
 
@@ -17,32 +17,42 @@ ADAPTIVE_AVERAGE_POOLING = tuple(
     getattr(layers, name) for name in ("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D") if hasattr(layers, name)
 )
 
+_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
 _KERNELS = (
-    layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
-    layers.Conv1DTranspose, layers.Conv2DTranspose,
-)  # fmt: skip
-_SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
-_ONLY_IN_TRAINING = (
-    layers.Identity, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
-    layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise, layers.ActivityRegularization,
-)  # fmt: skip
-_SAME_SCALE = (
-    layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.MaxPooling1D, layers.MaxPooling2D,
-    layers.MaxPooling3D, layers.AveragePooling1D, layers.AveragePooling2D, layers.GlobalMaxPooling1D,
-    layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D, layers.ZeroPadding1D, layers.ZeroPadding2D,
-    layers.ZeroPadding3D, layers.Cropping1D, layers.Cropping2D, layers.Cropping3D, layers.UpSampling1D,
-    layers.UpSampling2D, layers.UpSampling3D, layers.Masking,
-)  # fmt: skip
-# Classes of raw operations, by name because Keras does not publish them.
-_NOTHING_OPERATIONS = frozenset("Identity StopGradient Copy".split())
-_SAME_SCALE_OPERATIONS = frozenset(
-    "Reshape Transpose Squeeze ExpandDims GetItem Flip Moveaxis Swapaxes Ravel MaxPool Repeat Tile Slice Split "
-    "Unstack Roll AveragePool Max Pad".split()
+    *(layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+    *_TRANSPOSED,
 )
-_JOINS_OPERATIONS = frozenset("Concatenate Stack Maximum Minimum".split())
+_SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+# Classes of layers and raw operations. The latter go by name, because Keras does not publish them.
+_IDENTITY = {
+    *(layers.Identity, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D),
+    *(layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise, layers.ActivityRegularization),
+    *"Identity StopGradient Copy".split(),
+}
+_PASS_THROUGH = {
+    *(layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.Masking, *AVERAGE_POOLING),
+    *(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D),
+    *(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D),
+    *(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D),
+    *(layers.Cropping1D, layers.Cropping2D, layers.Cropping3D),
+    *(layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D),
+    *"Reshape Transpose Squeeze ExpandDims GetItem Flip Moveaxis Swapaxes Ravel MaxPool Repeat Tile Slice".split(),
+    *"Split Unstack Roll AveragePool Max Pad".split(),
+}
+_CONCAT_LIKE = {layers.Concatenate, layers.Maximum, layers.Minimum, *"Concatenate Stack Maximum Minimum".split()}
+_ELEMENTWISE = {
+    *(layers.BatchNormalization, layers.Add, layers.Subtract, layers.Multiply),
+    *"Add Subtract Multiply".split(),
+}
 
 
-def is_own(layer: Any, classes: tuple[type, ...]) -> bool:
+def inner_operation(layer: keras.Operation) -> keras.Operation:
+    """The layer or raw operation that wrappers of this package stand for."""
+    inner = getattr(layer, "stands_for", layer)
+    return inner.operation if isinstance(inner, OperationLayer) else inner
+
+
+def is_own(layer: keras.Operation, classes: tuple[type, ...]) -> bool:
     """Whether a layer computes as one of Keras's classes does: it is one, or a subclass that overrides nothing."""
     return isinstance(layer, classes) and all(
         getattr(type(layer), method).__module__.startswith("keras.")
@@ -51,74 +61,70 @@ def is_own(layer: Any, classes: tuple[type, ...]) -> bool:
     )
 
 
-def operation_name(layer: Any) -> str:
+def operation_name(layer: keras.Operation) -> str:
     """The class of a raw operation; "" for a layer, whose class may bear any name."""
     return "" if isinstance(layer, keras.Layer) else type(layer).__name__
 
 
-def has_kernel(layer: Any) -> bool:
-    """Whether LiteRT runs a layer as one operation with a kernel, into which BatchNorm and ReLU can be merged."""
+def _is_among(layer: keras.Operation, classes: set[type | str]) -> bool:
+    own = tuple(cls for cls in classes if isinstance(cls, type))
+    return is_own(layer, own) or operation_name(layer) in classes
+
+
+def has_kernel(layer: keras.Operation) -> bool:
+    """Whether LiteRT runs a layer as one operation with a kernel, into which it fuses BatchNormalization and ReLU."""
     return is_own(layer, _KERNELS)
 
 
-def is_separable(layer: Any) -> bool:
+def is_separable(layer: keras.Operation) -> bool:
     """Whether a layer is two kernels, one after the other."""
     return is_own(layer, _SEPARABLE)
 
 
-def does_nothing(layer: Any) -> bool:
-    """Whether a layer passes on what it gets when it is not being trained."""
-    return is_own(layer, _ONLY_IN_TRAINING) or operation_name(layer) in _NOTHING_OPERATIONS
+def is_identity(layer: keras.Operation) -> bool:
+    """Whether a layer returns its input when it is not being trained."""
+    return _is_among(layer, _IDENTITY)
 
 
-def shares_scale(layer: Any) -> bool:
+def is_pass_through(layer: keras.Operation) -> bool:
     """Whether LiteRT gives the output of a layer the range of its input."""
-    return does_nothing(layer) or is_own(layer, _SAME_SCALE) or operation_name(layer) in _SAME_SCALE_OPERATIONS
+    return is_identity(layer) or _is_among(layer, _PASS_THROUGH)
 
 
-def averages(layer: Any) -> bool:
-    """Whether a layer that shares its input's scale computes new values, which LiteRT rounds to it."""
+def is_averaging(layer: keras.Operation) -> bool:
+    """Whether a pass-through layer computes new values, which LiteRT rounds to the range of the input."""
     bilinear = is_own(layer, (layers.UpSampling2D,)) and layer.interpolation != "nearest"
-    averaging = is_own(layer, AVERAGE_POOLING)
-    return averaging or bilinear or operation_name(layer) == "AveragePool"
+    return bilinear or is_own(layer, AVERAGE_POOLING) or operation_name(layer) == "AveragePool"
 
 
-def averages_whole(layer: Any, came: Sequence[int | None], made: Sequence[int | None]) -> bool:
-    """Whether a pooling layer averages the whole of a map as one window.
-
-    Args:
-        layer: One of ``AVERAGE_POOLING``.
-        came: Shape of its input.
-        made: Shape of its output.
-    """
+def averages_whole_map(layer: keras.Layer, input_shape: Shape, output_shape: Shape) -> bool:
+    """Whether one window of a layer of ``AVERAGE_POOLING`` holds the whole map."""
     axes = slice(1, -1) if layer.data_format == "channels_last" else slice(2, None)
-    return tuple(came[axes]) == tuple(layer.pool_size) and set(made[axes]) == {1}
+    return tuple(input_shape[axes]) == tuple(layer.pool_size) and set(output_shape[axes]) == {1}
 
 
-def joins(layer: Any) -> bool:
+def is_concat_like(layer: keras.Operation) -> bool:
     """Whether LiteRT gives all inputs of a layer the range of its output."""
-    joining = (layers.Concatenate, layers.Maximum, layers.Minimum)
-    return is_own(layer, joining) or operation_name(layer) in _JOINS_OPERATIONS
+    return _is_among(layer, _CONCAT_LIKE)
 
 
-def sums(layer: Any) -> bool:
-    """Whether a layer is one sum or product, into which LiteRT merges a ReLU."""
-    summing = (layers.BatchNormalization, layers.Add, layers.Subtract, layers.Multiply)
-    return is_own(layer, summing) or operation_name(layer) in ("Add", "Subtract", "Multiply")
+def is_elementwise(layer: keras.Operation) -> bool:
+    """Whether a layer is one sum or product, into which LiteRT fuses a ReLU."""
+    return _is_among(layer, _ELEMENTWISE)
 
 
-def fuses_relu(layer: Any) -> bool:
-    """Whether LiteRT computes a ReLU within a kernel; the converter does not where the kernel is transposed."""
-    return not isinstance(layer, (layers.Conv1DTranspose, layers.Conv2DTranspose))
+def can_fuse_relu(layer: keras.Operation) -> bool:
+    """Whether LiteRT fuses a ReLU into a kernel; the converter does not where the kernel is transposed."""
+    return not isinstance(layer, _TRANSPOSED)
 
 
-def is_relu(layer: Any) -> bool:
-    """Whether a layer or raw operation is a ReLU that may have bounds and a slope."""
+def is_relu(layer: keras.Operation) -> bool:
+    """Whether a layer or raw operation is a ReLU, with or without bounds and a slope."""
     return is_own(layer, (layers.ReLU,)) or operation_name(layer) == "ReLU"
 
 
-def fuses(layer: Any) -> bool:
-    """Whether LiteRT computes a layer within the operation before it: a ReLU, whatever its upper bound."""
+def is_fused_activation(layer: keras.Operation) -> bool:
+    """Whether LiteRT fuses a layer into the operation before it: a ReLU, whatever its upper bound."""
     if is_relu(layer):
         return not layer.negative_slope and not layer.threshold
     if is_own(layer, (layers.Activation,)):

@@ -1,8 +1,24 @@
 """Where LiteRT rounds the activations of a model: the places that quantization-aware training has to round too.
 
-LiteRT merges a BatchNormalization into the kernel before it, and a ReLU into the operation before it; it gives the
-output of a pooling or a reshape the range of its input, and all inputs of a concatenation that of the output. What
-remains is rounded once, on its output. What one layer becomes by itself is in :mod:`tfgreen.quantization.lowering`.
+Every tensor is rounded once, where LiteRT stores it: on the output of the layer that computes it, and on the input of
+the first layer that takes a tensor in from outside. What LiteRT fuses has no tensor of its own, and some layers give
+their output the range of their input, or their inputs the range of their output (``in0``: input 0 is rounded; ``1x``:
+one range between the operators that the layer becomes; ``out``: the output is rounded, to an observed range):
+
+    =============================  =====================================================
+    conv, norm, relu               conv ``in0 fused``, norm ``fused``, relu ``out``
+    conv, relu up to 4             conv ``in0``, relu ``(0, 4)``
+    norm alone, relu               norm ``in0 1x``, relu ``out``
+    dense with silu inside         dense ``in0 2x out``
+    conv, softmax                  conv ``in0 out``, softmax ``(0, 255/256)``
+    conv a + conv b, relu          a ``in0 out``, b ``in0 out``, add nothing, relu ``out``
+    conv, max pooling, flatten     conv ``in0 out``, the others nothing
+    concat of convs a and b        a ``in0``, b ``in0``, concat ``out``
+    concat of averaged conv a      a ``in0 out``, average nothing, concat ``out``
+    conv kept in float, conv       conv nothing, conv ``in0 out``
+    =============================  =====================================================
+
+What one layer becomes by itself is in :mod:`tfgreen.quantization.lowering`.
 """
 
 from __future__ import annotations
@@ -16,210 +32,216 @@ from keras import layers
 
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.weights import quantizable_weights
-from tfgreen.quantization.lowering import OBSERVED, Range, Steps, merge_steps, steps_of
+from tfgreen.quantization.lowering import OBSERVED, Lowering, Range, lowering_of
 from tfgreen.quantization.op_classes import (
     AVERAGE_POOLING,
-    averages,
-    averages_whole,
-    does_nothing,
-    fuses,
-    fuses_relu,
+    averages_whole_map,
+    can_fuse_relu,
     has_kernel,
+    inner_operation,
+    is_averaging,
+    is_concat_like,
+    is_elementwise,
+    is_fused_activation,
+    is_identity,
     is_own,
+    is_pass_through,
     is_separable,
-    joins,
-    shares_scale,
-    sums,
 )
+from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
-    """Where one layer rounds: the arguments of :class:`tfgreen.quantization.activation_quantizer.QuantizedActivations`.
+class Placement:
+    """Where one layer rounds.
 
-    ``folds`` says that a BatchNormalization is merged into the kernel, or is one that is.
-    ``passes`` says that the output keeps the range of the input, which a layer after it needs to know.
-    ``kept`` says that the settings keep the layer in float, ``apart`` that it then stands between layers that are not.
-    ``reason`` says why LiteRT computes the layer in float32, else it is empty.
+    Attributes:
+        inputs: Positions of the input tensors that are rounded first.
+        inside: The ranges between the operators that LiteRT makes of the layer.
+        output: The range of the output, or None where it is not rounded here.
+        fused: Whether it is a BatchNormalization that is fused into the kernel before it, or such a kernel.
+        averaging: Whether it averages in the range of its input.
+        keep_float: Whether the config keeps it in float.
+        float_island: Whether it then stands between layers that are not in float.
+        reason: Why LiteRT computes it in float32, else "".
     """
 
     inputs: tuple[int, ...] = ()
     inside: tuple[Range, ...] = ()
     output: Range | None = None
-    merges: int = 0
-    folds: bool = False
-    passes: bool = False
-    kept: bool = False
-    apart: bool = False
+    fused: bool = False
+    averaging: bool = False
+    keep_float: bool = False
+    float_island: bool = False
     reason: str = ""
 
-    @property
-    def any(self) -> bool:
-        rounds = self.inputs or self.inside or self.output is not None
-        return bool(rounds or self.folds or self.passes or self.kept or self.reason)
+    def __str__(self) -> str:
+        """As in the table at the top of this module."""
+        words = [f"in{index}" for index in self.inputs]
+        words += [f"{len(self.inside)}x"] if self.inside else []
+        words += ["fused"] if self.fused else []
+        words += [] if self.output is None else ["out" if self.output == OBSERVED else str(self.output)]
+        return " ".join(words)
+
+    def to_dict(self) -> PlainDict:
+        """Plain values; :meth:`from_dict` is the inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: PlainDict) -> Placement:
+        inside, output = (tuple(map(_as_range, data["inside"])), _as_range(data["output"]))
+        return cls(**{**data, "inputs": tuple(data["inputs"]), "inside": inside, "output": output})
 
 
-def places_to_round(model: keras.Model, kept: Callable[[str], bool] = lambda path: False) -> dict[str, Places]:
-    """The places of every layer and raw operation of a Sequential or functional model, by path.
+def place_activations(
+    model: keras.Model, keep_float: Callable[[str], bool] = lambda path: False
+) -> dict[str, Placement]:
+    """The placement of every layer and raw operation of a Sequential or functional model, by path.
 
     Args:
-        model: Built.
-        kept: Whether the layer of a path is kept in float.
+        model: Built. A compressed layer counts as the one inside it.
+        keep_float: Whether the layer of a path is kept in float.
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
         >>> x = layers.Conv2D(4, 3, name="conv")(inputs)
         >>> model = keras.Model(inputs, layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x)))
-        >>> {path: (place.inputs, place.output) for path, place in places_to_round(model).items()}
-        {'conv': ((0,), None), 'norm': ((), None), 'relu': ((), 'observed')}
+        >>> {path: str(placement) for path, placement in place_activations(model).items()}
+        {'conv': 'in0 fused', 'norm': 'fused', 'relu': 'out'}
     """
-    return _Placement(LayerGraph(model), kept).places()
+    return _Placer(LayerGraph(model), keep_float).placements()
 
 
-def averages_into_join(model: keras.Model) -> list[str]:
-    """Paths of the layers that average what they take in, and whose result is joined with others by some later layer.
+def averaging_before_concat(model: keras.Model) -> list[str]:
+    """Paths of the averaging layers whose output, or what pass-through layers make of it, ends in a concat-like layer.
 
-    TensorFlow's calibration gives the input of such a layer the range of the joined tensor, which clips what is yet to
-    be averaged.
+    TensorFlow's calibration gives the input of such a layer the range of the concatenated tensor, which clips what is
+    yet to be averaged.
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
         >>> average = layers.AveragePooling2D(3, strides=1, padding="same", name="average")(inputs)
-        >>> averages_into_join(keras.Model(inputs, layers.Concatenate()([inputs, average])))
+        >>> averaging_before_concat(keras.Model(inputs, layers.Concatenate()([inputs, average])))
         ['average']
     """
-    placement = _Placement(LayerGraph(model), lambda path: False)
-    nodes = [node for nodes in placement.calls.values() for node in nodes]
-    return list(dict.fromkeys(node.path for node in nodes if averages(node.layer) and node in placement.reaches_join))
+    placer = _Placer(LayerGraph(model), lambda path: False)
+    nodes = [node for nodes in placer.calls.values() for node in nodes]
+    return list(dict.fromkeys(n.path for n in nodes if is_averaging(placer.layer[n]) and n in placer.reaches_concat))
 
 
-class _Placement:
+class _Placer:
     """The questions that placement asks about the calls of a graph.
 
-    A layer that is called several times is one layer: it is merged into another only where all its calls are.
+    A layer that is called several times is one layer: it is fused into another only where all its calls are.
+
+    Attributes:
+        layer: The layer or raw operation of each node, bare of wrappers.
+        only_concat: The one concat-like node in which a tensor ends on every way through pass-through layers, or None.
+        reaches_concat: The nodes of which any such way ends in a concat-like node.
+        reaches_rounding: Those whose output, or what layers kept in float make of it, is rounded somewhere.
     """
 
-    def __init__(self, graph: LayerGraph, kept: Callable[[str], bool]) -> None:
-        self.kept = {node for node in graph.nodes if kept(node.path)}
+    def __init__(self, graph: LayerGraph, keep_float: Callable[[str], bool]) -> None:
+        self.layer = {node: inner_operation(node.layer) for node in graph.nodes}
+        self.float = {node for node in graph.nodes if keep_float(node.path)}
         self.outputs = set(graph.outputs)
         self.calls: dict[str, list[LayerNode]] = defaultdict(list)
         for node in graph.nodes:
             if not isinstance(node.layer, layers.InputLayer):
                 self.calls[node.path].append(node)
-        # What lies behind a node is found once, consumers first: a graph has many more paths than nodes.
-        self.only_join: dict[LayerNode, LayerNode | None] = {}
-        self.reaches_join: set[LayerNode] = set()
-        self.comes_out: set[LayerNode] = set()
-        self.passes: set[LayerNode] = set()
-        for node in reversed(graph.nodes):
-            self._look_behind(node)
+        self.only_concat: dict[LayerNode, LayerNode | None] = {}
+        self.reaches_concat: set[LayerNode] = set()
+        self.reaches_rounding: set[LayerNode] = set()
+        for node in reversed(graph.nodes):  # consumers first, once each: a graph has many more paths than nodes
+            ends = {self._only_concat_from(then) for then in node.consumers}
+            self.only_concat[node] = ends.pop() if len(ends) == 1 and node not in self.outputs else None
+            if any(self._is_concat_from(then) for then in node.consumers):
+                self.reaches_concat.add(node)
+            if any(then not in self.float or then in self.reaches_rounding for then in node.consumers):
+                self.reaches_rounding.add(node)
 
-    def _look_behind(self, node: LayerNode) -> None:
-        """Answer the questions about a node that depend on the answers for its consumers.
+    def _is_concat_from(self, node: LayerNode) -> bool:
+        layer = self.layer[node]
+        return is_concat_like(layer) or (is_pass_through(layer) and node in self.reaches_concat)
 
-        ``only_join``: the one join that a tensor ends in, on every way through layers that share its scale.
-        ``reaches_join``: whether any such way ends in a join.
-        ``comes_out``: whether what a node made, or what layers that are kept make of it, is rounded somewhere.
-        ``passes``: whether a layer keeps its input's range, and one that computes with integers comes after it.
-        """
-        ends = {self._join_behind(then) for then in node.consumers}
-        self.only_join[node] = ends.pop() if len(ends) == 1 and node not in self.outputs else None
-        if any(joins(t.layer) or (shares_scale(t.layer) and t in self.reaches_join) for t in node.consumers):
-            self.reaches_join.add(node)
-        if any(then not in self.kept or then in self.comes_out for then in node.consumers):
-            self.comes_out.add(node)
-        if node in self.kept or not shares_scale(node.layer) or self._averages_whole(node):
-            return
-        if averages(node.layer) or any(has_kernel(then.layer) or then in self.passes for then in node.consumers):
-            self.passes.add(node)
+    def _only_concat_from(self, node: LayerNode) -> LayerNode | None:
+        layer = self.layer[node]
+        if node in self.float or is_concat_like(layer):
+            return None if node in self.float else node
+        # An average of values that the range of the concatenation clips is another average.
+        return self.only_concat[node] if is_pass_through(layer) and not is_averaging(layer) else None
 
-    def _join_behind(self, node: LayerNode) -> LayerNode | None:
-        """The only join that a tensor ends in which a node takes in."""
-        if node in self.kept:
-            return None
-        if joins(node.layer):
-            return node
-        # An average of values that the join's range clips is another average.
-        return self.only_join[node] if shares_scale(node.layer) and not averages(node.layer) else None
+    def placements(self) -> dict[str, Placement]:
+        return {path: _of_all_calls([self._place(node) for node in nodes]) for path, nodes in self.calls.items()}
 
-    def places(self) -> dict[str, Places]:
-        return {path: _merged([self._places(node) for node in nodes]) for path, nodes in self.calls.items()}
-
-    def _places(self, node: LayerNode) -> Places:
-        if node in self.kept:
+    def _place(self, node: LayerNode) -> Placement:
+        layer = self.layer[node]
+        if node in self.float:
             rounded = any(not self._is_float(producer) for producer in node.producers)
-            return Places(kept=True, apart=rounded and node in self.comes_out, reason="the settings keep it in float")
-        merges = len(node.producers)
-        folded = self._folds(node)
-        steps = Steps() if folded else merge_steps(node.layer, merges) or steps_of(node.layer)
-        output = steps.output
-        if self._averages_whole(node):
-            output = OBSERVED
-        if self._merges_into_next(node) or (output == OBSERVED and self._takes_range_of_join(node)):
+            island = rounded and node in self.reaches_rounding
+            return Placement(keep_float=True, float_island=island, reason="the settings keep it in float")
+        fused_norm, mean = self._is_fused_norm(node), self._is_mean(node)
+        lowering = Lowering() if fused_norm else lowering_of(layer, len(node.producers))
+        output = OBSERVED if mean else lowering.output
+        if self._is_fused_into_next(node) or (output == OBSERVED and self.only_concat[node] is not None):
             output = None
         inputs = tuple(
             index
             for index, producer in enumerate(node.producers)
-            if self._is_float(producer) and not self._takes_range_of_join(producer)
+            if self._is_float(producer) and self.only_concat[producer] is None
         )
-        folds = folded or self._is_folded_into(node)
-        return Places(inputs, steps.inside, output, merges, folds, node in self.passes, reason=steps.reason)
+        fused = fused_norm or self._is_fused_kernel(node)
+        averaging = is_averaging(layer) and not mean
+        return Placement(inputs, lowering.inside, output, fused, averaging, reason=lowering.reason)
 
-    def _averages_whole(self, node: LayerNode) -> bool:
-        """Whether a pooling layer takes the whole of a map as one window, in all its calls: a mean is then computed in
+    def _is_mean(self, node: LayerNode) -> bool:
+        """Whether one window of an average pooling holds the whole map, in all its calls: a mean is then computed in
         its place, which has a range of its own. In the range of the map the small averages would lose much."""
-        if not is_own(node.layer, AVERAGE_POOLING) or node.layer.data_format == "channels_first":
+        layer = self.layer[node]
+        if not is_own(layer, AVERAGE_POOLING) or layer.data_format == "channels_first":
             return False
-        return all(
-            averages_whole(call.layer, call.input_shapes[0], call.output_shapes[0]) for call in self.calls[node.path]
-        )
+        shapes = ((call.input_shapes[0], call.output_shapes[0]) for call in self.calls[node.path])
+        return all(averages_whole_map(layer, *each) for each in shapes)
 
-    def _folds(self, node: LayerNode) -> bool:
-        """Whether a node is a BatchNormalization that is merged into the kernel before it, in all its calls."""
-        return all(self._folds_in_call(call) for call in self.calls[node.path])
+    def _is_fused_norm(self, node: LayerNode | None) -> bool:
+        """Whether a node is a BatchNormalization that is fused into the kernel before it, in all its calls."""
+        return node is not None and all(self._is_fused_norm_call(call) for call in self.calls[node.path])
 
-    def _folds_in_call(self, node: LayerNode) -> bool:
-        layer = node.layer
-        if node in self.kept or not is_own(layer, (layers.BatchNormalization,)) or len(node.producers) != 1:
+    def _is_fused_norm_call(self, node: LayerNode) -> bool:
+        layer = self.layer[node]
+        if node in self.float or not is_own(layer, (layers.BatchNormalization,)) or len(node.producers) != 1:
             return False
         if layer.axis not in (-1, len(node.output_shapes[0]) - 1):
             return False
         (producer,) = node.producers
-        while does_nothing(producer.layer) and producer.producers:
+        while is_identity(self.layer[producer]) and producer.producers:
             producer = producer.producers[0]
-        if producer in self.kept or not _is_linear_kernel(producer):
+        if producer in self.float or not _is_linear_kernel(self.layer[producer]):
             return False
-        return all(self._is_next_a_norm(call) for call in self.calls[producer.path])
+        return all(self._is_norm(self._next(call)) for call in self.calls[producer.path])
 
-    def _is_next_a_norm(self, node: LayerNode) -> bool:
-        following = self._next(node)
-        return following is not None and is_own(following.layer, (layers.BatchNormalization,))
+    def _is_norm(self, node: LayerNode | None) -> bool:
+        return node is not None and is_own(self.layer[node], (layers.BatchNormalization,))
 
-    def _is_folded_into(self, node: LayerNode) -> bool:
-        if not _is_linear_kernel(node):
-            return False
-        followings = [self._next(call) for call in self.calls[node.path]]
-        return all(following is not None and self._folds(following) for following in followings)
+    def _is_fused_kernel(self, node: LayerNode) -> bool:
+        nexts = (self._next(call) for call in self.calls[node.path])
+        return _is_linear_kernel(self.layer[node]) and all(self._is_fused_norm(then) for then in nexts)
 
-    def _merges_into_next(self, node: LayerNode) -> bool:
-        if self._is_folded_into(node):
+    def _is_fused_into_next(self, node: LayerNode) -> bool:
+        if self._is_fused_kernel(node):
             return True
-        followings = [self._next(call) for call in self.calls[node.path]]
-        return ((_is_linear_kernel(node) and fuses_relu(node.layer)) or sums(node.layer)) and all(
-            following is not None and fuses(following.layer) for following in followings
+        layer, nexts = self.layer[node], [self._next(call) for call in self.calls[node.path]]
+        return ((_is_linear_kernel(layer) and can_fuse_relu(layer)) or is_elementwise(layer)) and all(
+            then is not None and is_fused_activation(self.layer[then]) for then in nexts
         )
 
-    def _takes_range_of_join(self, node: LayerNode) -> bool:
-        """Whether all that takes in a tensor gives it the range of one output that it is joined into."""
-        return self.only_join[node] is not None
-
     def _next(self, node: LayerNode) -> LayerNode | None:
-        """The only node that takes in what a node made, past those that do nothing; None if there are several."""
+        """The only consumer of a node, past identities; None if there are several."""
         while len(node.consumers) == 1 and node not in self.outputs:
             (node,) = node.consumers
-            if node in self.kept:
+            if node in self.float:
                 return None
-            if not does_nothing(node.layer):
+            if not is_identity(self.layer[node]):
                 return node
         return None
 
@@ -227,20 +249,25 @@ class _Placement:
         """Whether a node makes floats that nothing has rounded: an input of the model, or a layer kept in float."""
         if isinstance(node.layer, layers.InputLayer):
             return keras.backend.is_float_dtype(node.layer.dtype)
-        return node in self.kept
+        return node in self.float
 
 
-def _merged(places: list[Places]) -> Places:
-    """One layer called several times rounds wherever one of its calls has to."""
-    inputs = tuple(sorted({position for place in places for position in place.inputs}))
-    output = next((place.output for place in places if place.output is not None), None)
-    inside = max((place.inside for place in places), key=len)
-    passes, apart = any(place.passes for place in places), any(place.apart for place in places)
-    return dataclasses.replace(places[0], inputs=inputs, inside=inside, output=output, passes=passes, apart=apart)
+def _of_all_calls(found: list[Placement]) -> Placement:
+    """A layer that is called several times rounds wherever one of its calls has to."""
+    return dataclasses.replace(
+        found[0],
+        inputs=tuple(sorted({position for placement in found for position in placement.inputs})),
+        inside=max((placement.inside for placement in found), key=len),
+        output=next((placement.output for placement in found if placement.output is not None), None),
+        float_island=any(placement.float_island for placement in found),
+    )
 
 
-def _is_linear_kernel(node: LayerNode) -> bool:
-    layer = node.layer
+def _is_linear_kernel(layer: keras.Operation) -> bool:
     if isinstance(layer, layers.EinsumDense) and len(quantizable_weights(layer)["kernel"]) > 1:
         return False  # its output channels are several axes
     return (has_kernel(layer) or is_separable(layer)) and layer.activation in (None, keras.activations.linear)
+
+
+def _as_range(value: Range | list[float] | None) -> Range | None:
+    return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, get_args
 
 import keras
@@ -197,47 +197,24 @@ def cluster(
     return result
 
 
-def hold_clusters(model: keras.Model, chosen: Callable[[str], bool]) -> keras.Model:
-    """Return a copy of a model that was clustered and stripped, in which its kernels have codebooks again.
-
-    A kernel counts as clustered if it takes at most 256 values, and each twice or more on average.
+def codebook_of_values(
+    subject: str, variable: keras.Variable, before: Sequence[TensorTransform]
+) -> Codebook | None:
+    """The codebook of a weight that was clustered and stripped; None if it takes more than 256 values, or each less
+    than twice on average.
 
     Args:
-        model: A built model. It is not changed.
-        chosen: Whether the layer of a path is looked at.
-
-    Raises:
-        ValueError: No kernel takes so few values.
+        subject: The weight, for errors.
+        variable: The weight.
+        before: The transforms it has.
     """
-    held = 0
-
-    def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
-        nonlocal held
-        found: dict[str, Sequence[TensorTransform]] = {}
-        for name in quantizable_weights(layer) if chosen(path) else ():
-            before = chains[name].transforms if name in chains else []
-            if any(isinstance(transform, Codebook) for transform in before):
-                held += 1
-                continue
-            variable = weights_by_path(layer)[name]
-            weight = _value_after(variable, before)
-            values = distinct(weight, _FEW)
-            if 1 < values <= min(_FEW, weight.size // 2):
-                subject = f"{layer_subject(path, layer)}, '{name}'"
-                config = ClusterConfig(number_of_clusters=max(values, 3))  # 3, as one may be zero
-                codebook = _codebook(subject, variable, before, (), config)
-                if isinstance(codebook, Codebook):  # not a kernel of three weights
-                    found[name] = [codebook]
-                    held += 1
-        return Choice(found)
-
-    result = compress(model, codebooks)
-    if not held:
-        raise invalid_state(
-            f"model '{model.name}' has no kernel of at most {_FEW} values, which preserve_clusters=True needs.",
-            "Cluster it with tg.cluster first, or leave preserve_clusters out.",
-        )
-    return result
+    weight = _value_after(variable, before)
+    values = distinct(weight, _FEW)
+    if not 1 < values <= min(_FEW, weight.size // 2):
+        return None
+    config = ClusterConfig(number_of_clusters=max(values, 3))  # 3, as one may be zero
+    codebook = _codebook(subject, variable, before, (), config)
+    return codebook if isinstance(codebook, Codebook) else None  # none for a kernel of three weights
 
 
 def _codebook(

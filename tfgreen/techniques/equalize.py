@@ -14,7 +14,7 @@ from keras import activations, layers
 
 from tfgreen.errors import invalid_state
 from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.quantization.op_classes import does_nothing, is_own
+from tfgreen.quantization.op_classes import is_identity, is_own
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 
 _TOLERANCE = 0.01
@@ -179,7 +179,7 @@ def _not_homogeneous(node: LayerNode) -> str:
     if is_own(layer, (layers.Activation, *_LINEAR)):
         name = getattr(layer.activation, "__name__", type(layer.activation).__name__)
         return "" if layer.activation in _HOMOGENEOUS else f"{named} has the activation '{name}', which is not linear"
-    if does_nothing(layer) or is_own(layer, _PER_CHANNEL):
+    if is_identity(layer) or is_own(layer, _PER_CHANNEL):
         return ""
     return f"{named} does not pass on a scale of each channel"
 

@@ -9,39 +9,47 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import numbers
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, get_args
 
 import keras
 
-from tfgreen.config import Config, data_field
-from tfgreen.errors import invalid_type, invalid_value, layer_subject
+from tfgreen.checks import check_bool, check_integer, check_option
+from tfgreen.config import Config, data_field, resolve_config
+from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.internals import is_container
-from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
+from tfgreen.model.paths import weights_by_path
 from tfgreen.model.weights import quantizable_weights
-from tfgreen.quantization.accumulator import can_share_scale
-from tfgreen.quantization.activation_quantizer import QuantizedActivations
+from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.calibrate import calibrate
-from tfgreen.quantization.histogram import METHODS
-from tfgreen.quantization.placement import Places, places_to_round
+from tfgreen.quantization.histogram import Calibration
+from tfgreen.quantization.kernels import can_share_scale
+from tfgreen.quantization.placement import Placement, place_activations
 from tfgreen.quantization.ranges import ActivationRange, LearnedRange, MovingAverageRange
-from tfgreen.techniques.cluster import hold_clusters
+from tfgreen.techniques.cluster import codebook_of_values
 from tfgreen.techniques.overrides import (
     check_are_patterns,
     check_layer_patterns,
     check_layers,
     check_matches,
+    check_without,
     settings_for,
 )
-from tfgreen.techniques.strip import strip
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compressed import Choice, Compressed, compress, compressed_layers
 from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.transforms.mask import Mask
+from tfgreen.typing import Samples
 
-RANGES = {"moving_average": MovingAverageRange, "learned": LearnedRange, "fixed": ActivationRange}
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+T = TypeVar("T", bound=TensorTransform)
+Ranges = Literal["moving_average", "learned", "fixed"]
+_RANGES: dict[Ranges, type[ActivationRange]] = {
+    "moving_average": MovingAverageRange, "learned": LearnedRange, "fixed": ActivationRange,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,9 +89,9 @@ class QuantizeConfig(Config):
         True
     """
 
-    calibration_data: Any = data_field()
-    calibration: str = "percentile"
-    ranges: Any = "moving_average"
+    calibration_data: Samples | None = data_field()
+    calibration: Calibration = "minmax"
+    ranges: Ranges | ActivationRange = "moving_average"
     weight_bits: int = 8
     activation_bits: int = 8
     freeze_after: int | None = None
@@ -98,29 +106,24 @@ class QuantizeConfig(Config):
         check_layers(self)
         object.__setattr__(self, "keep_float", tuple(self.keep_float))
         object.__setattr__(self, "layers", dict(self.layers))
-        if self.calibration not in METHODS:
-            raise invalid_value("calibration", expected=f"one of {METHODS}", received=repr(self.calibration))
-        if not isinstance(self.ranges, ActivationRange) and self.ranges not in tuple(RANGES):
-            expected = f"one of {tuple(RANGES)} or a tg.ActivationRange"
-            raise invalid_value("ranges", expected=expected, received=repr(self.ranges))
-        _check_integer("weight_bits", self.weight_bits, range(2, 9), "an integer from 2 to 8")
-        _check_integer("activation_bits", self.activation_bits, (8, 16), "8 or 16")
-        if self.freeze_after is not None:
-            expected = "a number of batches >= 0 or None"
-            _check_integer("freeze_after", self.freeze_after, range(2**62), expected)
+        check_option("calibration", self.calibration, get_args(Calibration))
+        if not isinstance(self.ranges, ActivationRange):
+            check_option("ranges", self.ranges, (*_RANGES, ActivationRange))
+        check_integer("weight_bits", self.weight_bits, minimum=2, maximum=8)
+        check_option("activation_bits", self.activation_bits, (8, 16))
+        check_integer("freeze_after", self.freeze_after, minimum=0, optional=True)
         for name in ("preserve_sparsity", "preserve_clusters", "strict"):
-            if not isinstance(getattr(self, name), bool):
-                raise invalid_type(name, expected="True or False", received=getattr(self, name))
+            check_bool(name, getattr(self, name))
         for pattern, override in self.layers.items():
             for name in ("calibration_data", "keep_float", "preserve_clusters", "strict"):
                 if override is not None and getattr(override, name):
                     raise invalid_value(
                         f"layers['{pattern}']", expected=f"no {name} of its own", received=getattr(override, name),
                         fix=f"Set {name} for the whole model.",
-                    )  # fmt: skip
+                    )
 
     def for_layer(self, path: str) -> QuantizeConfig | None:
-        """The settings of a layer; None to keep it float."""
+        """The config of a layer; None to keep it float."""
         kept = any(fnmatch.fnmatchcase(path, pattern) for pattern in self.keep_float)
         return None if kept else settings_for(path, self)
 
@@ -128,15 +131,28 @@ class QuantizeConfig(Config):
         """The range of which each place gets a copy."""
         if isinstance(self.ranges, ActivationRange):
             return self.ranges
-        return RANGES[self.ranges](bits=self.activation_bits)
+        return _RANGES[self.ranges](bits=self.activation_bits)
 
 
-def _check_integer(name: str, value: Any, allowed: Any, expected: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value not in allowed:
-        raise invalid_value(name, expected=expected, received=value)
+class QuantizeOptions(TypedDict, total=False):
+    """The fields of :class:`QuantizeConfig` as keyword arguments."""
+
+    calibration_data: Samples | None
+    calibration: Calibration
+    ranges: Ranges | ActivationRange
+    weight_bits: int
+    activation_bits: int
+    freeze_after: int | None
+    preserve_sparsity: bool
+    preserve_clusters: bool
+    keep_float: tuple[str, ...]
+    layers: Mapping[str, QuantizeConfig | None]
+    strict: bool
 
 
-def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
+def quantize(
+    model: keras.Model, config: QuantizeConfig | None = None, **options: Unpack[QuantizeOptions]
+) -> keras.Model:
     """Return a copy of ``model`` that computes as its int8 file will, and can be trained to do it well.
 
     Weights are rounded per output channel and activations wherever LiteRT rounds them, to ranges that start from
@@ -152,6 +168,7 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
             subclassed model runs its layers in code, so only its weights are rounded; its activations are calibrated at
             conversion.
         config: How to quantize; ``calibration_data`` is required unless the model is subclassed.
+        options: Fields of the config by name, which override it.
 
     Returns:
         A model of the same layers, names and shapes, not compiled.
@@ -167,109 +184,123 @@ def quantize(model: keras.Model, config: QuantizeConfig) -> keras.Model:
         >>> import keras, numpy as np, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
         >>> data = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
-        >>> quantized = tg.quantize(model, tg.QuantizeConfig(calibration_data=data))
+        >>> quantized = tg.quantize(model, calibration_data=data)
         >>> tg.convert(quantized, tg.ConvertConfig(quantization="int8")).operators["FULLY_CONNECTED"]
         1
     """
-    if not isinstance(config, QuantizeConfig):
-        raise invalid_type("config", expected="a tg.QuantizeConfig", received=config)
-    check_built_model(model)
-    _check_not_quantized(model)
-    places = _places(model, config)
-    _check_patterns(model, config, places)
-    if config.strict:
-        _check_strict(model, places)
-    if places and config.calibration_data is None:
-        raise invalid_value(
-            "calibration_data", expected="samples to start the ranges of the activations from", received="none",
-            fix="Pass a few hundred training samples: QuantizeConfig(calibration_data=x[:512]).",
-        )  # fmt: skip
-
-    if config.preserve_clusters:
-        model = hold_clusters(model, lambda path: config.for_layer(path) is not None)
-
-    def folds(path: str) -> bool:
-        return places.get(path, Places()).folds
-
-    shared = {
-        path
-        for path, layer in compressed_layers(model)
-        if (can_share_scale(layer.layer) or not folds(path))
-        and any(_shares_values(chain) for chain in layer.chains)
-    }
-
-    def weights(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
-        chosen = config.for_layer(path)
-        if chosen is None:
-            return Choice()
-        return Choice(_rounded_weights(layer, chains, chosen, path in shared, folds(path)))
-
-    def activations(path: str, layer: keras.Operation) -> QuantizedActivations | None:
-        chosen, place = config.for_layer(path) or config, places.get(path, Places())
-        freezes = isinstance(layer, keras.layers.BatchNormalization) and chosen.freeze_after is not None
-        if not place.any and not freezes:
-            return None
-        return QuantizedActivations(
-            chosen.new_range(), place.inputs, place.inside, place.output, place.merges, place.folds, place.kept,
-            place.apart, chosen.freeze_after, chosen.weight_bits, path in shared, place.reason,
-        )  # fmt: skip
-
-    result = compress(model, weights, activations)
-    if all(_is_kept(layer) for _, layer in compressed_layers(result)):
-        raise invalid_value(
-            f"model '{model.name}'", expected="at least one layer that can be quantized", received="none",
-            fix="tg.summary(model) says why for each layer.",
-        )  # fmt: skip
-    if places:
+    config = resolve_config(QuantizeConfig, config, options)
+    placements = {}
+    if is_container(model):
+        placements = place_activations(model, lambda path: config.for_layer(path) is None)
+    _check_fits(config, placements)
+    work = _Work(config, placements)
+    result = compress(model, work.choose, work.hook)
+    work.check_done(model.name)
+    if placements:
         calibrate(result, config.calibration_data, lambda path: (config.for_layer(path) or config).calibration)
     return result
 
 
-def _places(model: keras.Model, config: QuantizeConfig) -> dict[str, Places]:
-    """Where to round, by path, judged by the layers inside compressed ones; nowhere in a subclassed model."""
-    if not is_container(model):
-        return {}
-    return places_to_round(strip(model), lambda path: config.for_layer(path) is None)
+def _check_fits(config: QuantizeConfig, placements: Mapping[str, Placement]) -> None:
+    """Raise unless a config fits a model, of which there are no placements if it is subclassed."""
+    paths = list(placements) or [""]
+    check_layer_patterns(paths, config.layers)
+    for pattern in config.keep_float:
+        check_matches("keep_float", pattern, paths)
+    if config.strict and not placements:
+        raise invalid_value(
+            "model", expected="a model whose layers are a graph, for strict=True",
+            received="a subclassed one, whose activations are rounded at conversion only",
+            fix="Leave it out here; tg.ConvertConfig(strict=True) checks the file.",
+        )
+    if placements and config.calibration_data is None:
+        raise invalid_state(
+            "calibration_data is missing: the ranges of the activations start from samples.",
+            "Pass a few hundred training samples: tg.quantize(model, calibration_data=x[:512]).",
+        )
 
 
 _MORE_INTEGERS = (
-    "a BatchNormalization is merged into it and each channel has its scale: more integers than it has clusters"
+    "a BatchNormalization is fused into it and each channel has its scale: more integers than it has clusters"
 )
 
 
-def _rounded_weights(
-    layer: keras.Layer, chains: Mapping[str, Chain], config: QuantizeConfig, one_scale: bool, folds: bool
-) -> dict[str, list[TensorTransform]]:
-    found: dict[str, list[TensorTransform]] = {}
-    variables = weights_by_path(layer)
-    for weight, axes in quantizable_weights(layer).items():
-        chain, value = chains.get(weight), variables[weight].value
-        masked = chain is not None and any(isinstance(transform, Mask) for transform in chain.transforms)
-        if chain is not None:
-            value = chain.apply(value)
+class _Work:
+    """What is added to each layer of a model, for :func:`tfgreen.transforms.compressed.compress` to ask."""
+
+    def __init__(self, config: QuantizeConfig, placements: Mapping[str, Placement]) -> None:
+        self.config = config
+        self.placements = placements
+        self.rounded = self.clustered = 0
+
+    def choose(self, path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
+        """The rounding of the weights of a layer."""
+        check_without(path, layer, chains, FakeQuant, "quantized")
+        config = self.config.for_layer(path)
+        found: dict[str, list[TensorTransform]] = {}
+        if config is not None:
+            for weight, axes in quantizable_weights(layer).items():
+                found[weight] = self._transforms(path, layer, chains.get(weight, Chain(weight, [])), axes, config)
+        self.rounded += len(found)
+        return Choice(found)
+
+    def _transforms(
+        self, path: str, layer: keras.Layer, chain: Chain, axes: tuple[int, ...], config: QuantizeConfig
+    ) -> list[TensorTransform]:
+        variable, before = weights_by_path(layer)[chain.weight], chain.transforms
+        shape, value = tuple(variable.shape), chain.apply(variable.value)
+        found: list[TensorTransform] = []
+        if self.config.preserve_clusters and not _of_kind(Codebook, before):
+            codebook = codebook_of_values(f"{layer_subject(path, layer)}, '{chain.weight}'", variable, before)
+            found += [codebook] if codebook is not None else []
+        codebooks = _of_kind(Codebook, [*before, *found])
+        self.clustered += len(codebooks)
+        fused = path in self.placements and self.placements[path].fused
         bits = config.weight_bits if axes else 8  # the table of an Embedding: LiteRT looks up 8 bits or floats
-        shares = chain is not None and _shares_values(chain)
-        axes = () if one_scale and shares else axes
-        note = _MORE_INTEGERS if shares and folds and axes else ""
-        quant = FakeQuant(bits, axes, "max" if bits == 8 else "learned", told=not folds, note=note)
-        quant.build(tuple(variables[weight].shape))
-        quant.start_from(value)
-        found[weight] = [quant]
-        if config.preserve_sparsity and not masked:
+        note = ""
+        if any(not codebook.channel_axes for codebook in codebooks):  # one scale keeps its values as so many integers
+            note = _MORE_INTEGERS if axes and fused and not can_share_scale(layer) else ""
+            axes = axes if note else ()
+        rounding = FakeQuant(bits, axes, "max" if bits == 8 else "learned", told=not fused, note=note)
+        rounding.build(shape)
+        rounding.start_from(value)
+        if config.preserve_sparsity and not _of_kind(Mask, before):
             mask = Mask(schedule=None)
-            mask.build(tuple(variables[weight].shape))
+            mask.build(shape)
             mask.hold(value)
-            found[weight].insert(0, mask)
-    return found
+            found.insert(0, mask)
+        return [*found, rounding]
+
+    def hook(self, path: str, layer: keras.Operation) -> ActivationQuantizer | None:
+        """The rounding of the activations of a layer or raw operation."""
+        config, place = self.config.for_layer(path) or self.config, self.placements.get(path, Placement())
+        if self.config.strict and place.reason and not place.keep_float:
+            kind = "layer" if isinstance(layer, keras.Layer) else "operation"
+            raise invalid_state(
+                f"{kind} '{path}' ({type(layer).__name__}) is not computed in integers (strict=True): {place.reason}.",
+                f"Ask for it with keep_float=('{path}',), or leave strict out.",
+            )
+        freezes = isinstance(layer, keras.layers.BatchNormalization) and config.freeze_after is not None
+        if place == Placement() and not freezes:
+            return None
+        self.rounded += not place.keep_float
+        return ActivationQuantizer(place, config.new_range(), config.freeze_after)
+
+    def check_done(self, name: str) -> None:
+        """Raise if nothing was found to be rounded, or no clusters to be kept."""
+        if self.config.preserve_clusters and not self.clustered:
+            raise invalid_state(
+                f"model '{name}' has no kernel of at most 256 values, which preserve_clusters=True needs.",
+                "Cluster it with tg.cluster first, or leave preserve_clusters out.",
+            )
+        if not self.rounded:
+            raise invalid_state(
+                f"model '{name}' has no layer that can be quantized.", "tg.summary(model) says why for each layer."
+            )
 
 
-def _shares_values(chain: Chain) -> bool:
-    """Whether all channels of a weight share one codebook. One scale then keeps its values as so many integers."""
-    return any(isinstance(transform, Codebook) and not transform.channel_axes for transform in chain.transforms)
-
-
-def _is_kept(layer: Compressed) -> bool:
-    return layer.activations is not None and bool(layer.activations.places["kept"])
+def _of_kind(kind: type[T], transforms: Sequence[TensorTransform]) -> list[T]:
+    return [transform for transform in transforms if isinstance(transform, kind)]
 
 
 def is_quantized(model: keras.Model) -> bool:
@@ -279,37 +310,4 @@ def is_quantized(model: keras.Model) -> bool:
 
 def _is_quantized(layer: Compressed) -> bool:
     transforms = [transform for chain in layer.chains for transform in chain.transforms]
-    return layer.activations is not None or any(isinstance(transform, FakeQuant) for transform in transforms)
-
-
-def _check_not_quantized(model: keras.Model) -> None:
-    for path, layer in compressed_layers(model):
-        if _is_quantized(layer):
-            raise invalid_value(
-                layer_subject(path, layer.layer), expected="a layer that is not quantized", received="a quantized one",
-                fix="Bake it with tg.strip(model) to quantize it again.",
-            )  # fmt: skip
-
-
-def _check_patterns(model: keras.Model, config: QuantizeConfig, places: Mapping[str, Places]) -> None:
-    paths = list(dict.fromkeys([*(path for path, _ in replaceable_layers(model)), *places]))  # raw operations too
-    check_layer_patterns(paths, config.layers)
-    for pattern in config.keep_float:
-        check_matches("keep_float", pattern, paths)
-
-
-def _check_strict(model: keras.Model, places: Mapping[str, Places]) -> None:
-    if not is_container(model):
-        raise invalid_value(
-            f"model '{model.name}'", expected="a model whose layers are a graph, for strict=True",
-            received="a subclassed one, whose activations are rounded at conversion only",
-            fix="Leave it out here; tg.ConvertConfig(strict=True) checks the file.",
-        )  # fmt: skip
-    layers = dict(replaceable_layers(model))
-    for path, place in places.items():
-        if place.reason and not place.kept:
-            layer = getattr(layers.get(path), "stands_for", layers.get(path))
-            raise invalid_value(
-                layer_subject(path, layer) if layer is not None else f"operation '{path}'",
-                expected="one that LiteRT computes in integers (strict=True)", received=f"one of which {place.reason}"
-            )
+    return layer.activations is not None or bool(_of_kind(FakeQuant, transforms))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
+
+from tfgreen.typing import Tensor, Tensors
+
+if TYPE_CHECKING:
+    from tfgreen.transforms.compressed import Compressed
 
 
 class TensorTransform(keras.layers.Layer):
@@ -146,13 +151,13 @@ class ActivationHook(keras.layers.Layer):
         """Whether something in it stays as it is from some training step on, so that it has to count them."""
         return False
 
-    def frozen(self) -> Any:
+    def frozen(self) -> Tensor | bool:
         """A bool tensor: whether it stays as it is by now."""
         return False
 
-    def run(self, layer: Any, args: tuple, kwargs: dict[str, Any], training: bool) -> Any:
-        """Call ``layer(*args, **kwargs)`` and return what the compressed layer returns."""
-        raise NotImplementedError(f"{type(self).__name__} must implement run(layer, args, kwargs, training).")
+    def run(self, compressed: Compressed, args: tuple, kwargs: Mapping[str, Any], training: bool) -> Tensors:
+        """Call ``compressed.layer(*args, **kwargs)`` and return what the compressed layer returns."""
+        raise NotImplementedError(f"{type(self).__name__} must implement run(compressed, args, kwargs, training).")
 
 
 class Projection(keras.constraints.Constraint):

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.operation_layer import OperationLayer, with_signature_of
 from tfgreen.model.paths import walk, weights_by_path
 from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
@@ -160,7 +160,7 @@ class Compressed(keras.layers.Layer):
             if self.activations is None:
                 outputs = self.layer(*args, **kwargs)
             else:
-                outputs = self.activations.run(self.layer, args, kwargs, bool(training))
+                outputs = self.activations.run(self, args, kwargs, bool(training))
         now = [scope.get_current_value(variable) for variable in variables]
         return outputs, [new if every or new is not old else None for new, old in zip(now, before)], list(scope.losses)
 
@@ -310,6 +310,9 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize | None = Non
         if choice.reason and compressible_weights(inner):  # else the table says why
             reasons[path] = choice.reason
         rounded = None if quantize is None else quantize(path, inner)
+        if rounded is not None and activations is not None:
+            subject = layer_subject(path, inner)
+            raise invalid_state(f"{subject} is quantized already.", "Bake it first with tg.strip(model).")
         if not choice.transforms and rounded is None:
             return layer
         for weight, new in choice.transforms.items():

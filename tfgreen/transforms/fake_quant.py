@@ -114,7 +114,7 @@ class FakeQuant(TensorTransform):
         scale: ``"max"``: the largest magnitude reaches the largest integer. ``"learned"``: trained with the weights,
             from the value of least squared error on.
         told: Whether an operation after the rounding tells one scale for the whole weight; not where a
-            BatchNormalization does, see :class:`tfgreen.quantization.accumulator.SharedKernel`.
+            BatchNormalization follows, see :func:`tfgreen.quantization.kernels.run_fused`.
         note: For ``tg.summary``.
     """
 

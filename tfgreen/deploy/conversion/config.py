@@ -10,11 +10,11 @@ from typing import Literal, TypedDict, get_args
 from tfgreen.checks import check_bool, check_option
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.quantization.histogram import Calibration
 from tfgreen.typing import Samples
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8", "int4"]
 LayerQuantization = Literal["float32", "int8", "int4"]
-Calibration = Literal["minmax", "percentile", "mse"]
 EdgeDtype = Literal["float32", "int8"]
 
 

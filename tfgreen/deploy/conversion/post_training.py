@@ -16,7 +16,7 @@ from tfgreen.deploy.inspection.check_calibration import calibration_findings
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import is_container
-from tfgreen.quantization.placement import averages_into_join
+from tfgreen.quantization.placement import averaging_before_concat
 from tfgreen.techniques.overrides import check_layer_patterns
 from tfgreen.techniques.quantize import QuantizeConfig, is_quantized, quantize
 
@@ -38,7 +38,7 @@ def place_ranges(conversion: Conversion) -> Conversion:
         return _with_ranges(conversion, notes)
     if samples is None or config.quantization != "int8" or quantized or not is_container(model):
         return conversion.noted(*notes)
-    averaging = averages_into_join(model)
+    averaging = averaging_before_concat(model)
     if not averaging:
         return conversion.noted(*notes)
     try:

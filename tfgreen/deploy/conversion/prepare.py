@@ -18,7 +18,7 @@ from tfgreen.errors import InvalidValueError
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.paths import replaceable_layers, walk
 from tfgreen.model.rebuild import rebuild
-from tfgreen.quantization.op_classes import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING, averages_whole
+from tfgreen.quantization.op_classes import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING, averages_whole_map
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import Shape
 
@@ -97,7 +97,7 @@ def pooling_windows(model: keras.Model) -> dict[str, tuple[int, ...]]:
 def _window(layer: keras.Layer, input_shape: Shape, output_shape: Shape) -> tuple[int, ...] | None:
     """See :func:`pooling_windows`; None to leave the layer as it is."""
     if isinstance(layer, AVERAGE_POOLING):
-        return () if averages_whole(layer, input_shape, output_shape) else None
+        return () if averages_whole_map(layer, input_shape, output_shape) else None
     axes = slice(1, -1) if layer.data_format == "channels_last" else slice(2, None)
     sizes = list(zip(input_shape[axes], output_shape[axes]))
     if any(whole is None or part is None or whole % part for whole, part in sizes):

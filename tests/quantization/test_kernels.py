@@ -1,0 +1,157 @@
+"""The rounding of biases against NumPy in float64, and the export of a kernel of one scale under a norm."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfgreen as tg
+from tests.quantized import in_int8, normal, quantized, varied
+from tfgreen.quantization.activation_quantizer import range_before
+from tfgreen.quantization.kernels import (
+    bias_rounding,
+    can_share_scale,
+    fused_bias_rounding,
+    fused_kernel,
+    fused_norm,
+    weight_rounding,
+)
+from tfgreen.quantization.ranges import FixedRange
+from tfgreen.transforms.base import Chain
+from tfgreen.transforms.compressed import Compressed
+from tfgreen.transforms.exporting import exporting
+from tfgreen.transforms.fake_quant import FakeQuant
+
+RANGE = FixedRange(-3.0, 3.375)
+STEP = 6.375 / 255  # 1/40
+
+
+def kernel_of(layer: layers.Layer, shape: tuple[int, ...], bits: int = 8, axes=(-1,)) -> Compressed:
+    inputs = keras.Input(shape)
+    layer = varied(keras.Model(inputs, layer(inputs))).layers[-1]
+    return Compressed(layer, [Chain("kernel", [FakeQuant(bits, axes)])])
+
+
+def off_grid(value: np.ndarray, scale: np.ndarray) -> float:
+    return float(np.abs(value / scale - np.round(value / scale)).max())
+
+
+KERNELS = {
+    "dense": (layers.Dense(5), (40,), (-1,)),
+    "conv": (layers.Conv2D(4, 3, groups=2), (7, 7, 4), (-1,)),
+    "conv 1d, causal": (layers.Conv1D(3, 3, padding="causal"), (7, 4), (-1,)),
+    "depthwise": (layers.DepthwiseConv2D(3, depth_multiplier=2), (7, 7, 4), (-2, -1)),
+    "one scale": (layers.Dense(5), (40,), ()),
+}
+
+
+@pytest.mark.parametrize("layer, shape, axes", KERNELS.values(), ids=KERNELS)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_rounded_bias_is_a_multiple_of_the_accumulators_scale(layer, shape, axes, bits):
+    kernel = kernel_of(type(layer).from_config(layer.get_config()), shape, bits, axes)
+    weight = kernel.layer.kernel.numpy().astype("float64")
+    reduced = tuple(axis for axis in range(weight.ndim) if axis - weight.ndim not in axes)
+    scale = (np.abs(weight).max(reduced) / (2 ** (bits - 1) - 1)).reshape(-1) * STEP
+    change = keras.ops.convert_to_numpy(bias_rounding(kernel, RANGE))
+    bias = kernel.layer.bias.numpy()
+    assert (np.abs(change) <= scale * 0.5001).all() and (change != 0).any()
+    assert off_grid(bias + change, scale) < 0.02
+
+
+def test_a_fused_bias_is_rounded_to_the_scale_times_the_gain_whatever_its_sign():
+    kernel = kernel_of(layers.Conv2D(4, 3), (6, 6, 3))
+    norm = varied(keras.Sequential([keras.Input((4, 4, 4)), layers.BatchNormalization()])).layers[0]
+    norm.gamma.assign([1.0, -0.5, 2.0, 0.0])
+    gain = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+    bias = (kernel.layer.bias.numpy() - norm.moving_mean.numpy()) * gain + norm.beta.numpy()
+    scale = np.abs(kernel.layer.kernel.numpy()).max((0, 1, 2)) / 127 * STEP * np.abs(gain)
+    change = keras.ops.convert_to_numpy(fused_bias_rounding(norm, kernel, RANGE))
+    assert off_grid((bias + change)[:3], scale[:3]) < 0.02
+    assert (np.abs(change) <= scale * 0.5001).all()  # nothing where the gain is 0
+
+
+class Doubled(layers.Dense):
+    def call(self, x):
+        return 2.0 * super().call(x)
+
+
+UNKNOWN = {
+    "no kernel": (layers.ReLU(), (4,)),
+    "no bias": (layers.Dense(2, use_bias=False), (4,)),
+    "transposed": (layers.Conv2DTranspose(2, 2), (4, 4, 2)),
+    "own call": (Doubled(2), (4,)),
+}
+
+
+@pytest.mark.parametrize("layer, shape", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_has_no_such_bias_is_not_changed(layer, shape):
+    inputs = keras.Input(shape)
+    layer = keras.Model(inputs, layer(inputs)).layers[-1]
+    chains = [Chain("kernel", [FakeQuant()])] if hasattr(layer, "kernel") else []
+    assert bias_rounding(Compressed(layer, chains), RANGE) is None
+
+
+def test_without_a_range_of_8_bits_or_a_rounded_kernel_nothing_is_known():
+    kernel = kernel_of(layers.Dense(2), (4,))
+    assert bias_rounding(kernel, None) is None
+    assert bias_rounding(kernel, FixedRange(-1.0, 1.0, bits=16)) is None
+    assert bias_rounding(Compressed(kernel.layer, []), RANGE) is None
+    norm = layers.BatchNormalization()
+    norm.build((None, 2))
+    assert fused_bias_rounding(norm, kernel, None) == 0.0
+
+
+def branches() -> keras.Model:
+    """``a`` and the norm after it; ``b`` with two norms; ``c``, called twice."""
+    inputs = keras.Input((8, 8, 4))
+    a, b, c = (layers.Conv2D(4, 3, padding="same", name=name) for name in "abc")
+    x = layers.BatchNormalization(name="norm_a")(layers.Dropout(0.1)(a(inputs)))
+    y = b(inputs)
+    y = [layers.BatchNormalization(name=name)(y) for name in ("norm_b", "norm_c")]
+    return varied(keras.Model(inputs, layers.Add()([x, *y, c(layers.ReLU()(c(inputs)))])))
+
+
+def test_neighbours_are_read_off_the_graph_after_saving_too(tmp_path):
+    model = quantized(branches(), normal(8, 8, 4))
+    model.save(tmp_path / "m.keras")
+    pruned = tg.prune(model, tg.PruneConfig(schedule=tg.ConstantSparsity(0.5, begin_step=0)))
+    for one in (model, keras.models.load_model(tmp_path / "m.keras"), pruned):
+        a, norm = one.get_layer("a"), one.get_layer("norm_a")
+        assert fused_norm(a) is norm and fused_kernel(norm) is a
+        assert fused_norm(one.get_layer("b")) is None and fused_norm(one.get_layer("c")) is None
+        assert range_before(a) is a.activations.input_ranges[0]
+        assert range_before(norm) is None  # what a fused kernel makes is not rounded
+
+
+def test_the_range_before_a_layer_is_found_past_pass_through_layers():
+    model = keras.Sequential([
+        keras.Input((8, 8, 3)), layers.Conv2D(4, 3, activation="relu", name="conv"), layers.MaxPooling2D(),
+        layers.Flatten(), layers.Dropout(0.1), layers.Dense(3, name="out"), layers.Dense(2, name="last"),
+    ])  # fmt: skip
+    model = quantized(model, normal(8, 8, 3), keep_float=("last",))
+    conv, out = model.get_layer("conv"), model.get_layer("out")
+    assert range_before(out) is conv.activations.output_range
+    assert range_before(model.get_layer("last")) is out.activations.output_range
+    conv.activations.output_range.recorder = object()  # while it is calibrated its ends mean nothing
+    assert range_before(out) is None
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 4), (9, 9, 4)])
+def test_a_kernel_of_one_scale_is_exported_fused_and_computes_the_same(shape):
+    x = normal(*shape)
+    stack = [layers.Conv2D(6, 3, name="conv"), layers.BatchNormalization(name="norm")]
+    model = varied(keras.Sequential([keras.Input(shape), *stack]))
+    model.get_layer("norm").gamma.assign([1.0, -0.5, 2.0, 0.3, -1.0, 0.7])
+    result = tg.quantize(tg.cluster(model, tg.ClusterConfig(number_of_clusters=8)), calibration_data=x)
+    kernel = result.get_layer("conv")
+    assert weight_rounding(kernel).axes == () and can_share_scale(kernel.layer)
+    with exporting():
+        fused = keras.ops.convert_to_numpy(result(x))
+    lite = in_int8(result)
+    scale = lite.output_scales["norm"]
+    assert np.abs(fused - result.predict(x, verbose=0)).max() <= 1.01 * scale
+    assert np.abs(lite.predict(x) - result.predict(x, verbose=0)).mean() <= 0.05 * scale
+    (weight,) = lite.weights.values()
+    assert len(np.unique(np.abs(weight.values))) <= 8

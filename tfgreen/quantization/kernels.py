@@ -1,0 +1,126 @@
+"""What LiteRT does to the bias of a kernel, and to the scales of one into which it fuses a BatchNormalization.
+
+LiteRT rounds a bias to the scale of the kernel's accumulator: that of its input times that of its weights. Of all that
+its integer kernels do by themselves, this moves results; sums of rounded floats are those of the integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import keras
+import tensorflow as tf
+from keras import layers, ops
+
+from tfgreen.model.batch_norm import gain_and_bias
+from tfgreen.model.internals import calls_of, consumers_of, producing_call
+from tfgreen.model.paths import weights_by_path
+from tfgreen.quantization.op_classes import inner_operation, is_identity, is_own
+from tfgreen.quantization.ranges import ActivationRange
+from tfgreen.transforms.compressed import Compressed
+from tfgreen.transforms.fake_quant import FakeQuant, symmetric_scale
+from tfgreen.typing import Tensor
+
+_KERNELS = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+_Neighbours = Callable[[keras.Operation], Iterable[keras.Operation]]
+
+
+def bias_rounding(kernel: Compressed, source: ActivationRange | None) -> Tensor | None:
+    """What a kernel's output changes by, of shape (channels,), because LiteRT rounds the bias; None where it is unknown
+    or nothing.
+
+    Args:
+        kernel: A layer, while it shows its kernel as it computes with it.
+        source: The range of its input.
+    """
+    layer = kernel.layer
+    scale = _accumulator_scale(kernel, source)
+    return _rounding(layer.bias.value, scale) if scale is not None and layer.use_bias else None
+
+
+def fused_bias_rounding(norm: layers.BatchNormalization, kernel: Compressed, source: ActivationRange | None) -> Tensor:
+    """As :func:`bias_rounding`, of the output of the BatchNormalization that is fused into a kernel."""
+    scale = _accumulator_scale(kernel, source)
+    if scale is None:
+        return 0.0
+    gain, bias = gain_and_bias(norm, _bias(kernel.layer))
+    return _rounding(bias, scale * ops.abs(gain))
+
+
+def _accumulator_scale(kernel: Compressed, source: ActivationRange | None) -> Tensor | None:
+    """What 1 stands for in the accumulator, of shape (channels,)."""
+    layer, rounding = kernel.layer, weight_rounding(kernel)
+    if source is None or source.bits != 8 or rounding is None or not is_own(layer, _KERNELS):
+        return None
+    if getattr(layer, "data_format", "") == "channels_first":
+        return None
+    lower, upper = source.ends()
+    chain = next(chain for chain in kernel.chains if chain.weight == "kernel")
+    weight = chain.apply(weights_by_path(layer)["kernel"].value)
+    scale = symmetric_scale(weight, rounding.bits, rounding.axes)
+    return ops.reshape(scale, (-1,)) * ops.maximum((upper - lower) / 255.0, 1e-30)
+
+
+def _rounding(bias: Tensor, scale: Tensor) -> Tensor:
+    """Example:
+    >>> import numpy as np
+    >>> np.round(_rounding(np.float32([0.24, 1.1]), np.float32([0.1, 0.5])), 6).tolist()
+    [-0.04, -0.1]
+    """
+    bias = ops.cast(bias, "float32")
+    return ops.where(scale > 0, ops.round(bias / ops.where(scale > 0, scale, 1.0)) * scale - bias, 0.0)
+
+
+def _bias(layer: keras.Layer) -> Tensor | float:
+    return layer.bias.value if layer.use_bias else 0.0
+
+
+def weight_rounding(compressed: Compressed) -> FakeQuant | None:
+    """The rounding of a kernel, or None."""
+    transforms = [item for chain in compressed.chains if chain.weight == "kernel" for item in chain.transforms]
+    return next((item for item in transforms if isinstance(item, FakeQuant)), None)
+
+
+def can_share_scale(layer: keras.Layer) -> bool:
+    """Whether :func:`run_fused` can run a layer: the converter takes scales per channel for no other kernels."""
+    return is_own(layer, (layers.Conv2D,)) and layer.data_format == "channels_last"
+
+
+def run_fused(kernel: Compressed, norm: layers.BatchNormalization, x: Tensor) -> Tensor:
+    """A kernel with one scale for all channels and the BatchNormalization after it as one operator, for the export.
+
+    The converter finds a scale for each channel once it has fused a BatchNormalization into a kernel, no longer the one
+    that makes few integers of a codebook. So the two are fused here, and an operation tells the scales.
+    """
+    layer, rounding = kernel.layer, weight_rounding(kernel)
+    weight = tf.convert_to_tensor(layer.kernel)
+    gain, bias = gain_and_bias(norm, _bias(layer))
+    largest = ops.maximum(ops.max(ops.abs(weight)) * ops.abs(gain), 1e-12)
+    weight = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        weight * gain, -largest, largest, num_bits=rounding.bits if rounding else 8, narrow_range=True
+    )
+    return ops.conv(x, weight, layer.strides, layer.padding, layer.data_format, layer.dilation_rate) + bias
+
+
+def fused_norm(kernel: Compressed) -> Compressed | None:
+    """The BatchNormalization that is fused into a kernel, if it is one and the same after all its calls."""
+    norm = _only(kernel, consumers_of)
+    return norm if norm is not None and _only(norm, _producers_of) is kernel else None
+
+
+def fused_kernel(norm: Compressed) -> Compressed | None:
+    """The kernel that a BatchNormalization is fused into, if it is one and the same before all its calls."""
+    return _only(norm, _producers_of)
+
+
+def _producers_of(layer: keras.Operation) -> list[keras.Operation]:
+    return [producing_call(call.input_tensors[0]).operation for call in calls_of(layer)]
+
+
+def _only(layer: keras.Operation, neighbours: _Neighbours) -> Compressed | None:
+    """The compressed layer beside a layer, past identities; None if it is not compressed, or there are several."""
+    found = list(neighbours(layer))
+    while found and all(is_identity(inner_operation(one)) for one in found):
+        found = [other for one in found for other in neighbours(one)]
+    same = len({id(one) for one in found}) == 1
+    return found[0] if same and isinstance(found[0], Compressed) else None
