@@ -108,8 +108,8 @@ def failing(train: Split, test: Split, epochs: int) -> None:
         start = time.perf_counter()
         lite = make()
         seconds = time.perf_counter() - start
-        kept = ", ".join(lite.audit.float_layers) if name != "float file" else "all"
-        rows.append(f"{name:30} {top1_file(lite, x_test, y_test):7.2%} {lite.size_bytes:8,} {seconds:6.1f}  {kept}")
+        in_float = ", ".join(lite.audit.float_layers) if name != "float file" else "all"
+        rows.append(f"{name:30} {top1_file(lite, x_test, y_test):7.2%} {lite.size_bytes:8,} {seconds:6.1f}  {in_float}")
     print(f"{'file':30} {'top-1':>7} {'bytes':>8} {'s':>6}  layers in float")
     print("\n".join(rows))
     print(f"plain int8: {tg.compare_layers(model, int8(model), data).cause}")

@@ -135,12 +135,12 @@ CASES = {
     **cases(((1,), (1,)), "HashedCrossing(5)", values="ids"),
     **cases(((4,),), "StringLookup(vocabulary=['a', 'b'])", values="words"),
     **cases(((1,),), "TextVectorization(vocabulary=['a', 'b'])", values="words"),
-}  # fmt: skip
+}
 # What the classes take that exist for several ranks, by their names without it.
 RANKED = {
     "AdaptiveAveragePooling": "2", "AdaptiveMaxPooling": "2", "AveragePooling": "2", "MaxPooling": "2", "Conv": "4, 3",
     "ConvTranspose": "4, 3", "DepthwiseConv": "3", "SeparableConv": "4, 3", "SpatialDropout": "0.5",
-}  # fmt: skip
+}
 
 
 def case_of(name: str) -> Case:

@@ -1,7 +1,7 @@
 """What becomes of every layer of ``keras.layers`` in a .tflite file: writes ``layer_table.md`` beside this script.
 
     python scripts/layer_table.py
-    python scripts/layer_table.py Dense LSTM     # makes these rows anew and keeps the others
+    python scripts/layer_table.py Dense LSTM     # measures these rows again and leaves the others
 
 Each layer, alone in a model with random weights, is converted as float32, int8, int16x8 and int4, and the file is
 compared with Keras on the samples that calibrated it (``tg.verify``; its top-1 agreement means nothing for random
@@ -140,8 +140,8 @@ def read(text: str) -> dict[tuple[str, str], str]:
 def main(names: list[str]) -> None:
     found = read(TABLE.read_text()) if names else {}
     found |= run([(name, mode) for name in names or layer_classes() for mode in MODES])
-    made = f"Made by `scripts/layer_table.py` with Keras {keras.__version__} and TensorFlow {version('tensorflow')}."
-    TABLE.write_text(f"{made} It says what the words mean.\n\n{summary(found)}\n\n{table(found)}\n")
+    source = f"Made by `scripts/layer_table.py` with Keras {keras.__version__} and TensorFlow {version('tensorflow')}."
+    TABLE.write_text(f"{source} It says what the words mean.\n\n{summary(found)}\n\n{table(found)}\n")
 
 
 if __name__ == "__main__":

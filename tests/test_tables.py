@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgreen.tables import html_table, text_table
+from tfgreen.tables import SentenceResult, TableResult, html_table, text_table
 
 CELLS = st.text(st.characters(exclude_categories=("C", "Z")), max_size=6)
 
@@ -36,3 +39,35 @@ def test_a_row_of_another_length_is_an_error():
 def test_html_escapes_every_text():
     html = html_table(("<a>",), [("&",)], caption='"c"')
     assert "<a>" not in html and "&lt;a&gt;" in html and "<td>&amp;</td>" in html and "&quot;c&quot;" in html
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Costs(TableResult):
+    bytes_of: dict[str, int]
+
+    _headings: ClassVar[tuple[str, ...]] = ("layer", "bytes")
+
+    def _headline(self):
+        return f"{len(self.bytes_of)} layers"
+
+    def _rows(self):
+        return [(name, f"{count:,}") for name, count in self.bytes_of.items()]
+
+    def _remarks(self):
+        return [f"{sum(self.bytes_of.values()):,} bytes in <all>"]
+
+
+def test_a_result_that_is_a_table_shows_it_in_print_and_notebooks_and_is_a_line_in_repr():
+    costs = Costs({"a": 1024, "<b>": 8})
+    assert str(costs).splitlines() == ["layer  bytes", "a      1,024", "<b>        8", "1,032 bytes in <all>"]
+    assert repr(costs) == "<Costs: 2 layers>"
+    html = costs._repr_html_()
+    assert html.startswith("<table>") and "<td>&lt;b&gt;</td>" in html and html.endswith("in &lt;all&gt;</p>")
+
+
+def test_a_result_that_is_a_sentence_shows_it_everywhere():
+    class Size(SentenceResult):
+        def __str__(self):
+            return "less than <1 kB>"
+
+    assert repr(Size()) == "<Size: less than <1 kB>>" and Size()._repr_html_() == "<p>less than &lt;1 kB&gt;</p>"

@@ -54,13 +54,7 @@ def top1_accuracy(scores: np.ndarray, y: np.ndarray) -> float:
 def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]:
     """Compute Keras's metrics of predictions, as ``Model.evaluate`` does: ``"accuracy"`` fits itself to the shapes.
 
-    Args:
-        predictions: NumPy arrays of shape ``(samples, ...)``: one, or a list or dict of them.
-        y: Targets, NumPy arrays in the same structure.
-        metrics: Names or ``keras.metrics`` objects, as ``Model.compile`` takes them.
-
-    Returns:
-        The value of each metric by the name that Keras gives it.
+    ``predictions`` and ``y`` are NumPy arrays of shape ``(samples, ...)``: one, or a list or dict of them.
 
     Raises:
         ValueError: Keras does not know a metric, or cannot compute it of such arrays.

@@ -188,13 +188,7 @@ def verify(
 
 
 def compare(name: str, expected: np.ndarray, got: np.ndarray, scale: float | None = None) -> OutputComparison:
-    """Compare two arrays of shape ``(samples, ...)``.
-
-    Args:
-        name: The output.
-        expected: What the Keras model returned.
-        got: What the file returned, of the same shape.
-        scale: Scale of the output; None for 1/255 of the range of ``expected``.
+    """Compare what the model and the file returned for an output; without a scale, 1/255 of the range is one.
 
     Example:
         >>> compare("y", np.array([[0.0, 1.0]]), np.array([[0.5, 1.0]]), scale=0.25).max_scales

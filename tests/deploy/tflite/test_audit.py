@@ -41,7 +41,7 @@ def test_a_fused_operator_names_its_layers_in_order_and_a_shared_layer_each_call
     assert [(row.operator, row.layers) for row in rows] == [
         ("FULLY_CONNECTED", ("shared",)), ("TANH", ("mid",)), ("FULLY_CONNECTED", ("shared", "end")),
         ("FULLY_CONNECTED", ("out",)),
-    ]  # fmt: skip
+    ]
 
 
 def test_nested_paths_and_tensor_names_are_those_of_keras():

@@ -192,12 +192,7 @@ def time_in_turn(interpreters: Mapping[_Key, Interpreter], runs: int, warmup: in
 
 
 def summarize(nanoseconds: list[int], threads: int, warmup: int, memory: int) -> BenchmarkResult:
-    """Turn single times, and bytes of memory, into a result.
-
-    Example:
-        >>> summarize([1_000_000, 3_000_000, 2_000_000], threads=1, warmup=0, memory=0).median_ms
-        2.0
-    """
+    """Turn single times, and bytes of memory, into a result."""
     ms = np.asarray(nanoseconds, np.float64) / 1e6
     low, median, high, p90 = (float(q) for q in np.percentile(ms, [25, 50, 75, 90]))
     return BenchmarkResult(median, p90, float(ms.min()), high - low, threads, len(ms), warmup, memory)

@@ -29,11 +29,11 @@ print("bytes", process.memory_info().rss - before)
 
 
 def peak_memory(lite: LiteRTModel, threads: int = 1) -> int:
-    """Bytes of resident memory that a process needs for an interpreter of the model, in a process of its own.
+    """Bytes of resident memory that one more interpreter of the model takes, measured in a process of its own.
 
-    The mapped file, the tensors, and the weights as XNNPACK packs them; the code of the library, once per process,
-    left out. An interpreter frees nothing before it ends, so what it holds after two inferences is its peak. Memory
-    comes in pages: figures below 100 kB are coarse.
+    That is the mapped file, the tensors, and the weights as XNNPACK packs them, without the code of the library. An
+    interpreter frees nothing before it ends: what it holds after two inferences is its peak. Memory comes in pages:
+    figures below 100 kB are coarse.
 
     Args:
         lite: The model; dynamic dimensions have the size 1.

@@ -73,15 +73,7 @@ def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
 
 
 def plan(sizes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> list[int]:
-    """Lay buffers out in memory, the largest first.
-
-    Args:
-        sizes: Bytes of each buffer.
-        starts: The first time at which it is alive.
-        ends: The last.
-
-    Returns:
-        The offset of each. Buffers that are alive at the same time do not overlap.
+    """The offset of each buffer, of so many bytes, that is alive from a start to an end; see :func:`estimate_arena`.
 
     Example:
         >>> plan([100, 50, 60], starts=[0, 1, 2], ends=[1, 2, 3])
@@ -100,12 +92,7 @@ def plan(sizes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> li
 
 
 def alive_bytes(sizes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> list[int]:
-    """The bytes alive at each time from 0 on.
-
-    Example:
-        >>> alive_bytes([100, 50, 60], starts=[0, 1, 2], ends=[1, 2, 3])
-        [100, 150, 110, 60]
-    """
+    """The bytes alive at each time from 0 on, for buffers as in :func:`plan`."""
     times = range(max(ends, default=-1) + 1)
     return [sum(size for size, a, b in zip(sizes, starts, ends) if a <= time <= b) for time in times]
 

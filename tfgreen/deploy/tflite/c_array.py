@@ -25,14 +25,8 @@ def c_source(content: bytes, symbol: str, suffix: str, comment: str) -> str:
     ``SYMBOL`` and ``SYMBOL_len`` are visible to other files where ``suffix`` is that of a source, which declare them
     ``extern const unsigned char SYMBOL[]`` and ``extern const unsigned int SYMBOL_len``. In a header they are static.
 
-    Args:
-        content: The bytes.
-        symbol: The name of the array.
-        suffix: One of ``HEADERS`` and ``SOURCES``.
-        comment: What the first line says.
-
     Raises:
-        ValueError: The name is no identifier of C and C++.
+        ValueError: ``symbol`` is no identifier of C and C++.
 
     Example:
         >>> print(c_source(b"AB", "digits", ".h", "two bytes"))

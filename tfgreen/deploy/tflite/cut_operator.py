@@ -28,15 +28,10 @@ def reason_not_to_cut(model: ModelT, operator: OperatorT) -> str:
 
 
 def cut_operator(model: ModelT, index: int, shapes: Mapping[int, Sequence[int]]) -> tuple[bytes, list[int]]:
-    """Cut one operator of the main subgraph out into a file of its own.
+    """Cut one operator of the main subgraph out into a file of its own; the model is not changed.
 
     Weights that another operator unpacks (float16, sparse) are unpacked in the cut file too, because kernels treat
-    weights otherwise than activations.
-
-    Args:
-        model: The parsed file. It is not changed.
-        index: The operator's place.
-        shapes: Tensor index -> shape, of tensors whose size the file leaves open.
+    weights otherwise than activations. ``shapes`` are those of tensors, by index, whose size the file leaves open.
 
     Returns:
         The bytes of a file whose inputs are the operator's inputs that are neither constant nor variable, and the

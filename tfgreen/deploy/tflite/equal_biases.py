@@ -12,11 +12,7 @@ from tfgreen.deploy.tflite.flatbuffer import constant, parse, set_constant, writ
 
 
 def mend_equal_biases(content: bytes) -> bytes:
-    """Return the file with each such bias rounded channel by channel; the same bytes where it has none.
-
-    Args:
-        content: A file that the converter wrote for a model with trained ranges.
-    """
+    """Return the file with each such bias rounded channel by channel; the same bytes where it has none."""
     model = parse(content, "converted model")
     mended = False
     for graph in model.subgraphs:

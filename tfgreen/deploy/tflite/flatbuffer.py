@@ -34,12 +34,8 @@ def parse(content: bytes, subject: str) -> ModelT:
     is checked. Damage inside the weights, and most of that inside an operator's options, cannot be seen. Buffers that
     files above 2 GB keep behind the flatbuffer are read into the model.
 
-    Args:
-        content: The bytes of the file.
-        subject: The file's name, for the error.
-
     Raises:
-        FileError: The bytes are no LiteRT model, or a truncated or damaged one.
+        FileError: The bytes are no LiteRT model, or a truncated or damaged one; ``subject`` names the file.
     """
     if len(content) < 8 or content[4:8] != _IDENTIFIER:
         raise FileError(f"{subject}: expected a LiteRT model (identifier 'TFL3'), received another kind of file.")
@@ -120,10 +116,7 @@ def _is_text(name: bytes | str | None) -> bool:
 def name_edges(model: ModelT, inputs: Structure, outputs: Structure) -> None:
     """Give the inputs and outputs of a converted file their Keras names, in the model's order.
 
-    Args:
-        model: A file whose signature calls its tensors ``input_0``, ``input_1``, ..., ``output_0``, ...
-        inputs: Structure of the inputs, whose names in reading order replace ``input_0``, ``input_1``, ...
-        outputs: The same for the outputs.
+    The signature calls them ``input_0``, ``input_1``, ..., ``output_0``, ...; names replace these in reading order.
     """
     signature = model.signatureDefs[0]
     graph = model.subgraphs[signature.subgraphIndex]
@@ -267,10 +260,7 @@ def text_of(name: bytes | str | None) -> str:
 
 
 def pack_nibbles(values: np.ndarray) -> np.ndarray:
-    """Pack int8 values of -8..7, two to a byte, the first in the lower half.
-
-    Returns:
-        uint8 array of half the length, rounded up.
+    """Pack int8 values of -8..7, two to a byte (uint8), the first in the lower half.
 
     Example:
         >>> pack_nibbles(np.array([1, -1, 7], np.int8)).tolist()

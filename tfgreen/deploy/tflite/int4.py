@@ -26,9 +26,6 @@ _CODES = np.round(np.arange(-7, 8) * (127 / 7)).astype(np.int8)
 def pack_int4(content: bytes) -> bytes:
     """Rewrite the int8 weights of a file that take 15 evenly spaced values as int4, two to a byte.
 
-    Args:
-        content: A converted file of a model that was quantized with ``weight_bits`` of 4 or less.
-
     Raises:
         ConversionError: No weight is of 15 values and read by an operator with a kernel for them.
     """
