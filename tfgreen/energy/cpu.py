@@ -47,10 +47,6 @@ class ThreadPower:
 @functools.lru_cache(maxsize=1)
 def cpu_identity() -> CpuIdentity:
     """Read the CPU's identity from the system; nothing is executed and no package is imported.
-
-    Example:
-        >>> cpu_identity().threads >= 1
-        True
     """
     text = CPUINFO.read_text(encoding="utf-8", errors="replace") if CPUINFO.is_file() else ""
     fields: dict[str, list[str]] = {}
@@ -119,12 +115,6 @@ class CpuClock:
     The process's own share has nanosecond resolution, so blocks of a few milliseconds still count; the children's has
     the kernel's tick (10 ms on Linux). Ended children are counted by the parent that waited for them, so the sum does
     not drop when one ends.
-
-    Example:
-        >>> clock = CpuClock()
-        >>> _ = sum(range(100_000))
-        >>> clock.seconds() > 0
-        True
     """
 
     def __init__(self) -> None:

@@ -23,10 +23,6 @@ def energy_sources() -> list[EnergySource]:
     """List every source that :class:`tfgreen.EnergyMeter` knows, in order of preference, with its state here.
 
     Nothing is printed, started with raised rights or asked over the network.
-
-    Example:
-        >>> {source.name: source.available for source in energy_sources()}["CPU estimate"]
-        True
     """
     counters, why = sources.rapl_state()
     cpu = cpu_identity()

@@ -28,12 +28,9 @@ class InferenceEnergy:
         runs: How many calls were counted.
         interval: 95 % confidence interval of the mean over the windows, in joules, or None if there was one window
             only. It says how well the figure repeats, not how accurate the source is: that is in ``how``.
-        source: ``"measured"``, ``"estimated"`` or ``"unavailable"``, as in :class:`EnergyReading`.
-        how: How the energy of the last window was obtained, or why there is none.
+        source, how, region, co2e_how: As in :class:`EnergyReading`, of the last window.
         duration_s: Wall-clock seconds of all windows.
-        region: ISO 3166 alpha-3 code, or None.
         co2e_kg_per_inference: Kilograms of CO2 equivalent of one call, or None.
-        co2e_how: Where that comes from, or why it is None.
     """
 
     joules_per_inference: float | None
@@ -82,9 +79,7 @@ def measure_inference(
     Args:
         run: One inference, without arguments; its result is dropped.
         min_seconds: Shortest total time. A GPU's counter steps every 0.1 s: 5 s keep that error near 2 % per window.
-        region: ISO 3166 alpha-3 code for the CO2 figure, or None for none.
-        components: As in :class:`EnergyMeter`; for a LiteRT model on the CPU leave ``"gpu"`` out.
-        cpu_watts: As in :class:`EnergyMeter`.
+        region, components, cpu_watts: As in :class:`EnergyMeter`; for a LiteRT model on the CPU leave ``"gpu"`` out.
 
     Raises:
         ValueError: As :class:`EnergyMeter`, or ``min_seconds`` is not positive.

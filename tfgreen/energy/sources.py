@@ -18,15 +18,7 @@ RAPL_DIR = "/sys/class/powercap/intel-rapl/subsystem"
 
 @dataclasses.dataclass(frozen=True)
 class EnergyComponent:
-    """The energy of one part of the machine.
-
-    Attributes:
-        name: ``"cpu"``, ``"gpu"`` or ``"ram"``.
-        joules: Energy, or None where there is no reading; never 0 for "no reading".
-        source: ``"measured"`` (hardware counter), ``"estimated"`` or ``"unavailable"``.
-        how: One sentence: by which method, or why not.
-        bounds: Lowest and highest joules, or None where nothing is known about the error.
-    """
+    """The energy of one part of the machine, as an :class:`EnergyReading` holds it: None, never 0, for no reading."""
 
     name: ComponentName
     joules: float | None

@@ -36,11 +36,6 @@ class Data:
 
     Raises:
         ValueError: An array is empty, not numeric, holds NaN or infinite values, or the arrays do not fit each other.
-
-    Example:
-        >>> x, y = np.zeros((3, 2)), np.array([[0], [1], [1]])
-        >>> Data(x, y, x, np.eye(2)[[0, 1, 1]], source="made up").y_test
-        array([0, 1, 1])
     """
 
     x_train: np.ndarray
@@ -78,12 +73,6 @@ def load_npz(path: FilePath) -> Data:
     Raises:
         OSError: The file is missing, unreadable, no npz file, or lacks one of the arrays.
         ValueError: An array cannot be used, see :class:`Data`.
-
-    Example:
-        >>> load_npz("missing.npz")
-        Traceback (most recent call last):
-        ...
-        tfgreen.errors.FileError: missing.npz: expected an .npz file, but there is no such file.
     """
     arrays = _read(path, ARRAYS)
     try:
@@ -149,11 +138,6 @@ def load_digits_data(seed: int = 0) -> Data:
 
     Raises:
         OSError: scikit-learn is not installed.
-
-    Example:
-        >>> data = load_digits_data()
-        >>> data.x_train.shape, data.x_test.shape, data.classes
-        ((1437, 8, 8, 1), (360, 8, 8, 1), 10)
     """
     try:
         from sklearn.datasets import load_digits
@@ -175,12 +159,6 @@ def check_fits(data: Data, model: keras.Model) -> None:
     Raises:
         ValueError: The model has several inputs or outputs, takes samples of another shape, or has fewer outputs than
             there are classes.
-
-    Example:
-        >>> import keras
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-        >>> x, y = np.zeros((3, 2)), np.array([0, 1, 2])
-        >>> check_fits(Data(x, y, x, y, source="made up"), model)
     """
     import keras
 
@@ -225,10 +203,6 @@ def class_numbers(name: str, y: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: The labels are of another form, negative, or not exactly one-hot.
-
-    Example:
-        >>> class_numbers("y", np.array([[0.0, 1.0], [1.0, 0.0]]))
-        array([1, 0])
     """
     if y.dtype.kind not in "fiub" or y.ndim not in (1, 2) or not y.size:
         expected = "class numbers of shape (samples,) or one-hot rows of shape (samples, classes)"

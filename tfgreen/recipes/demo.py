@@ -64,10 +64,6 @@ class DemoConfig(Config):
     Raises:
         ValueError: A number is out of range, or the region is unknown.
         TypeError: A number is none.
-
-    Example:
-        >>> DemoConfig(seed=1).to_dict()["config"]["seed"]
-        1
     """
 
     seed: int = 0

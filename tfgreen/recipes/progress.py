@@ -19,15 +19,6 @@ class Progress:
 
     Args:
         stream: Where to write, usually ``sys.stderr``; None for silence.
-
-    Example:
-        >>> import sys
-        >>> with Progress(sys.stdout).step("count to two") as say:
-        ...     say("one is done")
-        count to two: one is done
-        count to two: 0.0 s
-        >>> with Progress().step("nothing is printed") as say:
-        ...     say("one is done")
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -34,14 +34,7 @@ Score = Callable[[LiteRTModel], float]
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A file that was tried.
-
-    Attributes:
-        name: ``"float32"``, ``"int8"``, or ``"equalized int8"``.
-        keep_float: Paths of the layers in float.
-        score: What the file scores.
-        size_bytes: Its size.
-    """
+    """A file that was tried: ``"float32"``, ``"int8"`` or ``"equalized int8"``, and the paths of its float layers."""
 
     name: str
     keep_float: tuple[str, ...]

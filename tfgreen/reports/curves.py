@@ -37,16 +37,7 @@ class Curve:
 
 
 def training_curves(history: Mapping[str, Sequence[float]], *, title: str = "Training") -> tuple[Curve, ...]:
-    """Turn a Keras ``History.history`` into one curve per metric, training and validation together.
-
-    Args:
-        history: Metric -> one value per epoch, ``val_...`` for validation.
-        title: Which training it was.
-
-    Example:
-        >>> [(c.title, list(c.series)) for c in training_curves({"loss": [2.0, 1.0], "val_loss": [2.1, 1.3]})]
-        [('Training: loss', ['training', 'validation'])]
-    """
+    """Turn a Keras ``History.history`` into one curve per metric, training and validation together."""
     curves = []
     for metric in dict.fromkeys(name.removeprefix("val_") for name in history):
         pairs = {"training": history.get(metric), "validation": history.get(f"val_{metric}")}

@@ -17,10 +17,6 @@ def environment() -> PlainDict:
 
     A package that is not installed is None. ``virtual_machine`` is True where a hypervisor is underneath, which makes
     timings and energy less certain.
-
-    Example:
-        >>> sorted(environment())
-        ['cores', 'cpu', 'os', 'packages', 'python', 'tfgreen', 'virtual_machine']
     """
     cpu = cpu_identity()
     return {

@@ -38,22 +38,12 @@ def number(variant: Variant, figure: Figure) -> float | None:
 
 def shown(figure: Figure) -> str:
     """Return the label of a figure with the number of its footnote.
-
-    Example:
-        >>> shown("size_bytes")
-        'size [2]'
     """
     return f"{LABELS[figure]} [{FIGURES.index(figure) + 1}]"
 
 
 def value_text(variant: Variant, figure: Figure) -> str:
     """Return a figure with its unit, or a dash.
-
-    Example:
-        >>> reasons = dict.fromkeys(set(FIGURES) - {"size_bytes"}, "not asked for")
-        >>> small = Variant(name="int8", size_bytes=98_200, sources={"size_bytes": "counted"}, reasons=reasons)
-        >>> value_text(small, "size_bytes"), value_text(small, "accuracy")
-        ('98.2 kB', '\u2013')
     """
     value = number(variant, figure)
     if value is None:

@@ -19,23 +19,9 @@ STYLES = ("-", "--", "-.", ":")  # lines differ in style as well as in color
 
 
 def bars(title: str, axis: str, values: Mapping[str, float | None], labels: Mapping[str, str]) -> str:
-    """Draw one horizontal bar per name, in the order given, first on top.
+    """An ``<svg>`` element (no XML header, no reference, no script) with one horizontal bar per name, first on top.
 
-    Args:
-        title: Heading.
-        axis: What the length means, with its unit.
-        values: Name -> value; None is drawn as the words "not available".
-        labels: Name -> the text written at its bar.
-
-    Returns:
-        An ``<svg>`` element: no XML header, no external reference, no script.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-
-    Example:
-        >>> bars("Size", "KiB", {"float32": 80.0, "int8": None}, {"float32": "80 KiB"})[:4]
-        '<svg'
+    ``labels`` are written at the bars; a value of None is drawn as the words "not available".
     """
     figure, axes = _axes(1.1 + 0.42 * max(2, len(values)))
     for row, (name, value) in enumerate(values.items()):
@@ -53,17 +39,7 @@ def bars(title: str, axis: str, values: Mapping[str, float | None], labels: Mapp
 
 
 def lines(title: str, x_axis: str, y_axis: str, series: Mapping[str, Sequence[tuple[float, float | None]]]) -> str:
-    """Draw one line per series; a None leaves a gap.
-
-    Args:
-        title: Heading.
-        x_axis: What is counted.
-        y_axis: What is shown, with its unit.
-        series: Name -> ``(x, y)`` points.
-
-    Returns:
-        An ``<svg>`` element, as :func:`bars`.
-    """
+    """An ``<svg>`` element, as :func:`bars`, with one line per series of ``(x, y)`` points; a None leaves a gap."""
     figure, axes = _axes(3.1)
     for i, (name, points) in enumerate(series.items()):
         x = [point[0] for point in points]

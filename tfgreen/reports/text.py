@@ -23,23 +23,7 @@ def variants_text(variants: Sequence[Variant], width: int = 80) -> str:
     """A row per figure and a column per variant, below it the ratios against the first variant, then the sources.
 
     Figures are rows, so that the table stays readable at 80 columns: variants that do not fit side by side go on in a
-    further table.
-
-    Args:
-        variants: One or more.
-        width: Characters of a line.
-
-    Example:
-        >>> from tfgreen.reports.variant import FIGURES
-        >>> reasons = dict.fromkeys(set(FIGURES) - {"size_bytes"}, "not asked for")
-        >>> sizes = {"float32": 8000, "int8": 2000}
-        >>> variants = [Variant(name=name, size_bytes=size, sources={"size_bytes": "counted"}, reasons=reasons)
-        ...             for name, size in sizes.items()]
-        >>> print("\\n".join(variants_text(variants).splitlines()[:4]))
-                  float32        int8
-        size [2]     8 kB        2 kB
-                           4x smaller
-        verified       no          no
+    further table. A line has ``width`` characters at most.
     """
     rows, parts, start = _rows(variants), [], 0
     while start < len(variants):

@@ -58,8 +58,7 @@ class Variant:
     Attributes:
         name: What it is: ``"float32"``, ``"pruned-int8"`` ...
         accuracy: Share of right answers, 0 to 1.
-        size_bytes: Bytes of the ``.tflite`` file.
-        gzip_bytes: Bytes of the same file after gzip.
+        size_bytes, gzip_bytes: Bytes of the ``.tflite`` file, and after gzip.
         nonzero_bytes: Bytes of the weights in the file that are not zero.
         sparsity: Share of zeros among the compressible weights, 0 to 1.
         latency_ms: Milliseconds of one inference.
@@ -72,11 +71,6 @@ class Variant:
     Raises:
         ValueError: A figure is out of range or not finite, or has no source, or is None without a reason.
         TypeError: A figure is not a number.
-
-    Example:
-        >>> Variant(name="int8", size_bytes=1200, sources={"size_bytes": "counted: bytes of int8.tflite"},
-        ...         reasons=dict.fromkeys(set(FIGURES) - {"size_bytes"}, "not asked for")).size_bytes
-        1200
     """
 
     name: str
