@@ -140,7 +140,7 @@ def test_a_training_loop_of_the_users_own():
 def test_a_model_without_compressed_layers_is_an_error_that_says_so():
     model = dense()
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="compressed layers.*tg.prune"):
+    with pytest.raises(ValueError, match="has no compressed layer.*tg.prune"):
         model.fit(*data(4), verbose=0, callbacks=[tg.UpdateCompression()])
 
 
@@ -195,14 +195,14 @@ def test_weights_set_before_training_are_masked_from_the_first_batch_on():
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "1", True])
 def test_a_count_of_steps_must_be_a_positive_integer(count):
-    with pytest.raises(ValueError, match="count: expected an integer >= 1"):
+    with pytest.raises((TypeError, ValueError), match="count: expected an integer >= 1"):
         tg.UpdateCompression(pruned(tg.ConstantSparsity(0.5, begin_step=0))).step(count)
 
 
 def test_a_step_without_a_model_or_inside_a_traced_function_says_what_to_do():
     import tensorflow as tf
 
-    with pytest.raises(ValueError, match=r"expected a model.*tg.UpdateCompression\(model\)"):
+    with pytest.raises(ValueError, match=r"has no model.*tg.UpdateCompression\(model\)"):
         tg.UpdateCompression().step()
     with pytest.raises(TypeError, match="model: expected a keras.Model, received str"):
         tg.UpdateCompression("model")

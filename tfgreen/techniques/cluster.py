@@ -93,8 +93,6 @@ class ClusterConfig(Config):
 
     def __post_init__(self) -> None:
         check_overrides(self)
-        object.__setattr__(self, "layers", dict(self.layers))
-        object.__setattr__(self, "extra_weights", tuple(self.extra_weights))
         check_integer("number_of_clusters", self.number_of_clusters, minimum=2, maximum=_MOST)
         check_integer("frequency", self.frequency, minimum=1)
         check_integer("seed", self.seed, minimum=0)

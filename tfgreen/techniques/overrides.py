@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import keras
 
-from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
+from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.weights import Axes, compressible_weights
 from tfgreen.transforms.base import Chain, TensorTransform
@@ -33,31 +33,20 @@ W = TypeVar("W", bound=WeightSettings)
 
 
 def check_overrides(config: WeightSettings) -> None:
-    """:func:`check_layers`, and raise unless ``extra_weights`` holds patterns.
-
-    Raises:
-        TypeError, ValueError: It does not; the pattern is named.
-    """
+    """:func:`check_layers`, and raise unless ``extra_weights`` holds patterns, which become a tuple."""
     check_layers(config)
     check_are_patterns("extra_weights", config.extra_weights, "*/bias")
+    object.__setattr__(config, "extra_weights", tuple(config.extra_weights))
 
 
-def check_are_patterns(name: str, patterns: Any, example: str) -> None:
-    """Raise unless a setting is a tuple or list of patterns.
-
-    Raises:
-        TypeError: It is something else.
-    """
+def check_are_patterns(name: str, patterns: Sequence[str], example: str) -> None:
+    """Raise a TypeError unless a setting is a tuple or list of patterns."""
     if not isinstance(patterns, (tuple, list)) or not all(isinstance(pattern, str) for pattern in patterns):
         raise invalid_type(name, expected=f"a tuple of patterns such as ('{example}',)", received=patterns)
 
 
 def check_layers(config: LayerSettings) -> None:
-    """Raise unless ``layers`` maps patterns to None or configs of the same class without overrides of their own.
-
-    Raises:
-        TypeError, ValueError: It does not; the pattern is named.
-    """
+    """Raise unless ``layers`` maps patterns to None or configs of the same class without ``layers``; keep a copy."""
     cls = type(config)
     if not isinstance(config.layers, Mapping) or not all(isinstance(pattern, str) for pattern in config.layers):
         expected = f"a dict of name pattern -> a tg.{cls.__name__} or None"
@@ -67,6 +56,7 @@ def check_layers(config: LayerSettings) -> None:
             raise invalid_type(f"layers['{pattern}']", expected=f"a tg.{cls.__name__} or None", received=override)
         if override is not None and override.layers:
             raise invalid_value(f"layers['{pattern}']", expected="no layers of its own", received=override.layers)
+    object.__setattr__(config, "layers", dict(config.layers))
 
 
 def settings_for(path: str, config: S) -> S | None:
@@ -77,21 +67,6 @@ def settings_for(path: str, config: S) -> S | None:
     return config
 
 
-def check_without(
-    path: str, layer: keras.Layer, chains: Mapping[str, Chain], transform: type[TensorTransform], done: str
-) -> None:
-    """Raise if a chain of the layer holds such a transform, so that the layer is ``done`` ("pruned") already.
-
-    Raises:
-        ValueError: It does; the layer is named.
-    """
-    if any(isinstance(item, transform) for chain in chains.values() for item in chain.transforms):
-        raise invalid_value(
-            layer_subject(path, layer), expected=f"a layer that is not {done}", received=f"a {done} one",
-            fix="Bake it first with tg.strip(model).",
-        )
-
-
 def all_settings(config: W) -> list[W]:
     """The config and its overrides, each once."""
     found = {id(settings): settings for settings in (config, *config.layers.values()) if settings is not None}
@@ -99,39 +74,38 @@ def all_settings(config: W) -> list[W]:
 
 
 def weights_to_compress(path: str, layer: keras.Layer, config: WeightSettings) -> dict[str, Axes]:
-    """The weights of a layer that :func:`tfgreen.model.weights.compressible_weights` lists or ``extra_weights`` asks
-    for, by path within the layer."""
+    """The weights that the table lists for a layer or ``extra_weights`` asks for, by path within the layer."""
     found = compressible_weights(layer)
     for weight, variable in weights_by_path(layer).items():
         if any(fnmatch.fnmatchcase(f"{path}/{weight}".lstrip("/"), pattern) for pattern in config.extra_weights):
-            rank = len(variable.shape)
-            found.setdefault(weight, Axes((-2,), (-1,)) if rank >= 2 else Axes((), (-1,)))
+            found.setdefault(weight, Axes((-2,), (-1,)) if len(variable.shape) >= 2 else Axes((), (-1,)))
     return found
 
 
-def check_patterns(model: keras.Model, config: WeightSettings) -> None:
-    """Raise if a pattern of ``layers`` or ``extra_weights`` has no effect in the model.
+def check_without(
+    path: str, layer: keras.Layer, chains: Mapping[str, Chain], transform: type[TensorTransform], done: str
+) -> None:
+    """Raise if a chain of the layer holds such a transform, so that the layer is ``done`` ("pruned") already."""
+    if any(isinstance(item, transform) for chain in chains.values() for item in chain.transforms):
+        raise invalid_value(
+            layer_subject(path, layer), expected=f"a layer that is not {done}", received=f"a {done} one",
+            fix="Bake it first with tg.strip(model).",
+        )
 
-    Raises:
-        ValueError: The pattern, and what it could have matched.
-    """
-    # A compressed layer stands for the one inside, whose weights are meant.
+
+def check_patterns(model: keras.Model, config: WeightSettings) -> None:
+    """Raise if a pattern of ``layers`` or ``extra_weights`` has no effect in the model."""
     layers = {path: getattr(layer, "stands_for", layer) for path, layer in replaceable_layers(model)}
     check_layer_patterns(list(layers), config.layers)
     for chosen in all_settings(config):
         own = {path: layer for path, layer in layers.items() if settings_for(path, config) is chosen}
         weights = [f"{path}/{weight}".lstrip("/") for path, layer in own.items() for weight in weights_by_path(layer)]
         for pattern in chosen.extra_weights:
-            if not fnmatch.filter(weights, pattern):
-                raise _no_match("extra_weights", pattern, weights)
+            check_matches("extra_weights", pattern, weights)
 
 
 def check_layer_patterns(paths: Sequence[str], patterns: Iterable[str]) -> None:
-    """Raise if a pattern of ``layers`` has no effect on layers of these paths.
-
-    Raises:
-        ValueError: The pattern, and what it could have matched.
-    """
+    """Raise if a pattern of ``layers`` has no effect on layers of these paths."""
     free = list(paths)
     for pattern in patterns:
         check_matches("layers", pattern, paths)
@@ -144,17 +118,9 @@ def check_layer_patterns(paths: Sequence[str], patterns: Iterable[str]) -> None:
 
 
 def check_matches(name: str, pattern: str, paths: Sequence[str]) -> None:
-    """Raise if a pattern of a setting matches none of the paths.
-
-    Raises:
-        ValueError: The pattern, and what it could have matched.
-    """
+    """Raise if a pattern of the setting ``name`` matches none of the paths."""
     if not fnmatch.filter(paths, pattern):
-        raise _no_match(name, pattern, paths)
-
-
-def _no_match(name: str, pattern: str, candidates: Sequence[str]) -> InvalidValueError:
-    return invalid_value(name, expected=f"a pattern that matches one of {_some(candidates)}", received=f"'{pattern}'")
+        raise invalid_value(name, expected=f"a pattern that matches one of {_some(paths)}", received=f"'{pattern}'")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -106,8 +106,6 @@ class PruneConfig(Config):
         if self.m_by_n is not None:
             object.__setattr__(self, "m_by_n", _pair("m_by_n", self.m_by_n))
         check_overrides(self)
-        object.__setattr__(self, "layers", dict(self.layers))
-        object.__setattr__(self, "extra_weights", tuple(self.extra_weights))
         check_option("criterion", self.criterion, get_args(Criterion))
         check_option("scope", self.scope, get_args(Scope))
         check_option("block_pooling", self.block_pooling, get_args(Pooling))

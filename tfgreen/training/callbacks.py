@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import keras
 import tensorflow as tf
 
-from tfgreen.errors import invalid_type, invalid_value, layer_subject
+from tfgreen.checks import check_instance, check_integer
+from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
 from tfgreen.model.paths import weights_by_path
 from tfgreen.training.input_ranges import InputRanges
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.mask import Mask
+from tfgreen.typing import PlainDict, Tensor
 
 
 class UpdateCompression(keras.callbacks.Callback):
@@ -60,20 +61,14 @@ class UpdateCompression(keras.callbacks.Callback):
         self._scheduled: list[_Scheduled] = []
         self._batches = 0
         if model is not None:
-            if not isinstance(model, keras.Model):
-                raise invalid_type("model", expected="a keras.Model", received=model)
+            check_instance("model", model, keras.Model, "a keras.Model")
             self.set_model(model)
             self.on_train_begin()
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: PlainDict | None = None) -> None:
         compressed = compressed_layers(self.model)
         if not compressed:
-            raise invalid_value(
-                f"model '{self.model.name}'",
-                expected="a model with compressed layers",
-                received="none",
-                fix="Pass the model that tg.prune (or another tfgreen verb) returned.",
-            )
+            raise without_compressed(self.model)
         self._scheduled = []
         for path, layer in compressed:
             layer.watched = True
@@ -91,12 +86,12 @@ class UpdateCompression(keras.callbacks.Callback):
         self._project()  # weights may have been set since the last training
         _update(_due([(item, -1) for item in self._scheduled if item.step == 0]))
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: PlainDict | None = None) -> None:
         self._batches = 0
         for item in self._scheduled:  # keras.callbacks.BackupAndRestore may have restored it since
             item.step = int(keras.ops.convert_to_numpy(item.transform.step))
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
         # With steps_per_execution, several batches have ended, and Keras counts the last execution of an epoch as full.
         batches = min(batch + 1, (self.params or {}).get("steps") or batch + 1)
         self._step(batches - self._batches)
@@ -106,38 +101,34 @@ class UpdateCompression(keras.callbacks.Callback):
         """Say that ``count`` more batches are finished, and do what was scheduled for them.
 
         Raises:
-            ValueError: ``count`` is no integer >= 1, there is no model, or the call is inside a ``tf.function``.
+            TypeError, ValueError: ``count`` is no integer >= 1, there is no model, or the call is inside a
+                ``tf.function``.
         """
-        if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
-            raise invalid_value("count", expected="an integer >= 1", received=repr(count))
+        check_integer("count", count, minimum=1)
         if self.model is None:
-            raise invalid_value(
-                "UpdateCompression", expected="a model", received="none", fix="Make it so: tg.UpdateCompression(model)."
-            )
+            raise invalid_state("UpdateCompression has no model.", "Make it so: tg.UpdateCompression(model).")
         if not tf.executing_eagerly():
-            raise invalid_value(
-                "UpdateCompression.step", expected="a call after each training step",
-                received="one inside a tf.function, where it runs only once, when that is traced",
-                fix="Call it after the function that makes the step.",
+            raise invalid_state(
+                "UpdateCompression.step is called inside a tf.function, where it runs only once, when that is traced.",
+                "Call it after the function that makes the training step.",
             )
         self._step(int(count))
 
     def _step(self, count: int) -> None:
         self._advance(tf.constant(count, "int64"))  # all counters in one call of a graph: a fifth of the time
         self._input_ranges.compare(count)
-        advanced = []
+        advanced = [(item, item.step) for item in self._scheduled]
         for item in self._scheduled:
-            advanced.append((item, item.step))
             item.step += count
         _update(_due(advanced))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        sizes = [math.prod(item.weight.shape) for item in self._scheduled if isinstance(item.transform, Mask)]
-        zeros = [item.transform.sparsity for item in self._scheduled if isinstance(item.transform, Mask)]
-        if logs is not None and sizes:
-            logs["sparsity"] = float(sum(share * size for share, size in zip(zeros, sizes)) / sum(sizes))
+    def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
+        masks = [(item.transform, item.weight) for item in self._scheduled if isinstance(item.transform, Mask)]
+        if logs is not None and masks:
+            sizes = [math.prod(weight.shape) for _, weight in masks]
+            logs["sparsity"] = float(sum(mask.sparsity * size for (mask, _), size in zip(masks, sizes)) / sum(sizes))
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: PlainDict | None = None) -> None:
         self._project()  # an optimizer with use_ema=True has just overwritten the weights by their averages
         for _, layer in compressed_layers(self.model):
             layer.watched = False
@@ -148,6 +139,12 @@ class UpdateCompression(keras.callbacks.Callback):
             for chain in layer.chains:
                 if chain.projects:
                     weights[chain.weight].assign(chain.project(weights[chain.weight].value))
+
+
+def without_compressed(model: keras.Model) -> InvalidValueError:
+    """The error for a model in which there is nothing for a callback to do."""
+    fix = "Pass the model that tg.prune (or another tfgreen verb) returned."
+    return invalid_state(f"model '{model.name}' has no compressed layer.", fix)
 
 
 @dataclasses.dataclass
@@ -161,7 +158,7 @@ class _Scheduled:
     step: int
 
 
-def _due(advanced: list[tuple[_Scheduled, int]]) -> list[_Scheduled]:
+def _due(advanced: Sequence[tuple[_Scheduled, int]]) -> list[_Scheduled]:
     """Those with work since the step given for each, and those that a transform before them in the chain changes."""
     due: list[_Scheduled] = []
     for item, last in advanced:
@@ -170,9 +167,9 @@ def _due(advanced: list[tuple[_Scheduled, int]]) -> list[_Scheduled]:
     return due
 
 
-def _update(due: list[_Scheduled]) -> None:
+def _update(due: Sequence[_Scheduled]) -> None:
     """Update the transforms, groups together, and hold the stored weights to what their chains then allow."""
-    groups: dict[Any, list[_Scheduled]] = {}
+    groups: dict[Hashable, list[_Scheduled]] = {}
     for index, item in enumerate(due):
         group = item.transform.group
         groups.setdefault((type(item.transform), item.step, index if group is None else group), []).append(item)
@@ -185,7 +182,7 @@ def _update(due: list[_Scheduled]) -> None:
             item.weight.assign(item.chain.project(item.weight.value))
 
 
-def _before(item: _Scheduled) -> Any:
+def _before(item: _Scheduled) -> Tensor:
     """The weight as it comes to the transform through the chain."""
     value = item.weight.value
     for earlier in item.chain.transforms[: item.chain.transforms.index(item.transform)]:

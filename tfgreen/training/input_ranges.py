@@ -14,14 +14,14 @@ from tfgreen.model.internals import is_container
 from tfgreen.quantization.ranges import MovingAverageRange
 from tfgreen.transforms.compressed import compressed_layers
 
-_APART = 8.0
+_FACTOR = 8.0
 
 
 class InputRanges:
-    """The ranges at a model's inputs before its first training batch, to be compared with what that one moves them to.
+    """The ranges at a model's inputs before its first training batch, to compare with those after it.
 
-    A moving average tells what moved it, so nothing is computed for this in the training step. Ranges that are learned
-    or fixed do not follow the data, and are not watched.
+    What a moving average moved by says what it has seen, so nothing is computed for this in the training step. Ranges
+    that are learned or fixed do not follow the data, and are not watched.
 
     Args:
         model: A built model. Only Sequential and functional ones are rounded at their inputs.
@@ -45,7 +45,7 @@ class InputRanges:
         for subject, range_, before, calls in self._before:
             seen, calibrated = range_.moved_by(before, batches * calls), before / range_.kept_shares()
             width = (seen[1] - seen[0]) / (calibrated[1] - calibrated[0])
-            if not 1 / _APART <= width <= _APART:
+            if not 1 / _FACTOR <= width <= _FACTOR:
                 warnings.warn(
                     f"{subject}: the first training data it takes is between {seen[0]:.4g} and {seen[1]:.4g}, the "
                     f"calibration data was between {calibrated[0]:.4g} and {calibrated[1]:.4g}. "

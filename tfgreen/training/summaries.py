@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.checks import check_instance
+from tfgreen.errors import invalid_value
 from tfgreen.model.paths import weights_by_path
+from tfgreen.training.callbacks import without_compressed
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.mask import Mask
+from tfgreen.typing import FilePath, PlainDict
 
 
 class CompressionSummaries(keras.callbacks.Callback):
-    """Write what became of every masked or clustered weight at the end of each epoch.
+    """Write the state of every masked or clustered weight at the end of each epoch.
 
     The tags are ``<layer>/<weight>/sparsity`` (share of zeros) and ``<layer>/<weight>/threshold`` (the smallest
     magnitude that is kept); for a clustered weight ``<layer>/<weight>/centroid_<i>`` (the value of cluster i) and
@@ -41,26 +44,19 @@ class CompressionSummaries(keras.callbacks.Callback):
         1
     """
 
-    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+    def __init__(self, log_dir: FilePath) -> None:
         super().__init__()
-        if not isinstance(log_dir, (str, os.PathLike)):
-            raise invalid_type("log_dir", expected="the path of a folder", received=log_dir)
+        check_instance("log_dir", log_dir, (str, os.PathLike), "the path of a folder")
         if not os.fspath(log_dir):
             raise invalid_value("log_dir", expected="the path of a folder", received="an empty string")
         self.log_dir = os.fspath(log_dir)
-        self._writer: Any = None
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        import tensorflow as tf
-
+    def on_train_begin(self, logs: PlainDict | None = None) -> None:
         if not compressed_layers(self.model):
-            raise invalid_value(
-                f"model '{self.model.name}'", expected="a model with compressed layers", received="none",
-                fix="Pass the model that tg.prune (or another tfgreen verb) returned.",
-            )
+            raise without_compressed(self.model)
         self._writer = tf.summary.create_file_writer(self.log_dir)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
         with self._writer.as_default():
             for path, layer in compressed_layers(self.model):
                 weights = weights_by_path(layer.layer)
@@ -73,7 +69,7 @@ class CompressionSummaries(keras.callbacks.Callback):
                             _write_codebook(tag, transform)
         self._writer.flush()
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: PlainDict | None = None) -> None:
         self._writer.close()
 
 
@@ -93,8 +89,6 @@ def _write_codebook(tag: str, codebook: Codebook) -> None:
 
 def _write_scalar(tag: str, value: float, step: int) -> None:
     """What ``tf.summary.scalar`` writes; that one needs TensorBoard installed, which only reading should."""
-    import tensorflow as tf
-
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
         data_class=1,  # DATA_CLASS_SCALAR of TensorFlow's summary.proto
