@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfgreen as tg
@@ -82,6 +82,7 @@ def test_every_form_holds_the_same_samples(spec, make):
         assert found[item.name].dtype == item.dtype and batches[0][item.name].dtype == item.dtype
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_arrays_are_cut_into_batches_of_the_size_asked_for(count, size):
     x = np.arange(3 * count, dtype="float32").reshape(count, 3)

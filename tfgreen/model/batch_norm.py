@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -69,7 +68,7 @@ def fused_inference(norm: keras.layers.BatchNormalization) -> Callable[..., Tens
     plain_call = norm.call
     fits = norm.axis in (-1, 3) and norm.epsilon >= _LEAST_EPSILON
 
-    def call(inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         x = tf.convert_to_tensor(inputs)
         if training or not fits or x.shape.rank != 4 or x.dtype not in (tf.float32, tf.float16):
             return plain_call(inputs, training=training, mask=mask)

@@ -11,14 +11,14 @@ import dataclasses
 import difflib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import keras
+from keras import activations, layers
 
 from tfgreen.errors import invalid_value
 from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.internals import run_symbolically
-from tfgreen.model.layer_calls import Around, Listened, around_calls, call_name, every_operation, listening
+from tfgreen.model.layer_calls import Around, around_calls, call_name, every_operation, listening
 from tfgreen.model.paths import check_built_model, walk
 from tfgreen.typing import Shape, Tensor, Tensors
 
@@ -26,25 +26,11 @@ SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
 
 # Layers that apply `activation` last, so that its input is what the output is the activation of.
 _WITH_ACTIVATION = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Activation,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
+    *(layers.Dense, layers.EinsumDense, layers.Activation, layers.Conv1D, layers.Conv2D, layers.Conv3D),
+    *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
+    *(layers.SeparableConv1D, layers.SeparableConv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D),
 )
-_ACTIVATIONS = {
-    keras.activations.softmax: SOFTMAX,
-    keras.activations.sigmoid: SIGMOID,
-    keras.activations.linear: LINEAR,
-}
+_ACTIVATIONS = {activations.softmax: SOFTMAX, activations.sigmoid: SIGMOID, activations.linear: LINEAR}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +72,12 @@ def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shap
     shapes: dict[int, list[Shape | None]] = {}
     calls: list[tuple[keras.Operation, Tensors]] = []  # in the order in which they end: the innermost first
 
-    def around(operation: keras.Operation, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
+    def around(operation: keras.Operation, call: Around, /, *args: Tensors, **kwargs: object) -> Tensors:
         outputs = call(*args, **kwargs)
         calls.append((operation, outputs))
         return outputs
 
-    def run(*args: Any, **kwargs: Any) -> Tensors:
+    def run(*args: Tensors, **kwargs: Tensors) -> Tensors:
         with around_calls(every_operation(model), around):
             outputs = model(*args, **kwargs, training=False)
         for operation, result in calls:
@@ -133,17 +119,17 @@ def find_layer(model: keras.Model, name: str, argument: str) -> keras.Layer:
     Raises:
         ValueError: There is none, or several; names that are near are listed.
     """
-    layers = dict(walk(model))
-    if name in layers:
-        return layers[name]
-    found = [path for path in layers if path.split("/")[-1] == name]
+    known_layers = dict(walk(model))
+    if name in known_layers:
+        return known_layers[name]
+    found = [path for path in known_layers if path.split("/")[-1] == name]
     if len(found) == 1:
-        return layers[found[0]]
-    known = {path: path for path in layers} | {path.split("/")[-1]: path for path in layers}
+        return known_layers[found[0]]
+    known = {path: path for path in known_layers} | {path.split("/")[-1]: path for path in known_layers}
     near = found or list(dict.fromkeys(known[key] for key in difflib.get_close_matches(str(name), known, 5, 0.5)))
     raise invalid_value(
         f"{argument} of model '{model.name}'",
-        expected=f"the path of a layer, such as {near or list(layers)[:8]}",
+        expected=f"the path of a layer, such as {near or list(known_layers)[:8]}",
         received=f"'{name}'" + (", the name of several layers" if found else ""),
     )
 
@@ -167,7 +153,7 @@ class Capture:
     def __init__(
         self,
         places: Mapping[str, tuple[keras.Operation, str]],
-        instead: Sequence[tuple[keras.Layer, Callable[..., Any]]] = (),
+        instead: Sequence[tuple[keras.Layer, Callable[..., Tensors]]] = (),
     ) -> None:
         # The replicas of a MirroredStrategy trace in threads that take turns within a step: each keeps its own.
         self._local = threading.local()
@@ -175,11 +161,12 @@ class Capture:
         self._arounds: dict[tuple[keras.Operation, str], Around] = {}
         for layer, function in instead:
             self._arounds[layer, "call"] = _instead(function)
-        by_operation: dict[keras.Operation, list[tuple[str, str]]] = {}
+        wanted: dict[tuple[keras.Operation, str], list[tuple[str, bool]]] = {}
         for name, (operation, what) in places.items():
-            by_operation.setdefault(operation, []).append((name, what))
-        for operation, wanted in by_operation.items():
-            self._arounds.update(self._keeping(operation, wanted))
+            activates = what == "logits" and isinstance(operation, _WITH_ACTIVATION)
+            target = operation, "activation" if activates else call_name(operation)
+            wanted.setdefault(target, []).append((name, what == "logits"))
+        self._arounds.update({target: self._keeping(names) for target, names in wanted.items()})
 
     @property
     def current(self) -> dict[str, list[Tensors]] | None:
@@ -199,39 +186,17 @@ class Capture:
         finally:
             self._local.kept = before
 
-    def _keep(self, names: Sequence[str], tensor: Tensors) -> None:
-        if self.current is not None:
-            for name in names:
-                self.current[name].append(tensor)
+    def _keeping(self, names: Sequence[tuple[str, bool]]) -> Around:
+        """Keep under each name what goes in, or else what comes out."""
 
-    def _keeping(
-        self, operation: keras.Operation, wanted: Sequence[tuple[str, str]]
-    ) -> dict[tuple[keras.Operation, str], Around]:
-        outputs, logits = ([name for name, what in wanted if what == kind] for kind in ("output", "logits"))
-        activates = bool(logits) and isinstance(operation, _WITH_ACTIVATION)
-        before = None if activates else logits  # else its argument
-        inside = threading.local()  # how many calls of the operation are running
+        def around(operation: keras.Operation, call: Around, /, *args: Tensors, **kwargs: object) -> Tensors:
+            outputs = call(*args, **kwargs)
+            if self.current is not None:
+                for name, goes_in in names:
+                    self.current[name].append(args[0] if goes_in else outputs)
+            return outputs
 
-        def around(operation: keras.Operation, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
-            if before:
-                self._keep(before, args[0])
-            inside.calls = getattr(inside, "calls", 0) + 1
-            try:
-                result = call(*args, **kwargs)
-            finally:
-                inside.calls -= 1
-            if activates and not isinstance(operation.activation, Listened):
-                self._keep(logits, result)  # someone else runs it with a linear activation
-            self._keep(outputs, result)
-            return result
-
-        def around_activation(operation: keras.Operation, call: Callable[..., Tensor], /, x: Tensor) -> Tensor:
-            if getattr(inside, "calls", 0):
-                self._keep(logits, x)
-            return call(x)
-
-        found: dict[tuple[keras.Operation, str], Around] = {(operation, call_name(operation)): around}
-        return {**found, (operation, "activation"): around_activation} if activates else found
+        return around
 
 
 def _instead(function: Callable[..., Tensors]) -> Around:
@@ -249,8 +214,8 @@ def _head(makers: Sequence[keras.Operation], shape: Shape) -> Head:
 
 def _activation_of(operation: keras.Operation | None) -> str:
     if isinstance(operation, _WITH_ACTIVATION):
-        return _ACTIVATIONS.get(operation.activation or keras.activations.linear, "")
-    if isinstance(operation, keras.layers.Softmax):
+        return _ACTIVATIONS.get(operation.activation or activations.linear, "")
+    if isinstance(operation, layers.Softmax):
         return SOFTMAX if operation.axis in (-1, [-1], (-1,)) else ""
     if operation is not None and not isinstance(operation, keras.Layer):  # `keras.ops.softmax(x)` in a functional graph
         kind = type(operation).__name__.lower()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +17,8 @@ from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.layer_calls import trace_calls
 from tfgreen.model.macs import count_macs
 from tfgreen.model.paths import check_built_model, own_weights, walk, weights_by_path
+from tfgreen.tables import TableResult
+from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +44,9 @@ class LayerCost:
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelProfile:
-    """Costs of all layers of a model; prints as a table.
+@dataclasses.dataclass(frozen=True, repr=False)
+class ModelProfile(TableResult):
+    """Costs of all layers of a model; a table when printed.
 
     Attributes:
         name: The model's name.
@@ -54,6 +55,9 @@ class ModelProfile:
 
     name: str
     layers: tuple[LayerCost, ...]
+
+    _headings = ("layer", "class", "parameters", "non-zero", "bytes", "MACs")
+    _left = 2
 
     @property
     def parameters(self) -> int:
@@ -73,29 +77,23 @@ class ModelProfile:
         known = [layer.macs for layer in self.layers if layer.macs is not None]
         return sum(known) if len(known) == len(self.layers) else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PlainDict:
         """Plain values, fit for JSON."""
-        totals = ("name", "parameters", "nonzeros", "size_bytes", "macs")
-        return {
-            **{name: getattr(self, name) for name in totals},
-            "layers": [dataclasses.asdict(layer) for layer in self.layers],
-        }
+        totals = {name: getattr(self, name) for name in ("name", "parameters", "nonzeros", "size_bytes", "macs")}
+        return {**totals, "layers": [dataclasses.asdict(layer) for layer in self.layers]}
 
-    def __str__(self) -> str:
-        header = ("layer", "class", "parameters", "non-zero", "bytes", "MACs")
-        rows = [
+    def _rows(self) -> list[tuple[str, ...]]:
+        total = LayerCost("total", "", self.parameters, self.nonzeros, self.size_bytes, self.macs)
+        return [
             (c.path, c.class_name, f"{c.parameters:,}", f"{c.nonzeros:,}", f"{c.size_bytes:,}", _number(c.macs))
-            for c in self.layers
+            for c in (*self.layers, total)
         ]
-        total = ("total", "", f"{self.parameters:,}", f"{self.nonzeros:,}", f"{self.size_bytes:,}", _number(self.macs))
-        widths = [max(len(row[i]) for row in [header, *rows, total]) for i in range(len(header))]
-        lines = [
-            "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-            for row in [header, *rows, total]
-        ]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-        unknown = [f"{c.path}: MACs unknown, {c.reason}" for c in self.layers if c.macs is None]
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *unknown])
+
+    def _remarks(self) -> list[str]:
+        return [f"{c.path}: MACs unknown, {c.reason}" for c in self.layers if c.macs is None]
+
+    def _headline(self) -> str:
+        return f"'{self.name}', {self.parameters:,} parameters, {_number(self.macs)} MACs, {self.size_bytes:,} bytes"
 
 
 def profile(model: keras.Model) -> ModelProfile:
@@ -129,17 +127,10 @@ def profile(model: keras.Model) -> ModelProfile:
         weights = (weights_by_path(layer) if isinstance(layer, layers.RNN) else own_weights(layer)).values()
         count, reason = macs.get(id(layer), (0, ""))
         if weights or count or reason:
-            costs.append(
-                LayerCost(
-                    path,
-                    type(layer).__name__,
-                    parameters=sum(math.prod(w.shape) for w in weights),
-                    nonzeros=sum(int(np.count_nonzero(keras.ops.convert_to_numpy(w))) for w in weights),
-                    size_bytes=sum(math.prod(w.shape) * _item_bytes(w.dtype) for w in weights),
-                    macs=count,
-                    reason=reason,
-                )
-            )
+            parameters = sum(math.prod(w.shape) for w in weights)
+            nonzeros = sum(int(np.count_nonzero(keras.ops.convert_to_numpy(w))) for w in weights)
+            size_bytes = sum(math.prod(w.shape) * _item_bytes(w.dtype) for w in weights)
+            costs.append(LayerCost(path, type(layer).__name__, parameters, nonzeros, size_bytes, count, reason))
     return ModelProfile(model.name, tuple(costs))
 
 

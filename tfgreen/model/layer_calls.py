@@ -43,7 +43,7 @@ class Listened:
         self.is_own = attribute in vars(operation)
         self.listeners = 0
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         call = self.plain
         for arounds in _arounds.get():
             around = arounds.get((id(self.operation), self.attribute))
@@ -157,7 +157,7 @@ class LayerCalls:
     def listen(self) -> contextlib.AbstractContextManager[None]:
         """Record the calls made in the block."""
 
-        def around(layer: keras.Layer, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
+        def around(layer: keras.Layer, call: Around, /, *args: object, **kwargs: object) -> Tensors:
             number = len(self.paths)
             self.paths.append(self._paths[layer])
             self.outputs.append(None)
@@ -185,7 +185,7 @@ def trace_calls(layer: keras.Layer, *inputs: Tensors, **named_inputs: Tensors) -
     depth = 0
     claimed: set[str] = set()  # names of the operations of calls that have ended
 
-    def around(callee: keras.Layer, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
+    def around(callee: keras.Layer, call: Around, /, *args: object, **kwargs: object) -> Tensors:
         nonlocal depth
         place = len(calls)
         calls.append(None)

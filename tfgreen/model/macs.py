@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 from keras import layers
@@ -16,6 +16,9 @@ from keras import layers
 from tfgreen.model.layer_calls import Call, trace_calls
 from tfgreen.model.paths import own_weights, weights_by_path
 from tfgreen.typing import Shape
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class UnknownMacs(Exception):
@@ -151,32 +154,21 @@ def _nothing(call: Call) -> int:
 
 _RULES: dict[type[keras.Layer], Callable[[Call], int]] = {
     layers.Dense: _dense,
-    layers.Conv1D: _convolution,
-    layers.Conv2D: _convolution,
-    layers.Conv3D: _convolution,
-    layers.DepthwiseConv1D: _convolution,
-    layers.DepthwiseConv2D: _convolution,
-    layers.SeparableConv1D: _convolution,
-    layers.SeparableConv2D: _convolution,
-    layers.Conv1DTranspose: _transposed_convolution,
-    layers.Conv2DTranspose: _transposed_convolution,
-    layers.Conv3DTranspose: _transposed_convolution,
+    **dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), _convolution),
+    **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _convolution),
+    **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), _convolution),
+    **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed_convolution),
     layers.EinsumDense: _einsum_dense,
-    layers.MultiHeadAttention: _multi_head_attention,
-    layers.GroupQueryAttention: _multi_head_attention,
+    **dict.fromkeys((layers.MultiHeadAttention, layers.GroupQueryAttention), _multi_head_attention),
     layers.Attention: _attention,
     layers.RNN: _recurrent,
     layers.Dot: _dot,
-    layers.Embedding: _nothing,  # a lookup
-    layers.PReLU: _nothing,
-    layers.BatchNormalization: _nothing,
-    layers.LayerNormalization: _nothing,
-    layers.GroupNormalization: _nothing,
-    layers.Normalization: _nothing,
+    **dict.fromkeys((layers.Embedding, layers.PReLU, layers.Normalization), _nothing),  # a lookup, and elementwise work
+    **dict.fromkeys((layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization), _nothing),
 }
 
 
-def _operation_macs(operation: Any) -> int:
+def _operation_macs(operation: tf.Operation) -> int:
     """MACs of one TensorFlow operation on one sample; 0 if it multiplies no matrices."""
     kind = operation.type
     if kind not in ("MatMul", "BatchMatMulV2", "Einsum", "Conv2D", "Conv3D", "DepthwiseConv2dNative"):

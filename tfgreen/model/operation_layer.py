@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from tfgreen.typing import PlainDict, Tensors
+
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class OperationLayer(keras.layers.Layer):
@@ -18,12 +20,12 @@ class OperationLayer(keras.layers.Layer):
         operation: A Keras operation without weights, as ``x + y`` on the tensors of a graph makes them.
     """
 
-    def __new__(cls, operation: keras.Operation, *args: Any, **kwargs: Any) -> OperationLayer:
+    def __new__(cls, operation: keras.Operation, *args: object, **kwargs: object) -> OperationLayer:
         instance = super().__new__(cls, operation, *args, **kwargs)
         instance.call = with_signature_of(operation, instance.call)
         return instance
 
-    def __init__(self, operation: keras.Operation, **kwargs: Any) -> None:
+    def __init__(self, operation: keras.Operation, **kwargs: object) -> None:
         super().__init__(**{"name": operation.name, **kwargs}, autocast=False)
         self.operation = operation
         self.supports_masking = True  # an operation takes no mask and passes none on
@@ -35,25 +37,25 @@ class OperationLayer(keras.layers.Layer):
             return args, kwargs
         return (), dict(inspect.signature(self.operation.call).bind(*args, **kwargs).arguments)
 
-    def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+    def call(self, *args: object, training: bool | None = None, **kwargs: object) -> Any:
         return self.operation(*args, **kwargs)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Tensors, previous_mask: Tensors | None = None) -> None:
         return None
 
-    def compute_output_spec(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+    def compute_output_spec(self, *args: object, training: bool | None = None, **kwargs: object) -> Any:
         return self.operation.compute_output_spec(*args, **kwargs)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return {**super().get_config(), "operation": keras.saving.serialize_keras_object(self.operation)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> OperationLayer:
+    def from_config(cls, config: PlainDict) -> OperationLayer:
         config = dict(config)
         return cls(keras.saving.deserialize_keras_object(config.pop("operation")), **config)
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: object) -> bool:
     return isinstance(value, keras.KerasTensor) or keras.ops.is_tensor(value)
 
 
@@ -61,7 +63,7 @@ def with_signature_of(layer: keras.Operation, call: Callable) -> Callable:
     """``call`` under the signature of a layer's own, with ``training`` if that lacks it."""
 
     @functools.wraps(layer.call)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: object, **kwargs: object) -> Any:
         return call(*args, **kwargs)
 
     signature = inspect.signature(layer.call)

@@ -103,7 +103,7 @@ def _inputs_of(batches: Any) -> Iterator[Any]:
         yield batch[0] if isinstance(batch, tuple) else batch
 
 
-def _parts(data: Any, spec: CallSpec, subject: str, batched: bool = False) -> dict[str, Any]:
+def _parts(data: Samples, spec: CallSpec, subject: str, batched: bool = False) -> dict[str, Any]:
     """The array of each input, with its shape checked but its numbers not yet read."""
     parts = match(spec.structure, data, subject)
     return {item.name: _shaped(parts[item.name], item, batched) for item in spec.inputs}
@@ -148,7 +148,7 @@ def _checked(parts: Mapping[str, Any], spec: CallSpec) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _numbers(value: Any, item: InputSpec) -> np.ndarray:
+def _numbers(value: object, item: InputSpec) -> np.ndarray:
     """The samples of one input as an array of its dtype."""
     subject = f"{_SUBJECT} of input '{item.name}'"
     array = _array(value, subject)
@@ -169,7 +169,7 @@ def _numbers(value: Any, item: InputSpec) -> np.ndarray:
     return array
 
 
-def _array(value: Any, subject: str) -> np.ndarray:
+def _array(value: object, subject: str) -> np.ndarray:
     try:
         return np.asarray(value)
     except ValueError as error:  # NumPy's for rows of different lengths, TensorFlow's for a ragged tensor

@@ -27,7 +27,7 @@ def leaf_names(structure: Structure) -> list[str]:
     return [name for part in parts for name in leaf_names(part)]
 
 
-def name_leaves(tree: Any, default: Callable[[Any, int], str]) -> tuple[Structure, list[Any]]:
+def name_leaves(tree: object, default: Callable[[Any, int], str]) -> tuple[Structure, list[Any]]:
     """Name every leaf of nested dicts, lists and tuples.
 
     Args:
@@ -44,7 +44,7 @@ def name_leaves(tree: Any, default: Callable[[Any, int], str]) -> tuple[Structur
     names: list[str] = []
     leaves: list[Any] = []
 
-    def visit(part: Any, path: tuple[str, ...]) -> Structure:
+    def visit(part: object, path: tuple[str, ...]) -> Structure:
         if isinstance(part, Mapping):
             return {str(key): visit(item, (*path, str(key))) for key, item in part.items()}
         if isinstance(part, (list, tuple)):

@@ -46,30 +46,19 @@ class Reasons:
     EQUAL_WEIGHTS = "all its weights are equal"
 
 
-_MATRIX = Axes(inputs=(-2,), outputs=(-1,))
+_MATRIX, _TRANSPOSED = Axes(inputs=(-2,), outputs=(-1,)), Axes(inputs=(-1,), outputs=(-2,))
+_RECURRENT = {"kernel": _MATRIX, "recurrent_kernel": _MATRIX}
 
 # Layer class -> weight name -> axes. A string instead says why the class has nothing to compress.
 TABLE: Mapping[type[keras.Layer], Mapping[str, Axes] | str] = {
-    layers.Dense: {"kernel": _MATRIX},
-    layers.Conv1D: {"kernel": _MATRIX},
-    layers.Conv2D: {"kernel": _MATRIX},
-    layers.Conv3D: {"kernel": _MATRIX},
-    layers.Conv1DTranspose: {"kernel": Axes(inputs=(-1,), outputs=(-2,))},
-    layers.Conv2DTranspose: {"kernel": Axes(inputs=(-1,), outputs=(-2,))},
-    layers.Conv3DTranspose: {"kernel": Axes(inputs=(-1,), outputs=(-2,))},
-    layers.SeparableConv1D: {"pointwise_kernel": _MATRIX},
-    layers.SeparableConv2D: {"pointwise_kernel": _MATRIX},
-    layers.DepthwiseConv1D: Reasons.DEPTHWISE,
-    layers.DepthwiseConv2D: Reasons.DEPTHWISE,
+    **dict.fromkeys((layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D), {"kernel": _MATRIX}),
+    **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), {"kernel": _TRANSPOSED}),
+    **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), {"pointwise_kernel": _MATRIX}),
+    **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), Reasons.DEPTHWISE),
     layers.Embedding: {"embeddings": _MATRIX},
-    layers.LSTMCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
-    layers.GRUCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
-    layers.SimpleRNNCell: {"kernel": _MATRIX, "recurrent_kernel": _MATRIX},
-    layers.BatchNormalization: Reasons.NORMALIZES,
-    layers.LayerNormalization: Reasons.NORMALIZES,
-    layers.GroupNormalization: Reasons.NORMALIZES,
-    layers.UnitNormalization: Reasons.NORMALIZES,
-    layers.Normalization: Reasons.NORMALIZES,
+    **dict.fromkeys((layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell), _RECURRENT),
+    **dict.fromkeys((layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization), Reasons.NORMALIZES),
+    **dict.fromkeys((layers.UnitNormalization, layers.Normalization), Reasons.NORMALIZES),
     layers.PReLU: Reasons.SLOPES,
 }
 

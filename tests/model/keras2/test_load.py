@@ -15,7 +15,6 @@ import pytest
 
 from tests import zoo
 from tfgreen.errors import FileError, TfgreenError
-from tfgreen.model.keras2.graph import model_from_keras2
 from tfgreen.model.keras2.load import load_model
 
 with warnings.catch_warnings():
@@ -194,23 +193,6 @@ def test_a_loaded_keras2_model_is_saved_and_loaded_by_keras(tmp_path):
         again = load_model(tmp_path / "model.keras")
         for before, after in zip(model.weights, again.weights):
             np.testing.assert_array_equal(before.numpy(), after.numpy())
-
-
-def test_configs_of_older_keras2(tmp_path):
-    dense = {"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [None, 3]}}
-    dense["config"]["kernel_initializer"] = {"class_name": "GlorotUniform", "config": {"dtype": "float32"}}
-    gru = {"class_name": "GRU", "config": {"name": "g", "units": 2, "batch_input_shape": [None, 4, 3]}}
-    model = model_from_keras2({"class_name": "Sequential", "config": {"name": "s", "layers": [dense]}})
-    assert model.input_shape == (None, 3) and model.output_shape == (None, 2)
-    model = model_from_keras2({"class_name": "Sequential", "config": {"name": "s", "layers": [gru]}})
-    assert model.get_layer("g").reset_after is False
-    stack = {"class_name": "Sequential", "config": {"name": "s", "layers": [{"class_name": "Dense", "config": {}}]}}
-    stack["config"]["layers"][0]["config"] = {"name": "d", "units": 2}
-    with pytest.raises(ValueError, match="'s' .*no input shape in the file"):
-        model_from_keras2(stack)
-    stack["config"]["layers"] = [dense, {"class_name": "Dense", "config": {"name": "d", "units": 2}}]
-    with pytest.raises(ValueError, match=r"'s' \(Sequential\): .*unique names"):
-        model_from_keras2(stack)
 
 
 @pytest.mark.parametrize("name", sorted(zoo.ZOO))

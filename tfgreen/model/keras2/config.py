@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.typing import Tensor
 
 ANY: tuple[Any, ...] = ()
 
@@ -23,23 +24,11 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 # Keys that Keras 3 does not take, and the values that change nothing in inference (ANY: the key never does).
 # A key with another value is an error: the layer would compute something else.
 DROPPED: dict[str, tuple[Any, ...]] = {
-    "implementation": ANY,
-    "time_major": (False,),
-    "ragged": (False,),
-    "input_length": ANY,
-    "batch_input_shape": ANY,
-    "query_shape": ANY,
-    "key_shape": ANY,
-    "value_shape": ANY,
-    "softmax_robust_masking": ANY,
-    "rng_type": ANY,
-    "fused": ANY,
-    "renorm": (False,),
-    "renorm_clipping": ANY,
-    "renorm_momentum": ANY,
+    **dict.fromkeys(("implementation", "input_length", "batch_input_shape", "query_shape", "key_shape"), ANY),
+    **dict.fromkeys(("value_shape", "softmax_robust_masking", "rng_type", "fused", "renorm_clipping"), ANY),
+    **dict.fromkeys(("renorm_momentum",), ANY),
+    **dict.fromkeys(("time_major", "ragged", "renorm", "causal", "dynamic"), (False,)),
     "virtual_batch_size": (None,),
-    "causal": (False,),
-    "dynamic": (False,),
 }
 
 # Keys to drop in some classes only: a depthwise convolution ignores `groups`, the others had no grouped form; a
@@ -68,7 +57,7 @@ MODULES = {"_initializer": "initializers", "_regularizer": "regularizers", "_con
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
-def keras2_hard_sigmoid(x: Any) -> Any:
+def keras2_hard_sigmoid(x: Tensor) -> Tensor:
     """The hard sigmoid of Keras 2, ``clip(0.2 x + 0.5, 0, 1)``; that of Keras 3 has the slope 1/6.
 
     Example:

@@ -15,6 +15,9 @@ import keras
 from tfgreen.errors import TfgreenError, invalid_value
 from tfgreen.model.keras2.config import broken, keras3_name, refused, translate, unknown_class
 from tfgreen.model.keras2.ops import OPS
+from tfgreen.typing import Tensor, Tensors
+
+Json = Any  # parsed JSON
 
 _GRAPHS = ("Functional", "Model")
 _OP_LAYERS = ("TFOpLambda", "SlicingOpLambda")
@@ -77,7 +80,7 @@ def _functional(entry: dict[str, Any], config: dict[str, Any], path: str) -> ker
     return _assembled(cls, path, config, inputs=inputs, outputs=outputs)
 
 
-def _assembled(cls: Any, path: str, config: dict[str, Any], **parts: Any) -> keras.Model:
+def _assembled(cls: type[keras.Model], path: str, config: dict[str, Any], **parts: object) -> keras.Model:
     """Put a model together; Keras may still refuse it, for instance for two layers of one name."""
     try:
         return cls(**parts, name=keras3_name(config["name"]) if config.get("name") else None)
@@ -85,7 +88,7 @@ def _assembled(cls: Any, path: str, config: dict[str, Any], **parts: Any) -> ker
         raise refused(path.rstrip("/") or str(config.get("name")), cls.__name__, error) from error
 
 
-def _unwrap(tensors: Any) -> Any:
+def _unwrap(tensors: Tensors) -> Tensors:
     """Keras 2 wrote a single input or output as a list of one."""
     return tensors[0] if isinstance(tensors, list) and len(tensors) == 1 else tensors
 
@@ -146,7 +149,7 @@ class _Graph:
             self.outputs[entry["name"]].append(keras.tree.flatten(result))
         return nodes
 
-    def resolve(self, value: Any) -> Any:
+    def resolve(self, value: Json) -> Any:
         """Replace every ``[layer, call, index]`` in ``value`` by the tensor it refers to."""
         if self._is_reference(value):
             return self._tensor(value)
@@ -156,7 +159,7 @@ class _Graph:
             return {key: self.resolve(v) for key, v in value.items()}
         return value
 
-    def _is_reference(self, value: Any) -> bool:
+    def _is_reference(self, value: object) -> bool:
         return (
             isinstance(value, list)
             and len(value) in (3, 4)
@@ -165,7 +168,7 @@ class _Graph:
             and isinstance(value[1], int)
         )
 
-    def _references(self, value: Any) -> list[Any]:
+    def _references(self, value: Json) -> list[Any]:
         if self._is_reference(value):
             return [value, *(self._references(value[3]) if len(value) == 4 else [])]
         items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
@@ -179,7 +182,7 @@ class _Graph:
         return self.outputs[name][call - self.first_call[name]][index]
 
 
-def _arguments(node: Any) -> dict[str, Any]:
+def _arguments(node: Json) -> dict[str, Any]:
     """The keyword arguments of a call: the fourth item of its first reference."""
     while isinstance(node, list) and node and not isinstance(node[0], str):
         node = node[0]
@@ -208,7 +211,7 @@ def _op(entry: dict[str, Any], path: str) -> Callable[..., Any]:
             fix="Rebuild the model with a Keras layer in its place and save it again.",
         )
 
-    def call(x: Any, **kwargs: Any) -> Any:
+    def call(x: Tensor, **kwargs: object) -> Tensors:
         return function(x, **{names.get(key, key): value for key, value in kwargs.items()})
 
     return call

@@ -7,34 +7,36 @@ from typing import Any
 
 from keras import ops
 
+from tfgreen.typing import Tensor
 
-def _split(x: Any, num_or_size_splits: Any, axis: int = 0) -> Any:
+
+def _split(x: Tensor, num_or_size_splits: int | list[int], axis: int = 0) -> list[Tensor]:
     if isinstance(num_or_size_splits, int):
         return ops.split(x, num_or_size_splits, axis=axis)
     ends = [sum(num_or_size_splits[: i + 1]) for i in range(len(num_or_size_splits) - 1)]
     return ops.split(x, ends, axis=axis)
 
 
-def _matmul(x: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+def _matmul(x: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     return ops.matmul(ops.swapaxes(x, -1, -2) if transpose_a else x, ops.swapaxes(b, -1, -2) if transpose_b else b)
 
 
-def _get_item(x: Any, slice_spec: Any) -> Any:
+def _get_item(x: Tensor, slice_spec: object) -> Tensor:
     spec = slice_spec if isinstance(slice_spec, list) else [slice_spec]
     return x[tuple(_index(v) for v in spec)]
 
 
-def _index(value: Any) -> Any:
+def _index(value: object) -> Any:
     if isinstance(value, dict):
         return ... if "class_name" in value else slice(value["start"], value["stop"], value["step"])
     return value
 
 
-def _gelu(x: Any, approximate: bool = False) -> Any:
+def _gelu(x: Tensor, approximate: bool = False) -> Tensor:
     return ops.gelu(x, approximate=approximate)
 
 
-def _argmax(x: Any, axis: int = 0) -> Any:
+def _argmax(x: Tensor, axis: int = 0) -> Tensor:
     return ops.argmax(x, axis=axis)
 
 

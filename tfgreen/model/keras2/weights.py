@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import h5py
 import keras
 import numpy as np
 
@@ -11,7 +10,7 @@ from tfgreen.errors import FileError
 from tfgreen.model.keras2.config import keras3_name
 
 
-def load_keras2_weights(model: keras.Model, group: Any) -> None:
+def load_keras2_weights(model: keras.Model, group: h5py.Group) -> None:
     """Copy every layer's weights from the file to the model.
 
     Layers are found by name. Inside a nested model or wrapper, weights are found by the names of their layer and
@@ -19,7 +18,7 @@ def load_keras2_weights(model: keras.Model, group: Any) -> None:
 
     Args:
         model: From :func:`tfgreen.model.keras2.graph.model_from_keras2`.
-        group: The ``model_weights`` group of the file (``h5py.Group``).
+        group: The ``model_weights`` group of the file.
 
     Raises:
         OSError: A layer's weights are missing or have other shapes than the layer.
@@ -43,13 +42,13 @@ def load_keras2_weights(model: keras.Model, group: Any) -> None:
         _finalize(layer)
 
 
-def _arrays(group: Any) -> list[tuple[str, np.ndarray]]:
+def _arrays(group: h5py.Group) -> list[tuple[str, np.ndarray]]:
     """Name and value of a layer's weights in the file's order, without the state of random generators."""
     names = [name for name in _strings(group, "weight_names") if not name.split(":")[0].endswith("StateVar")]
     return [(name, np.asarray(group[name])) for name in names]
 
 
-def _strings(group: Any, key: str) -> list[str]:
+def _strings(group: h5py.Group, key: str) -> list[str]:
     """A list of strings kept in HDF5 attributes; long lists are cut into ``key0``, ``key1``, ..."""
     parts = [group.attrs[key]] if key in group.attrs else []
     while f"{key}{len(parts)}" in group.attrs:
@@ -57,7 +56,7 @@ def _strings(group: Any, key: str) -> list[str]:
     return [item.decode() if isinstance(item, bytes) else str(item) for part in parts for item in part]
 
 
-def _matched(variables: list[Any], arrays: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+def _matched(variables: list[keras.Variable], arrays: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
     wanted = [_key(variable.path) for variable in variables]
     found = {_key(name): (name, array) for name, array in arrays}
     if len(found) == len(arrays) == len(set(wanted)) and set(wanted) == set(found):
@@ -70,7 +69,7 @@ def _key(path: str) -> tuple[str, ...]:
     return tuple(path.split(":")[0].replace("depthwise_kernel", "kernel").split("/")[-2:])
 
 
-def _finalize(layer: Any) -> None:
+def _finalize(layer: keras.Layer) -> None:
     """Let preprocessing layers (Normalization) derive what they compute from their weights."""
     for inner in getattr(layer, "layers", []):
         _finalize(inner)

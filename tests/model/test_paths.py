@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests import zoo
+from tfgreen.model.paths import (
+    check_built_model,
+    own_parameters,
+    own_weights,
+    replaceable_layers,
+    sublayers,
+    walk,
+    weights_by_path,
+)
+
+
+class Block(layers.Layer):
+    """Sublayers in attributes, lists and dicts, under private names too; built by its first call."""
+
+    def __init__(self):
+        super().__init__(name="block")
+        self.steps = [layers.Dense(3), layers.Dense(3)]
+        self.by_name = {"a": layers.Dense(3)}
+        self._hidden = layers.Dense(3)
+
+    def call(self, x):
+        for step in [*self.steps, self.by_name["a"], self._hidden]:
+            x = step(x)
+        return x
+
+
+def test_sublayers_go_by_attribute_names_that_do_not_depend_on_the_process():
+    layers.Dense(1)  # shifts Keras's automatic names
+    block = Block()
+    block(np.zeros((1, 3), "float32"))
+    assert [path for path, _ in walk(block)] == ["steps/0", "steps/1", "by_name/a", "hidden"]
+    assert set(weights_by_path(block)) == {
+        f"{path}/{name}" for path in ("steps/0", "steps/1", "by_name/a", "hidden") for name in ("kernel", "bias")
+    }
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_weights_by_path_holds_each_weight_of_the_model_once(name):
+    model = zoo.ZOO[name]()
+    found = [id(variable) for variable in weights_by_path(model).values()]
+    assert len(found) == len(set(found))
+    assert set(found) == {id(variable) for variable in model.weights}
+
+
+def test_paths_of_nested_recurrent_and_attention_layers():
+    assert [path for path, _ in replaceable_layers(zoo.nested())] == [
+        "features/conv2d",
+        "features/global_average_pooling2d",
+        "head/logits",
+    ]
+    lstm = dict(replaceable_layers(zoo.lstm()))["lstm"]
+    assert set(weights_by_path(lstm)) == {"cell/kernel", "cell/recurrent_kernel", "cell/bias"}
+    attention = dict(replaceable_layers(zoo.attention()))["multi_head_attention"]
+    assert "query_dense/kernel" in weights_by_path(attention)
+
+
+def test_frozen_weights_are_still_parameters_and_statistics_never_are():
+    norm = layers.BatchNormalization()
+    norm.build((None, 3))
+    norm.trainable = False
+    assert set(own_weights(norm)) == {"gamma", "beta", "moving_mean", "moving_variance"}
+    assert set(own_parameters(norm)) == {"gamma", "beta"}
+
+
+def test_a_subclassed_model_that_was_never_called_is_not_built():
+    with pytest.raises(ValueError, match="'two_layer_net'.*built model.*call it once"):
+        check_built_model(zoo.TwoLayerNet())
+    with pytest.raises(TypeError, match="teacher.*received Dense"):
+        check_built_model(layers.Dense(2), "teacher")
+
+
+def test_a_shared_layer_is_met_once_by_its_first_path():
+    dense = layers.Dense(4, name="tied")
+    inner_in = keras.Input((4,))
+    inner = keras.Model(inner_in, dense(inner_in), name="inner")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, dense(inner(inputs)))
+    paths = {id(layer): path for path, layer in walk(model)}
+    assert [path for path, layer in walk(model) if layer is dense] == [paths[id(dense)]] == ["inner/tied"]
+    assert [path for path, _ in replaceable_layers(model)] == ["inner/tied"]
+
+
+def test_a_subclassed_model_is_replaced_whole_and_goes_by_its_attributes():
+    model = zoo.subclassed()
+    assert list(replaceable_layers(model)) == [("", model)]
+    assert [name for name, _ in sublayers(model)] == ["blocks/0", "blocks/1", "dropout", "head"]
+
+
+def test_weights_of_one_name_are_numbered_and_those_of_a_wrapped_layer_stay_its_own():
+    class Twins(layers.Layer):
+        def build(self, shape):
+            for _ in range(2):
+                self.add_weight(shape=(2,), name="w")
+
+    twins = Twins()
+    twins.build((None, 2))
+    assert list(own_weights(twins)) == ["w", "w_1"]
+    wrapper = layers.SpectralNormalization(layers.Dense(3))
+    wrapper.build((None, 2))
+    assert "kernel" not in own_weights(wrapper) and "layer/kernel" in weights_by_path(wrapper)
