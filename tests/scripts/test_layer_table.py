@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 from tfgreen.deploy.conversion.config import ConvertConfig
-from tfgreen.deploy.conversion.converter import reason_by_layer
+from tfgreen.deploy.conversion.translate import reason_by_layer
 from tfgreen.deploy.convert import convert
 from tfgreen.errors import ConversionError
 

@@ -57,8 +57,8 @@ TABLE: Mapping[type[keras.Layer], Mapping[str, Axes] | str] = {
     **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), Reasons.DEPTHWISE),
     layers.Embedding: {"embeddings": _MATRIX},
     **dict.fromkeys((layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell), _RECURRENT),
-    **dict.fromkeys((layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization), Reasons.NORMALIZES),
-    **dict.fromkeys((layers.UnitNormalization, layers.Normalization), Reasons.NORMALIZES),
+    **dict.fromkeys((layers.BatchNormalization, layers.LayerNormalization), Reasons.NORMALIZES),
+    **dict.fromkeys((layers.GroupNormalization, layers.UnitNormalization, layers.Normalization), Reasons.NORMALIZES),
     layers.PReLU: Reasons.SLOPES,
 }
 
