@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -82,20 +83,36 @@ def convert_twin(model: Any) -> tg.LiteRTModel:
     return tg.LiteRTModel(converter.convert())
 
 
-def parity(case: Case) -> None:
-    """How far the Keras model with its ranges is from its file, untrained and after an epoch."""
-    quantized = tg.quantize(case.model, tg.QuantizeConfig(calibration_data=case.x[:512]))
-    for trained_for in (0, 1):
-        if trained_for:
-            quantized.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy")
-            quantized.fit(case.x, case.y, batch_size=128, verbose=0)
-        lite = tg.convert(quantized, tg.ConvertConfig(quantization="int8"))
-        ours, file = quantized.predict(case.x_test, verbose=0, batch_size=500), lite.predict(case.x_test)
-        agree = (ours.argmax(-1) == file.argmax(-1)).mean()
-        error = np.abs(ours - file) * 256
+def parity(case: Case, seeds: int) -> None:
+    """How far Keras models with ranges are from their files: the zoo after an epoch, the case before and after one."""
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from tests import quantized as small
+    from tests import zoo
+
+    for name in zoo.ZOO:
+        if name != "subclassed":  # whose ranges are found by the converter
+            model = small.quantized(small.varied(zoo.ZOO[name]()), zoo.sample(name, 64))
+            print_parity(name, small.fitted(model, name), zoo.sample(name, 256, seed=7))
+    quantized = tg.quantize(case.model, calibration_data=case.x[:512])
+    print_parity("untrained", quantized, case.x_test)
+    for seed in range(seeds):
+        keras.utils.set_random_seed(seed)
+        quantized = tg.quantize(case.model, calibration_data=case.x[:512])
+        quantized.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy")
+        quantized.fit(case.x, case.y, batch_size=128, verbose=0)
+        print_parity(f"1 epoch, seed {seed}", quantized, case.x_test)
+
+
+def print_parity(title: str, model: keras.Model, x: Any) -> None:
+    """Agreement of the largest of the last axis, and the error in scales, for each output of a model and its file."""
+    lite = tg.convert(model, quantization="int8")
+    outputs = keras.tree.flatten(model.predict(x, verbose=0, batch_size=500))
+    for ours, file, tensor in zip(outputs, keras.tree.flatten(lite.predict(x)), lite.outputs):
+        scale = lite.output_scales[tensor.name] or (ours.max() - ours.min()) / 255
+        error = np.abs(ours - file) / scale
         print(
-            f"tfgreen, {trained_for} epochs: agreement {agree:.2%}, error {error.mean():.4f} output steps on average, "
-            f"{error.max():.0f} at most; float operators {lite.float_operators}; {lite.operators}",
+            f"{title}, {tensor.name}: agreement {(ours.argmax(-1) == file.argmax(-1)).mean():.2%}, error "
+            f"{error.mean():.4f} scales on average, {error.max():.1f} at most; float operators {lite.float_operators}",
             flush=True,
         )
 
@@ -207,8 +224,8 @@ def main() -> None:
         command.add_argument("--model", required=True, help="a Keras 2 ResNet-8 file, or 'mobile'")
         command.add_argument("--data", required=True)
         command.add_argument("--float-epochs", type=int, default=20)
+        command.add_argument("--seeds", type=int, default=3)
         if name != "parity":
-            command.add_argument("--seeds", type=int, default=3)
             command.add_argument("--epochs", type=int, default=2)
             command.add_argument("--rate", type=float, default=3e-5)
         if name == "accuracy":
@@ -221,7 +238,7 @@ def main() -> None:
         return
     case = Case(arguments.model, arguments.data, arguments.float_epochs)
     if arguments.command == "parity":
-        parity(case)
+        parity(case, arguments.seeds)
         return
     settings = (case, arguments.seeds, arguments.epochs, arguments.rate)
     if arguments.command == "accuracy":

@@ -10,7 +10,7 @@ from keras import layers
 from tests.quantized import normal, quantized
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.placement import Placement
-from tfgreen.quantization.ranges import ActivationRange, MovingAverageRange
+from tfgreen.quantization.ranges import ActivationRange, LearnedRange, MovingAverageRange
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.exporting import exporting
 
@@ -99,6 +99,15 @@ def test_an_average_is_rounded_to_the_range_of_its_input(layer):
     y = keras.Model(model.inputs, model.get_layer(layer.name).output).predict(x, verbose=0)
     integers = y / (upper / 255)
     assert np.abs(integers - np.round(integers)).max() < 0.02 and len(np.unique(np.round(integers))) > 50
+
+
+@pytest.mark.parametrize("kind", [ActivationRange, MovingAverageRange, LearnedRange])
+def test_each_place_has_a_range_of_its_own_like_the_one_that_is_given(kind):
+    given = kind(**({"momentum": 0.5} if kind is MovingAverageRange else {}))
+    ranges = [*ActivationQuantizer(Placement((0, 1), output="observed"), given).ranges()]
+    assert [range_.name for range_ in ranges] == ["input_0", "input_1", "output"]
+    assert all(type(range_) is kind and range_ is not given for range_ in ranges)
+    assert all(getattr(range_, "momentum", 0.5) == 0.5 for range_ in ranges)
 
 
 def test_config_and_ranges_survive_a_round_trip():

@@ -10,6 +10,7 @@ from keras import layers
 import tfgreen as tg
 from tests.quantized import in_int8, normal, quantized, varied
 from tfgreen.quantization.activation_quantizer import range_before
+from tfgreen.quantization.histogram import Histogram
 from tfgreen.quantization.kernels import (
     bias_rounding,
     can_share_scale,
@@ -101,6 +102,29 @@ def test_without_a_range_of_8_bits_or_a_rounded_kernel_nothing_is_known():
     norm = layers.BatchNormalization()
     norm.build((None, 2))
     assert fused_bias_rounding(norm, kernel, None) == 0.0
+
+
+def test_a_fused_kernel_computes_what_its_integers_do():
+    """Against the sums of integers in NumPy's int64."""
+    x = normal(6, 6, 3, count=8)
+    stack = [layers.Conv2D(4, 6, name="conv"), layers.BatchNormalization(name="norm")]
+    model = varied(keras.Sequential([keras.Input((6, 6, 3)), *stack]))
+    model = quantized(model, x, keep_float=())
+    kernel, norm = model.get_layer("conv"), model.get_layer("norm")
+    norm.activations.output_range.recorder = Histogram()  # so that the output is not rounded
+    source = kernel.activations.input_ranges[0]
+    lower, upper = source.numbers().astype("float64")
+    step = (upper - lower) / 255
+    integers = np.round(keras.ops.convert_to_numpy(source(x)) / step).astype("int64")
+    weight = keras.ops.convert_to_numpy(kernel.layer.kernel.value).astype("float64")
+    scale = np.abs(weight).max((0, 1, 2)) / 127
+    sums = integers.reshape(8, -1) @ np.round(weight / scale).astype("int64").reshape(-1, 4)
+    gain = norm.layer.gamma.numpy() / np.sqrt(norm.layer.moving_variance.numpy() + norm.layer.epsilon)
+    bias = (kernel.layer.bias.numpy() - norm.layer.moving_mean.numpy()) * gain + norm.layer.beta.numpy()
+    accumulator = scale * step * np.abs(gain)
+    expected = (sums * np.sign(gain) + np.round(bias / accumulator)) * accumulator
+    ours = keras.ops.convert_to_numpy(model(x)).reshape(8, 4)
+    assert (np.abs(ours - expected) < 0.05 * accumulator).all()
 
 
 def branches() -> keras.Model:

@@ -20,7 +20,7 @@ from tfgreen.quantization.kernels import (
 from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, lowering_of, without_activation
 from tfgreen.quantization.op_classes import ATTENTION, AVERAGE_POOLING, inner_operation, is_pass_through
 from tfgreen.quantization.placement import Placement
-from tfgreen.quantization.ranges import ActivationRange, FixedRange, as_range, round_average
+from tfgreen.quantization.ranges import ActivationRange, FixedRange, round_average
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.exporting import is_exporting
@@ -55,7 +55,7 @@ class ActivationQuantizer(ActivationHook):
 
     def _range(self, range_: Range, name: str) -> ActivationRange:
         if range_ == OBSERVED:
-            return as_range(self.kind, name)
+            return type(self.kind).from_config({**self.kind.get_config(), "name": name})
         symmetric = self.kind.bits > 8 and range_ in (UNIT, SIGNED_UNIT)
         lower, upper = map(float, (-1.0, 1.0) if symmetric else range_)
         return FixedRange(lower, upper, bits=self.kind.bits, name=name)
@@ -120,7 +120,7 @@ class ActivationQuantizer(ActivationHook):
         if training or is_exporting():
             return run(layer, quantize, args, kwargs) if run is not None else layer(*args, **kwargs)
         # LiteRT's kernels round some things by themselves, too finely to matter for training.
-        rounding = bias_rounding(compressed, range_before(compressed))
+        rounding = None if place.fused else bias_rounding(compressed, range_before(compressed))
         if rounding is not None and lowering.activate is not None:
             x = without_activation(layer, lambda: layer(*args, **kwargs))
             return lowering.activate(layer, quantize, x + ops.cast(rounding, x.dtype))

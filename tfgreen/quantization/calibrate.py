@@ -6,17 +6,21 @@ from collections.abc import Callable
 
 import keras
 
-from tfgreen.errors import invalid_value
+from tfgreen.errors import invalid_state
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.samples import sample_batches
-from tfgreen.quantization.histogram import Histogram
-from tfgreen.quantization.ranges import start_range
+from tfgreen.quantization.histogram import Calibration, Histogram
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import Samples
 
 
-def calibrate(model: keras.Model, data: Samples, method_of: Callable[[str], str]) -> None:
+def calibrate(model: keras.Model, data: Samples, calibration: Callable[[str], Calibration]) -> None:
     """Run the data through a quantized model, its activations not rounded, and start every range from what it held.
+
+    Args:
+        model: From ``tg.quantize``; its ranges are set.
+        data: Samples of its inputs.
+        calibration: Path of a layer -> how its ranges are chosen.
 
     Raises:
         ValueError: The data is empty, not finite or of another shape or structure than the model's inputs, or an
@@ -40,9 +44,9 @@ def calibrate(model: keras.Model, data: Samples, method_of: Callable[[str], str]
             range_.recorder = None
     for path, range_, histogram in ranges:
         if not histogram.finite:
-            raise invalid_value(
-                f"layer '{path}'", expected="finite activations on the calibration data", received="NaN or infinity",
-                fix="Check the weights of the model and the scale of the data.",
-            )  # fmt: skip
+            raise invalid_state(
+                f"layer '{path}' makes NaN or infinity of the calibration data.",
+                "Check the weights of the model and the scale of the data.",
+            )
         if histogram.lower <= histogram.upper:  # a comparison, say, makes no numbers to round
-            start_range(range_, histogram, method_of(path))
+            range_.start_from(histogram, calibration(path))

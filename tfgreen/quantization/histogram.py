@@ -47,11 +47,11 @@ class Histogram:
         if self._limit > 0.0:
             self.counts += np.histogram(values, _BINS, (-self._limit, self._limit))[0]
 
-    def range(self, method: str, bits: int = 8) -> tuple[float, float]:
+    def range(self, calibration: Calibration, bits: int = 8) -> tuple[float, float]:
         """The range to quantize to.
 
         Args:
-            method: ``"minmax"``: all of it. ``"percentile"``: without the outermost 0.01 % at either end. ``"mse"``:
+            calibration: ``"minmax"``: all. ``"percentile"``: without the outermost 0.01 % at either end. ``"mse"``:
                 that of the least squared error with ``2^bits`` values, by moving both ends inwards.
             bits: Width of the integers.
 
@@ -59,10 +59,10 @@ class Histogram:
             ``(lower, upper)``, within the extremes.
         """
         lower, upper = min(self.lower, 0.0), max(self.upper, 0.0)
-        if method == "minmax" or not self.counts.any():
+        if calibration == "minmax" or not self.counts.any():
             return lower, upper
         edges = np.linspace(-self._limit, self._limit, _BINS + 1)
-        if method == "percentile":
+        if calibration == "percentile":
             share = np.cumsum(self.counts) / self.counts.sum()
             first, last = np.searchsorted(share, [0.0001, 0.9999])
             return float(np.clip(edges[first], lower, 0.0)), float(np.clip(edges[last + 1], 0.0, upper))
@@ -71,10 +71,10 @@ class Histogram:
         for low_share in np.linspace(1.0, 0.2, 17) if lower < 0 else [1.0]:
             for high_share in np.linspace(1.0, 0.2, 33) if upper > 0 else [1.0]:
                 low, high = lower * low_share, upper * high_share
-                step = (high - low) / (2**bits - 1)
+                scale = (high - low) / (2**bits - 1)
                 error = np.clip(centers, low, high) - centers
-                # Rounding to evenly spaced values adds step^2 / 12 to every value that is not clipped.
-                total = float((self.counts * np.where(error == 0, step**2 / 12, error**2)).sum())
+                # Rounding to evenly spaced values adds scale^2 / 12 to every value that is not clipped.
+                total = float((self.counts * np.where(error == 0, scale**2 / 12, error**2)).sum())
                 if total < least:
                     best, least = (low, high), total
         return best

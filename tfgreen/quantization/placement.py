@@ -31,6 +31,7 @@ import keras
 from keras import layers
 
 from tfgreen.model.graph import LayerGraph, LayerNode
+from tfgreen.model.internals import is_container
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.lowering import OBSERVED, Lowering, Range, lowering_of
 from tfgreen.quantization.op_classes import (
@@ -89,14 +90,11 @@ class Placement:
 
     @classmethod
     def from_dict(cls, data: PlainDict) -> Placement:
-        inside, output = (tuple(map(_as_range, data["inside"])), _as_range(data["output"]))
-        return cls(**{**data, "inputs": tuple(data["inputs"]), "inside": inside, "output": output})
+        return cls(**data)
 
 
-def place_activations(
-    model: keras.Model, keep_float: Callable[[str], bool] = lambda path: False
-) -> dict[str, Placement]:
-    """The placement of every layer and raw operation of a Sequential or functional model, by path.
+def place_activations(model: keras.Model, keep_float: Callable[[str], bool]) -> dict[str, Placement]:
+    """The placement of every layer and raw operation of a model, by path; none for a subclassed model.
 
     Args:
         model: Built. A compressed layer counts as the one inside it.
@@ -106,10 +104,10 @@ def place_activations(
         >>> inputs = keras.Input((8, 8, 3))
         >>> x = layers.Conv2D(4, 3, name="conv")(inputs)
         >>> model = keras.Model(inputs, layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x)))
-        >>> {path: str(placement) for path, placement in place_activations(model).items()}
+        >>> {path: str(placement) for path, placement in place_activations(model, lambda path: False).items()}
         {'conv': 'in0 fused', 'norm': 'fused', 'relu': 'out'}
     """
-    return _Placer(LayerGraph(model), keep_float).placements()
+    return _Placer(LayerGraph(model), keep_float).placements() if is_container(model) else {}
 
 
 def averaging_before_concat(model: keras.Model) -> list[str]:
@@ -166,10 +164,9 @@ class _Placer:
 
     def _only_concat_from(self, node: LayerNode) -> LayerNode | None:
         layer = self.layer[node]
-        if node in self.float or is_concat_like(layer):
-            return None if node in self.float else node
-        # An average of values that the range of the concatenation clips is another average.
-        return self.only_concat[node] if is_pass_through(layer) and not is_averaging(layer) else None
+        if node in self.float or is_averaging(layer):  # an average of what the range clips is another average
+            return None
+        return node if is_concat_like(layer) else self.only_concat[node] if is_pass_through(layer) else None
 
     def placements(self) -> dict[str, Placement]:
         return {path: _of_all_calls([self._place(node) for node in nodes]) for path, nodes in self.calls.items()}
@@ -267,7 +264,3 @@ def _is_linear_kernel(layer: keras.Operation) -> bool:
     if isinstance(layer, layers.EinsumDense) and len(quantizable_weights(layer)["kernel"]) > 1:
         return False  # its output channels are several axes
     return (has_kernel(layer) or is_separable(layer)) and layer.activation in (None, keras.activations.linear)
-
-
-def _as_range(value: Range | list[float] | None) -> Range | None:
-    return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]

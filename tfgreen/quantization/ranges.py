@@ -10,10 +10,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
-from tfgreen.quantization.histogram import Histogram
+from tfgreen.quantization.histogram import Calibration, Histogram
 from tfgreen.transforms.exporting import is_exporting
+from tfgreen.typing import PlainDict, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -42,7 +44,7 @@ class ActivationRange(keras.layers.Layer):
     def __init__(self, bits: int = 8, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
         self.bits = bits
-        self.recorder: Histogram | None = None  # while set, what comes in is recorded and passed on as it is
+        self.recorder: Histogram | None = None  # while set, a tensor is recorded and passed on as it is
 
     def build(self, input_shape: Any = None) -> None:
         scalar: dict[str, Any] = {"shape": (), "trainable": False, "aggregation": "mean"}
@@ -55,35 +57,38 @@ class ActivationRange(keras.layers.Layer):
         self.lower.assign(min(float(lower), 0.0))
         self.upper.assign(max(float(upper), 0.0) or (1.0 if lower >= 0 else 0.0))
 
-    def follow(self, x: Any) -> None:
+    def start_from(self, histogram: Histogram, calibration: Calibration) -> None:
+        """Start from all that the tensor held over the calibration data, see :meth:`Histogram.range`."""
+        self.set(*histogram.range(calibration, self.bits))
+
+    def follow(self, x: Tensor) -> None:
         """Look at a float32 training batch of any shape."""
 
-    def ends(self) -> tuple[Any, Any]:
+    def ends(self) -> tuple[Tensor, Tensor]:
         return self.lower.value, self.upper.value
 
     def numbers(self) -> np.ndarray:
         """The range at present, ``[lower, upper]``."""
         return np.array([ops.convert_to_numpy(end) for end in self.ends()])
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         if self.recorder is not None:
             self.recorder.add(ops.convert_to_numpy(x))
-            return ops.copy(x)  # another tensor: layers leave notes about what they rounded at tensors
-        dtype = x.dtype
-        return ops.cast(self.round(ops.cast(x, "float32")), dtype)
+            return x
+        return ops.cast(self.round(ops.cast(x, "float32")), x.dtype)
 
-    def round(self, x: Any) -> Any:
+    def round(self, x: Tensor) -> Tensor:
         """Round a float32 tensor. Gradients pass where it lies within the range."""
         return fake_quantize_between(x, *self.ends(), self.bits)
 
-    def compute_output_spec(self, x: Any) -> Any:
+    def compute_output_spec(self, x: Tensor) -> Tensor:
         return x
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return {**super().get_config(), "bits": self.bits}
 
 
-def fake_quantize_between(x: Any, lower: Any, upper: Any, bits: int = 8) -> Any:
+def fake_quantize_between(x: Tensor, lower: Tensor | float, upper: Tensor | float, bits: int = 8) -> Tensor:
     """Round to the ``2^bits`` evenly spaced values of a range, moved so that zero is one of them.
 
     It is the operation that the converter reads ranges from.
@@ -96,8 +101,6 @@ def fake_quantize_between(x: Any, lower: Any, upper: Any, bits: int = 8) -> Any:
     Returns:
         float32 tensor of the same shape. Its gradient is that of ``x`` within the range and 0 outside.
     """
-    import tensorflow as tf
-
     if bits > 8:  # 16-bit activations are symmetric
         if is_exporting():
             return x  # the converter takes trained ranges of 8 bits only, and calibrates those of 16
@@ -106,25 +109,23 @@ def fake_quantize_between(x: Any, lower: Any, upper: Any, bits: int = 8) -> Any:
     return tf.quantization.fake_quant_with_min_max_vars(x, lower, upper, num_bits=bits)
 
 
-def round_average(x: Any, lower: Any, upper: Any, bits: int = 8) -> Any:
-    """Round an average of values of a range to that range as LiteRT's average pooling does: halves away from integer 0.
-
-    :func:`fake_quantize_between` would round halves up, and a window of four values gives one half in four.
+def round_average(x: Tensor, lower: Tensor | float, upper: Tensor | float) -> Tensor:
+    """Round an average of values of an 8-bit range to that range as LiteRT's average pooling does: halves away from
+    integer 0, where :func:`fake_quantize_between` rounds halves up. A window of four values gives one half in four.
 
     Args:
         x: Float tensor of any shape, within the range.
         lower, upper: Scalars, ``lower <= 0 <= upper``.
-        bits: Width of the integers.
 
     Returns:
-        Tensor of the same shape and dtype. The gradient passes straight through.
+        Tensor of the same shape and dtype.
     """
-    scale = ops.maximum((upper - lower) / float(2**bits - 1), 1e-12)
-    zero = ops.round(-lower / scale) - float(2 ** (bits - 1))
+    scale = ops.maximum((upper - lower) / 255.0, 1e-12)
+    zero = ops.round(-lower / scale) - 128.0
     integer = ops.cast(x, "float32") / scale + zero
     # a hair outwards, because the division leaves a half a hair off
     away = ops.sign(integer) * ops.floor(ops.abs(integer) + (0.5 + 1e-4))
-    return x + ops.stop_gradient(ops.cast((away - zero) * scale, x.dtype) - x)
+    return ops.cast((away - zero) * scale, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -146,13 +147,13 @@ class FixedRange(ActivationRange):
     def set(self, lower: float, upper: float) -> None:
         """Stay."""
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         return super().call(x) if self.recorder is None else ops.clip(super().call(x), *self.fixed)
 
-    def ends(self) -> tuple[Any, Any]:
+    def ends(self) -> tuple[Tensor, Tensor]:
         return self.fixed
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return {**super().get_config(), "lower": self.fixed[0], "upper": self.fixed[1]}
 
 
@@ -160,7 +161,7 @@ class FixedRange(ActivationRange):
 class MovingAverageRange(ActivationRange):
     """A range that follows the extremes of training batches by an exponential moving average.
 
-    Where calibration kept less than the extremes (percentile, least squared error), the same share of them is kept.
+    Where calibration took less than the extremes (percentile, least squared error), the same share of them is taken.
 
     Args:
         momentum: Weight of the old range, in [0, 1].
@@ -172,28 +173,30 @@ class MovingAverageRange(ActivationRange):
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
-        self.kept = self.add_weight(shape=(2,), initializer="ones", trainable=False, name="kept")
+        self.shares = self.add_weight(shape=(2,), initializer="ones", trainable=False, name="shares")
 
-    def set_share(self, lower: float, upper: float) -> None:
-        """Say which share of the extremes calibration kept at either end."""
-        self.kept.assign([lower, upper])
+    def start_from(self, histogram: Histogram, calibration: Calibration) -> None:
+        super().start_from(histogram, calibration)
+        extremes = np.array([min(histogram.lower, 0.0), max(histogram.upper, 0.0)])
+        chosen = histogram.range(calibration, self.bits)
+        self.shares.assign(np.divide(chosen, extremes, out=np.ones(2), where=extremes != 0))
 
-    def follow(self, x: Any) -> None:
-        lower = ops.minimum(ops.min(x), 0.0) * self.kept[0]
-        upper = ops.maximum(ops.max(x), 0.0) * self.kept[1]
+    def follow(self, x: Tensor) -> None:
+        lower = ops.minimum(ops.min(x), 0.0) * self.shares[0]
+        upper = ops.maximum(ops.max(x), 0.0) * self.shares[1]
         self.lower.assign(self.lower * self.momentum + lower * (1 - self.momentum))
         self.upper.assign(self.upper * self.momentum + upper * (1 - self.momentum))
 
-    def kept_shares(self) -> np.ndarray:
-        """The shares that :meth:`set_share` set, as numbers to divide by."""
-        return np.maximum(ops.convert_to_numpy(self.kept), 1e-9)
+    def extremes(self, range_: np.ndarray) -> np.ndarray:
+        """The extremes ``[lower, upper]`` of which a range is the shares."""
+        return range_ / np.maximum(ops.convert_to_numpy(self.shares), 1e-9)
 
     def moved_by(self, before: np.ndarray, times: int) -> np.ndarray:
         """The (averaged) extremes ``[lower, upper]`` that the range followed so many times, given it before."""
         left = self.momentum**times
-        return (self.numbers() - left * before) / (1 - left) / self.kept_shares()
+        return self.extremes((self.numbers() - left * before) / (1 - left))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return {**super().get_config(), "momentum": self.momentum}
 
 
@@ -210,27 +213,25 @@ class LearnedRange(ActivationRange):
         super().set(lower, upper)
         self.start.assign(ops.stack([self.lower.value, self.upper.value]))
 
-    def follow(self, x: Any) -> None:
+    def follow(self, x: Tensor) -> None:
         # The ends are variables of their own, so that they stay when ranges are frozen, whatever the optimizer does.
         width = ops.abs(self.width.value)
         self.lower.assign(self.start[0] * width)
         self.upper.assign(self.start[1] * width)
 
-    def round(self, x: Any) -> Any:
+    def round(self, x: Tensor) -> Tensor:
         return _round_learned(x, *self.ends(), self.width.value, self.bits)
 
 
-def _round_learned(x: Any, lower: Any, upper: Any, width: Any, bits: int) -> Any:
+def _round_learned(x: Tensor, lower: Tensor, upper: Tensor, width: Tensor, bits: int) -> Tensor:
     """Forward the converter's operation; backward LSQ's gradient for ``width``, the factor on both ends."""
-    import tensorflow as tf
-
     levels = float(2**bits - 1)
 
     @tf.custom_gradient
-    def rounded(x: Any, width: Any) -> Any:
+    def rounded(x: Tensor, width: Tensor) -> Any:
         y = fake_quantize_between(x, lower, upper, bits)
 
-        def gradient(upstream: Any) -> tuple[Any, Any]:
+        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
             inside = tf.logical_and(x >= lower, x <= upper)
             # dy/dwidth: the rounding error where not clipped, the end of the range where clipped; over width, as both
             # scale with it. LSQ divides it by the root of what it sums over, times the number of levels.
@@ -241,26 +242,3 @@ def _round_learned(x: Any, lower: Any, upper: Any, width: Any, bits: int) -> Any
         return y, gradient
 
     return rounded(x, width)
-
-
-def as_range(value: ActivationRange, name: str) -> ActivationRange:
-    """A new range with the settings of a given one."""
-    return type(value).from_config({**value.get_config(), "name": name})
-
-
-def _shares(chosen: tuple[float, float], extremes: tuple[float, float]) -> tuple[float, float]:
-    return tuple(c / e if e else 1.0 for c, e in zip(chosen, extremes))  # type: ignore[return-value]
-
-
-def start_range(target: ActivationRange, histogram: Histogram, method: str) -> None:
-    """Set a range from what calibration recorded.
-
-    Args:
-        target: Built.
-        histogram: Everything the tensor held over the calibration data.
-        method: ``"minmax"``, ``"percentile"`` or ``"mse"``; see :meth:`Histogram.range`.
-    """
-    lower, upper = histogram.range(method, target.bits)
-    target.set(lower, upper)
-    if isinstance(target, MovingAverageRange):
-        target.set_share(*_shares((lower, upper), (min(histogram.lower, 0.0), max(histogram.upper, 0.0))))

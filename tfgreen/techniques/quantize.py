@@ -17,7 +17,6 @@ import keras
 from tfgreen.checks import check_bool, check_integer, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
-from tfgreen.model.internals import is_container
 from tfgreen.model.paths import weights_by_path
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
@@ -189,13 +188,11 @@ def quantize(
         1
     """
     config = resolve_config(QuantizeConfig, config, options)
-    placements = {}
-    if is_container(model):
-        placements = place_activations(model, lambda path: config.for_layer(path) is None)
+    placements = place_activations(model, lambda path: config.for_layer(path) is None)
     _check_fits(config, placements)
     work = _Work(config, placements)
     result = compress(model, work.choose, work.hook)
-    work.check_done(model.name)
+    work.check_done()
     if placements:
         calibrate(result, config.calibration_data, lambda path: (config.for_layer(path) or config).calibration)
     return result
@@ -286,16 +283,16 @@ class _Work:
         self.rounded += not place.keep_float
         return ActivationQuantizer(place, config.new_range(), config.freeze_after)
 
-    def check_done(self, name: str) -> None:
+    def check_done(self) -> None:
         """Raise if nothing was found to be rounded, or no clusters to be kept."""
         if self.config.preserve_clusters and not self.clustered:
             raise invalid_state(
-                f"model '{name}' has no kernel of at most 256 values, which preserve_clusters=True needs.",
+                "The model has no kernel of at most 256 values, which preserve_clusters=True needs.",
                 "Cluster it with tg.cluster first, or leave preserve_clusters out.",
             )
         if not self.rounded:
             raise invalid_state(
-                f"model '{name}' has no layer that can be quantized.", "tg.summary(model) says why for each layer."
+                "The model has no layer that can be quantized.", "tg.summary(model) says why for each layer."
             )
 
 

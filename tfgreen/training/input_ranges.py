@@ -43,7 +43,7 @@ class InputRanges:
     def compare(self, batches: int) -> None:
         """Warn, once, if the first ``batches`` were more than 8 times as wide as the calibration data, or as narrow."""
         for subject, range_, before, calls in self._before:
-            seen, calibrated = range_.moved_by(before, batches * calls), before / range_.kept_shares()
+            seen, calibrated = range_.moved_by(before, batches * calls), range_.extremes(before)
             width = (seen[1] - seen[0]) / (calibrated[1] - calibrated[0])
             if not 1 / _FACTOR <= width <= _FACTOR:
                 warnings.warn(
