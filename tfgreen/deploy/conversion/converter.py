@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -15,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tfgreen.deploy.conversion.config import EdgeDtype, Quantization
 from tfgreen.errors import ConversionError
 
 # What the folder of a conversion holds.
-SAVED_MODEL, CALIBRATION, SETTINGS, RESULT, FAILURE = "saved_model", "data.npz", "settings.json", "out.tflite", "failed"
+SAVED_MODEL, CALIBRATION, RESULT, FAILURE = "saved_model", "data.npz", "out.tflite", "failed"
 STARTED = "worker: TensorFlow is imported\n"  # in a worker's log, before what is worth telling
 
 _LOG_LINES = 15
@@ -27,38 +27,28 @@ _filters_lock = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class ConverterSettings:
-    """What TensorFlow's converter is told.
+    """What TensorFlow's converter is told; see :class:`tfgreen.ConvertConfig`.
 
-    Attributes:
-        quantization: ``"float32"``, ``"float16"``, ``"dynamic"``, ``"int8"`` or ``"int16x8"``.
-        input_dtype: ``"float32"`` or ``"int8"``; only read for ``"int8"``.
-        output_dtype: The same for the outputs.
-        one_dense_scale: Whether the kernel of a Dense layer gets one scale instead of one for each output.
-        flex: Whether what LiteRT has no operator for may become TensorFlow's own; only without samples to calibrate.
+    With ``one_dense_scale`` the kernel of a Dense layer gets one scale instead of one for each output. ``"int4"`` is
+    what :func:`tfgreen.deploy.conversion.finish.finish` makes of an ``"int8"`` file.
     """
 
-    quantization: str
-    input_dtype: str = "float32"
-    output_dtype: str = "float32"
+    quantization: Quantization
+    input_dtype: EdgeDtype = "float32"
+    output_dtype: EdgeDtype = "float32"
     one_dense_scale: bool = False
     flex: bool = False
 
 
 def run_converter(folder: Path, settings: ConverterSettings, samples: Sequence[np.ndarray] | None) -> None:
-    """Convert ``folder/saved_model`` to ``folder/out.tflite`` in this process.
-
-    Args:
-        folder: Holds the SavedModel that :func:`tfgreen.deploy.conversion.export.export` wrote.
-        settings: What to tell the converter.
-        samples: One array per input to calibrate int8 ranges from; None where the model carries trained ranges.
+    """Convert ``folder/saved_model`` to ``folder/out.tflite`` in this process, with ranges from one array of samples
+    per input; without them the model carries its ranges.
 
     Raises:
         ConversionError: The converter refuses the model. The message holds its reason.
     """
-    # With several inputs TensorFlow warns that the interpreter it uses is deprecated: nothing users can act on.
-    several = samples is not None and len(samples) > 1
     try:
-        with _ignored_deprecation() if several else contextlib.nullcontext():
+        with _quiet(samples):
             content = _convert(folder, settings, samples)
     except Exception as error:  # noqa: B902 - the converter raises its own errors, ValueError, RuntimeError, ...
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -74,21 +64,13 @@ def run_in_worker(folder: Path, settings: ConverterSettings, samples: Sequence[n
     Raises:
         ConversionError: As :func:`run_converter`, or the converter's process died.
     """
-    (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(settings)))
     if samples is not None:
         np.savez(folder / CALIBRATION, *samples)
     # The child starts in the temporary folder, so that no file beside the user's script can shadow a module.
     root = str(Path(__file__).parents[3])
-    run = f"from tfgreen.deploy.conversion.worker import main; main({str(folder)!r})"
-    start = f"import sys; sys.path.insert(0, {root!r}); {run}"
-    child = subprocess.run(
-        [sys.executable, "-c", start],
-        cwd=folder,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = f"from tfgreen.deploy.conversion.worker import main; main({str(folder)!r}, {dataclasses.asdict(settings)!r})"
+    start, quiet = f"import sys; sys.path.insert(0, {root!r}); {run}", {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    child = subprocess.run([sys.executable, "-c", start], cwd=folder, env=quiet, capture_output=True, text=True)
     if (folder / FAILURE).exists():
         raise ConversionError((folder / FAILURE).read_text())
     if not (folder / RESULT).exists():
@@ -99,7 +81,11 @@ def run_in_worker(folder: Path, settings: ConverterSettings, samples: Sequence[n
 
 
 @contextlib.contextmanager
-def _ignored_deprecation() -> Iterator[None]:
+def _quiet(samples: Sequence[np.ndarray] | None) -> Iterator[None]:
+    """With several inputs TensorFlow warns that the interpreter it uses is deprecated: nothing users can act on."""
+    if samples is None or len(samples) == 1:
+        yield
+        return
     # Filters are the process's: two threads that enter and leave in turn would leave each other's behind.
     with _filters_lock, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
@@ -115,8 +101,9 @@ def _convert(folder: Path, settings: ConverterSettings, samples: Sequence[np.nda
     if settings.quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
     converter._experimental_disable_per_channel_quantization_for_dense_layers = settings.one_dense_scale
+    ops = tf.lite.OpsSet
     if settings.flex:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+        converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS, ops.SELECT_TF_OPS]
     if samples is not None:
         converter.representative_dataset = lambda: _one_by_one(samples)
     if settings.quantization == "int8":
@@ -125,10 +112,10 @@ def _convert(folder: Path, settings: ConverterSettings, samples: Sequence[np.nda
         if samples is not None:
             # Integer kernels only. With trained ranges and no data TensorFlow refuses this setting, and what has no
             # range stays float32.
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS_INT8]
     if settings.quantization == "int16x8":
-        ops = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        converter.target_spec.supported_ops = [ops, tf.lite.OpsSet.TFLITE_BUILTINS]
+        wide = ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [wide, ops.TFLITE_BUILTINS]
     return converter.convert()
 
 

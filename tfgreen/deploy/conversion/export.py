@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SCOPE = "call.{}"  # of the operations of one layer call; see deploy/tflite/layer_names.py
+_BYTES_PER_OUTPUT = 12  # of a Dense layer: the scales of its kernel and bias, and its part of the zero points
 
 
 def export(conversion: Conversion, folder: Path) -> Conversion:
@@ -39,6 +39,7 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     import tensorflow as tf
 
     model, spec = conversion.model, conversion.spec
+    layers = dict(walk(model))
     outputs: Structure = None
     calls = LayerCalls(model, lambda number: tf.name_scope(SCOPE.format(number)))
     output_calls: list[int | None] = []
@@ -56,12 +57,18 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     batch = None if conversion.config.dynamic_batch else 1
     signature = [tf.TensorSpec((batch, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
     updates = keras.StatelessScope()  # keeps the seeds of layers that draw numbers in inference too out of the file
-    with _tracing(conversion), exporting(), updates, calls.listen():
-        function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
+    try:
+        with exporting(), updates, calls.listen():
+            function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
+    except Exception as error:  # noqa: B902 - whatever a user's call() raises
+        text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
+        raise ConversionError(
+            f"model '{conversion.name}': cannot be traced with a batch of one sample of shapes "
+            f"{[item.shape for item in spec.inputs]}: {type(error).__name__}: {text[:800]}"
+        ) from error
     graph = function.graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     _check_no_tables(conversion, nodes, calls.paths)
-    layers = dict(walk(model))
     _check_no_state(conversion, updates, layers)
     # A SavedModel restores only variables it tracks; the converter turns any other one into a VAR_HANDLE operator
     # without a value, and the file then computes NaN. So track what the graph reads, whatever Keras lists.
@@ -75,23 +82,9 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         loops=tuple(sorted({n.name.rpartition("/")[0] or n.name for n in nodes if n.op.endswith("While")})),
         fake_quantized=any(node.op.startswith("FakeQuant") for node in nodes),
         image_layers=frozenset(path for path, la in layers.items() if hasattr(la, "get_random_transformation")),
-        dense_outputs=sum(layer.units for layer in layers.values() if isinstance(layer, keras.layers.Dense)),
-        parameters=model.count_params(),
+        costly_scales=_has_costly_scales(model, layers),
     )
     return dataclasses.replace(conversion, traced=traced)
-
-
-@contextlib.contextmanager
-def _tracing(conversion: Conversion) -> Iterator[None]:
-    """Turn whatever a user's ``call()`` raises while the model is traced into a ConversionError."""
-    try:
-        yield
-    except Exception as error:  # noqa: B902
-        text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold
-        raise ConversionError(
-            f"model '{conversion.name}': cannot be traced with a batch of one sample of shapes "
-            f"{[item.shape for item in conversion.spec.inputs]}: {type(error).__name__}: {text[:800]}"
-        ) from error
 
 
 def _check_no_tables(conversion: Conversion, nodes: list[tf.compat.v1.NodeDef], paths: list[str]) -> None:
@@ -113,6 +106,17 @@ def _check_no_state(
     if any(variable is None or variable.name != "seed_generator_state" for variable in written):
         stateful = [path for path, layer in layers.items() if getattr(layer, "stateful", False)]
         raise conversion.writes_variable(stateful or [variable.path for variable in written if variable is not None])
+
+
+def _has_costly_scales(model: keras.Model, layers: Mapping[str, keras.Layer]) -> bool:
+    """Whether a scale for each output of the Dense layers would take more than 2 % of an int8 file, and 4 kB.
+
+    TensorFlow's converter gives each output a scale and zero point for the kernel and for the bias. That pays where a
+    kernel has many inputs. A network of many small ones, such as MLPerf Tiny's autoencoder, grows by more than its
+    error shrinks.
+    """
+    outputs = sum(layer.units for layer in layers.values() if isinstance(layer, keras.layers.Dense))
+    return _BYTES_PER_OUTPUT * outputs > max(4096, model.count_params() * 0.02)
 
 
 def _output_names(model: keras.Model) -> list[str]:

@@ -6,8 +6,8 @@ ranges that it carries.
 
 from __future__ import annotations
 
+import dataclasses
 import glob
-from collections.abc import Sequence
 
 import keras
 
@@ -35,54 +35,41 @@ def place_ranges(conversion: Conversion) -> Conversion:
     notes = [] if samples is None else [*map(str, calibration_findings(model, conversion.spec, samples))]
     quantized = is_quantized(model)
     if config.places_ranges or (config.stores_int4 and not quantized):
-        return _with_ranges(conversion, notes)
-    if samples is None or config.quantization != "int8" or quantized or not is_container(model):
-        return conversion.noted(*notes)
-    averaging = averaging_before_concat(model)
-    if not averaging:
-        return conversion.noted(*notes)
-    try:
-        placed = _with_ranges(conversion, notes)
-    except InvalidValueError as error:
-        return conversion.noted(
-            *notes, f"What layers {averaging} average gets the range of what it is joined with: {error}"
-        )
-    return placed.noted(f"Ranges placed by tfgreen; TensorFlow's would clip what layers {averaging} average.")
+        model, wide = _with_ranges(conversion)
+        notes += [f"Weights in 8 bits, because LiteRT has no kernel for 4 there: {wide}."] if wide else []
+    elif samples is not None and config.quantization == "int8" and not quantized and is_container(model):
+        averaging = averaging_before_concat(model)
+        try:
+            if averaging:
+                model, _ = _with_ranges(conversion)
+                notes.append(f"Ranges placed by tfgreen; TensorFlow's would clip what layers {averaging} average.")
+        except InvalidValueError as error:
+            notes.append(f"What layers {averaging} average gets the range of what it is joined with: {error}")
+    return dataclasses.replace(conversion, model=model, notes=(*conversion.notes, *notes))
 
 
-def _with_ranges(conversion: Conversion, notes: Sequence[str]) -> Conversion:
-    """The model with rounded weights, and with ranges where LiteRT rounds, started from the samples."""
+def _with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:
+    """The model with rounded weights, and with ranges where LiteRT rounds, started from the samples; and the paths of
+    the layers that keep 8 bits for want of a kernel for 4."""
     model, config, data = conversion.model, conversion.config, conversion.calibration_data()
     if config.places_ranges and not is_container(model):
-        raise invalid_value(
-            f"model '{model.name}'",
-            expected="a model whose layers are a graph, for calibration='percentile' or 'mse', keep_float and layers",
-            received="a subclassed one",
-            fix="Leave them out.",
-        )
+        expected = "a model whose layers are a graph, for calibration='percentile' or 'mse', keep_float and layers"
+        fix = "Leave them out."
+        raise invalid_value(f"model '{model.name}'", expected=expected, received="a subclassed one", fix=fix)
     nodes = LayerGraph(model).nodes if is_container(model) else ()
     layers = {n.path: n.layer for n in nodes if not isinstance(n.layer, keras.layers.InputLayer)} or {"": model}
     check_layer_patterns(list(layers), config.layers)
     modes = {path: config.mode_of(path) for path in layers}
     wide = [path for path, layer in layers.items() if modes[path] == "int4" and _lacks_int4(layer)]
-    if wide:
-        modes |= dict.fromkeys(wide, "int8")
-        notes = [*notes, f"Weights in 8 bits, because LiteRT has no kernel for 4 there: {wide}."]
-
-    def settings(mode: str) -> QuantizeConfig | None:
-        if mode == "float32":
-            return None
-        return QuantizeConfig(calibration=config.calibration, ranges="fixed", weight_bits=_BITS[mode])
-
-    whole = QuantizeConfig(
-        calibration_data=data,
-        calibration=config.calibration,
-        ranges="fixed",
-        weight_bits=_BITS[config.quantization],
-        keep_float=config.keep_float,
-        layers={glob.escape(path): settings(mode) for path, mode in modes.items() if mode != config.quantization},
-    )
-    return conversion.noted(*notes, model=quantize(model, whole))
+    modes |= dict.fromkeys(wide, "int8")
+    configs = {
+        mode: QuantizeConfig(calibration=config.calibration, ranges="fixed", weight_bits=bits)
+        for mode, bits in _BITS.items()
+    }
+    overrides = {glob.escape(path): configs.get(mode) for path, mode in modes.items() if mode != config.quantization}
+    whole, kept = configs[config.quantization], config.keep_float
+    whole = dataclasses.replace(whole, calibration_data=data, keep_float=kept, layers=overrides)
+    return quantize(model, whole), wide
 
 
 def _lacks_int4(layer: keras.Operation) -> bool:

@@ -11,15 +11,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+
 import keras
 
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.graph import LayerGraph
-from tfgreen.model.paths import replaceable_layers, walk
+from tfgreen.model.internals import is_container
+from tfgreen.model.paths import walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.quantization.op_classes import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING, averages_whole_map
-from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.transforms.compressed import Compressed
 from tfgreen.typing import Shape
 
 _HALF = ("float16", "bfloat16")
@@ -31,18 +35,16 @@ def prepare(conversion: Conversion) -> Conversion:
     Raises:
         ValueError: A ``mixed_float16`` model has a layer that cannot be copied from its ``get_config()``.
     """
-    model, config, notes = conversion.model, conversion.config, []
+    model, config, notes = conversion.model, conversion.config, list(conversion.notes)
     layers = dict(walk(model))
     half = [path for path, layer in layers.items() if layer.compute_dtype in _HALF]
     loops = [path for path, layer in layers.items() if isinstance(layer, keras.layers.RNN) and not layer.unroll]
-    unrolls = bool(loops) and (config.integers or config.dynamic_batch)
     open_ended = [path for path in loops if _is_open_ended(layers[path])]
+    unrolls = bool(loops) and (config.integers or config.dynamic_batch)
     if unrolls and open_ended and any(None in item.shape for item in conversion.spec.inputs):
         notes.append(f"Recurrent layers {open_ended} run in loops: their number of steps is not fixed.")
         unrolls = False
-    windows = {} if conversion.samples is None else pooling_windows(model)
-    if not half and not unrolls and not windows:
-        return conversion.noted(*notes)
+    windows = {} if conversion.samples is None else _pooling_windows(model, layers)
 
     def replace(path: str, copy: keras.Layer) -> keras.Layer:
         for layer in (copy, *(sub for _, sub in walk(copy))):
@@ -53,19 +55,19 @@ def prepare(conversion: Conversion) -> Conversion:
         return _pooling(copy, windows[path]) if path in windows else copy
 
     try:
-        model = rebuild(model, replace)
+        model = rebuild(model, replace) if half or unrolls or windows else model
     except InvalidValueError as error:
         if half:
             raise
         notes += [f"Recurrent layers {loops} run in loops: {error}"] if unrolls else []
         notes += [f"Average pooling keeps the scale of its input: {error}"] if windows else []
-        return conversion.noted(*notes)
-    if half:
-        notes.append(f"Computed in float32 instead of float16: layers {half}.")
-    if unrolls:
-        reason = "integers need" if config.integers else "a dynamic batch needs"
-        notes.append(f"Recurrent layers written out step by step, which {reason}: {loops}.")
-    return conversion.noted(*notes, model=model)
+    else:
+        if half:
+            notes.append(f"Computed in float32 instead of float16: layers {half}.")
+        if unrolls:
+            reason = "integers need" if config.integers else "a dynamic batch needs"
+            notes.append(f"Recurrent layers written out step by step, which {reason}: {loops}.")
+    return dataclasses.replace(conversion, model=model, notes=tuple(notes))
 
 
 def _is_open_ended(layer: keras.layers.RNN) -> bool:
@@ -74,28 +76,27 @@ def _is_open_ended(layer: keras.layers.RNN) -> bool:
     return (next(iter(shape.values())) if isinstance(shape, dict) else shape)[1] is None
 
 
-def pooling_windows(model: keras.Model) -> dict[str, tuple[int, ...]]:
+def _pooling_windows(model: keras.Model, layers: Mapping[str, keras.Layer]) -> dict[str, tuple[int, ...]]:
     """The average poolings to replace, by path, with the sizes of the windows of the plain one that does as they do; ()
     for the mean of the whole map.
 
     There are none in a model with trained ranges: it was trained with the scale of the input. A layer that is called on
     maps of several sizes is left out.
     """
+    trained = any(isinstance(layer, Compressed) and layer.activations is not None for layer in layers.values())
     poolings = (*AVERAGE_POOLING, *ADAPTIVE_AVERAGE_POOLING)
-    paths = {id(layer): path for path, layer in replaceable_layers(model) if type(layer) in poolings}
-    if not paths or any(layer.activations is not None for _, layer in compressed_layers(model)):
+    if trained or not is_container(model) or not any(type(layer) in poolings for layer in layers.values()):
         return {}
     found: dict[str, set[tuple[int, ...] | None]] = {}
     for node in LayerGraph(model).nodes:
-        if id(node.layer) in paths:
-            window = _window(node.layer, node.input_shapes[0], node.output_shapes[0])
-            found.setdefault(paths[id(node.layer)], set()).add(window)
+        if type(node.layer) in poolings:
+            found.setdefault(node.path, set()).add(_window(node.layer, node.input_shapes[0], node.output_shapes[0]))
     only = {path: windows.pop() for path, windows in found.items() if len(windows) == 1}
     return {path: window for path, window in only.items() if window is not None}
 
 
 def _window(layer: keras.Layer, input_shape: Shape, output_shape: Shape) -> tuple[int, ...] | None:
-    """See :func:`pooling_windows`; None to leave the layer as it is."""
+    """See :func:`_pooling_windows`; None to leave the layer as it is."""
     if isinstance(layer, AVERAGE_POOLING):
         return () if averages_whole_map(layer, input_shape, output_shape) else None
     axes = slice(1, -1) if layer.data_format == "channels_last" else slice(2, None)

@@ -29,8 +29,7 @@ class Traced:
         loops: The names of the loops.
         fake_quantized: Whether it holds ranges: it was trained to be quantized, or they were placed.
         image_layers: Paths of Keras's layers for images, of which random augmentation does nothing in inference.
-        dense_outputs: The outputs of all Dense layers, each of which may have a scale of its own.
-        parameters: The weights of the model.
+        costly_scales: Whether a scale for each output of the Dense layers would take much of an int8 file.
     """
 
     outputs: Structure = None
@@ -39,8 +38,7 @@ class Traced:
     loops: tuple[str, ...] = ()
     fake_quantized: bool = False
     image_layers: frozenset[str] = frozenset()
-    dense_outputs: int = 0
-    parameters: int = 0
+    costly_scales: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,8 +49,8 @@ class Conversion:
         model: The model passed in, or the copy of it that the last step made.
         config: How to convert.
         name: The name of the model passed in, for errors.
-        source: The fingerprint of the model passed in.
-        spec: What the model is called with.
+        source: Its fingerprint.
+        spec: What it is called with.
         samples: One array per input, in the order of ``spec.inputs``; None without calibration data.
         notes: Sentences for the user on what was done besides converting.
         traced: What :func:`tfgreen.deploy.conversion.export.export` saw.
@@ -66,10 +64,6 @@ class Conversion:
     samples: Sequence[np.ndarray] | None
     notes: tuple[str, ...] = ()
     traced: Traced = Traced()
-
-    def noted(self, *notes: str, model: keras.Model | None = None) -> Conversion:
-        """The same with further notes, and with another model where there is one."""
-        return dataclasses.replace(self, notes=(*self.notes, *notes), model=self.model if model is None else model)
 
     def calibration_data(self, count: int | None = None) -> Arrays:
         """The first ``count`` samples, or all, in the structure of the model's inputs.
@@ -89,7 +83,7 @@ class Conversion:
             expected=f"samples of the inputs of model '{self.name}', to see the ranges of its activations",
             received="none",
             fix="Pass a few hundred training samples: "
-            f"ConvertConfig(quantization='{self.config.quantization}', calibration_data=x[:512]).",
+            f"tg.convert(model, quantization='{self.config.quantization}', calibration_data=x[:512]).",
         )
 
     def refused(self, reason: str) -> ConversionError:
@@ -99,10 +93,10 @@ class Conversion:
 
     def writes_variable(self, layers: Sequence[str] = ()) -> ConversionError:
         """The error for a model with state, which a file cannot hold."""
+        which = f": {list(layers)}" if layers else ""
         return ConversionError(
             f"model '{self.name}': a layer writes to a variable during inference (a stateful RNN?), and a LiteRT file "
-            f"starts without its value{f': {list(layers)}' if layers else ''}. Build the model without state "
-            "(stateful=False)."
+            f"starts without its value{which}. Build the model without state (stateful=False)."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,6 @@ _CALL = re.compile(r"\bcall\.(\d+)/")  # the scope of a layer call, see export.p
 _NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
 _UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
 _LACKING = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
-_BYTES_PER_OUTPUT = 12  # of a Dense layer: the scales of its kernel and bias, and its part of the zero points
-_COSTLY = 0.02
 
 
 def translate(conversion: Conversion, folder: Path) -> Conversion:
@@ -29,10 +28,7 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
     config, traced = conversion.config, conversion.traced
     # Of layers that are to stay float the converter would find ranges too.
     samples = None if config.keeps_float else conversion.samples
-    one_scale = samples is not None and not traced.fake_quantized and _has_costly_scales(conversion)
-    if one_scale:
-        note = "Dense kernels have one scale each; one for each output would take over 2 % of the file."
-        conversion = conversion.noted(note)
+    one_scale = samples is not None and not traced.fake_quantized and traced.costly_scales
     mode = "int8" if config.stores_int4 else config.quantization
     settings = ConverterSettings(mode, config.input_dtype, config.output_dtype, one_scale, config.flex)
     crashes = config.integers and traced.loops
@@ -46,44 +42,26 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
             hint += "quantization='dynamic', or recurrent layers with unroll=True and a fixed number of steps."
             reason = "\n".join([reason, hint, *loops])
         raise conversion.refused(reason) from error
-    return conversion
+    if not one_scale:
+        return conversion
+    note = "Dense kernels have one scale each; one for each output would take over 2 % of the file."
+    return dataclasses.replace(conversion, notes=(*conversion.notes, note))
 
 
 def _check_ranges(conversion: Conversion) -> None:
     """Check that an integer file gets the ranges of its activations from somewhere."""
     wide, trained = conversion.config.quantization == "int16x8", conversion.traced.fake_quantized
     if wide and trained:
-        raise invalid_value(
-            f"model '{conversion.name}'",
-            expected="a model trained with activation_bits=16 for quantization='int16x8'",
-            received="one with trained ranges of 8 bits",
-            fix="Convert it with quantization='int8'.",
-        )
+        expected = "a model trained with activation_bits=16 for quantization='int16x8'"
+        received, fix = "one with trained ranges of 8 bits", "Convert it with quantization='int8'."
+        raise invalid_value(f"model '{conversion.name}'", expected=expected, received=received, fix=fix)
     if conversion.config.integers and conversion.samples is None and (wide or not trained):
         raise conversion.missing_samples()
 
 
-def _has_costly_scales(conversion: Conversion) -> bool:
-    """Whether a scale for each output of the Dense layers would take more than 2 % of an int8 file, and 4 kB.
-
-    TensorFlow's converter gives each output a scale and zero point for the kernel and for the bias. That pays where a
-    kernel has many inputs. A network of many small ones, such as MLPerf Tiny's autoencoder, grows by more than its
-    error shrinks.
-    """
-    traced = conversion.traced
-    return _BYTES_PER_OUTPUT * traced.dense_outputs > max(4096, traced.parameters * _COSTLY)
-
-
 def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
-    """Put the converter's reason into a sentence that names the layers, where it is a known one.
-
-    Args:
-        reason: What the converter raised.
-        calls: The path of the layer of each call, see :class:`tfgreen.deploy.conversion.record.Traced`.
-
-    Returns:
-        The sentence; the reason as it came where nothing in it leads to a layer.
-    """
+    """Put what the converter raised into a sentence that names the layers, given the path of the layer of each call;
+    the reason as it is where nothing in it leads to a layer."""
     numbers = dict.fromkeys(int(n) for n in _CALL.findall(reason) if int(n) < len(calls))
     layers = list(dict.fromkeys(calls[n] for n in sorted(numbers)))
     found = _LACKING.findall(reason)
