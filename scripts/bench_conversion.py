@@ -32,7 +32,6 @@ import tensorflow as tf
 from common import load_data, resnet8
 
 import tfgreen as tg
-from tfgreen.cli_quiet import quiet_native_output
 
 MODES = ("float32", "float16", "dynamic", "int8")
 SHAPES = {"resnet8": (32, 32, 3), "mobilenet_v2": (160, 160, 3)}
@@ -49,10 +48,8 @@ def smooth(count: int, shape: tuple[int, ...], low: float, high: float, seed: in
 
 
 def int8(model: keras.Model, data: np.ndarray, calibration: str = "minmax", edges: str = "float32") -> tg.LiteRTModel:
-    config = tg.ConvertConfig(
-        quantization="int8", calibration_data=data, calibration=calibration, input_dtype=edges, output_dtype=edges
-    )
-    return tg.convert(model, config)
+    edge_dtypes = {"input_dtype": edges, "output_dtype": edges}
+    return tg.convert(model, quantization="int8", calibration_data=data, calibration=calibration, **edge_dtypes)
 
 
 def reference(models: str, data: str | None, rounds: int) -> None:
@@ -144,8 +141,7 @@ def convert_once(side: str, name: str, mode: str, samples: int) -> None:
     if side == "tfgreen":
         content = tg.convert(model, config).content
     else:
-        with quiet_native_output():
-            content = by_tensorflow(model, mode, data)
+        content = by_tensorflow(model, mode, data)
     seconds = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps([*seconds, peak / 1024, (peak - before) / 1024, len(content)]))

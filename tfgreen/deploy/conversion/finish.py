@@ -85,7 +85,7 @@ def _check_runs(conversion: Conversion, lite: LiteRTModel) -> None:
         if conversion.samples is None:
             lite.new_interpreter()
         else:
-            lite.predict(conversion.calibration_data(1))
+            lite.predict({name: array[:1] for name, array in conversion.samples.items()})
     except ConversionError as error:
         found = re.search(r"Node number (\d+)", str(error))
         rows = lite.audit.operators

@@ -16,6 +16,7 @@ from tfgreen.deploy.inspection.check_calibration import calibration_findings
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import is_container
+from tfgreen.model.structure import pack
 from tfgreen.quantization.placement import averaging_before_concat
 from tfgreen.techniques.overrides import check_layer_patterns
 from tfgreen.techniques.quantize import QuantizeConfig, is_quantized, quantize
@@ -32,7 +33,7 @@ def place_ranges(conversion: Conversion) -> Conversion:
             than 4-bit weights; a pattern matches no layer.
     """
     model, config, samples = conversion.model, conversion.config, conversion.samples
-    notes = [] if samples is None else [*map(str, calibration_findings(model, conversion.spec, samples))]
+    notes = [] if samples is None else [*map(str, calibration_findings(model, conversion.spec, [*samples.values()]))]
     quantized = is_quantized(model)
     if config.places_ranges or (config.stores_int4 and not quantized):
         model, wide = _with_ranges(conversion)
@@ -51,7 +52,9 @@ def place_ranges(conversion: Conversion) -> Conversion:
 def _with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:
     """The model with rounded weights, and with ranges where LiteRT rounds, started from the samples; and the paths of
     the layers that keep 8 bits for want of a kernel for 4."""
-    model, config, data = conversion.model, conversion.config, conversion.calibration_data()
+    model, config, samples = conversion.model, conversion.config, conversion.samples
+    if samples is None:
+        raise conversion.missing_samples()
     if config.places_ranges and not is_container(model):
         expected = "a model whose layers are a graph, for calibration='percentile' or 'mse', keep_float and layers"
         fix = "Leave them out."
@@ -68,6 +71,7 @@ def _with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:
     }
     overrides = {glob.escape(path): configs.get(mode) for path, mode in modes.items() if mode != config.quantization}
     whole, kept = configs[config.quantization], config.keep_float
+    data = pack(conversion.spec.structure, samples)
     whole = dataclasses.replace(whole, calibration_data=data, keep_float=kept, layers=overrides)
     return quantize(model, whole), wide
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -14,8 +14,7 @@ from tfgreen.model.call_spec import CallSpec, read_call_spec
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.samples import sample_arrays
-from tfgreen.model.structure import Structure, leaf_names, pack
-from tfgreen.typing import Arrays
+from tfgreen.model.structure import Structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Conversion:
         name: The name of the model passed in, for errors.
         source: Its fingerprint.
         spec: What it is called with.
-        samples: One array per input, in the order of ``spec.inputs``; None without calibration data.
+        samples: An array for each input, by name, in the order of ``spec.inputs``; None without calibration data.
         notes: Sentences for the user on what was done besides converting.
         traced: What :func:`tfgreen.deploy.conversion.export.export` saw.
     """
@@ -61,20 +60,9 @@ class Conversion:
     name: str
     source: str
     spec: CallSpec
-    samples: Sequence[np.ndarray] | None
+    samples: Mapping[str, np.ndarray] | None
     notes: tuple[str, ...] = ()
     traced: Traced = Traced()
-
-    def calibration_data(self, count: int | None = None) -> Arrays:
-        """The first ``count`` samples, or all, in the structure of the model's inputs.
-
-        Raises:
-            ValueError: There are none.
-        """
-        if self.samples is None:
-            raise self.missing_samples()
-        names = leaf_names(self.spec.structure)
-        return pack(self.spec.structure, {name: array[:count] for name, array in zip(names, self.samples)})
 
     def missing_samples(self) -> InvalidValueError:
         """The error for a model whose activations get their ranges from nowhere."""
@@ -119,7 +107,5 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
     if config.input_dtype == "int8" and any(not item.dtype.startswith("float") for item in spec.inputs):
         expected = "'float32' for a model with integer inputs, which stay as they are"
         raise invalid_value("input_dtype", expected=expected, received="'int8'")
-    samples = None
-    if config.calibration_data is not None:
-        samples = list(sample_arrays(config.calibration_data, spec).values())
+    samples = None if config.calibration_data is None else sample_arrays(config.calibration_data, spec)
     return Conversion(model, config, model.name, fingerprint(model), spec, samples)

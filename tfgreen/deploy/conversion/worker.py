@@ -21,12 +21,12 @@ def main(folder: str, settings: Mapping[str, Any]) -> None:
         folder: Of the conversion; it holds the samples too, if any.
         settings: The fields of :class:`tfgreen.deploy.conversion.converter.ConverterSettings`.
     """
+    sys.stderr.write(converter.STARTED)
+    sys.stderr.flush()
     here, samples = Path(folder), None
     if (here / converter.CALIBRATION).exists():
         with np.load(here / converter.CALIBRATION) as data:
             samples = [data[f"arr_{i}"] for i in range(len(data.files))]
-    sys.stderr.write(converter.STARTED)
-    sys.stderr.flush()
     try:
         converter.run_converter(here, converter.ConverterSettings(**settings), samples)
     except ConversionError as error:
