@@ -116,9 +116,6 @@ def equalize_pair(
 def find_pairs(model: keras.Model) -> tuple[list[tuple[LayerNode, LayerNode]], dict[str, str]]:
     """The pairs of kernels that can be equalized, in the order of the graph, and why other kernels begin none, by path.
 
-    Raises:
-        TypeError, ValueError: As :class:`tfgreen.model.graph.LayerGraph`.
-
     Example:
         >>> stack = [keras.Input((8, 8, 1)), layers.Conv2D(2, 3, name="a"), layers.ReLU(6.0), layers.Conv2D(2, 3)]
         >>> find_pairs(keras.Sequential(stack))[1]["a"]

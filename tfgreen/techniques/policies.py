@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
 
 import keras
 from keras import activations, layers
@@ -28,15 +27,13 @@ class PruneForLatencyOnXNNPack(Config):
     """Prune only what XNNPACK can run sparse: the 1x1 ``Conv2D`` layers of a model that qualifies as a whole.
 
     XNNPACK, which runs float models in LiteRT, skips zeros only in an unbroken chain of layers that it can run channels
-    first. On the way from each input the chain starts at a 3x3 convolution of stride 2 on 3 channels; on the way to
-    each output it ends at a global average pooling. In between there may be 1x1 ``Conv2D``, 3x3 or 5x5
-    ``DepthwiseConv2D``, batch normalization, ReLU and a few more activations, additions and multiplications, bilinear
-    upsampling, and global pooling that keeps its dimensions. What comes before the start (``Rescaling``,
-    ``Normalization``) and after the end (a classifier) is free.
+    first. From each input the chain starts at a 3x3 convolution of stride 2 on 3 channels; towards each output it ends
+    at a global average pooling. In between there may be 1x1 ``Conv2D``, 3x3 or 5x5 ``DepthwiseConv2D``, batch
+    normalization, ReLU and a few more activations, additions and multiplications, bilinear upsampling, and global
+    pooling that keeps its dimensions. Any layer may stand before the start and after the end.
 
-    For the latency to fall, at least two thirds of the weights of these convolutions must be zero, the file must store
-    them as sparse tensors, and XNNPACK must have sparse kernels for the processor: ARM, WebAssembly, or x86 without
-    AVX. Where there is AVX it prefers its dense kernels.
+    The latency falls only if at least two thirds of the weights of these convolutions are zero, the file stores them as
+    sparse tensors, and XNNPACK has sparse kernels for the processor: ARM, WebAssembly, or x86 without AVX.
 
     Calling the policy on a model returns, for the path of each layer, ``""`` if it may be pruned, else the reason.
 
@@ -105,7 +102,7 @@ def _check_qualifies(graph: LayerGraph) -> None:
 def _reach(
     sources: Iterable[LayerNode], follow: Callable[[LayerNode], Iterable[LayerNode]], stop: Callable[[LayerNode], bool]
 ) -> tuple[set[LayerNode], set[LayerNode]]:
-    """The nodes met from ``sources`` on without going past those at which to stop, and the latter."""
+    """The nodes that are reached from ``sources`` without passing those at which to stop, and the latter."""
     passed: set[LayerNode] = set()
     stops: set[LayerNode] = set()
     waiting = list(sources)
@@ -137,24 +134,13 @@ def _is_end(node: LayerNode) -> bool:
 
 # Allowed whatever their settings. Dropout and Identity are gone from the exported file.
 _ELEMENTWISE = (
-    layers.Add,
-    layers.Multiply,
-    layers.ReLU,
-    layers.LeakyReLU,
-    layers.ELU,
-    layers.Dropout,
-    layers.Identity,
+    layers.Add, layers.Multiply, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Dropout, layers.Identity,
 )
 # TFMOT's list. Hard swish is new in Keras 3: in Keras 2 it was written as additions, ReLU6 and multiplications, which
 # TFMOT allows, and XNNPACK runs both forms.
 _ACTIVATIONS = (
-    activations.linear,
-    activations.relu,
-    activations.relu6,
-    activations.leaky_relu,
-    activations.elu,
-    activations.sigmoid,
-    activations.hard_silu,
+    activations.linear, activations.relu, activations.relu6, activations.leaky_relu, activations.elu,
+    activations.sigmoid, activations.hard_silu,
 )
 # Classes of keras.ops, which Keras does not export. TFMOT allows a raw subtraction too, but to XNNPACK it is a
 # different operator than addition, for which it has no channels-first form: the whole model would run dense.
@@ -186,11 +172,11 @@ def _objection(node: LayerNode, starts: Collection[LayerNode]) -> str:
             "with strides (1, 1), or 'valid' with strides (1, 1) or (2, 2) and as much ZeroPadding2D of its own"
         )
     if isinstance(layer, layers.ZeroPadding2D):
-        # XNNPACK folds the zeros into the convolution that takes them and has no channels-first form of padding
-        # itself. TFMOT allows it anywhere.
+        # XNNPACK fuses the zeros with the convolution that takes them, and has no channels-first padding. TFMOT allows
+        # it anywhere.
         takers = [_plain(consumer.layer) for consumer in node.consumers]
-        folds = len(takers) == 1 and isinstance(takers[0], layers.DepthwiseConv2D) and takers[0].padding == "valid"
-        return "" if folds else "a ZeroPadding2D that goes to one DepthwiseConv2D with padding 'valid' and nowhere else"
+        fused = len(takers) == 1 and isinstance(takers[0], layers.DepthwiseConv2D) and takers[0].padding == "valid"
+        return "" if fused else "a ZeroPadding2D that goes to one DepthwiseConv2D with padding 'valid' and nowhere else"
     if isinstance(layer, layers.GlobalAveragePooling2D):
         return "" if layer.keepdims else "keepdims=True"
     if isinstance(layer, layers.BatchNormalization):
@@ -208,7 +194,7 @@ def _is_sparse_depthwise(node: LayerNode, layer: layers.DepthwiseConv2D) -> bool
     return layer.strides in ((1, 1), (2, 2)) and _zeros_before(node) == _ZEROS_FOR_KERNEL[layer.kernel_size]
 
 
-def _zeros_before(node: LayerNode) -> Any:
+def _zeros_before(node: LayerNode) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """The padding of a ZeroPadding2D that feeds this node alone, else None."""
     for producer in node.producers:
         layer = _plain(producer.layer)
@@ -227,15 +213,10 @@ def _has_parameters(node: LayerNode) -> bool:
     return isinstance(layer, keras.Layer) and any(own_parameters(sub) for _, sub in [("", layer), *walk(layer)])
 
 
-_SETTINGS = (
-    "kernel_size", "strides", "padding", "dilation_rate", "groups", "depth_multiplier", "activation", "data_format",
-    "keepdims", "axis", "interpolation",
-)
-
-
 def _blocked(node: LayerNode, expected: str) -> InvalidValueError:
     layer = _plain(node.layer)
-    values = {name: getattr(layer, name) for name in _SETTINGS if hasattr(layer, name)}
+    names = "kernel_size strides padding dilation_rate groups depth_multiplier activation data_format keepdims axis"
+    values = {name: getattr(layer, name) for name in f"{names} interpolation".split() if hasattr(layer, name)}
     shown = ", ".join(f"{name} {getattr(value, '__name__', repr(value))}" for name, value in values.items())
     settings = f" with {shown}" if shown else ""
     origins = " and ".join(type(_plain(producer.layer)).__name__ for producer in node.producers)

@@ -1,9 +1,7 @@
 """prune: zeros where weights matter least, following a schedule while the model trains.
 
-Reference: M. Zhu and S. Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878. The mask is in
-``transforms/mask.py``, which weights are kept in ``transforms/selection.py``, scores from data in
-``transforms/importance.py``, the schedules in ``training/schedules.py``, the callback that moves the masks along in
-``training/callbacks.py``.
+Reference: M. Zhu and S. Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878. Masks are in
+``transforms/mask.py``, scores from data in ``transforms/importance.py``, schedules and the callback in ``training/``.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import numpy as np
 
 from tfgreen.checks import check_integer, check_number, check_option
 from tfgreen.config import Config, data_field, resolve_config
-from tfgreen.errors import InvalidValueError, invalid_state, invalid_type, invalid_value, layer_subject
+from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
 from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
 from tfgreen.model.weights import Axes, Reasons
 from tfgreen.techniques.overrides import (
@@ -92,7 +90,7 @@ class PruneConfig(Config):
     m_by_n: tuple[int, int] | None = None
     threshold: float | None = None
     calibration_data: Samples | None = data_field()
-    x: Arrays | None = data_field()
+    x: Samples | None = data_field()
     y: Arrays | None = data_field()
     loss: Loss | None = None
     seed: int = 0
@@ -130,12 +128,14 @@ class PruneConfig(Config):
             if self.block_size != (1, 1):
                 raise invalid_value("block_size", expected="(1, 1) with m_by_n", received=self.block_size)
         if self.scope != "layer":
-            clash: dict[str, object] = {"m_by_n": self.m_by_n}
-            clash["criterion"] = "threshold" if self.criterion == "threshold" else None
-            clash["block_size"] = self.block_size if self.block_size != (1, 1) and self.scope == "global" else None
-            for name, value in clash.items():
-                if value is not None:
-                    raise invalid_value("scope", expected=f"'layer' with {name}={value!r}", received=repr(self.scope))
+            clashes = {
+                f"m_by_n={self.m_by_n}": self.m_by_n is not None,
+                "criterion='threshold'": self.criterion == "threshold",
+                f"block_size={self.block_size}": self.block_size != (1, 1) and self.scope == "global",
+            }
+            setting = next((setting for setting, clash in clashes.items() if clash), None)
+            if setting is not None:
+                raise invalid_value("scope", expected=f"'layer' with {setting}", received=repr(self.scope))
 
     def _check_criterion(self) -> None:
         for name, criterion in _NEEDED_BY.items():
@@ -164,7 +164,7 @@ class PruneOptions(TypedDict, total=False):
     m_by_n: tuple[int, int] | None
     threshold: float | None
     calibration_data: Samples | None
-    x: Arrays | None
+    x: Samples | None
     y: Arrays | None
     loss: Loss | None
     seed: int
@@ -300,26 +300,21 @@ def _importance(model: keras.Model, config: PruneConfig) -> dict[str, np.ndarray
     """Importance from data by path of the weight, for the configs that score by data."""
     found: dict[str, np.ndarray] = {}
     for chosen in all_settings(config):
-        if chosen.criterion == "activation":
-            if chosen.calibration_data is None:
-                raise _without_data("activation", "calibration_data=x[:512]")
+        form = {"activation": "calibration_data=x[:512]", "taylor": "x=x[:512], y=y[:512]"}.get(chosen.criterion)
+        if form is None:
+            continue
+        if chosen.calibration_data is not None:
             by_variable = activation_importance(model, chosen.calibration_data)
-        elif chosen.criterion == "taylor":
-            if chosen.x is None or chosen.y is None or chosen.loss is None:
-                raise _without_data("taylor", "x=x[:512], y=y[:512]")
+        elif chosen.x is not None and chosen.y is not None and chosen.loss is not None:
             by_variable = taylor_importance(model, chosen.x, chosen.y, chosen.loss)
         else:
-            continue
+            fix = f"Pass a few hundred training samples: tg.prune(model, criterion='{chosen.criterion}', {form})."
+            raise invalid_state(f"criterion='{chosen.criterion}' scores weights by data.", fix)
         for path, layer in replaceable_layers(model):
             if settings_for(path, config) is chosen:
                 weights = weights_by_path(getattr(layer, "stands_for", layer)).items()
                 found.update({f"{path}/{name}": by_variable[id(v)] for name, v in weights if id(v) in by_variable})
     return found
-
-
-def _without_data(criterion: str, form: str) -> InvalidValueError:
-    fix = f"Pass a few hundred training samples: tg.prune(model, criterion='{criterion}', {form})."
-    return invalid_state(f"criterion='{criterion}' scores weights by data.", fix)
 
 
 def _check_weight(

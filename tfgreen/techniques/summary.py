@@ -71,11 +71,9 @@ class ModelSummary:
         }
 
     def _rows(self) -> list[tuple[str, ...]]:
-        found: list[tuple[str, ...]] = []
-        for w in self.weights:
-            sparsity = f"{w.sparsity:.1%}" if w.weight else ""
-            found.append((w.layer, w.class_name, w.weight, w.text, f"{w.size:,}", f"{w.nonzeros:,}", sparsity))
-        return found
+        sparsities = [f"{w.sparsity:.1%}" if w.weight else "" for w in self.weights]
+        counts = [(f"{w.size:,}", f"{w.nonzeros:,}", sparsity) for w, sparsity in zip(self.weights, sparsities)]
+        return [(w.layer, w.class_name, w.weight, w.text, *count) for w, count in zip(self.weights, counts)]
 
     def __repr__(self) -> str:
         compressed = sum(bool(w.done) for w in self.weights)

@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import keras
 
@@ -25,8 +25,8 @@ from tfgreen.typing import PlainDict
 def _tfmot_schedules() -> ModuleType:
     """TFMOT's schedule module, imported without its side effects.
 
-    Importing TFMOT sets ``TF_USE_LEGACY_KERAS``, after which a first look at ``tf.keras`` finds Keras 2. So that look
-    is taken before, while it still finds Keras 3, and the variable is put back.
+    Importing TFMOT sets ``TF_USE_LEGACY_KERAS``, with which a first look at ``tf.keras`` finds Keras 2. So the first
+    look comes before, and the variable is put back.
     """
     import tensorflow as tf
 
@@ -119,7 +119,7 @@ class PolynomialDecay(SparsitySchedule):
     def sparsity_at(self, step: int) -> float:
         if step >= self.end_step:  # also where begin_step == end_step, for which TFMOT computes 0 / 0
             return float(self.final_sparsity)
-        return float(_polynomial(self)(max(step, self.begin_step))[1])
+        return float(_in_tfmot("PolynomialDecay", self)(max(step, self.begin_step))[1])
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -160,7 +160,7 @@ class ConstantSparsity(SparsitySchedule):
         return inside and (step - self.begin_step) % self.frequency == 0
 
     def sparsity_at(self, step: int) -> float:
-        return float(_constant(self)(step)[1])
+        return float(_in_tfmot("ConstantSparsity", self)(step)[1])
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -237,15 +237,10 @@ def as_schedule(schedule: ScheduleLike) -> SparsitySchedule:
     raise invalid_type("schedule", expected=expected, received=schedule)
 
 
-# The masks of all layers share one schedule, so its TFMOT twin is made once; both are immutable.
+# The masks of all layers share one schedule, so TFMOT's is made once; both are immutable.
 @functools.cache
-def _polynomial(schedule: PolynomialDecay) -> Any:
-    return _tfmot_schedules().PolynomialDecay(**schedule.get_config())
-
-
-@functools.cache
-def _constant(schedule: ConstantSparsity) -> Any:
-    return _tfmot_schedules().ConstantSparsity(**schedule.get_config())
+def _in_tfmot(class_name: str, schedule: SparsitySchedule) -> Callable[[int], tuple[object, float]]:
+    return getattr(_tfmot_schedules(), class_name)(**schedule.get_config())
 
 
 def _check_sparsity(name: str, value: float) -> None:

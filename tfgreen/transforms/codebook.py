@@ -4,10 +4,9 @@ The values, called centroids, are trained by the sum or the average of the gradi
 stored weight is trained too, as if its gradient passed through the centroid that stands in for it (straight-through),
 and every ``frequency`` steps it is assigned anew to the centroid that is nearest by then.
 
-That gradient does not see its own effect until the next assignment, so ``frequency`` must be small. Measured on
-ResNet-8, 16 clusters, Adam at 1e-3, two epochs: an assignment every 3 steps ends 0.4 points above one in every step;
-every 10 steps ends 2 points below, and every 50 diverges. Leaving the stored weight as it was, so that only the
-centroids move, is stable at any frequency but ends about a point lower.
+That gradient does not see its own effect until the next assignment, so ``frequency`` must be small: on ResNet-8 with 16
+clusters an assignment every 3 steps ended 0.4 points above one in every step, every 10 steps 2 points below, and every
+50 steps diverged. Training the centroids alone is stable at any frequency, but ended about a point lower.
 
 References: S. Han et al., "Deep Compression", 2016, arXiv:1510.00149; Y. Bengio et al., "Estimating or Propagating
 Gradients Through Stochastic Neurons", 2013, arXiv:1308.3432 (straight-through).
@@ -29,6 +28,7 @@ from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.exporting import is_exporting
 from tfgreen.transforms.kmeans import Initialization, index_dtype, initial_centroids, nearest, runs
 from tfgreen.transforms.selection import check_finite
+from tfgreen.typing import PlainDict, Tensor
 
 Aggregation = Literal["sum", "average"]
 
@@ -112,7 +112,7 @@ class Codebook(TensorTransform):
         self.centroids.assign(table.reshape(self.centroids.shape))
         self._assign(weight, self.values())
 
-    def apply(self, weight: Any) -> Any:
+    def apply(self, weight: Tensor) -> Tensor:
         if is_exporting():
             # TensorFlow's converter folds no look-up that makes four bytes of one, and then refuses the fake-quant.
             with tf.init_scope():
@@ -125,8 +125,8 @@ class Codebook(TensorTransform):
         run = _compiled if math.prod(assignments.shape) >= _LARGE else _plain
 
         @tf.custom_gradient
-        def look_up(weight: Any, flat: Any) -> tuple[Any, Callable]:
-            def gradient(upstream: Any) -> tuple[Any, Any]:
+        def look_up(weight: tf.Tensor, flat: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+            def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 shared = run(_sum_by_centroid)(upstream, assignments, self._column, flat)
                 if sizes is not None:
                     shared /= tf.cast(tf.maximum(sizes, 1.0), shared.dtype)
@@ -147,7 +147,7 @@ class Codebook(TensorTransform):
 
     @classmethod
     def update_together(
-        cls, transforms: Sequence[TensorTransform], weights: Sequence[Any], names: Sequence[str], step: int
+        cls, transforms: Sequence[TensorTransform], weights: Sequence[Tensor], names: Sequence[str], step: int
     ) -> None:
         """Assign each weight to the centroid that is now nearest.
 
@@ -157,7 +157,7 @@ class Codebook(TensorTransform):
         for codebook, weight, name in zip(transforms, weights, names):
             codebook._refresh(weight, name)
 
-    def _refresh(self, weight: Any, name: str) -> None:
+    def _refresh(self, weight: Tensor, name: str) -> None:
         weight, table = tf.convert_to_tensor(weight), self.values()
         for values in (_view(weight), table):
             try:
@@ -171,7 +171,7 @@ class Codebook(TensorTransform):
                 fix="The layer is dead: lower the learning rate, or leave it out with layers={...: None}.",
             )  # fmt: skip
 
-    def _assign(self, weight: Any, table: np.ndarray) -> np.ndarray:
+    def _assign(self, weight: Tensor, table: np.ndarray) -> np.ndarray:
         """Give each weight the number of its nearest centroid; return :meth:`counts`."""
         array = _view(weight)
         if self.channel_axes:
@@ -204,7 +204,7 @@ class Codebook(TensorTransform):
         """The centroids, the zero included, in the shape of :meth:`counts`."""
         return keras.ops.convert_to_numpy(self._table())
 
-    def _table(self) -> Any:
+    def _table(self) -> tf.Tensor:
         centroids = tf.convert_to_tensor(self.centroids.value)
         return tf.concat([tf.zeros_like(centroids[:1]), centroids], axis=0) if self.preserve_sparsity else centroids
 
@@ -212,12 +212,12 @@ class Codebook(TensorTransform):
         """The weight as a matrix with a column per channel."""
         return weight.transpose(self._channels_last).reshape(-1, self._channels)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         names = ("number_of_clusters", "preserve_sparsity", "channel_axes", "frequency", "gradient_aggregation", "note")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _view(tensor: Any) -> np.ndarray:
+def _view(tensor: Tensor) -> np.ndarray:
     """A tensor or variable as a read-only array over the same memory: the weights are large and read often."""
     return np.asarray(tf.convert_to_tensor(tensor))
 
@@ -241,15 +241,17 @@ def _compiled(function: Callable) -> Callable:
     return tf.function(function, jit_compile=True, autograph=False)
 
 
-def _take(flat: Any, assignments: Any, column: Any) -> Any:
+def _take(flat: tf.Tensor, assignments: tf.Tensor, column: np.ndarray) -> tf.Tensor:
     return tf.gather(flat, _places(assignments, column))
 
 
-def _sum_by_centroid(upstream: Any, assignments: Any, column: Any, flat: Any) -> Any:
+def _sum_by_centroid(
+    upstream: tf.Tensor, assignments: tf.Tensor, column: np.ndarray, flat: tf.Tensor
+) -> tf.Tensor:
     return tf.math.unsorted_segment_sum(upstream, _places(assignments, column), flat.shape[0])
 
 
-def _nearest(weight: Any, order: Any, midpoints: Any) -> Any:
+def _nearest(weight: tf.Tensor, order: np.ndarray, midpoints: np.ndarray) -> tf.Tensor:
     """As :func:`tfgreen.transforms.kmeans.nearest`, from the runs of the centroids."""
     numbers = tf.fill(weight.shape, order[0])
     for index in range(midpoints.shape[0]):
@@ -257,7 +259,7 @@ def _nearest(weight: Any, order: Any, midpoints: Any) -> Any:
     return numbers
 
 
-def _places(assignments: Any, column: Any) -> Any:
+def _places(assignments: tf.Tensor, column: np.ndarray) -> tf.Tensor:
     """Where each weight's centroid is in the flattened table."""
     numbers = tf.cast(assignments, tf.int32)
     channels = math.prod(column.shape)

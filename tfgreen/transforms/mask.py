@@ -53,21 +53,11 @@ class Mask(TensorTransform):
     and so in every checkpoint.
 
     Args:
-        schedule: Says at which step the mask is computed anew, and with which sparsity; see
-            :mod:`tfgreen.training.schedules`. None for a mask that stays as :meth:`hold` made it.
-        criterion: How a weight ``w`` is scored: ``"magnitude"`` by ``|w|``; ``"threshold"`` likewise, but all up to
-            ``threshold`` are dropped, whatever the sparsity; ``"activation"`` and ``"taylor"`` by ``|w| * importance``;
-            ``"random"`` by chance.
-        scope: What competes: the weights of this ``"layer"``, those of all masks of its ``budget`` (``"global"``), or
-            this layer's with a sparsity shared out over that budget by Erdos-Renyi-Kernel (``"erk"``).
-        block_size: Rows and columns of the blocks that are dropped whole, in the weight seen as a matrix of (inputs,
-            outputs): a convolution's kernel as (height * width * channels in, channels out).
-        block_pooling: ``"AVG"`` or ``"MAX"``: the score of a block.
-        m_by_n: ``(m, n)``: m zeros in every n consecutive weights along the input channels, at the schedule's end.
-        input_axis: Axis of the input channels.
-        output_axes: Axes of the output channels, the columns of the matrix.
-        threshold: For the criterion of that name.
-        seed: For ``"random"``.
+        schedule: When the mask is computed anew, and with which sparsity; None for a mask that stays as :meth:`hold`
+            made it.
+        criterion: How a weight is scored, as in :class:`tfgreen.PruneConfig`; so are the other settings not listed.
+        input_axis: Axis of the input channels, along which ``m_by_n`` counts.
+        output_axes: Axes of the output channels, the columns of the matrix that blocks lie in.
         importance: For ``"activation"`` and ``"taylor"``: an array that broadcasts against the weight.
         budget: For a scope other than ``"layer"``: masks of equal number share a budget, and have one schedule.
     """
