@@ -37,9 +37,9 @@ _ACTIVATIONS = {activations.softmax: SOFTMAX, activations.sigmoid: SIGMOID, acti
 class Head:
     """What one output of a model ends in.
 
-    ``activation`` is ``"softmax"``, ``"sigmoid"``, ``"linear"``, or ``""`` where it cannot be told; ``operation`` made
-    the output; ``shape`` is that of the output for a batch of 1; ``rounded`` says that the operation only rounds what
-    the activation made, as in a model that is trained to be quantized.
+    ``activation`` is ``"softmax"``, ``"sigmoid"``, ``"linear"``, or ``""`` if unknown; ``operation`` returned it;
+    ``shape`` is that of the output for a batch of 1; ``rounded`` says that the operation only rounds what the
+    activation returned, as in a model that is trained to be quantized.
     """
 
     activation: str
@@ -119,17 +119,15 @@ def find_layer(model: keras.Model, name: str, argument: str) -> keras.Layer:
     Raises:
         ValueError: There is none, or several; names that are near are listed.
     """
-    known_layers = dict(walk(model))
-    if name in known_layers:
-        return known_layers[name]
-    found = [path for path in known_layers if path.split("/")[-1] == name]
-    if len(found) == 1:
-        return known_layers[found[0]]
-    known = {path: path for path in known_layers} | {path.split("/")[-1]: path for path in known_layers}
+    by_path = dict(walk(model))
+    found = [path for path in by_path if name in (path, path.split("/")[-1])]
+    if name in by_path or len(found) == 1:
+        return by_path[name if name in by_path else found[0]]
+    known = {path: path for path in by_path} | {path.split("/")[-1]: path for path in by_path}
     near = found or list(dict.fromkeys(known[key] for key in difflib.get_close_matches(str(name), known, 5, 0.5)))
     raise invalid_value(
         f"{argument} of model '{model.name}'",
-        expected=f"the path of a layer, such as {near or list(known_layers)[:8]}",
+        expected=f"the path of a layer, such as {near or list(by_path)[:8]}",
         received=f"'{name}'" + (", the name of several layers" if found else ""),
     )
 
@@ -151,8 +149,7 @@ class Capture:
     """
 
     def __init__(
-        self,
-        places: Mapping[str, tuple[keras.Operation, str]],
+        self, places: Mapping[str, tuple[keras.Operation, str]],
         instead: Sequence[tuple[keras.Layer, Callable[..., Tensors]]] = (),
     ) -> None:
         # The replicas of a MirroredStrategy trace in threads that take turns within a step: each keeps its own.
@@ -204,7 +201,7 @@ def _instead(function: Callable[..., Tensors]) -> Around:
 
 
 def _head(makers: Sequence[keras.Operation], shape: Shape) -> Head:
-    """The head that operations make which returned the output, the innermost first."""
+    """The head of an output that these operations returned, the innermost first."""
     maker = makers[0] if makers else None
     if not getattr(maker, "only_rounds", False):
         return Head(_activation_of(maker), maker, shape)

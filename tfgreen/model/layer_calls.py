@@ -122,8 +122,7 @@ class Call:
     """One call of a layer while a model runs on one batch.
 
     ``inputs`` holds the shapes of all tensors passed, masks left out, ``output`` that of the first tensor returned;
-    ``depth`` counts the layers around it; ``operations`` are the TensorFlow operations it makes itself, those of its
-    sublayers left out.
+    ``depth`` counts the layers around it; ``operations`` are its TensorFlow operations, without its sublayers'.
     """
 
     layer: keras.Layer

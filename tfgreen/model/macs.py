@@ -126,9 +126,9 @@ def _recurrent(call: Call) -> int:
         raise UnknownMacs("its cell is of a class that has no rule")
     positions = 1
     if len(call.inputs[0]) > 3:  # (batch, time, *space, channels): ConvLSTM
-        kept = call.output[2:] if call.layer.return_sequences else call.output[1:]
+        shape = call.output[2:] if call.layer.return_sequences else call.output[1:]
         first = call.layer.cell.data_format == "channels_first"
-        positions = _size((None, *(kept[1:] if first else kept[:-1])))
+        positions = _size((None, *(shape[1:] if first else shape[:-1])))
     return steps * positions * sum(math.prod(v.shape) for v in kernels)
 
 

@@ -21,9 +21,7 @@ def check_built_model(model: object, argument: str = "model") -> None:
         raise invalid_type(argument, expected="a keras.Model (Keras 3)", received=model)
     if not model.built:
         raise invalid_value(
-            f"{argument} '{model.name}'",
-            expected="a built model",
-            received="one without weights",
+            f"{argument} '{model.name}'", expected="a built model", received="one without weights",
             fix="Give it a keras.Input, or call it once on a batch of data.",
         )
 
@@ -124,7 +122,7 @@ def own_weights(layer: keras.Layer) -> dict[str, keras.Variable]:
 
 
 def own_parameters(layer: keras.Layer) -> dict[str, keras.Variable]:
-    """Those of :func:`own_weights` that are made to be trained, whether or not the layer is frozen at present."""
+    """Those of :func:`own_weights` that are trained unless the layer is frozen."""
     trainable = {id(variable) for variable in tracked_variables(layer)[0]}
     return {name: variable for name, variable in own_weights(layer).items() if id(variable) in trainable}
 

@@ -94,8 +94,7 @@ def copy_layer(layer: keras.Layer, path: str) -> keras.Layer:
     old_weights, new_weights = weights_by_path(layer), weights_by_path(new)
     if {k: v.shape for k, v in old_weights.items()} != {k: v.shape for k, v in new_weights.items()}:
         raise invalid_value(
-            layer_subject(path, layer),
-            expected="a layer whose get_config() makes one with the same weights",
+            layer_subject(path, layer), expected="a layer whose get_config() makes one with the same weights",
             received=f"weights {sorted(new_weights)} instead of {sorted(old_weights)}",
             fix="Let get_config() return every constructor argument.",
         )
@@ -147,8 +146,7 @@ def _from_config(path: str, operation: keras.Operation) -> keras.Operation:
         return type(operation).from_config(config)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise invalid_value(
-            layer_subject(path, operation),
-            expected="a layer that can be copied from its get_config()",
+            layer_subject(path, operation), expected="a layer that can be copied from its get_config()",
             received=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             fix="Implement get_config() so that cls(**config) makes the layer again.",
         ) from error

@@ -161,9 +161,7 @@ def _numbers(value: object, item: InputSpec) -> np.ndarray:
     array = array.astype(item.dtype, copy=False)
     if array.dtype.kind in "fV" and not (finite := np.isfinite(array)).all():
         raise invalid_value(
-            subject,
-            expected="finite numbers",
-            received=f"{int((~finite).sum())} NaN or infinite values",
+            subject, expected="finite numbers", received=f"{int((~finite).sum())} NaN or infinite values",
             fix="Look for NaN in the samples, and scale them as for training.",
         )
     return array

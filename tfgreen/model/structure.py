@@ -76,7 +76,7 @@ def pack(structure: Structure, values: Mapping[str, Any]) -> Any:
 
 
 def match(structure: Structure, value: Any, subject: str) -> dict[str, Any]:
-    """Take a user's value apart into named parts.
+    """The parts of a user's value by name.
 
     Args:
         structure: What is expected.
@@ -98,17 +98,12 @@ def match(structure: Structure, value: Any, subject: str) -> dict[str, Any]:
         if not isinstance(structure, dict) or set(value) != set(structure):
             raise _mismatch(structure, sorted(map(str, value)), subject)
         return {k: v for key, part in structure.items() for k, v in match(part, value[key], subject).items()}
-    if isinstance(structure, str):
-        return {structure: value}
-    if isinstance(structure, dict):
-        if len(names) == 1 and not isinstance(value, (list, tuple)):
-            return {names[0]: value}
-        raise _mismatch(structure, type(value).__name__, subject)
-    if len(names) == 1 and not isinstance(value, (list, tuple)):
+    several = isinstance(value, (list, tuple))
+    if isinstance(structure, str) or (len(names) == 1 and not several):
         return {names[0]: value}
-    if not isinstance(value, (list, tuple)) or len(value) != len(structure):
-        received = f"{len(value)} values" if isinstance(value, (list, tuple)) else type(value).__name__
-        raise _mismatch(structure, received, subject)
+    if isinstance(structure, dict) or not several or len(value) != len(structure):
+        listed = several and not isinstance(structure, dict)
+        raise _mismatch(structure, f"{len(value)} values" if listed else type(value).__name__, subject)
     return {k: v for part, item in zip(structure, value) for k, v in match(part, item, subject).items()}
 
 

@@ -26,7 +26,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 DROPPED: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("implementation", "input_length", "batch_input_shape", "query_shape", "key_shape"), ANY),
     **dict.fromkeys(("value_shape", "softmax_robust_masking", "rng_type", "fused", "renorm_clipping"), ANY),
-    **dict.fromkeys(("renorm_momentum",), ANY),
+    "renorm_momentum": ANY,
     **dict.fromkeys(("time_major", "ragged", "renorm", "causal", "dynamic"), (False,)),
     "virtual_batch_size": (None,),
 }
@@ -129,8 +129,7 @@ def _modern_object(entry: dict[str, Any], module: str, where: str) -> dict[str, 
     if not built_in and keras.saving.get_registered_object(registered) is None:
         raise unknown_class(where, registered)
     return {
-        "module": f"keras.{module}" if built_in else None,
-        "class_name": name,
+        "module": f"keras.{module}" if built_in else None, "class_name": name,
         "registered_name": None if built_in else registered,
         "config": {key: _modern(value, key, where) for key, value in config.items()},
     }
@@ -144,8 +143,7 @@ def _layer_config(name: str, config: dict[str, Any], where: str) -> dict[str, An
         if harmless[key] and value not in harmless[key]:
             raise invalid_value(
                 f"layer '{where}' ({name})",
-                expected=f"{key} = {harmless[key][0]}, because Keras 3 has no such setting",
-                received=value,
+                expected=f"{key} = {harmless[key][0]}, because Keras 3 has no such setting", received=value,
                 fix="Rebuild the model without it and save it again.",
             )
     if name == "BatchNormalization" and isinstance(renamed.get("axis"), list):
@@ -158,16 +156,14 @@ def _lambda(config: dict[str, Any]) -> dict[str, Any]:
     code = config["function"]
     if isinstance(code, list):
         code = {"class_name": "__lambda__", "config": dict(zip(("code", "defaults", "closure"), code))}
-    kept: dict[str, Any] = {key: config[key] for key in ("name", "trainable", "dtype", "arguments") if key in config}
-    return {**kept, "function": code}
+    same: dict[str, Any] = {key: config[key] for key in ("name", "trainable", "dtype", "arguments") if key in config}
+    return {**same, "function": code}
 
 
 def unknown_class(where: str, name: str) -> InvalidValueError:
     """The error for a layer whose class is neither Keras's nor registered nor given."""
     return invalid_value(
-        f"layer '{where}' ({name})",
-        expected="a class of Keras 3 or one given in custom_objects",
-        received=f"'{name}'",
+        f"layer '{where}' ({name})", expected="a class of Keras 3 or one given in custom_objects", received=f"'{name}'",
         fix=f"Pass custom_objects={{'{name}': {name.split('>')[-1]}}}.",
     )
 
@@ -177,8 +173,7 @@ def refused(where: str, name: str, error: Exception) -> InvalidValueError:
     text = str(error)
     if "ambda" in text and "afe" in text:
         return invalid_value(
-            f"layer '{where}' ({name})",
-            expected="no Python code stored in the file, which is not run by default",
+            f"layer '{where}' ({name})", expected="no Python code stored in the file, which is not run by default",
             received="a lambda",
             fix="If you trust the file, call keras.config.enable_unsafe_deserialization() before loading it.",
         )
@@ -201,8 +196,6 @@ def one_line(text: str) -> str:
 def broken(where: str, name: str, received: str) -> InvalidValueError:
     """The error for a layer that cannot be brought over to Keras 3."""
     return invalid_value(
-        f"layer '{where}' ({name})",
-        expected="a layer that Keras 3 can build",
-        received=received,
+        f"layer '{where}' ({name})", expected="a layer that Keras 3 can build", received=received,
         fix="Load the file with Keras 2 (pip install tf_keras), replace the layer and save it again.",
     )

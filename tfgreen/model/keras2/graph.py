@@ -206,8 +206,7 @@ def _op(entry: dict[str, Any], path: str) -> Callable[..., Any]:
     if function is None:
         raise invalid_value(
             f"layer '{path}{entry['name']}' ({entry['class_name']})",
-            expected="a TensorFlow function that has a keras.ops counterpart in tfgreen",
-            received=f"tf.{symbol}",
+            expected="a TensorFlow function that has a keras.ops counterpart in tfgreen", received=f"tf.{symbol}",
             fix="Rebuild the model with a Keras layer in its place and save it again.",
         )
 
