@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from html import escape
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from tfgreen.typing import PlainDict
 
 
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -50,6 +53,14 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: 
     head = f"<caption>{escape(caption)}</caption>" if caption else ""
     body = "".join(cells("td", row) for row in rows)
     return f"<table>{head}<thead>{cells('th', headings)}</thead><tbody>{body}</tbody></table>"
+
+
+def plain_dict(result: Any) -> PlainDict:
+    """The fields of a dataclass for ``to_dict``: those inside it as dicts, tuples as lists."""
+    def plain(fields: list[tuple[str, object]]) -> PlainDict:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields}
+
+    return dataclasses.asdict(result, dict_factory=plain)
 
 
 class SentenceResult:

@@ -13,14 +13,10 @@ from tfgreen.typing import PlainDict
 
 @dataclasses.dataclass(frozen=True)
 class GridIntensity:
-    """How much CO2 equivalent one kilowatt-hour from a country's grid causes.
+    """Kilograms of CO2 equivalent per kilowatt-hour of a country's grid: the national mean of a year.
 
-    Attributes:
-        region: ISO 3166-1 alpha-3 code.
-        country: The country's name.
-        kg_per_kwh: Kilograms of CO2 equivalent per kilowatt-hour: the national mean of one year.
-        source: The data set, with the version of the package that carries it.
-        year: The year the figure describes, or None where the data set names none.
+    ``region`` is an ISO 3166-1 alpha-3 code, ``source`` the data set with the version of the package that carries it.
+    ``year`` is None where the data set names none.
     """
 
     region: str
@@ -35,18 +31,16 @@ def carbon_footprint(
 ) -> float:
     """Return the carbon footprint of electricity: ``(energy - renewable) * intensity + credits sold``.
 
-    Renewable energy is taken off in kilowatt-hours, before the grid's intensity is applied: energy covered by
-    contracts or own generation counts as zero (market-based method, GHG Protocol Scope 2 Guidance, 2015). Credits are
-    carbon credits *issued on this energy and sold*: the buyer counts the reduction, so the seller adds it back, or it
-    would be counted twice (the corresponding adjustment of Article 6.2 of the Paris Agreement, decision 2/CMA.3, is
-    the same rule between countries). Credits that were *bought* do not change a footprint and have no argument here:
-    standards ask for offsets to be stated beside it. So the result cannot be negative.
+    Energy covered by contracts or own generation counts as zero (market-based method, GHG Protocol Scope 2 Guidance,
+    2015). Credits are carbon credits *issued on this energy and sold*: the buyer counts the reduction, so the seller
+    adds it back (between countries: the corresponding adjustment of Article 6.2 of the Paris Agreement, decision
+    2/CMA.3). Credits that were *bought* have no argument: standards ask for offsets to be stated beside a footprint.
 
     Args:
         energy_kwh: Electricity used, in kWh.
-        intensity_kg_per_kwh: Kilograms of CO2e per kWh of the grid (see :func:`grid_intensity`).
+        intensity_kg_per_kwh: Kilograms of CO2 equivalent per kWh of the grid.
         renewable_kwh: The part of ``energy_kwh`` covered by renewable energy, in kWh.
-        credit_kg: Credits sold, in kg CO2e.
+        credit_kg: Credits sold, in kilograms of CO2 equivalent.
 
     Returns:
         Kilograms of CO2 equivalent, at least 0.
@@ -71,21 +65,9 @@ def carbon_footprint(
 
 
 def grid_intensity(region: str) -> GridIntensity:
-    """Look up a country's grid intensity in the data CodeCarbon carries; never touches the network.
+    """The grid of the country with this ISO 3166-1 alpha-3 code, offline, from the data that CodeCarbon carries.
 
     There is no default country and no world average: a region without a figure is an error.
-
-    Args:
-        region: ISO 3166-1 alpha-3 code in capitals, for example ``"DEU"``.
-
-    Raises:
-        ValueError: The region is unknown (the message names close matches) or the data set has no figure for it.
-        TypeError: The region is not a string.
-
-    Example:
-        >>> germany = grid_intensity("DEU")
-        >>> germany.country, 0.1 < germany.kg_per_kwh < 0.8, germany.year >= 2020
-        ('Germany', True, True)
     """
     check_instance("region", region, str, "an ISO 3166 alpha-3 code such as 'DEU'")
     mix = codecarbon.energy_mix()
@@ -107,19 +89,16 @@ def grid_intensity(region: str) -> GridIntensity:
 
 
 def _unknown_region(region: str, mix: dict[str, PlainDict]) -> InvalidValueError:
-    """Build the error: the codes whose spelling or country name is close to it."""
+    """The error, with the codes whose spelling or country name is close to ``region``."""
     wanted = region.strip().lower()
     names = {code: str(entry["country_name"]).lower() for code, entry in mix.items()}
-    found = [code for code in mix if wanted and (code.lower() == wanted or names[code] == wanted)]
+    found = [code for code in mix if wanted in (code.lower(), names[code])]
     found += [code for code in mix if wanted and (code.lower().startswith(wanted) or names[code].startswith(wanted))]
     found += [code for code in mix if "".join(word[0] for word in names[code].split()) == wanted]  # UK, US
     found += difflib.get_close_matches(wanted.upper(), list(mix), n=3)
     close_names = difflib.get_close_matches(wanted, list(names.values()), n=3)
     found += [code for code in mix if names[code] in close_names]
     close = ", ".join(f"{code} ({mix[code]['country_name']})" for code in list(dict.fromkeys(found))[:5])
-    return invalid_value(
-        "region",
-        expected="an ISO 3166 alpha-3 code in capitals, such as 'DEU'",
-        received=repr(region),
-        fix=f"Close matches: {close}." if close else "No code or country name is close to it.",
-    )
+    fix = f"Close matches: {close}." if close else "No code or country name is close to it."
+    expected = "an ISO 3166 alpha-3 code in capitals, such as 'DEU'"
+    return invalid_value("region", expected=expected, received=repr(region), fix=fix)

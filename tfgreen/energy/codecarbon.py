@@ -2,10 +2,8 @@
 
 The package is imported on first use only, as that is slow; the tables are read without it. Its trackers are not used:
 they start threads, read the user's configuration (which may name servers), fall back to the world average for an
-unknown country and reset the logging of the process. Where there is no counter their figures do not hold together
-either: on a virtual machine, CodeCarbon 3.3.2 gave repeated runs of one three-second busy loop 5 to 8 J in machine mode
-(watts grow with the cube of the load), 10 to 59 J in process mode (8 W is all it assumes for the CPU), and 60 J for
-memory on top.
+unknown country and reset the logging of the process. Nor do their estimates repeat: on a virtual machine, CodeCarbon
+3.3.2 gave one three-second busy loop 5 to 8 J in machine mode, 10 to 59 J in process mode, and 60 J for memory on top.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ def rated_powers() -> tuple[tuple[str, str], ...]:
 
 
 def version() -> str:
-    """The version of CodeCarbon, as the source of a figure names it."""
+    """CodeCarbon with its version, as the source of a figure names it."""
     return f"CodeCarbon {importlib.metadata.version('codecarbon')}"
 
 
@@ -93,18 +91,10 @@ class RaplReader:
 
 
 class GpuReader:
-    """The GPUs that this process may use.
+    """The GPUs that this process may use; ``visible`` is the value of the variable that limits them.
 
-    Args:
-        visible: The value of the variable that limits them, or None.
-
-    Attributes:
-        count: How many they are; 0 where no driver answers.
-        answers: Whether a driver answers.
-        counted: Whether each has an energy counter; the others are integrated from their power. Known once started.
-
-    Raises:
-        Exception: A driver may fail with any class of its own.
+    ``answers`` says whether a driver answers. ``counted``, known once started, says whether each GPU has an energy
+    counter; the others are integrated from their power. A driver may fail with any class of error of its own.
     """
 
     def __init__(self, visible: str | None) -> None:
@@ -156,11 +146,7 @@ def _joules(kwh: float) -> float:
 
 
 def _table(relative: str) -> Path:
-    """The path of a data file inside CodeCarbon.
-
-    Raises:
-        OSError: CodeCarbon or the file is not there.
-    """
+    """The path of a data file inside CodeCarbon."""
     spec = importlib.util.find_spec("codecarbon")
     for folder in (spec.submodule_search_locations if spec else None) or ():
         path = Path(folder) / relative

@@ -46,8 +46,7 @@ class ThreadPower:
 
 @functools.lru_cache(maxsize=1)
 def cpu_identity() -> CpuIdentity:
-    """Read the CPU's identity from the system; nothing is executed and no package is imported.
-    """
+    """Read the CPU's identity from the system; nothing is executed and no package is imported."""
     text = CPUINFO.read_text(encoding="utf-8", errors="replace") if CPUINFO.is_file() else ""
     fields: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -63,14 +62,11 @@ def cpu_identity() -> CpuIdentity:
 
 
 def thread_power(cpu_watts: float | None = None) -> ThreadPower:
-    """Return the watts of one busy thread: what the user says, else the chip's rated power, else a default.
+    """The watts of one busy thread: ``cpu_watts`` (all threads at full load), else the rated power, else a default.
 
     The rated power (TDP) is divided by the threads that share it, as CodeCarbon's process mode does. On a virtual
-    machine the TDP is that of the host's whole chip, of which an unknown share is ours, so CodeCarbon's default per
-    thread is used instead, with the published spread of server CPUs as bounds.
-
-    Args:
-        cpu_watts: Power of all CPU threads this system sees at full load, in watts, or None.
+    machine it is that of the host's whole chip, of which an unknown share is ours, so CodeCarbon's default per thread
+    is used, with the published spread of server CPUs as bounds.
     """
     cpu = cpu_identity()
     if cpu_watts is not None:
@@ -88,16 +84,10 @@ def thread_power(cpu_watts: float | None = None) -> ThreadPower:
 
 
 def rated_watts(model: str) -> float | None:
-    """Look a CPU model up in CodeCarbon's TDP table: watts of one chip, or None where no single entry fits.
+    """The watts of one chip in CodeCarbon's TDP table, or None where no single entry fits.
 
     Stricter than CodeCarbon's own fuzzy match: every word of the entry must occur in the model name, and entries that
     disagree give None.
-
-    Example:
-        >>> rated_watts("Intel(R) Core(TM) i7-12700K")
-        190.0
-        >>> rated_watts("AMD EPYC") is None
-        True
     """
     words = _words(model)
     best: dict[int, set[float]] = {}
@@ -112,9 +102,8 @@ def rated_watts(model: str) -> float | None:
 class CpuClock:
     """CPU time used by this process and its children, living and ended, from construction to :meth:`seconds`.
 
-    The process's own share has nanosecond resolution, so blocks of a few milliseconds still count; the children's has
-    the kernel's tick (10 ms on Linux). Ended children are counted by the parent that waited for them, so the sum does
-    not drop when one ends.
+    The process's own share is in nanoseconds, so that blocks of a few milliseconds count; the children's has the
+    kernel's tick (10 ms on Linux). The parent that waited for an ended child counts it, so that the sum never drops.
     """
 
     def __init__(self) -> None:
@@ -122,7 +111,7 @@ class CpuClock:
         self._own = time.process_time()  # last, and first in seconds(): listing children must not count
 
     def seconds(self) -> float:
-        """Return the CPU-seconds since construction, summed over threads and processes."""
+        """CPU-seconds since construction, summed over threads and processes."""
         own = time.process_time() - self._own
         return own + max(0.0, _children_seconds() - self._children)
 

@@ -20,10 +20,7 @@ class EnergySource:
 
 
 def energy_sources() -> list[EnergySource]:
-    """List every source that :class:`tfgreen.EnergyMeter` knows, in order of preference, with its state here.
-
-    Nothing is printed, started with raised rights or asked over the network.
-    """
+    """Every source that :class:`tfgreen.EnergyMeter` knows, in order of preference, with its state here; offline."""
     counters, why = sources.rapl_state()
     cpu = cpu_identity()
     tdp = rated_watts(cpu.model)

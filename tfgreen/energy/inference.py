@@ -11,7 +11,7 @@ from tfgreen.checks import check_number
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.energy.sources import COMPONENTS, ComponentName, Source
 from tfgreen.errors import invalid_type
-from tfgreen.tables import html_table
+from tfgreen.tables import html_table, plain_dict
 from tfgreen.typing import PlainDict
 
 WINDOWS = 5
@@ -21,16 +21,11 @@ STUDENT_T = (12.706, 4.303, 3.182, 2.776)
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class InferenceEnergy:
-    """The energy of one call, from many.
+    """The mean energy and CO2 equivalent of one call, over ``runs`` calls; None where there is no reading.
 
-    Attributes:
-        joules_per_inference: Mean joules of one call, or None.
-        runs: How many calls were counted.
-        interval: 95 % confidence interval of the mean over the windows, in joules, or None if there was one window
-            only. It says how well the figure repeats, not how accurate the source is: that is in ``how``.
-        source, how, region, co2e_how: As in :class:`EnergyReading`, of the last window.
-        duration_s: Wall-clock seconds of all windows.
-        co2e_kg_per_inference: Kilograms of CO2 equivalent of one call, or None.
+    ``interval`` is the 95 % confidence interval of the mean over the windows, in joules; None for a single window. It
+    says how well the figure repeats, not how accurate the source is. ``source``, ``how``, ``region`` and ``co2e_how``
+    are those of the last :class:`EnergyReading`.
     """
 
     joules_per_inference: float | None
@@ -51,8 +46,8 @@ class InferenceEnergy:
         return html_table(("figure", "value", "how"), self._rows())
 
     def to_dict(self) -> PlainDict:
-        """Return plain values, fit for strict JSON."""
-        return {**dataclasses.asdict(self), "interval": list(self.interval) if self.interval else None}
+        """Plain values, fit for strict JSON."""
+        return plain_dict(self)
 
     def _rows(self) -> list[tuple[str, str, str]]:
         energy = "-" if self.joules_per_inference is None else f"{self.joules_per_inference:.3g} J"
@@ -70,28 +65,10 @@ def measure_inference(
     components: Sequence[ComponentName] = COMPONENTS,
     cpu_watts: float | None = None,
 ) -> InferenceEnergy:
-    """Call ``run`` until ``min_seconds`` have passed and return the energy of one call.
+    """The energy of one call of ``run``, called until ``min_seconds`` have passed; the other arguments: EnergyMeter's.
 
-    One call comes first and is not counted, so that first-time work (allocation, caches) is left out. The time is cut
-    into up to five windows, each with its own reading; their spread gives the confidence interval. Compare two models
-    only where their intervals do not overlap.
-
-    Args:
-        run: One inference, without arguments; its result is dropped.
-        min_seconds: Shortest total time. A GPU's counter steps every 0.1 s: 5 s keep that error near 2 % per window.
-        region, components, cpu_watts: As in :class:`EnergyMeter`; for a LiteRT model on the CPU leave ``"gpu"`` out.
-
-    Raises:
-        ValueError: As :class:`EnergyMeter`, or ``min_seconds`` is not positive.
-        TypeError: ``run`` cannot be called.
-        Exception: Whatever ``run`` raises.
-
-    Example:
-        >>> energy = measure_inference(lambda: sum(range(1000)), min_seconds=0.05, components=("cpu", "ram"))
-        >>> energy.joules_per_inference > 0 and energy.runs > 10
-        True
-        >>> energy.co2e_kg_per_inference is None and "region" in energy.co2e_how
-        True
+    A first call is not counted, since it allocates and fills caches. The time is cut into up to five windows whose
+    spread gives the confidence interval. A GPU's counter steps every 0.1 s: 5 s keep that error near 2 % per window.
     """
     if not callable(run):
         raise invalid_type("run", expected="a callable without arguments", received=run)

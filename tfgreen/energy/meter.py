@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from tfgreen.checks import check_number
 from tfgreen.energy import codecarbon
 from tfgreen.energy.carbon import GridIntensity, carbon_footprint, grid_intensity
 from tfgreen.energy.probes import Probe, probes
-from tfgreen.energy.sources import COMPONENTS, ComponentName, EnergyComponent, Source
+from tfgreen.energy.sources import COMPONENTS, ComponentName, EnergyComponent, Source, unavailable
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
-from tfgreen.tables import html_table
+from tfgreen.tables import html_table, plain_dict
 from tfgreen.typing import PlainDict
 
+T = TypeVar("T")
 JOULES_PER_KWH = 3.6e6
 NO_REGION = "no region was given; pass one, such as EnergyMeter(region='DEU')"
 
@@ -28,11 +30,11 @@ class EnergyReading:
     Attributes:
         joules: Energy of all components that were read, or None. Never 0 for "no reading".
         duration_s: Wall-clock seconds of the block.
-        interval: Lowest and highest joules. For a measurement the time between two updates of the counter at both ends;
-            for an estimate the published spread of the constant behind it. None where nothing is known about the error.
+        interval: Lowest and highest joules: for a measurement from the time between two updates of the counter, for an
+            estimate from the published spread of its constant. None where nothing is known about the error.
         source: ``"measured"`` (every component by a hardware counter), ``"estimated"`` (at least one component from
             load, time and a constant) or ``"unavailable"``.
-        how: A sentence per component: by which method, or why there is no reading.
+        how: By which method each component was read, or why it was not.
         components: The parts, in the order cpu, gpu, ram.
         region: ISO 3166 alpha-3 code that was given, or None.
         co2e_kg: Kilograms of CO2 equivalent, or None.
@@ -67,23 +69,16 @@ class EnergyReading:
 
     def to_dict(self) -> PlainDict:
         """Return plain values, fit for strict JSON."""
-        data = dataclasses.asdict(self)
-        data["interval"] = list(self.interval) if self.interval else None
-        data["components"] = [
-            {**dataclasses.asdict(part), "bounds": list(part.bounds) if part.bounds else None}
-            for part in self.components
-        ]
-        return {**data, "kwh": self.kwh}
+        return {**plain_dict(self), "kwh": self.kwh}
 
 
 class EnergyMeter:
     """Measure the energy of a ``with`` block, offline.
 
-    Counters (RAPL through CodeCarbon, NVML) are read where the system allows it; they cover the whole machine. Where
-    there is none, the CPU is estimated from this process's CPU time and memory from what it occupies, and the reading
-    says so. No default country: without a region there is energy but no CO2. Nothing is printed, written, sent or run
-    with raised rights. Meters can be nested in each other and in themselves (the outermost block counts), and any
-    number can run at once.
+    Counters (RAPL, NVML, AMD SMI) are read where the system allows it; they cover the whole machine. Where there is
+    none, the CPU is estimated from this process's CPU time and memory from what it occupies, and the reading says so.
+    Without a region there is energy but no CO2. Nothing is printed, written, sent or run with raised rights. Meters
+    can be nested in each other and in themselves (the outermost block counts), and any number can run at once.
 
     Args:
         region: ISO 3166 alpha-3 code of the country whose grid feeds the machine, or None.
@@ -119,9 +114,7 @@ class EnergyMeter:
             raise invalid_value("components", expected=f"one or more of {COMPONENTS}", received=components)
         check_number("cpu_watts", cpu_watts, above=0, optional=True)
         check_number("sample_seconds", sample_seconds, above=0)
-        self._components = tuple(components)
-        self._cpu_watts = cpu_watts
-        self._sample_seconds = sample_seconds
+        self._settings = tuple(components), cpu_watts, sample_seconds
         self._depth = 0
         self._reading: EnergyReading | None = None
 
@@ -138,13 +131,9 @@ class EnergyMeter:
         return self._reading
 
     def __enter__(self) -> EnergyMeter:
+        if not self._depth:
+            self._run = _Run(*self._settings)
         self._depth += 1
-        if self._depth == 1:
-            try:
-                self._run = _Run(self._components, self._cpu_watts, self._sample_seconds)
-            except BaseException:
-                self._depth = 0
-                raise
         return self
 
     def __exit__(
@@ -157,43 +146,35 @@ class EnergyMeter:
 
 
 class _Run:
-    """One block under way: the probes, and a thread that keeps wrapping counters from being missed."""
+    """One block under way: the probes, and a thread that reads counters before they wrap."""
 
     def __init__(self, components: Sequence[ComponentName], cpu_watts: float | None, sample_seconds: float) -> None:
-        self._failed: dict[str, str] = {}
+        self._failed: dict[ComponentName, str] = {}
         self._done = threading.Event()
         with codecarbon.quiet():
             self._probes, self._absent = probes(components, cpu_watts)
             for probe in self._probes:
-                try:
-                    probe.start()
-                except Exception as error:  # a driver may fail with any class of its own; the reading names it
-                    self._fail(probe, error)
+                self._attempt(probe, probe.start)
         self._sampled = [probe for probe in self._probes if probe.needs_samples]
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._sample, args=(sample_seconds,), daemon=True)
         self._started = self._last = time.perf_counter()
         if self._sampled:
-            self._thread = threading.Thread(target=self._sample, args=(sample_seconds,), daemon=True)
             self._thread.start()
 
     def stop(self) -> tuple[list[EnergyComponent], float]:
         """Stop the thread and take the last readings; never raises, so that the block's own error gets through."""
-        ended = time.perf_counter()
+        duration = time.perf_counter() - self._started
         self._done.set()
-        if self._thread is not None:
+        if self._sampled:
             self._thread.join()
         found = list(self._absent)
-        duration = ended - self._started
         with codecarbon.quiet():
             for probe in reversed(self._probes):
+                since = self._last if probe.needs_samples else self._started
+                read = None
                 if probe.name not in self._failed:
-                    since = self._last if probe.needs_samples else self._started
-                    try:
-                        found.append(probe.read(time.perf_counter() - since, duration))
-                        continue
-                    except Exception as error:  # as above
-                        self._fail(probe, error)
-                found.append(EnergyComponent(probe.name, None, "unavailable", self._failed[probe.name]))
+                    read = self._attempt(probe, probe.read, time.perf_counter() - since, duration)
+                found.append(read or unavailable(probe.name, self._failed[probe.name]))
         return sorted(found, key=lambda part: COMPONENTS.index(part.name)), duration
 
     def _sample(self, every: float) -> None:
@@ -201,14 +182,15 @@ class _Run:
             while not self._done.wait(every):
                 now = time.perf_counter()
                 for probe in self._sampled:
-                    try:
-                        probe.sample(now - self._last)
-                    except Exception as error:  # as above
-                        self._fail(probe, error)
+                    self._attempt(probe, probe.sample, now - self._last)
                 self._last = now
 
-    def _fail(self, probe: Probe, error: Exception) -> None:
-        self._failed[probe.name] = f"reading it failed: {type(error).__name__}: {error}"
+    def _attempt(self, probe: Probe, method: Callable[..., T], *seconds: float) -> T | None:
+        try:
+            return method(*seconds)
+        except Exception as error:  # a driver may fail with any class of its own; the reading names it
+            self._failed[probe.name] = f"reading it failed: {type(error).__name__}: {error}"
+            return None
 
 
 def _joules(part: EnergyReading | EnergyComponent) -> str:
@@ -218,19 +200,16 @@ def _joules(part: EnergyReading | EnergyComponent) -> str:
 
 def _summarize(components: list[EnergyComponent], duration: float, intensity: GridIntensity | None) -> EnergyReading:
     read = [part for part in components if part.joules is not None]
-    joules = sum(part.joules or 0.0 for part in read) if read else None
     bounds = [part.bounds for part in read if part.bounds is not None]
-    interval = None
-    if read and len(bounds) == len(read):
-        interval = (sum(low for low, _ in bounds), sum(high for _, high in bounds))
+    joules, interval, co2e = None, None, None
     source: Source = "unavailable"
     if read:
+        joules = sum(part.joules or 0.0 for part in read)
         source = "measured" if all(part.source == "measured" for part in read) else "estimated"
-    co2e = None
-    why = NO_REGION
-    if intensity is not None and joules is None:
-        why = "there is no energy reading"
-    elif intensity is not None and joules is not None:
+        if len(bounds) == len(read):
+            interval = (sum(low for low, _ in bounds), sum(high for _, high in bounds))
+    why = NO_REGION if intensity is None else "there is no energy reading"
+    if intensity is not None and joules is not None:
         co2e = carbon_footprint(energy_kwh=joules / JOULES_PER_KWH, intensity_kg_per_kwh=intensity.kg_per_kwh)
         per_kwh = f"{intensity.kg_per_kwh:.4g} kg per kWh in {intensity.country}"
         why = f"{source} energy x {per_kwh} ({intensity.source}, {intensity.year or 'year unknown'})"

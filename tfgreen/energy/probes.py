@@ -10,7 +10,7 @@ import psutil
 from tfgreen.energy import sources
 from tfgreen.energy.codecarbon import GpuReader, RaplReader
 from tfgreen.energy.cpu import CpuClock, thread_power
-from tfgreen.energy.sources import ComponentName, EnergyComponent
+from tfgreen.energy.sources import ComponentName, EnergyComponent, unavailable
 
 RAPL_UPDATE_S = 0.001  # Intel SDM vol. 3B, "Package RAPL domain": the counter is updated about every millisecond.
 NVML_UPDATE_S = 0.1  # Yang, Adamek, Armour 2023 (arXiv:2312.02741): 100 ms on recent data-center GPUs.
@@ -36,13 +36,10 @@ class Probe(Protocol):
 
 
 def probes(components: Collection[ComponentName], cpu_watts: float | None) -> tuple[list[Probe], list[EnergyComponent]]:
-    """Choose the best source for each requested component.
+    """The best source for each requested component, and a component with the reason for each that has none.
 
-    Memory has no counter of its own here. It is estimated beside an estimated CPU only: beside a measured one it is
-    left out and named, so that a measurement does not become an estimate for the sake of its smallest part.
-
-    Returns:
-        The probes, and a component for everything that has no reading, with the reason.
+    Memory is estimated, as no counter of it is read. Beside a measured CPU it is left out and named, so that a
+    measurement does not become an estimate for the sake of its smallest part.
     """
     chosen: list[Probe] = []
     absent: list[EnergyComponent] = []
@@ -52,11 +49,11 @@ def probes(components: Collection[ComponentName], cpu_watts: float | None) -> tu
         if gpus is not None:
             chosen.append(_GpuProbe(gpus))
         else:
-            absent.append(EnergyComponent("gpu", None, "unavailable", reason))
+            absent.append(unavailable("gpu", reason))
     if "ram" in components:
         if counters and "cpu" in components:
             reason = "no counter is read for memory, and an estimate is not mixed into a measurement"
-            absent.append(EnergyComponent("ram", None, "unavailable", reason))
+            absent.append(unavailable("ram", reason))
         else:
             chosen.append(_MemoryProbe())
     if "cpu" in components:
@@ -89,7 +86,7 @@ class _RaplProbe:
         self.sample(seconds)
         if self._joules <= 0:
             why = f"the RAPL counters did not move in {duration:.4g} s (they are updated about every millisecond)"
-            return EnergyComponent(self.name, None, "unavailable", why)
+            return unavailable(self.name, why)
         how = "RAPL package counters, the whole machine including idle power; bounds: one update of 1 ms at each end"
         bounds = _update_bounds(self._joules, RAPL_UPDATE_S, duration)
         return EnergyComponent(self.name, self._joules, "measured", how, bounds)
@@ -155,9 +152,10 @@ class _GpuProbe:
     def read(self, seconds: float, duration: float) -> EnergyComponent:
         self.sample(seconds)
         if not self._answers or self._joules <= 0:
-            why = f"the driver reported no energy for {duration:.4g} s (its counter is updated every 0.1 s)"
-            why = why if self._answers else "the driver stopped answering during the block"
-            return EnergyComponent(self.name, None, "unavailable", why)
+            silent = f"the driver reported no energy for {duration:.4g} s (its counter is updated every 0.1 s)"
+            return unavailable(
+                self.name, silent if self._answers else "the driver stopped answering during the block"
+            )
         method = "driver's energy counter" if self._gpus.counted else "driver's power readings, averaged"
         how = f"{method}, {self._gpus.count} GPU(s) as a whole including idle power; bounds: one update of 0.1 s"
         bounds = _update_bounds(self._joules, NVML_UPDATE_S, duration)

@@ -27,6 +27,11 @@ class EnergyComponent:
     bounds: tuple[float, float] | None = None
 
 
+def unavailable(name: ComponentName, why: str) -> EnergyComponent:
+    """A component without a reading."""
+    return EnergyComponent(name, None, "unavailable", why)
+
+
 def rapl_state() -> tuple[bool, str]:
     """Whether the CPU's energy counters can be read, and a phrase about them or about the reason why not."""
     base = Path(RAPL_DIR)
