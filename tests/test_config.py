@@ -27,7 +27,7 @@ def config_of(verb: str) -> type[Config]:
     return getattr(tg, f"{verb.capitalize()}Config")
 
 
-@every_verb
+@pytest.mark.parametrize("verb", [*VERBS, "convert"])
 def test_the_options_are_the_fields_of_the_config_with_their_types(verb):
     config = config_of(verb)
     options = getattr(sys.modules[config.__module__], config.__name__.replace("Config", "Options"))

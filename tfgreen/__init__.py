@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.training.callbacks import UpdateCompression as UpdateCompression
     from tfgreen.training.schedules import ConstantSparsity as ConstantSparsity
     from tfgreen.training.schedules import PolynomialDecay as PolynomialDecay
+    from tfgreen.training.schedules import SparsitySchedule as SparsitySchedule
     from tfgreen.training.summaries import CompressionSummaries as CompressionSummaries
     from tfgreen.transforms.base import TensorTransform as TensorTransform
 
@@ -71,6 +72,7 @@ _PUBLIC = {
     "profile": "tfgreen.model.cost",
     "PolynomialDecay": "tfgreen.training.schedules",
     "ConstantSparsity": "tfgreen.training.schedules",
+    "SparsitySchedule": "tfgreen.training.schedules",
     "UpdateCompression": "tfgreen.training.callbacks",
     "CompressionSummaries": "tfgreen.training.summaries",
     "PruneConfig": "tfgreen.techniques.prune",

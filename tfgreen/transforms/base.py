@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 
-from tfgreen.typing import Tensor, Tensors
+from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 if TYPE_CHECKING:
     from tfgreen.transforms.compressed import Compressed
@@ -46,7 +46,7 @@ class TensorTransform(keras.layers.Layer):
     keeps_zeros = True
     note = ""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         # A weight is transformed in the dtype it is stored in, whatever the layer computes in.
         kwargs = {"dtype": "float32", **kwargs}
         super().__init__(autocast=False, **kwargs)
@@ -56,17 +56,17 @@ class TensorTransform(keras.layers.Layer):
         if self.scheduled:
             self.step = self.add_weight(shape=(), dtype="int64", initializer="zeros", trainable=False, name="step")
 
-    def apply(self, weight: Any) -> Any:
+    def apply(self, weight: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must implement apply(weight).")
 
-    def project(self, weight: Any) -> Any:
+    def project(self, weight: Tensor) -> Tensor:
         return weight
 
     def due(self, last_step: int, step: int) -> bool:
         return False
 
     @property
-    def group(self) -> Any:
+    def group(self) -> Hashable:
         return None
 
     def clone(self) -> TensorTransform:
@@ -75,7 +75,7 @@ class TensorTransform(keras.layers.Layer):
 
     @classmethod
     def update_together(
-        cls, transforms: Sequence[TensorTransform], weights: Sequence[Any], names: Sequence[str], step: int
+        cls, transforms: Sequence[TensorTransform], weights: Sequence[Tensor], names: Sequence[str], step: int
     ) -> None:
         """Recompute the transforms' variables, each from its weight as it comes to it.
 
@@ -96,7 +96,7 @@ class Chain(keras.layers.Layer):
         transforms: The transforms, first one first.
     """
 
-    def __init__(self, weight: str, transforms: Sequence[TensorTransform], **kwargs: Any) -> None:
+    def __init__(self, weight: str, transforms: Sequence[TensorTransform], **kwargs: object) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.weight = weight
         self.transforms = list(transforms)
@@ -106,14 +106,14 @@ class Chain(keras.layers.Layer):
             if not transform.built:  # one that was trained in an earlier chain keeps its variables
                 transform.build(shape)
 
-    def apply(self, weight: Any, projected: bool = False) -> Any:
+    def apply(self, weight: Tensor, projected: bool = False) -> Tensor:
         """Transform a weight; what its projection has done already (``projected``) is not done again."""
         for transform in self.transforms:
             if not (projected and transform.projects):
                 weight = transform.apply(weight)
         return weight
 
-    def project(self, weight: Any) -> Any:
+    def project(self, weight: Tensor) -> Tensor:
         for transform in self.transforms:
             weight = transform.project(weight)
         return weight
@@ -126,12 +126,12 @@ class Chain(keras.layers.Layer):
         """As :meth:`TensorTransform.clone`."""
         return Chain(self.weight, [transform.clone() for transform in self.transforms], name=self.name)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         transforms = [keras.saving.serialize_keras_object(transform) for transform in self.transforms]
         return {**super().get_config(), "weight": self.weight, "transforms": transforms}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Chain:
+    def from_config(cls, config: PlainDict) -> Chain:
         transforms = [keras.saving.deserialize_keras_object(transform) for transform in config["transforms"]]
         return cls(**{**config, "transforms": transforms})
 
@@ -142,7 +142,7 @@ class ActivationHook(keras.layers.Layer):
     It is a Keras layer only so that Keras saves and loads its variables and config; it is never called as one.
     """
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         """Create the variables."""
         self.built = True
 
@@ -155,7 +155,7 @@ class ActivationHook(keras.layers.Layer):
         """A bool tensor: whether it stays as it is by now."""
         return False
 
-    def run(self, compressed: Compressed, args: tuple, kwargs: Mapping[str, Any], training: bool) -> Tensors:
+    def run(self, compressed: Compressed, args: tuple, kwargs: Mapping[str, object], training: bool) -> Tensors:
         """Call ``compressed.layer(*args, **kwargs)`` and return what the compressed layer returns."""
         raise NotImplementedError(f"{type(self).__name__} must implement run(compressed, args, kwargs, training).")
 
@@ -167,11 +167,11 @@ class Projection(keras.constraints.Constraint):
     zero in the stored weight, and so in every checkpoint, without a callback per batch.
     """
 
-    def __init__(self, chain: Chain, inner: Any = None) -> None:
+    def __init__(self, chain: Chain, inner: keras.constraints.Constraint | None = None) -> None:
         self.chain = chain
         self.inner = inner
 
-    def __call__(self, weight: Any) -> Any:
+    def __call__(self, weight: Tensor) -> Tensor:
         if self.inner is not None:
             weight = self.inner(weight)
         return self.chain.project(weight)

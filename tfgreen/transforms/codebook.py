@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
@@ -67,7 +67,7 @@ class Codebook(TensorTransform):
         frequency: int = 100,
         gradient_aggregation: Aggregation = "sum",
         note: str = "",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.number_of_clusters = number_of_clusters

@@ -8,7 +8,6 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import keras
 
@@ -19,6 +18,7 @@ from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
 from tfgreen.model.weights import compressible_weights
 from tfgreen.transforms.base import ActivationHook, Chain, Projection, TensorTransform
 from tfgreen.transforms.mask import Mask
+from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -44,7 +44,7 @@ class Compressed(keras.layers.Layer):
         watched: True while something (``tg.UpdateCompression``) drives the transforms that have work between batches.
     """
 
-    def __new__(cls, layer: keras.Layer, *args: Any, **kwargs: Any) -> Compressed:
+    def __new__(cls, layer: keras.Layer, *args: object, **kwargs: object) -> Compressed:
         instance = super().__new__(cls, layer, *args, **kwargs)
         # Keras reads from the signature of `call` which arguments are tensors, masks or flags: show the inner one's.
         instance.call = with_signature_of(layer, instance.call)
@@ -56,7 +56,7 @@ class Compressed(keras.layers.Layer):
         chains: Sequence[Chain],
         activations: ActivationHook | None = None,
         reasons: Mapping[str, str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         # Nothing is cast here: the inner layer casts its inputs itself, and weights are transformed as stored. With the
         # inner layer's policy, Keras would hand out variables in the dtype that it computes in.
@@ -90,16 +90,16 @@ class Compressed(keras.layers.Layer):
             self.activations.build()
         self.built = True
 
-    def build(self, *args: Any, **kwargs: Any) -> None:
+    def build(self, *args: object, **kwargs: object) -> None:
         """Build the inner layer from input shapes, then the chains from its weights."""
         if not self.layer.built:
             self.layer.build(*args, **kwargs)
         self._build_chains()
 
-    def get_build_config(self) -> dict[str, Any]:
+    def get_build_config(self) -> PlainDict:
         return {"layer": build_configs(self.layer)}
 
-    def build_from_config(self, config: dict[str, Any]) -> None:
+    def build_from_config(self, config: PlainDict) -> None:
         build_from_configs(self.layer, config["layer"])
         self._build_chains()
 
@@ -108,12 +108,12 @@ class Compressed(keras.layers.Layer):
         """Whether something in it has work between batches, which ``tg.UpdateCompression`` drives."""
         return self._freezes() or any(transform.scheduled for chain in self.chains for transform in chain.transforms)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Tensors, **kwargs: object) -> Tensors:
         if isinstance(self.layer, OperationLayer):
             args, kwargs = self.layer.arguments(args, kwargs)
         return super().__call__(*args, **kwargs)
 
-    def call(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+    def call(self, *args: Tensors, training: bool | None = None, **kwargs: object) -> Tensors:
         if training is True and not self.watched and self.scheduled:
             _warn_unwatched()
         run = functools.partial(self._run, args, kwargs)
@@ -139,8 +139,8 @@ class Compressed(keras.layers.Layer):
         return [*self.layer.variables, *(self.activations.variables if self.activations is not None else ())]
 
     def _run(
-        self, args: tuple, kwargs: dict[str, Any], training: bool | None, every: bool = False
-    ) -> tuple[Any, list[Any], list[Any]]:
+        self, args: tuple, kwargs: Mapping[str, object], training: bool | None, every: bool = False
+    ) -> tuple[Tensors, list[Tensor | None], list[Tensor]]:
         """Outputs, the new value of each variable that the call set (else None, unless ``every``), and losses."""
         weights = weights_by_path(self.layer)
         # While an optimizer trains the model it keeps the stored weights projected (masked), see `Projection`. Masking
@@ -164,15 +164,15 @@ class Compressed(keras.layers.Layer):
         now = [scope.get_current_value(variable) for variable in variables]
         return outputs, [new if every or new is not old else None for new, old in zip(now, before)], list(scope.losses)
 
-    def compute_output_spec(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+    def compute_output_spec(self, *args: Tensors, training: bool | None = None, **kwargs: object) -> Tensors:
         if self._accepts_training:
             kwargs["training"] = training
         return self.layer.compute_output_spec(*args, **kwargs)
 
-    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_output_shape(self, *args: object, **kwargs: object) -> Shape:
         return self.layer.compute_output_shape(*args, **kwargs)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Tensors, previous_mask: Tensors | None = None) -> Tensors:
         return self.layer.compute_mask(inputs, previous_mask)
 
     @property
@@ -199,7 +199,7 @@ class Compressed(keras.layers.Layer):
         chains = [chain.clone() for chain in self.chains]
         return Compressed(copy(self.layer), chains, activations, self.reasons, **super().get_config())
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         config = super().get_config()
         config["layer"] = keras.saving.serialize_keras_object(self.layer)
         config["chains"] = [keras.saving.serialize_keras_object(chain) for chain in self.chains]
@@ -210,7 +210,7 @@ class Compressed(keras.layers.Layer):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Compressed:
+    def from_config(cls, config: PlainDict) -> Compressed:
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         chains = [keras.saving.deserialize_keras_object(chain) for chain in config.pop("chains")]
@@ -225,12 +225,12 @@ class CompressedModel(keras.Model):
     ``call`` is the inner model's; a ``train_step`` of its own is not carried over, of which :func:`compress` warns.
     """
 
-    def __init__(self, compressed: Compressed, **kwargs: Any) -> None:
+    def __init__(self, compressed: Compressed, **kwargs: object) -> None:
         super().__init__(**{"name": compressed.name, **kwargs})
         self.compressed = compressed
         self.built = compressed.built
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensors, training: bool | None = None) -> Tensors:
         return self.compressed(inputs, training=training)
 
     @property
@@ -238,10 +238,10 @@ class CompressedModel(keras.Model):
         """As :attr:`Compressed.stands_for`."""
         return self.compressed.layer
 
-    def get_build_config(self) -> dict[str, Any]:
+    def get_build_config(self) -> PlainDict:
         return {"compressed": self.compressed.get_build_config()}
 
-    def build_from_config(self, config: dict[str, Any]) -> None:
+    def build_from_config(self, config: PlainDict) -> None:
         self.compressed.build_from_config(config["compressed"])
         self.built = True
 
@@ -249,11 +249,11 @@ class CompressedModel(keras.Model):
         """As :meth:`Compressed.unbuilt_copy`."""
         return CompressedModel(self.compressed.unbuilt_copy(copy), **super().get_config())
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> PlainDict:
         return {**super().get_config(), "compressed": keras.saving.serialize_keras_object(self.compressed)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> CompressedModel:
+    def from_config(cls, config: PlainDict, custom_objects: Mapping[str, object] | None = None) -> CompressedModel:
         compressed = keras.saving.deserialize_keras_object(config["compressed"], custom_objects)
         return cls(**{**config, "compressed": compressed})
 

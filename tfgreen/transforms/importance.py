@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -40,14 +40,14 @@ def activation_importance(model: keras.Model, calibration_data: Samples) -> dict
         ``id`` of each compressible variable -> float32 array that broadcasts against it: one norm per input channel.
 
     Raises:
-        TypeError, ValueError: The data does not fit the model; the input of a layer cannot be told apart by its
-            channels; the layer is named.
+        TypeError, ValueError: The data does not fit the model, or the input of a layer does not show its channels; the
+            layer is named.
     """
     spec = read_call_spec(model)
-    sums: dict[int, Any] = defaultdict(float)
+    sums: dict[int, np.ndarray | float] = defaultdict(float)
     paths = {layer: path for path, layer in [(model.name, model), *walk(model)]}
 
-    def collect(layer: keras.Layer, call: Callable[..., Tensors], /, *args: Any, **kwargs: Any) -> Tensors:
+    def collect(layer: keras.Layer, call: Callable[..., Tensors], /, *args: Tensors, **kwargs: object) -> Tensors:
         for name, axes in own_compressible(layer).items():
             variable = own_weights(layer)[name]
             squares = _squares(layer, name, args, kwargs)
@@ -56,11 +56,10 @@ def activation_importance(model: keras.Model, calibration_data: Samples) -> dict
                 shape[axis] = variable.shape[axis]
             channels = math.prod(shape)
             if squares is None or math.prod(squares.shape) % channels:
-                raise invalid_value(
-                    layer_subject(paths[layer], layer),
-                    expected=f"an input of {channels} channels for '{name}'",
-                    received="none that can be told from its call",
-                    fix="Choose another criterion for this layer, or leave it out: layers={'name': None}.",
+                raise invalid_state(
+                    f"{layer_subject(paths[layer], layer)} does not show in its call the {channels} channels that "
+                    f"'{name}' multiplies.",
+                    f"Choose another criterion for this layer, or leave it out: layers={{'{paths[layer]}': None}}.",
                 )
             # Groups of a grouped convolution share one kernel axis: their squares add up.
             sums[id(variable)] += ops.convert_to_numpy(squares).reshape(-1, channels).sum(0).reshape(shape)
@@ -98,9 +97,9 @@ def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> 
     loss_function = keras.losses.get(loss)
     every_layer = [model, *(layer for _, layer in walk(model))]
     variables = [own_weights(layer)[name] for layer in every_layer for name in own_compressible(layer)]
-    sums: list[Any] = [0.0] * len(variables)
+    sums: list[np.ndarray | float] = [0.0] * len(variables)
     count = 0
-    for inputs, targets in zip(_batches(arrays), _batches(y)):
+    for inputs, targets in zip(sample_batches(arrays, spec, _BATCH), _batches(y)):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
             outputs = keras.tree.flatten(call_model(model, spec, inputs))
@@ -130,13 +129,13 @@ def _checked(importance: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     return importance
 
 
-def _batches(data: Arrays) -> Iterator[Any]:
+def _batches(data: Arrays) -> Iterator[Arrays]:
     size = len(keras.tree.flatten(data)[0])
     for start in range(0, size, _BATCH):
         yield keras.tree.map_structure(lambda array: array[start : start + _BATCH], data)
 
 
-def _squares(layer: keras.Layer, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+def _squares(layer: keras.Layer, name: str, args: tuple, kwargs: Mapping[str, object]) -> Tensor | None:
     """Summed squares of what the weight ``name`` multiplies in this call, one per input channel, or None."""
     tensors = [t for t in keras.tree.flatten((args, kwargs)) if hasattr(t, "shape")]
     if not tensors:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import keras
 import numpy as np
@@ -78,7 +78,7 @@ class Mask(TensorTransform):
         seed: int = 0,
         importance: np.ndarray | None = None,
         budget: int = 0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.schedule = schedule
