@@ -12,11 +12,10 @@ from tests.quantized import in_int8, normal, quantized, varied
 from tfgreen.quantization.activation_quantizer import range_before
 from tfgreen.quantization.histogram import Histogram
 from tfgreen.quantization.kernels import (
-    bias_rounding,
     can_share_scale,
-    fused_bias_rounding,
     fused_kernel,
     fused_norm,
+    round_in_accumulator,
     weight_rounding,
 )
 from tfgreen.quantization.ranges import FixedRange
@@ -50,27 +49,30 @@ KERNELS = {
 
 @pytest.mark.parametrize("layer, shape, axes", KERNELS.values(), ids=KERNELS)
 @pytest.mark.parametrize("bits", [8, 4])
-def test_a_rounded_bias_is_a_multiple_of_the_accumulators_scale(layer, shape, axes, bits):
+def test_a_kernel_makes_whole_multiples_of_the_accumulators_scale(layer, shape, axes, bits):
     kernel = kernel_of(type(layer).from_config(layer.get_config()), shape, bits, axes)
     weight = kernel.layer.kernel.numpy().astype("float64")
     reduced = tuple(axis for axis in range(weight.ndim) if axis - weight.ndim not in axes)
     scale = (np.abs(weight).max(reduced) / (2 ** (bits - 1) - 1)).reshape(-1) * STEP
-    change = keras.ops.convert_to_numpy(bias_rounding(kernel, RANGE))
+    x = keras.ops.convert_to_numpy(RANGE(normal(*shape)))
+    y = keras.ops.convert_to_numpy(kernel(x))
+    ours = keras.ops.convert_to_numpy(round_in_accumulator(y, kernel, RANGE))
+    assert off_grid(ours, scale) < 0.02 < off_grid(y, scale)
     bias = kernel.layer.bias.numpy()
-    assert (np.abs(change) <= scale * 0.5001).all() and (change != 0).any()
-    assert off_grid(bias + change, scale) < 0.02
+    change = np.round(bias / scale) * scale - bias
+    np.testing.assert_allclose(ours, y + change, atol=0.02 * float(scale.max()))
 
 
-def test_a_fused_bias_is_rounded_to_the_scale_times_the_gain_whatever_its_sign():
+def test_a_fused_norm_makes_multiples_of_the_scale_times_the_gain_whatever_its_sign():
     kernel = kernel_of(layers.Conv2D(4, 3), (6, 6, 3))
     norm = varied(keras.Sequential([keras.Input((4, 4, 4)), layers.BatchNormalization()])).layers[0]
     norm.gamma.assign([1.0, -0.5, 2.0, 0.0])
     gain = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
-    bias = (kernel.layer.bias.numpy() - norm.moving_mean.numpy()) * gain + norm.beta.numpy()
     scale = np.abs(kernel.layer.kernel.numpy()).max((0, 1, 2)) / 127 * STEP * np.abs(gain)
-    change = keras.ops.convert_to_numpy(fused_bias_rounding(norm, kernel, RANGE))
-    assert off_grid((bias + change)[:3], scale[:3]) < 0.02
-    assert (np.abs(change) <= scale * 0.5001).all()  # nothing where the gain is 0
+    y = keras.ops.convert_to_numpy(norm(kernel(RANGE(normal(6, 6, 3)))))
+    ours = keras.ops.convert_to_numpy(round_in_accumulator(y, kernel, RANGE, norm))
+    assert off_grid(ours[..., :3], scale[:3]) < 0.02
+    assert (np.abs(ours - y) <= scale * 0.51).all()  # nothing where the gain is 0
 
 
 class Doubled(layers.Dense):
@@ -80,28 +82,26 @@ class Doubled(layers.Dense):
 
 UNKNOWN = {
     "no kernel": (layers.ReLU(), (4,)),
-    "no bias": (layers.Dense(2, use_bias=False), (4,)),
     "transposed": (layers.Conv2DTranspose(2, 2), (4, 4, 2)),
     "own call": (Doubled(2), (4,)),
+    "channels first": (layers.Conv2D(2, 2, data_format="channels_first"), (3, 4, 4)),
 }
 
 
 @pytest.mark.parametrize("layer, shape", UNKNOWN.values(), ids=UNKNOWN)
-def test_what_has_no_such_bias_is_not_changed(layer, shape):
+def test_what_has_no_such_accumulator_is_left_as_it_is(layer, shape):
     inputs = keras.Input(shape)
     layer = keras.Model(inputs, layer(inputs)).layers[-1]
     chains = [Chain("kernel", [FakeQuant()])] if hasattr(layer, "kernel") else []
-    assert bias_rounding(Compressed(layer, chains), RANGE) is None
+    x = normal(3)
+    assert round_in_accumulator(x, Compressed(layer, chains), RANGE) is x
 
 
 def test_without_a_range_of_8_bits_or_a_rounded_kernel_nothing_is_known():
-    kernel = kernel_of(layers.Dense(2), (4,))
-    assert bias_rounding(kernel, None) is None
-    assert bias_rounding(kernel, FixedRange(-1.0, 1.0, bits=16)) is None
-    assert bias_rounding(Compressed(kernel.layer, []), RANGE) is None
-    norm = layers.BatchNormalization()
-    norm.build((None, 2))
-    assert fused_bias_rounding(norm, kernel, None) == 0.0
+    kernel, x = kernel_of(layers.Dense(2), (4,)), normal(2)
+    assert round_in_accumulator(x, kernel, None) is x
+    assert round_in_accumulator(x, kernel, FixedRange(-1.0, 1.0, bits=16)) is x
+    assert round_in_accumulator(x, Compressed(kernel.layer, []), RANGE) is x
 
 
 def test_a_fused_kernel_computes_what_its_integers_do():
@@ -109,7 +109,7 @@ def test_a_fused_kernel_computes_what_its_integers_do():
     x = normal(6, 6, 3, count=8)
     stack = [layers.Conv2D(4, 6, name="conv"), layers.BatchNormalization(name="norm")]
     model = varied(keras.Sequential([keras.Input((6, 6, 3)), *stack]))
-    model = quantized(model, x, keep_float=())
+    model = quantized(model, x)
     kernel, norm = model.get_layer("conv"), model.get_layer("norm")
     norm.activations.output_range.recorder = Histogram()  # so that the output is not rounded
     source = kernel.activations.input_ranges[0]

@@ -10,15 +10,14 @@ from keras import ops
 
 from tfgreen.model.internals import calls_of, producing_call
 from tfgreen.quantization.kernels import (
-    bias_rounding,
-    fused_bias_rounding,
     fused_kernel,
     fused_norm,
+    round_in_accumulator,
     run_fused,
     weight_rounding,
 )
 from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, lowering_of, without_activation
-from tfgreen.quantization.op_classes import ATTENTION, AVERAGE_POOLING, inner_operation, is_pass_through
+from tfgreen.quantization.op_classes import ATTENTION, AVERAGE_POOLING, has_kernel, inner_operation, is_pass_through
 from tfgreen.quantization.placement import Placement
 from tfgreen.quantization.ranges import ActivationRange, FixedRange, round_average
 from tfgreen.transforms.base import ActivationHook
@@ -120,17 +119,16 @@ class ActivationQuantizer(ActivationHook):
         if training or is_exporting():
             return run(layer, quantize, args, kwargs) if run is not None else layer(*args, **kwargs)
         # LiteRT's kernels round some things by themselves, too finely to matter for training.
-        rounding = None if place.fused else bias_rounding(compressed, range_before(compressed))
-        if rounding is not None and lowering.activate is not None:
+        if lowering.activate is not None and not place.fused and has_kernel(layer):
             x = without_activation(layer, lambda: layer(*args, **kwargs))
-            return lowering.activate(layer, quantize, x + ops.cast(rounding, x.dtype))
+            return lowering.activate(layer, quantize, round_in_accumulator(x, compressed, range_before(compressed)))
         outputs = run(layer, quantize, args, kwargs) if run is not None else layer(*args, **kwargs)
         if place.averaging:
             source = range_before(compressed)
             return outputs if source is None or source.bits > 8 else round_average(outputs, *source.ends())
         kernel = fused_kernel(compressed) if place.fused else None
         if kernel is not None and isinstance(layer, keras.layers.BatchNormalization):
-            outputs += ops.cast(fused_bias_rounding(layer, kernel, range_before(kernel)), outputs.dtype)
+            return round_in_accumulator(outputs, kernel, range_before(kernel), layer)
         return outputs
 
     def _export_fused(self, compressed: Compressed, args: tuple) -> Tensor | None:

@@ -1,7 +1,7 @@
-"""What LiteRT does to the bias of a kernel, and to the scales of one into which it fuses a BatchNormalization.
+"""Kernels in integers: what their accumulator holds, and the scales of one into which a BatchNormalization is fused.
 
-LiteRT rounds a bias to the scale of the kernel's accumulator: that of its input times that of its weights. Of all that
-its integer kernels do by themselves, this moves results; sums of rounded floats are those of the integers.
+The scale of an accumulator is that of the kernel's input times that of its weights. LiteRT rounds the bias to it, which
+moves results; the sums of rounded floats are whole multiples of it too, but for their last digits.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ _KERNELS = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, 
 _Neighbours = Callable[[keras.Operation], Iterable[keras.Operation]]
 
 
-def bias_rounding(kernel: Compressed, source: ActivationRange | None) -> Tensor | None:
-    """What a kernel's output changes by, of shape (channels,), because LiteRT rounds the bias; None where it is unknown
-    or nothing.
+def round_in_accumulator(
+    x: Tensor, kernel: Compressed, source: ActivationRange | None, norm: layers.BatchNormalization | None = None
+) -> Tensor:
+    """The output of a kernel in whole multiples of its accumulator's scale; as it is where that is unknown.
 
     Args:
-        kernel: A layer, while it shows its kernel as it computes with it.
+        x: The output, bias included, of shape (batch, ..., channels); that of ``norm`` if one is fused into the kernel.
+        kernel: The layer.
         source: The range of its input.
+        norm: The BatchNormalization.
     """
-    layer = kernel.layer
-    scale = _accumulator_scale(kernel, source)
-    return _rounding(layer.bias.value, scale) if scale is not None and layer.use_bias else None
-
-
-def fused_bias_rounding(norm: layers.BatchNormalization, kernel: Compressed, source: ActivationRange | None) -> Tensor:
-    """As :func:`bias_rounding`, of the output of the BatchNormalization that is fused into a kernel."""
     scale = _accumulator_scale(kernel, source)
     if scale is None:
-        return 0.0
-    gain, bias = gain_and_bias(norm, _bias(kernel.layer))
-    return _rounding(bias, scale * ops.abs(gain))
+        return x
+    bias = _bias(kernel.layer)
+    if norm is not None:
+        gain, bias = gain_and_bias(norm, bias)
+        scale = scale * ops.abs(gain)
+    unit = ops.where(scale > 0, scale, 1.0)  # 0 where a gain is
+    exact = (ops.round((ops.cast(x, "float32") - bias) / unit) + ops.round(bias / unit)) * unit
+    return ops.where(scale > 0, ops.cast(exact, x.dtype), x)
 
 
 def _accumulator_scale(kernel: Compressed, source: ActivationRange | None) -> Tensor | None:
@@ -61,18 +62,8 @@ def _accumulator_scale(kernel: Compressed, source: ActivationRange | None) -> Te
     return ops.reshape(scale, (-1,)) * ops.maximum((upper - lower) / 255.0, 1e-30)
 
 
-def _rounding(bias: Tensor, scale: Tensor) -> Tensor:
-    """Example:
-    >>> import numpy as np
-    >>> np.round(_rounding(np.float32([0.24, 1.1]), np.float32([0.1, 0.5])), 6).tolist()
-    [-0.04, -0.1]
-    """
-    bias = ops.cast(bias, "float32")
-    return ops.where(scale > 0, ops.round(bias / ops.where(scale > 0, scale, 1.0)) * scale - bias, 0.0)
-
-
 def _bias(layer: keras.Layer) -> Tensor | float:
-    return layer.bias.value if layer.use_bias else 0.0
+    return ops.cast(layer.bias.value, "float32") if layer.use_bias else 0.0
 
 
 def weight_rounding(compressed: Compressed) -> FakeQuant | None:
