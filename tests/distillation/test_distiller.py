@@ -485,7 +485,7 @@ def test_a_litert_model_teaches():
     assert got == pytest.approx(expected, rel=1e-3)
     distiller = compiled(tg.Distiller(teacher=lite, distillation_losses=losses, **options))
     assert np.isfinite(distiller.fit(x, y, verbose=0).history["loss"]).all()
-    with pytest.raises(ValueError, match="Keras models as teachers.*save distiller.student|Save distiller.student"):
+    with pytest.raises(ValueError, match="Keras models as teachers.*Save distiller.student"):
         distiller.get_config()
 
 

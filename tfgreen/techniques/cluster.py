@@ -55,15 +55,13 @@ class ClusterConfig(Config):
         preserve_sparsity: Whether zero is to be one of the values, and weights that are zero stay so. None: where the
             weight is pruned or has zeros.
         gradient_aggregation: The gradient of a value, from those of its weights: ``"average"``, with which a learning
-            rate means the same for clusters of any size, or ``"sum"``, the exact gradient, as TFMOT does; Adam and its
-            like make little difference between the two.
+            rate means the same for clusters of any size, or ``"sum"``, the exact gradient, as in TFMOT.
         frequency: Training steps between two refreshes of which weight has which value; more than a few unsettle the
             training (see ``tfgreen/transforms/codebook.py``).
-        fold_batch_norm: First fold each batch normalization into the convolution or dense layer before it
-            (:func:`tfgreen.fold_batch_norm`). The converter does so too, after training, and multiplies each
-            output channel by a factor of its own; the values in a float ``.tflite`` then are ``number_of_clusters`` for
-            each channel and no longer for the kernel. Off by default, because a network trains better with its batch
-            normalization; switch it on for a trained model of which the file is to keep the codebook.
+        fold_batch_norm: First fold each batch normalization into the layer before it (:func:`tfgreen.fold_batch_norm`).
+            The converter does so after training and multiplies each output channel by another factor, so that a float
+            ``.tflite`` holds ``number_of_clusters`` values for each channel. Off by default, because a network trains
+            better with its batch normalization; switch it on for a trained model whose file is to keep the codebook.
         seed: For ``"kmeans_plus_plus"`` and ``"random"``.
         layers: Name pattern (``"block*/conv"``) -> another ``ClusterConfig`` for the layers it matches, or None to
             leave them out. The first pattern that matches counts. Overrides do not nest.

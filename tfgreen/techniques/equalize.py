@@ -40,18 +40,18 @@ _PER_CHANNEL = (
 def equalize(model: keras.Model) -> keras.Model:
     """Return a copy of ``model`` that computes the same, with the ranges of its channels brought closer together.
 
-    A kernel may make a channel ``s`` times smaller if the next kernel takes it in ``s`` times larger. That is done for
-    each channel between two kernels, so that its range in the one is its range in the other, over and over until no
-    factor changes by more than 1 %. It needs no data. Batch normalization is folded first.
+    A kernel may make a channel ``s`` times smaller if the next kernel makes it ``s`` times larger. Each channel between
+    two kernels gets the same range in both, over and over until no factor changes by more than 1 %. No data is needed.
+    Batch normalization is folded first.
 
     The two kernels are of ``Dense``, ``Conv1D``, ``Conv2D`` (the second without groups), their transposed forms, or
     ``DepthwiseConv1D`` and ``2D``, each called once. Between them is a single path of ReLU without ``max_value``,
     LeakyReLU, PReLU, poolings, padding, Flatten, and layers that do nothing in inference. Other kernels stay as they
-    are; in particular those before a ReLU6, which does not commute with a scale: use ``layers.ReLU()`` in its place and
-    train on, as the paper does, to equalize them.
+    are, such as those before a ReLU6, which does not commute with a scale: to equalize them, put ``layers.ReLU()`` in
+    its place and train on, as the paper does.
 
     Ranges are those of the kernels, as in the paper; but a kernel counts as no smaller than 1 % of its bias, or a
-    channel that is hardly more than its bias would get a large constant output, and widen the range of all others.
+    channel of hardly more than its bias would get a large constant output, and widen the range of all others.
 
     Args:
         model: A built Sequential or functional model. It is not changed.

@@ -7,6 +7,7 @@ Inference", 2018, arXiv:1712.05877, section 3.2.
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -21,12 +22,12 @@ from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
 from tfgreen.transforms.compressed import compressed_layers
 
 # Layer class -> the weight to scale, and its axes of output channels.
-_FOLDABLE: tuple[tuple[tuple[type, ...], str, tuple[int, ...]], ...] = (
-    ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), "kernel", (-2, -1)),
-    ((layers.SeparableConv1D, layers.SeparableConv2D), "pointwise_kernel", (-1,)),
-    ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), "kernel", (-2,)),
-    ((layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense), "kernel", (-1,)),
-)
+_FOLDABLE: Mapping[type[keras.Layer], tuple[str, tuple[int, ...]]] = {
+    **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), ("kernel", (-2, -1))),
+    **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), ("pointwise_kernel", (-1,))),
+    **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), ("kernel", (-2,))),
+    **dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense), ("kernel", (-1,))),
+}
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
@@ -90,18 +91,16 @@ def foldable(model: keras.Model) -> dict[str, str]:
             continue
         producer = norm.producers[0]
         alone = calls[producer.path] == 1 and producer.consumers == [norm] and producer not in graph.outputs
-        if alone and _row(producer) is not None and _same_channels(producer, norm):
+        if alone and _takes_scale(producer.layer) and _same_channels(producer, norm):
             found[producer.path] = norm.path
     return found
 
 
-def _row(node: LayerNode) -> tuple[str, tuple[int, ...]] | None:
-    layer = node.layer
-    if getattr(layer, "activation", None) not in (None, keras.activations.linear):
-        return None
-    if any(getattr(layer, f"{name}_constraint", None) is not None for name in ("kernel", "pointwise", "depthwise")):
-        return None
-    return next(((weight, axes) for classes, weight, axes in _FOLDABLE if type(layer) in classes), None)
+def _takes_scale(layer: keras.Operation) -> bool:
+    """Whether the weights of a layer can take in a scale and an offset of its outputs."""
+    linear = getattr(layer, "activation", None) in (None, keras.activations.linear)
+    constraints = (getattr(layer, f"{name}_constraint", None) for name in ("kernel", "pointwise", "depthwise"))
+    return type(layer) in _FOLDABLE and linear and not any(constraint is not None for constraint in constraints)
 
 
 def _same_channels(producer: LayerNode, norm: LayerNode) -> bool:
@@ -111,7 +110,7 @@ def _same_channels(producer: LayerNode, norm: LayerNode) -> bool:
 
 
 def _scaled(layer: keras.Layer, norm: layers.BatchNormalization) -> keras.Layer:
-    weight, axes = next((weight, axes) for classes, weight, axes in _FOLDABLE if type(layer) in classes)
+    weight, axes = _FOLDABLE[type(layer)]
     bias = 0.0 if layer.bias is None else keras.ops.cast(layer.bias, "float64")
     factor, offset = map(keras.ops.convert_to_numpy, gain_and_bias(norm, bias, "float64"))
     if layer.bias is None:

@@ -134,8 +134,7 @@ def _statuses(
     path: str, layer: keras.Layer, chains: dict[str, Chain], unchanged_because: str, float_because: str
 ) -> list[WeightStatus]:
     weights, left_out = weights_by_path(layer), _left_out(layer)
-    candidates = list(dict.fromkeys([*chains, *compressible_weights(layer)]))
-    class_name = type(layer).__name__
+    candidates, class_name = list(dict.fromkeys([*chains, *compressible_weights(layer)])), type(layer).__name__
     if not candidates:
         size = sum(math.prod(variable.shape) for variable in weights.values())
         nonzeros = sum(_nonzeros(variable.value) for variable in weights.values())

@@ -23,12 +23,10 @@ class UpdateCompression(keras.callbacks.Callback):
     """Drive the transforms that have work between batches, such as pruning masks and codebooks.
 
     A step is a finished batch: an update scheduled for step 0 runs before the first batch, one for step 100 after the
-    hundredth. The count is kept in the model, so that saving, loading and fitting again continues it. With
-    ``steps_per_execution > 1`` the updates that fell into one execution run once, after it; the last execution of an
-    epoch counts as full where Keras does not know the length of the data.
-
-    At the end of each epoch the share of zeros over all masked weights is added to the logs as ``sparsity``, so it
-    shows in the progress bar and in ``History``.
+    hundredth. The model holds the count, so that saving, loading and fitting again continues it. With
+    ``steps_per_execution > 1`` the updates of one execution run once, after it; the last execution of an epoch counts
+    as full where Keras does not know the length of the data. At the end of each epoch the share of zeros over all
+    masked weights goes into the logs, and so into the progress bar and ``History``, as ``sparsity``.
 
     In a training loop of your own, make it with the model and call :meth:`step` after each optimizer step::
 

@@ -34,8 +34,8 @@ def initial_centroids(
         values: Finite floats of any shape, at least one.
         count: How many centroids, at least 1, or 2 with ``zero``.
         method: ``"kmeans_plus_plus"``: k-means++ seeds, then Lloyd iterations until nothing moves, the best of eight
-            starts. ``"linear"``: evenly spaced between the smallest and the largest value. ``"random"``: drawn evenly
-            from that range. ``"density_based"``: quantiles, so that all clusters have about as many values.
+            starts. ``"linear"``: evenly spaced over the range. ``"random"``: drawn evenly from it.
+            ``"density_based"``: quantiles, so that all clusters have about as many values.
         seed: For ``"kmeans_plus_plus"`` and ``"random"``.
         zero: Whether 0 is to be one of the centroids. The others are then shared out between negative and positive
             values by how many there are, and chosen for those alone.

@@ -203,11 +203,7 @@ def erdos_renyi_kernel(shapes: Sequence[tuple[int, ...]], sparsity: float) -> li
 
 
 def check_finite(score: np.ndarray) -> None:
-    """Raise where a score has no rank.
-
-    Raises:
-        ValueError: A value is NaN or infinite.
-    """
+    """Raise a ValueError where a score is NaN or infinite, and so has no rank."""
     # One NaN or infinity makes the sum not finite, and so does overflow, which the second look then clears.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = not np.isfinite(score.sum())
