@@ -27,7 +27,9 @@ def test_energy_of_a_call_is_the_total_over_the_calls(no_rapl):
     low, high = energy.interval
     assert low <= energy.joules_per_inference <= high
     assert energy.source == "estimated" and f"{energy.runs} runs" in energy.how
-    assert repr(energy).startswith(f"energy per inference: {energy.joules_per_inference:.3g} J, 95 % interval")
+    value = f"{energy.joules_per_inference:.3g} J, 95 % interval "
+    assert repr(energy).startswith(f"<InferenceEnergy: {value}")
+    assert value in str(energy).splitlines()[1] and "CO2e per inference" in str(energy).splitlines()[2]
     assert energy._repr_html_().count("<tr>") == 1 + 2 and energy.to_dict()["interval"] == list(energy.interval)
     assert energy.co2e_kg_per_inference == pytest.approx(energy.joules_per_inference / 3.6e6 * 0.38, rel=0.2)
 

@@ -42,8 +42,10 @@ def test_without_counters_the_reading_is_an_estimate_and_says_how(no_rapl):
     assert reading.co2e_kg == pytest.approx(reading.kwh * reading.intensity.kg_per_kwh)
     assert "Germany" in reading.co2e_how and "2023" in reading.co2e_how
     json.dumps(reading.to_dict(), allow_nan=False)
-    assert repr(reading).startswith("estimated energy of ") and f": {reading.joules:.3g} J (cpu " in repr(reading)
-    assert f"CO2e: {reading.co2e_kg:.3g} kg (estimated energy x " in repr(reading)
+    assert repr(reading).startswith(f"<EnergyReading: {reading.joules:.3g} J (estimated) in ")
+    lines = str(reading).splitlines()
+    assert [line.split()[0] for line in lines] == ["component", "cpu", "gpu", "ram", "together:", "CO2e:"]
+    assert lines[-1].startswith(f"CO2e: {reading.co2e_kg:.3g} kg (estimated energy x ")
     assert reading._repr_html_().count("<tr>") == 1 + 3 and " kg " in reading._repr_html_()
 
 

@@ -48,7 +48,7 @@ def test_bad_reports_are_refused(tmp_path):
             RunReport.load(tmp_path)
     with pytest.raises(OSError, match="missing"):
         RunReport.load(tmp_path / "missing")
-    with pytest.raises(OSError, match="cannot be made"):
+    with pytest.raises(OSError, match="cannot be written"):
         RunReport(variants=[full()]).save(tmp_path / "report.json" / "below")
 
 

@@ -54,7 +54,7 @@ def thread_watts() -> float:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Drop what CodeCarbon logs inside the block, in this thread only; the user's own use of it is not touched."""
-    logging.getLogger("codecarbon").addFilter(_FILTER)
+    logging.getLogger("codecarbon").addFilter(_others_only)
     token = _quiet.set(True)
     try:
         yield
@@ -131,12 +131,8 @@ class GpuReader:
         return _joules(sum(ours)) if len(ours) == self.count else None
 
 
-class _OthersOnly(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not _quiet.get()
-
-
-_FILTER = _OthersOnly()
+def _others_only(record: logging.LogRecord) -> bool:
+    return not _quiet.get()
 
 
 def _joules(kwh: float) -> float:

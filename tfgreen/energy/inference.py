@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from tfgreen.checks import check_number
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.energy.sources import COMPONENTS, ComponentName, Source
 from tfgreen.errors import invalid_type
-from tfgreen.tables import html_table, plain_dict
+from tfgreen.tables import TableResult, plain_dict
 from tfgreen.typing import PlainDict
 
 WINDOWS = 5
@@ -20,7 +22,7 @@ STUDENT_T = (12.706, 4.303, 3.182, 2.776)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class InferenceEnergy:
+class InferenceEnergy(TableResult):
     """The mean energy and CO2 equivalent of one call, over ``runs`` calls; None where there is no reading.
 
     ``interval`` is the 95 % confidence interval of the mean over the windows, in joules; None for a single window. It
@@ -38,16 +40,15 @@ class InferenceEnergy:
     co2e_kg_per_inference: float | None
     co2e_how: str
 
-    def __repr__(self) -> str:
-        rows = self._rows()
-        return f"{rows[0][0]}: {rows[0][1]} ({rows[0][2]}); {rows[1][0]}: {rows[1][1]} ({rows[1][2]})"
-
-    def _repr_html_(self) -> str:
-        return html_table(("figure", "value", "how"), self._rows())
+    _headings: ClassVar[tuple[str, ...]] = ("figure", "value", "how")
+    _left: ClassVar[int] = -1
 
     def to_dict(self) -> PlainDict:
         """Plain values, fit for strict JSON."""
         return plain_dict(self)
+
+    def _headline(self) -> str:
+        return f"{self._rows()[0][1]} ({self.source}) per inference"
 
     def _rows(self) -> list[tuple[str, str, str]]:
         energy = "-" if self.joules_per_inference is None else f"{self.joules_per_inference:.3g} J"
@@ -89,20 +90,20 @@ def measure_inference(
 
 def _per_run(windows: list[tuple[EnergyReading, int]]) -> InferenceEnergy:
     runs = sum(count for _, count in windows)
-    last = windows[-1][0]
-    missing = next((reading for reading, _ in windows if reading.joules is None), None)
-    sources = {reading.source for reading, _ in windows}
-    mixed: Source = "estimated" if missing is None else "unavailable"
+    readings = [reading for reading, _ in windows]
+    # What stands for all of them in words: one without energy if there is any.
+    chosen = next((reading for reading in readings if reading.joules is None), readings[-1])
     joules = co2e = interval = None
-    if missing is None:
-        joules = sum(reading.joules or 0.0 for reading, _ in windows) / runs
+    source: Source = "unavailable"
+    if chosen.joules is not None:
+        source = "measured" if all(reading.source == "measured" for reading in readings) else "estimated"
+        joules = sum(reading.joules or 0.0 for reading in readings) / runs
         interval = _confidence(joules, [(reading.joules or 0.0) / count for reading, count in windows])
-        if last.region is not None:
-            co2e = sum(reading.co2e_kg or 0.0 for reading, _ in windows) / runs
-    source = sources.pop() if len(sources) == 1 else mixed
-    how = f"{runs} runs in {len(windows)} window(s); {(missing or last).how}"
-    duration, why = sum(reading.duration_s for reading, _ in windows), (missing or last).co2e_how
-    return InferenceEnergy(joules, runs, interval, source, how, duration, last.region, co2e, why)
+        if chosen.region is not None:
+            co2e = sum(reading.co2e_kg or 0.0 for reading in readings) / runs
+    how = f"{runs} runs in {len(windows)} window(s); {chosen.how}"
+    duration = sum(reading.duration_s for reading in readings)
+    return InferenceEnergy(joules, runs, interval, source, how, duration, chosen.region, co2e, chosen.co2e_how)
 
 
 def _confidence(mean: float, values: list[float]) -> tuple[float, float] | None:
@@ -110,7 +111,5 @@ def _confidence(mean: float, values: list[float]) -> tuple[float, float] | None:
     count = len(values)
     if not 2 <= count <= WINDOWS:
         return None
-    center = sum(values) / count
-    deviation = math.sqrt(sum((value - center) ** 2 for value in values) / (count - 1))
-    half = STUDENT_T[count - 2] * deviation / math.sqrt(count)
+    half = STUDENT_T[count - 2] * statistics.stdev(values) / math.sqrt(count)
     return max(0.0, mean - half), mean + half

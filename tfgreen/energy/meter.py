@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from tfgreen.checks import check_number
 from tfgreen.energy import codecarbon
@@ -15,7 +15,7 @@ from tfgreen.energy.carbon import GridIntensity, carbon_footprint, grid_intensit
 from tfgreen.energy.probes import Probe, probes
 from tfgreen.energy.sources import COMPONENTS, ComponentName, EnergyComponent, Source, unavailable
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
-from tfgreen.tables import html_table, plain_dict
+from tfgreen.tables import TableResult, plain_dict
 from tfgreen.typing import PlainDict
 
 T = TypeVar("T")
@@ -24,8 +24,8 @@ NO_REGION = "no region was given; pass one, such as EnergyMeter(region='DEU')"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class EnergyReading:
-    """What a block of code used.
+class EnergyReading(TableResult):
+    """What a block of code used; prints as a table of its components.
 
     Attributes:
         joules: Energy of all components that were read, or None. Never 0 for "no reading".
@@ -53,19 +53,23 @@ class EnergyReading:
     co2e_how: str
     intensity: GridIntensity | None
 
+    _headings: ClassVar[tuple[str, ...]] = ("component", "energy", "source", "how")
+    _left: ClassVar[int] = -1
+
     @property
     def kwh(self) -> float | None:
         """The same energy in kilowatt-hours, or None."""
         return None if self.joules is None else self.joules / JOULES_PER_KWH
 
-    def __repr__(self) -> str:
-        co2e = "not known" if self.co2e_kg is None else f"{self.co2e_kg:.3g} kg"
-        energy = f"{self.source} energy of {self.duration_s:.3g} s: {_joules(self)} ({self.how})"
-        return f"{energy}; CO2e: {co2e} ({self.co2e_how})"
+    def _headline(self) -> str:
+        return f"{_joules(self)} ({self.source}) in {self.duration_s:.3g} s"
 
-    def _repr_html_(self) -> str:
-        rows = [(part.name, _joules(part), part.source, part.how) for part in self.components]
-        return html_table(("component", "energy", "source", "how"), rows, caption=repr(self))
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(part.name, _joules(part), part.source, part.how) for part in self.components]
+
+    def _remarks(self) -> list[str]:
+        co2e = "not known" if self.co2e_kg is None else f"{self.co2e_kg:.3g} kg"
+        return [f"together: {self._headline()}", f"CO2e: {co2e} ({self.co2e_how})"]
 
     def to_dict(self) -> PlainDict:
         """Return plain values, fit for strict JSON."""

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfgreen.errors import FileError, InvalidValueError, TfgreenError, invalid_value
-from tfgreen.typing import FilePath
+from tfgreen.typing import FilePath, Shape, Tensors
 
 if TYPE_CHECKING:
     import keras
 
 # What the demo writes; here, so that its folder can be checked before Keras is imported.
-RESULT_FILES = (
-    "report.json", "report.html", "model.tflite", "float32.tflite", "pruned-float32.tflite", "pruned.keras"
-)
+_TFLITE_FILES = ("model.tflite", "float32.tflite", "pruned-float32.tflite")
+RESULT_FILES = ("report.json", "report.html", "pruned.keras", *_TFLITE_FILES)
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-    """Training and test split of a classification task.
+    """Training and test split of a classification task, checked; ``source`` says for the report where it comes from.
 
-    Attributes:
-        x_train: Numbers of shape ``(samples, *sample shape)``, in the dtype of the file.
-        y_train: Class numbers from 0, int64 of shape ``(samples,)``.
-        x_test: As ``x_train``.
-        y_test: As ``y_train``.
-        source: Where the data comes from, for the report.
-
-    Raises:
-        ValueError: An array is empty, not numeric, holds NaN or infinite values, or the arrays do not fit each other.
+    Samples are finite numbers of shape ``(samples, *sample shape)``; labels become class numbers from 0, int64 of
+    shape ``(samples,)``.
     """
 
     x_train: np.ndarray
@@ -64,52 +58,40 @@ class Data:
 def load_npz(path: FilePath) -> Data:
     """Read a classification task from an ``.npz`` file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
 
-    Labels may be class numbers ``(samples,)`` or ``(samples, 1)``, or one-hot rows ``(samples, classes)``. Pickled
-    objects are never loaded: they can run code.
-
-    Args:
-        path: Written by ``numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)``.
-
-    Raises:
-        OSError: The file is missing, unreadable, no npz file, or lacks one of the arrays.
-        ValueError: An array cannot be used, see :class:`Data`.
+    For labels see :func:`class_numbers`. Pickled objects are never loaded: they can run code.
     """
     arrays = _read(path, ARRAYS)
-    try:
-        return Data(**arrays, source=f"{Path(path).name}")
-    except TfgreenError as error:
-        raise InvalidValueError(f"{path}: {error}") from error
+    with _named(path):
+        return Data(**arrays, source=Path(path).name)
 
 
 def load_samples(path: FilePath, *names: str) -> np.ndarray | dict[str, np.ndarray]:
     """Read samples of a model from an ``.npz`` file: the first of the arrays ``names`` that it has, or else all arrays.
 
-    Returns:
-        An array of numbers of shape ``(samples, *sample shape)``, or a dict of them by the name of the input.
-
-    Raises:
-        OSError: As :func:`load_npz`; or there is no array.
-        ValueError: An array is empty, not numeric, or holds NaN or infinite values.
+    All arrays are a dict by the name of the input; each has shape ``(samples, *sample shape)``.
     """
     present = array_names(path)
     if not present:
         raise FileError(f"{path}: expected an array named {' or '.join(names)}, received no arrays.")
     first = next((name for name in names if name in present), None)
     arrays = _read(path, (first,) if first else tuple(present))
-    try:
+    with _named(path):
         for name, array in arrays.items():
             check_inputs(name, array)
-    except TfgreenError as error:
-        raise InvalidValueError(f"{path}: {error}") from error
     return arrays[first] if first else arrays
 
 
-def array_names(path: FilePath) -> list[str]:
-    """Names of the arrays of an ``.npz`` file, without reading them: the check that takes no time.
+@contextlib.contextmanager
+def _named(path: FilePath) -> Iterator[None]:
+    """Put the file before what is wrong with an array of it."""
+    try:
+        yield
+    except TfgreenError as error:
+        raise InvalidValueError(f"{path}: {error}") from error
 
-    Raises:
-        OSError: The file is missing, unreadable or no npz file.
-    """
+
+def array_names(path: FilePath) -> list[str]:
+    """Names of the arrays of an ``.npz`` file, without reading them: the check that takes no time."""
     file = Path(path)
     if file.is_dir() or not file.exists():
         what = "received a folder" if file.is_dir() else "but there is no such file"
@@ -125,19 +107,10 @@ def array_names(path: FilePath) -> list[str]:
 
 
 def load_digits_data(seed: int = 0) -> Data:
-    """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels scaled to 0..1, no download.
+    """The 1,797 handwritten digits of scikit-learn, float32 of shape ``(samples, 8, 8, 1)`` from 0 to 1; no download.
 
     Real handwriting of 43 people (UCI "Optical Recognition of Handwritten Digits", Alpaydin and Kaynak, 1998). A fifth
-    of each class is the test split.
-
-    Args:
-        seed: Of the split; equal seeds give equal splits.
-
-    Returns:
-        float32 images of shape ``(samples, 8, 8, 1)``, ten classes.
-
-    Raises:
-        OSError: scikit-learn is not installed.
+    of each of the ten classes is the test split, drawn with ``seed``.
     """
     try:
         from sklearn.datasets import load_digits
@@ -154,31 +127,27 @@ def load_digits_data(seed: int = 0) -> Data:
 
 
 def check_fits(data: Data, model: keras.Model) -> None:
-    """Raise unless ``model`` is a classifier of one input and one output that ``data`` fits.
-
-    Raises:
-        ValueError: The model has several inputs or outputs, takes samples of another shape, or has fewer outputs than
-            there are classes.
-    """
+    """Raise unless ``model`` is a classifier of one input and one output that ``data`` fits."""
     import keras
 
     from tfgreen.model.call_spec import symbolic_inputs
 
+    def shapes(tensors: Tensors) -> list[Shape]:
+        return [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(tensors)]
+
     args, kwargs = symbolic_inputs(model)
-    inputs = keras.tree.flatten((args, kwargs))
-    outputs = keras.tree.flatten(model.compute_output_spec(*args, **kwargs))
-    shapes = [tuple(tensor.shape[1:]) for tensor in inputs], [tuple(tensor.shape[1:]) for tensor in outputs]
-    if len(inputs) != 1 or len(outputs) != 1 or len(shapes[1][0]) != 1 or shapes[1][0][0] in (None, 1):
+    inputs, outputs = shapes([*args, kwargs]), shapes(model.compute_output_spec(*args, **kwargs))
+    classes = outputs[0][0] if len(inputs) == len(outputs) == len(outputs[0]) == 1 else None
+    if classes is None or classes < 2:
         expected = "a classifier: one input, one output of shape (samples, classes) with two classes or more"
-        received = f"inputs of shape {shapes[0]}, outputs of shape {shapes[1]} (without samples)"
+        received = f"inputs of shape {inputs}, outputs of shape {outputs} (without samples)"
         raise invalid_value(f"model '{model.name}'", expected=expected, received=received)
-    ((shape,), ((outputs_of_model,),)) = shapes
-    sample = data.x_train.shape[1:]
+    shape, sample = inputs[0], data.x_train.shape[1:]
     if len(sample) != len(shape) or any(size not in (None, given) for size, given in zip(shape, sample)):
         expected = f"samples of shape {shape}, as model '{model.name}' takes"
         raise invalid_value("x_train", expected=expected, received=sample)
-    if data.classes > outputs_of_model:
-        expected = f"labels from 0 to {outputs_of_model - 1}, as model '{model.name}' has {outputs_of_model} outputs"
+    if data.classes > classes:
+        expected = f"labels from 0 to {classes - 1}, as model '{model.name}' has {classes} outputs"
         raise invalid_value("y_train and y_test", expected=expected, received=f"labels up to {data.classes - 1}")
 
 
@@ -195,15 +164,7 @@ def check_inputs(name: str, x: np.ndarray) -> None:
 
 
 def class_numbers(name: str, y: np.ndarray) -> np.ndarray:
-    """Labels as class numbers: int64 of shape ``(samples,)``.
-
-    Args:
-        name: What the labels are called, for errors.
-        y: Integers of shape ``(samples,)`` or ``(samples, 1)``, or one-hot rows of any numeric dtype.
-
-    Raises:
-        ValueError: The labels are of another form, negative, or not exactly one-hot.
-    """
+    """Labels as int64 of shape ``(samples,)``, from integers of that shape or ``(samples, 1)`` or from one-hot rows."""
     if y.dtype.kind not in "fiub" or y.ndim not in (1, 2) or not y.size:
         expected = "class numbers of shape (samples,) or one-hot rows of shape (samples, classes)"
         raise invalid_value(name, expected=expected, received=f"shape {y.shape}, dtype {y.dtype}")

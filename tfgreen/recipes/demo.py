@@ -1,7 +1,7 @@
 """The demo: prune a trained classifier, convert it to int8, check it, measure it, and report.
 
-Read it from :func:`run_demo` on: it is what a user of tfgreen does by hand, a function for each step. Data and network
-are scikit-learn's handwritten digits and a small convolutional network, or the user's own.
+:func:`run_demo` is what a user of tfgreen does by hand, a function for each step. Data and network are scikit-learn's
+handwritten digits and a small convolutional network, or the user's own.
 """
 
 from __future__ import annotations
@@ -53,17 +53,9 @@ OWN_PRUNING = Pruning(4, 0.5, 1e-3)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DemoConfig(Config):
-    """Settings of the demo.
+    """Settings of the demo: equal seeds give equal models; without a region there is no CO2 figure.
 
-    Args:
-        seed: Of weights, batches and the split of the digits; equal seeds give equal models.
-        epochs: Passes over the training data while pruning; None for 16 on the digits, 4 on a model of one's own.
-        sparsity: Share of zeros to prune to; None for 0.8 on the digits, 0.5 on a model of one's own.
-        region: ISO 3166 alpha-3 code of the country whose grid feeds the machine; None for no CO2 figure.
-
-    Raises:
-        ValueError: A number is out of range, or the region is unknown.
-        TypeError: A number is none.
+    ``epochs`` of pruning and ``sparsity`` to reach are 16 and 0.8 for the digits, 4 and 0.5 for a model of one's own.
     """
 
     seed: int = 0
@@ -89,22 +81,10 @@ def run_demo(
 ) -> RunReport:
     """Prune a classifier, convert it to full int8, verify, benchmark and account for it, and write the results.
 
-    Sets the global seeds of Python, NumPy and TensorFlow to ``config.seed``.
-
-    Args:
-        output: Folder for the report, ``model.tflite`` (the int8 model), the float files it is compared with, and the
-            pruned Keras model. All of them appear at once at the end, or none.
-        config: Settings.
-        model: A trained classifier of one input and one output; it is not changed. Goes with ``data``.
-        data: What it was trained on, prepared as for its training. Goes with ``model``.
-        progress: Where to show what is being done.
-
-    Returns:
-        The report, with the variants ``"float32"``, ``"pruned-float32"`` and ``"pruned-int8"``.
-
-    Raises:
-        OSError: The folder cannot be written or holds something else, or scikit-learn is missing.
-        ValueError: Only one of ``model`` and ``data`` was given, or they do not fit.
+    ``model``, which is not changed, is a trained classifier of one input and one output, ``data`` what it was trained
+    on, prepared as for its training; without both, the digits. The folder ``output`` gets the report, ``model.tflite``
+    (int8), the float files it is compared with and the pruned Keras model, all at once at the end or none. Sets the
+    global seeds of Python, NumPy and TensorFlow to ``config.seed``.
     """
     if (model is None) != (data is None):
         given, other = ("data", "model") if model is None else ("model", "data")
@@ -193,10 +173,9 @@ def accept(model: keras.Model, task: _Task) -> keras.Model:
 
 
 def gives_logits(model: keras.Model, x: np.ndarray) -> bool:
-    """Whether a classifier gives logits rather than probabilities, judged by what it gives.
+    """Whether a classifier gives logits rather than probabilities, which lie in [0, 1] for every sample.
 
-    Its last layer would not tell: the softmax may be an op, or inside a nested or subclassed model. Probabilities lie
-    in [0, 1] for every sample, logits do not.
+    Its last layer would not tell: the softmax may be an op, or inside a nested or subclassed model.
     """
     outputs = np.asarray(model(spread(x, BATCH_SIZE), training=False))
     return bool(outputs.min() < -1e-6 or outputs.max() > 1 + 1e-6)

@@ -12,13 +12,10 @@ from rich.markup import escape
 
 
 class Progress:
-    """Tells how far the steps of a run are, and how long each took once it is done.
+    """Shows on a stream (None: silence) how far the steps of a run are, and how long each took once it is done.
 
-    In a terminal a step shows while it runs and vanishes if it fails, so that the error stands alone. In a log, a step
+    In a terminal a step shows while it runs and vanishes if it fails, so that the error stands alone. In a log it
     writes a line for each detail and one at its end.
-
-    Args:
-        stream: Where to write, usually ``sys.stderr``; None for silence.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -26,7 +23,7 @@ class Progress:
 
     @contextlib.contextmanager
     def step(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Begin a step and yield the function that tells how far it is."""
+        """Begin a step and yield the function that shows how far it is."""
         console = self._console
         if console is None:
             yield lambda detail: None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
 from collections.abc import Callable, Collection
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -23,7 +22,7 @@ from tfgreen.model.paths import check_built_model
 from tfgreen.model.samples import sample_arrays
 from tfgreen.model.structure import pack
 from tfgreen.recipes.fewest import fewest
-from tfgreen.tables import html_table, text_table
+from tfgreen.tables import TableResult, plain_dict
 from tfgreen.techniques.equalize import equalize, find_pairs
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm
 from tfgreen.transforms.compressed import compressed_layers
@@ -43,8 +42,8 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class MixedPrecision:
-    """What :func:`tfgreen.search_precision` found; shown as a table of all files that were tried.
+class MixedPrecision(TableResult):
+    """What :func:`tfgreen.search_precision` found; prints as a table of all files that were tried.
 
     Attributes:
         lite: The file.
@@ -64,31 +63,29 @@ class MixedPrecision:
     cause: str
     cause_layers: tuple[str, ...]
 
-    def __repr__(self) -> str:
-        return "\n".join([text_table(*self._table()), *self._sentences()])
-
-    def _repr_html_(self) -> str:
-        return html_table(*self._table(), caption=" ".join(self._sentences()))
+    _headings: ClassVar[tuple[str, ...]] = ("file", "score", "drop", "bytes", "layers in float")
 
     def to_dict(self) -> PlainDict:
-        """Return plain values: all but the file and the model."""
+        """Plain values: all but the file and the model."""
         return {
             "keep_float": list(self.keep_float),
             "score": self.score,
-            "trials": [{**dataclasses.asdict(trial), "keep_float": list(trial.keep_float)} for trial in self.trials],
+            "trials": [plain_dict(trial) for trial in self.trials],
             "cause": self.cause,
             "cause_layers": list(self.cause_layers),
         }
 
-    def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        first = self.trials[0].score
+    def _headline(self) -> str:
+        return f"score {self.score:.4f}, {self.lite.size_bytes:,} bytes, {len(self.keep_float)} layers in float"
+
+    def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
         for trial in self.trials:
-            figures = f"{trial.score:.4f}", f"{first - trial.score:.4f}", f"{trial.size_bytes:,}"
+            figures = f"{trial.score:.4f}", f"{self.trials[0].score - trial.score:.4f}", f"{trial.size_bytes:,}"
             rows.append((trial.name, *figures, "all" if trial.name == "float32" else ", ".join(trial.keep_float)))
-        return ("file", "score", "drop", "bytes", "layers in float"), rows
+        return rows
 
-    def _sentences(self) -> list[str]:
+    def _remarks(self) -> list[str]:
         kept = f"Kept in float: {', '.join(self.keep_float)}." if self.keep_float else "All layers are int8."
         return [self.cause, kept] if self.cause else [kept]
 
@@ -128,9 +125,8 @@ def search_precision(
 
     Raises:
         TypeError: An argument is of another type, or the score is no number.
-        ValueError: The model is not built, or, where layers have to be kept in float, subclassed; the data does not
-            fit; ``config`` is for another quantization; the score is not finite; or even with all layers but one in
-            float it falls short.
+        ValueError: The model is not built or, where layers have to be kept in float, subclassed; the data or ``config``
+            does not fit; the score is not finite; or it falls short even with all layers but one in float.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -216,10 +212,7 @@ class _Search:
     ) -> tuple[LiteRTModel, float]:
         lite = convert(model, config)
         score = self._score(lite)
-        if isinstance(score, bool) or not isinstance(score, numbers.Real):
-            raise invalid_type("score(lite)", expected="a number", received=score)
-        if not math.isfinite(score):
-            raise invalid_value("score(lite)", expected="a finite number", received=score)
+        check_number("score(lite)", score)
         self._trials.append(Trial(name, keep_float, float(score), lite.size_bytes))
         return lite, float(score)
 

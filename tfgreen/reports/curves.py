@@ -12,13 +12,9 @@ from tfgreen.typing import PlainDict
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A plot over time: training history, sparsity over steps.
+    """A plot over time, for instance of the loss over epochs; labels of the axes name their units.
 
-    Attributes:
-        title: Heading.
-        x_label: What the horizontal axis counts (``"epoch"``, ``"training step"``).
-        y_label: What is shown, with its unit (``"loss"``, ``"sparsity (share of zeros)"``).
-        series: Name of a line -> its ``(x, y)`` points. A y that is not finite becomes None: a gap.
+    ``series`` holds the ``(x, y)`` points of each line by its name. A y that is not finite becomes None: a gap.
     """
 
     title: str
@@ -31,7 +27,7 @@ class Curve:
         object.__setattr__(self, "series", clean)
 
     def to_dict(self) -> PlainDict:
-        """Return plain values; points are ``[x, y]`` lists."""
+        """Plain values; points are ``[x, y]`` lists."""
         series = {name: [list(point) for point in points] for name, points in self.series.items()}
         return {"title": self.title, "x_label": self.x_label, "y_label": self.y_label, "series": series}
 

@@ -13,10 +13,9 @@ PACKAGES = ("tensorflow", "keras", "tensorflow-model-optimization", "ai-edge-lit
 
 
 def environment() -> PlainDict:
-    """Return Python, package versions, CPU and operating system, without importing any of the packages.
+    """Python, operating system, CPU and versions of packages (None: not installed), none of which is imported.
 
-    A package that is not installed is None. ``virtual_machine`` is True where a hypervisor is underneath, which makes
-    timings and energy less certain.
+    ``virtual_machine`` is True where a hypervisor is underneath, which makes timings and energy less certain.
     """
     cpu = cpu_identity()
     return {

@@ -37,14 +37,12 @@ def number(variant: Variant, figure: Figure) -> float | None:
 
 
 def shown(figure: Figure) -> str:
-    """Return the label of a figure with the number of its footnote.
-    """
+    """The label of a figure with the number of its footnote."""
     return f"{LABELS[figure]} [{FIGURES.index(figure) + 1}]"
 
 
 def value_text(variant: Variant, figure: Figure) -> str:
-    """Return a figure with its unit, or a dash.
-    """
+    """A figure with its unit, or a dash."""
     value = number(variant, figure)
     if value is None:
         return MISSING
@@ -60,7 +58,7 @@ def value_text(variant: Variant, figure: Figure) -> str:
 
 
 def ratio_text(variant: Variant, first: Variant, figure: Figure) -> str:
-    """Return how a figure compares with the first variant's, or an empty text."""
+    """How a figure compares with that of the first variant, or an empty text."""
     ours, theirs = number(variant, figure), number(first, figure)
     if variant is first or ours is None or theirs is None or figure == "sparsity":
         return ""
@@ -76,7 +74,7 @@ def ratio_text(variant: Variant, first: Variant, figure: Figure) -> str:
 
 
 def footnotes(variants: Sequence[Variant]) -> list[tuple[int, str, list[tuple[str, str]]]]:
-    """Return ``(number, label, [(names, text), ...])`` per figure: sources and reasons, equal ones together.
+    """``(number, label, [(names, text), ...])`` per figure: each source or reason with the variants that share it.
 
     ``names`` is empty where one text holds for all variants.
     """
@@ -87,8 +85,8 @@ def footnotes(variants: Sequence[Variant]) -> list[tuple[int, str, list[tuple[st
             missing = getattr(variant, figure) is None
             text = f"none: {variant.reasons[figure]}" if missing else variant.sources[figure]
             texts.setdefault(text, []).append(variant.name)
-        together = len(texts) == 1
-        notes.append((place, LABELS[figure], [("" if together else ", ".join(n), t) for t, n in texts.items()]))
+        named = [("" if len(texts) == 1 else ", ".join(names), text) for text, names in texts.items()]
+        notes.append((place, LABELS[figure], named))
     return notes
 
 

@@ -6,18 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tfgreen.reports import plots
+from tfgreen.reports import figures, plots
 from tfgreen.reports.curves import Curve
-from tfgreen.reports.figures import (
-    WHAT_PRUNING_SHRINKS,
-    footnotes,
-    number,
-    ratio_text,
-    shown,
-    unverified,
-    used_figures,
-    value_text,
-)
+from tfgreen.reports.figures import ratio_text, value_text
 from tfgreen.reports.variant import Figure, Variant
 from tfgreen.version import __version__
 
@@ -37,20 +28,20 @@ def page(
     environment: Mapping[str, object] | None = None,
     curves: Sequence[Curve] = (),
 ) -> str:
-    """Return the page of a report; every text in it is escaped. See :class:`tfgreen.reports.report.RunReport`."""
+    """The page of a :class:`tfgreen.reports.report.RunReport`; every text in it is escaped."""
     import jinja2
     import markupsafe
 
     templates = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = templates.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
-    used = used_figures(variants)
+    used = figures.used_figures(variants)
     return template.render(
         version=__version__,
-        headings=[shown(figure) for figure in used],
+        headings=[figures.shown(figure) for figure in used],
         rows=[(v, [(value_text(v, figure), ratio_text(v, variants[0], figure)) for figure in used]) for v in variants],
-        notes=footnotes(variants),
-        remark=WHAT_PRUNING_SHRINKS if any(variant.sparsity for variant in variants) else "",
-        unverified=unverified(variants),
+        notes=figures.footnotes(variants),
+        remark=figures.WHAT_PRUNING_SHRINKS if any(variant.sparsity for variant in variants) else "",
+        unverified=figures.unverified(variants),
         plots=[markupsafe.Markup(svg) for svg in _plots(variants, curves)],
         steps=[(step["name"], _text({k: v for k, v in step.items() if k != "name"})) for step in steps],
         environment=[(key, _text(value)) for key, value in (environment or {}).items()],
@@ -59,7 +50,7 @@ def page(
 
 def _plots(variants: Sequence[Variant], curves: Sequence[Curve]) -> Iterator[str]:
     for figure, (title, axis, factor) in _BARS.items():
-        values = {variant.name: number(variant, figure) for variant in variants}
+        values = {variant.name: figures.number(variant, figure) for variant in variants}
         if any(value is not None for value in values.values()):
             scaled = {name: None if value is None else value * factor for name, value in values.items()}
             yield plots.bars(title, axis, scaled, {variant.name: _label(variant, figure) for variant in variants})

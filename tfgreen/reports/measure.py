@@ -11,7 +11,7 @@ import numpy as np
 from tfgreen.deploy.inspection.benchmark import BenchmarkResult, benchmark, random_input
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.verify import verify
-from tfgreen.energy.inference import InferenceEnergy, measure_inference
+from tfgreen.energy.inference import measure_inference
 from tfgreen.reports.variant import EnergyPerInference, Latency, Variant
 
 VERIFY_SAMPLES = 500
@@ -30,32 +30,17 @@ class Export:
 def measure_variants(
     exports: Mapping[str, Export], x_test: np.ndarray, y_test: np.ndarray, *, region: str | None = None
 ) -> list[Variant]:
-    """Measure classifiers on the files that ship.
+    """Measure classifiers, by name, on the files that ship; ``y_test`` holds class numbers of shape ``(samples,)``.
 
-    Latencies are measured in turn, so that a busy machine slows all of them alike.
-
-    Args:
-        exports: Name of a variant -> the Keras model and its artifact.
-        x_test: Samples in the structure of the models' inputs; accuracy is measured on all of them.
-        y_test: Class numbers of shape ``(samples,)``.
-        region: ISO 3166 alpha-3 code for the CO2 figure, or None for none.
-
-    Returns:
-        A variant for each export, each figure with its source.
+    Latencies are measured in turn, so that a busy machine slows all of them alike. Without a region (an ISO 3166
+    alpha-3 code) there is no CO2 figure.
     """
     latency = benchmark({name: export.lite for name, export in exports.items()}, runs=LATENCY_RUNS)
     return [_variant(name, export, latency[name], x_test, y_test, region) for name, export in exports.items()]
 
 
 def spread(samples: np.ndarray | dict[str, np.ndarray], count: int) -> np.ndarray | dict[str, np.ndarray]:
-    """At most ``count`` samples of an array or of each array of a dict.
-
-    They are evenly spread, so that data sorted by class still gives all classes.
-
-    Example:
-        >>> spread(np.arange(10), 4)
-        array([0, 3, 6, 9])
-    """
+    """At most ``count`` samples of each array, evenly spread, so that data sorted by class still gives all classes."""
     def some(array: np.ndarray) -> np.ndarray:
         return array if len(array) <= count else array[np.linspace(0, len(array) - 1, count).astype(int)]
 
@@ -78,7 +63,13 @@ def _variant(
         "verified": f"measured: outputs of {check.samples} test samples against the Keras model",
     }
     reasons = {} if check.passed else {"verified": f"the outputs differ: {check}".replace("\n", "; ")}
-    joules = _energy(energy, sources, reasons)
+    (reasons if energy.co2e_kg_per_inference is None else sources)["co2e_kg"] = energy.co2e_how
+    joules = None
+    if energy.joules_per_inference is None or energy.source == "unavailable":
+        reasons["energy"] = energy.how
+    else:
+        joules = EnergyPerInference(energy.joules_per_inference, energy.source)
+        sources["energy"] = f"{energy.source}: {energy.how}"
     return Variant(
         name=name,
         accuracy=lite.evaluate(x_test, y_test),
@@ -93,19 +84,6 @@ def _variant(
         sources=sources,
         reasons=reasons,
     )
-
-
-def _energy(energy: InferenceEnergy, sources: dict[str, str], reasons: dict[str, str]) -> EnergyPerInference | None:
-    """The joules of one inference; notes the source of energy and CO2, or the reason why there is none."""
-    if energy.co2e_kg_per_inference is None:
-        reasons["co2e_kg"] = energy.co2e_how
-    else:
-        sources["co2e_kg"] = energy.co2e_how
-    if energy.joules_per_inference is None or energy.source == "unavailable":
-        reasons["energy"] = energy.how
-        return None
-    sources["energy"] = f"{energy.source}: {energy.how}"
-    return EnergyPerInference(energy.joules_per_inference, energy.source)
 
 
 def _inference(lite: LiteRTModel) -> Callable[[], object]:

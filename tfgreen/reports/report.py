@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfgreen.errors import FileError, invalid_type, invalid_value
-from tfgreen.files import write_atomic
+from tfgreen.files import made_folder, write_atomic
 from tfgreen.reports.curves import Curve
 from tfgreen.reports.html import page
 from tfgreen.reports.text import variants_html, variants_text
@@ -23,17 +23,10 @@ from tfgreen.version import __version__
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class RunReport:
-    """What a run did and what came out of it.
+    """What a run did and what came out of it: plain values but for the variants and curves.
 
-    Attributes:
-        variants: The versions of the model; ratios are against the first.
-        steps: What was done, in order: one dictionary each, with a ``"name"`` and whatever else describes it.
-        environment: Where it ran (see :func:`tfgreen.reports.environment.environment`).
-        curves: Plots over time.
-
-    Raises:
-        ValueError: There is no variant, two share a name, or a step has no name.
-        TypeError: A step or the environment holds something that is not a plain value.
+    Ratios are against the first variant. Each of the ``steps``, in order, has a ``"name"`` and whatever else describes
+    it; ``environment`` is that of :func:`tfgreen.reports.environment.environment`.
     """
 
     variants: Sequence[Variant]
@@ -60,7 +53,7 @@ class RunReport:
         return variants_html(self.variants)
 
     def to_dict(self) -> PlainDict:
-        """Return plain values, fit for strict JSON (no NaN), in the format of ``report.json``."""
+        """Plain values, fit for strict JSON (no NaN), in the format of ``report.json``."""
         return {
             "tfgreen": __version__,
             "variants": [variant.to_dict() for variant in self.variants],
@@ -71,11 +64,7 @@ class RunReport:
 
     @classmethod
     def from_dict(cls, data: PlainDict) -> RunReport:
-        """Rebuild a report from :meth:`to_dict` or from a parsed ``report.json``.
-
-        Raises:
-            ValueError: Something is missing or refused.
-        """
+        """Rebuild a report from :meth:`to_dict` or from a parsed ``report.json``."""
         missing = {"variants", "environment", "steps"} - set(data)
         if missing:
             received = f"a dictionary without {sorted(missing)}"
@@ -89,11 +78,7 @@ class RunReport:
 
     @classmethod
     def load(cls, path: FilePath) -> RunReport:
-        """Read a ``report.json``, or the one in a folder.
-
-        Raises:
-            OSError: The file is missing, or does not hold a report.
-        """
+        """Read a ``report.json``, or the one in a folder."""
         file = Path(path)
         file = file / "report.json" if file.is_dir() else file
         try:
@@ -102,25 +87,14 @@ class RunReport:
             raise FileError(f"{file}: not a report.json of tfgreen: {error}") from error
 
     def save(self, folder: FilePath) -> tuple[Path, Path]:
-        """Write ``report.json`` and the self-contained ``report.html`` into ``folder``, each whole or not at all.
+        """Write ``report.json`` and the self-contained ``report.html``, each whole or not at all; return their paths.
 
-        Args:
-            folder: Made if missing.
-
-        Returns:
-            The two paths, JSON first.
-
-        Raises:
-            OSError: The folder cannot be made or written.
+        The folder is made if it is missing.
         """
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         html = page(self.variants, steps=self.steps, environment=self.environment, curves=self.curves)
-        target = Path(folder)
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{target}: cannot be made: {error.strerror or error}.") from error
-        return write_atomic(target / "report.json", text), write_atomic(target / "report.html", html)
+        with made_folder(folder) as target:
+            return write_atomic(target / "report.json", text), write_atomic(target / "report.html", html)
 
 
 def _plain(value: object) -> Any:

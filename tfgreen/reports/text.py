@@ -6,24 +6,15 @@ import textwrap
 from collections.abc import Sequence
 from html import escape
 
-from tfgreen.reports.figures import (
-    WHAT_PRUNING_SHRINKS,
-    footnotes,
-    ratio_text,
-    shown,
-    unverified,
-    used_figures,
-    value_text,
-)
+from tfgreen.reports import figures
 from tfgreen.reports.variant import Variant
 from tfgreen.tables import html_table, text_table
 
 
 def variants_text(variants: Sequence[Variant], width: int = 80) -> str:
-    """A row per figure and a column per variant, below it the ratios against the first variant, then the sources.
+    """A row per figure with the ratios against the first variant below it, a column per variant; then the sources.
 
-    Figures are rows, so that the table stays readable at 80 columns: variants that do not fit side by side go on in a
-    further table. A line has ``width`` characters at most.
+    Variants that do not fit side by side go on in a further table: a line has ``width`` characters at most.
     """
     rows, parts, start = _rows(variants), [], 0
     while start < len(variants):
@@ -46,9 +37,9 @@ def variants_html(variants: Sequence[Variant]) -> str:
 def _rows(variants: Sequence[Variant]) -> list[tuple[str, list[str]]]:
     """Heading and a cell per variant; ratios are a row without a heading."""
     rows = []
-    for figure in used_figures(variants):
-        rows.append((shown(figure), [value_text(variant, figure) for variant in variants]))
-        ratios = [ratio_text(variant, variants[0], figure) for variant in variants]
+    for figure in figures.used_figures(variants):
+        rows.append((figures.shown(figure), [figures.value_text(variant, figure) for variant in variants]))
+        ratios = [figures.ratio_text(variant, variants[0], figure) for variant in variants]
         if any(ratios):
             rows.append(("", ratios))
     return [*rows, ("verified", ["yes" if variant.verified else "no" for variant in variants])]
@@ -60,9 +51,9 @@ def _part(variants: Sequence[Variant], rows: list[tuple[str, list[str]]], start:
 
 
 def _notes(variants: Sequence[Variant]) -> list[str]:
-    remark = [WHAT_PRUNING_SHRINKS] if any(variant.sparsity for variant in variants) else []
+    remark = [figures.WHAT_PRUNING_SHRINKS] if any(variant.sparsity for variant in variants) else []
     sources = [
         f"[{number}] {label}: " + "; ".join(f"{names}: {text}" if names else text for names, text in texts)
-        for number, label, texts in footnotes(variants)
+        for number, label, texts in figures.footnotes(variants)
     ]
-    return [*remark, *sources, *unverified(variants)]
+    return [*remark, *sources, *figures.unverified(variants)]

@@ -50,27 +50,12 @@ FIGURES = tuple(_BOUNDS)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One version of the model with its figures.
+    """One version of the model with its figures: of its ``.tflite`` file, and of one inference with it.
 
     Every figure that is there has a text in ``sources`` that begins with ``"measured"``, ``"counted"`` or
-    ``"estimated"`` and goes on to say how; every figure that is None has its reason in ``reasons``.
-
-    Attributes:
-        name: What it is: ``"float32"``, ``"pruned-int8"`` ...
-        accuracy: Share of right answers, 0 to 1.
-        size_bytes, gzip_bytes: Bytes of the ``.tflite`` file, and after gzip.
-        nonzero_bytes: Bytes of the weights in the file that are not zero.
-        sparsity: Share of zeros among the compressible weights, 0 to 1.
-        latency_ms: Milliseconds of one inference.
-        energy: Joules of one inference.
-        co2e_kg: Kilograms of CO2 equivalent of one inference.
-        verified: Whether the exported file was shown to do what the Keras model does.
-        sources: Figure -> kind and method.
-        reasons: Figure -> why it is None. May also hold ``"verified"``.
-
-    Raises:
-        ValueError: A figure is out of range or not finite, or has no source, or is None without a reason.
-        TypeError: A figure is not a number.
+    ``"estimated"`` and goes on to say how; every figure that is None has its reason in ``reasons``. Accuracy and
+    sparsity (of the compressible weights) are shares from 0 to 1; ``verified`` says whether the file was shown to do
+    what the Keras model does.
     """
 
     name: str
@@ -113,24 +98,21 @@ class Variant:
             raise invalid_value(subject, expected=f"keys of {FIGURES}", received=sorted(unknown))
 
     def to_dict(self) -> PlainDict:
-        """Return plain values; nested figures keep their keys when they are null."""
+        """Plain values; nested figures keep their keys when they are null."""
         latency, energy = self.latency_ms, self.energy
         times = (float(latency.median), float(latency.p90)) if latency else (None, None)
         joules, source = (float(energy.joules_per_inference), energy.source) if energy else (None, "unavailable")
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        nested = {
+        return {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
             "latency_ms": dict(zip(("median", "p90"), times)),
             "energy": {"joules_per_inference": joules, "source": source},
+            "sources": dict(self.sources),
+            "reasons": dict(self.reasons),
         }
-        return {**plain, **nested, "sources": dict(self.sources), "reasons": dict(self.reasons)}
 
     @classmethod
     def from_dict(cls, data: PlainDict) -> Variant:
-        """Rebuild a variant from :meth:`to_dict`.
-
-        Raises:
-            ValueError: Keys are missing or unknown, or the figures are refused.
-        """
+        """Rebuild a variant from :meth:`to_dict`."""
         values = dict(data)
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) != names:
