@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.errors import InvalidValueError, invalid_state
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.exporting import is_exporting
 from tfgreen.transforms.kmeans import Initialization, index_dtype, initial_centroids, nearest, runs
@@ -166,10 +166,8 @@ class Codebook(TensorTransform):
                 raise InvalidValueError(f"{name}: {error} The training diverged: lower the learning rate.") from error
         counts = self._assign(weight, table)
         if (counts.max(axis=0) == counts.sum(axis=0)).all():
-            raise invalid_value(
-                name, expected="weights of several values", received="all of them at one centroid",
-                fix="The layer is dead: lower the learning rate, or leave it out with layers={...: None}.",
-            )  # fmt: skip
+            fix = "The layer is dead: lower the learning rate, or leave it out with layers={...: None}."
+            raise invalid_state(f"{name}: all weights have fallen to one centroid.", fix)
 
     def _assign(self, weight: Tensor, table: np.ndarray) -> np.ndarray:
         """Give each weight the number of its nearest centroid; return :meth:`counts`."""
