@@ -9,32 +9,31 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import ModelT
 
 from tfgreen.checks import check_instance
 from tfgreen.deploy.compressed.coding import encode
-from tfgreen.deploy.metrics import Metrics, keras_metrics, top1_accuracy
+from tfgreen.deploy.metrics import Metrics, check_classifier, keras_metrics, top1_accuracy
 from tfgreen.deploy.tflite import contents
 from tfgreen.deploy.tflite.arena import ArenaEstimate, estimate_arena
 from tfgreen.deploy.tflite.audit import Audit, audit_operators
 from tfgreen.deploy.tflite.c_array import HEADERS, SOURCES, c_source
-from tfgreen.deploy.tflite.contents import Quantization, TensorInfo, WeightTensor
+from tfgreen.deploy.tflite.contents import Quantization, WeightTensor
 from tfgreen.deploy.tflite.flatbuffer import parse, read_metadata
-from tfgreen.errors import ConversionError, FileError, invalid_state, invalid_type, invalid_value
+from tfgreen.deploy.tflite.interpreter import new_interpreter, run_all
+from tfgreen.errors import FileError, invalid_state, invalid_value
 from tfgreen.files import write_atomic
 from tfgreen.model.structure import Structure, match, pack
 from tfgreen.typing import Arrays, FilePath, PlainDict
-
-_BLOCK = 256  # samples quantized at a time: a float64 copy of a whole data set could fill the memory
 
 
 class LiteRTModel:
     """A LiteRT (.tflite) model: the bytes that ship, and everything that is read off them.
 
-    :func:`tfgreen.convert` and :func:`tfgreen.load_litert` return one. Several threads may use it. Input and output
-    structures (one array, a list, a dict) are those of the Keras model. In a file that tfgreen did not write, several
-    inputs are a list in the file's order (a dict by name will do too) and several outputs a dict by name.
+    :func:`tfgreen.convert` and :func:`tfgreen.load_litert` return one. Several threads may use it. Inputs and outputs
+    (one array, a list, a dict) are those of the Keras model; in a file that tfgreen did not write, several inputs are a
+    list in the file's order, or a dict by name, and several outputs a dict by name.
 
     Args:
         content: The bytes of a .tflite file.
@@ -42,49 +41,50 @@ class LiteRTModel:
 
     Attributes:
         content: The bytes.
+        parsed: The file as the schema's ``ModelT``, to be read only.
+        inputs, outputs: A :class:`TensorInfo` for each, in the file's order.
         input_structure: Names of the inputs where ``predict`` takes their arrays: a name, a list or a dict.
         output_structure: The same for what ``predict`` returns.
         notes: Sentences on what the conversion did besides converting.
-        metadata: What tfgreen stored in the file besides: its version (``"tfgreen"``), a hash of the Keras model's
-            architecture and weights (``"source_sha256"``), the names of the classes where these were given
-            (``"labels"``). Empty in a file that it did not write.
+        metadata: What tfgreen stored in the file: its version (``"tfgreen"``), a hash of the Keras model's architecture
+            and weights (``"source_sha256"``), class names if given (``"labels"``). Empty in a file of another tool.
 
     Raises:
+        TypeError: ``content`` is no bytes.
         FileError: The bytes are no LiteRT model, or a truncated or damaged one.
 
     Example:
-        >>> import keras
-        >>> from tfgreen.deploy.convert import convert
-        >>> model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="out")])
-        >>> lite = convert(model)
-        >>> lite.operators, lite.inputs[0].shape
-        ({'FULLY_CONNECTED': 1}, (1, 3))
+        >>> import keras, tfgreen as tg
+        >>> lite = tg.convert(keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="out")]))
+        >>> lite.operators, lite.inputs[0].shape, [weight.values.shape for weight in lite.weights.values()]
+        ({'FULLY_CONNECTED': 1}, (1, 3), [(2, 3)])
         >>> lite.predict(np.ones((5, 3))).shape
         (5, 2)
+        >>> print(lite.audit)
+        operator         dtypes                               layers
+        FULLY_CONNECTED  float32, float32, float32 -> float32  out
     """
 
     def __init__(self, content: bytes, source: str = "content") -> None:
         check_instance("content", content, bytes, "the bytes of a .tflite file")
         self.content = content
-        self._model = parse(content, source)
-        metadata = read_metadata(self._model)
-        self._inputs = contents.edge_tensors(self._model, "inputs")
-        self._outputs = contents.edge_tensors(self._model, "outputs")
+        self.parsed: ModelT = parse(content, source)
+        self.metadata: PlainDict = read_metadata(self.parsed)
+        self.inputs = contents.edge_tensors(self.parsed, "inputs")
+        self.outputs = contents.edge_tensors(self.parsed, "outputs")
         self._lock = threading.Lock()  # of the one interpreter
-        names, results = list(self._inputs), list(self._outputs)
-        self.input_structure: Structure = metadata.get("inputs", names[0] if len(names) == 1 else names)
-        self.output_structure: Structure = metadata.get(
-            "outputs", results[0] if len(results) == 1 else {name: name for name in results}
-        )
-        self.notes: tuple[str, ...] = tuple(metadata.get("notes", ()))
-        self.metadata: PlainDict = metadata
+        inputs, outputs = ([info.name for info in side] for side in (self.inputs, self.outputs))
+        by_name = {name: name for name in outputs}
+        self.input_structure: Structure = self.metadata.get("inputs", inputs[0] if len(inputs) == 1 else inputs)
+        self.output_structure: Structure = self.metadata.get("outputs", outputs[0] if len(outputs) == 1 else by_name)
+        self.notes: tuple[str, ...] = tuple(self.metadata.get("notes", ()))
 
     def __reduce__(self) -> tuple[type, tuple[bytes]]:
         return type(self), (self.content,)  # an interpreter cannot be copied or pickled; the bytes can
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{t.name}: {t.dtype}{list(t.shape)}" for t in self.inputs)
-        outputs = ", ".join(f"{t.name}: {t.dtype}{list(t.shape)}" for t in self.outputs)
+        sides = [[f"{t.name}: {t.dtype}{list(t.shape)}" for t in side] for side in (self.inputs, self.outputs)]
+        inputs, outputs = map(", ".join, sides)
         return f"<LiteRTModel {self.quantization}, {self.size_bytes} bytes, ({inputs}) -> ({outputs})>"
 
     @property
@@ -100,42 +100,32 @@ class LiteRTModel:
     @functools.cached_property
     def operators(self) -> dict[str, int]:
         """Operator name -> count, those inside loop bodies included, most frequent first."""
-        return contents.count_operators(self._model)
-
-    @functools.cached_property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The inputs, in the file's order."""
-        return tuple(contents.tensor_info(self._model, name, index) for name, index in self._inputs.items())
-
-    @functools.cached_property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the file's order."""
-        return tuple(contents.tensor_info(self._model, name, index) for name, index in self._outputs.items())
+        return contents.count_operators(self.parsed)
 
     @functools.cached_property
     def output_scales(self) -> dict[str, float | None]:
         """Output name -> quantization scale, also of a float output that is dequantized last; None for any other."""
-        return {name: contents.output_scale(self._model, index) for name, index in self._outputs.items()}
+        return {info.name: contents.output_scale(self.parsed, info.index) for info in self.outputs}
 
     @functools.cached_property
     def quantization(self) -> Quantization:
         """``"float32"``, ``"float16"``, ``"dynamic"``, ``"int8"`` or ``"int16x8"``, judged by what the file holds."""
-        return contents.quantization_of(self._model)
+        return contents.quantization_of(self.parsed)
 
     @functools.cached_property
     def float_operators(self) -> list[str]:
         """Names of the operators that compute in float32; in an int8 model those that have no int8 kernel."""
-        return contents.float_operators(self._model)
+        return contents.float_operators(self.parsed)
 
     @functools.cached_property
     def audit(self) -> Audit:
         """Which operators compute each Keras layer, and in which dtypes; ``print`` it for a table."""
-        return audit_operators(self._model, self.metadata.get("layers", ()))
+        return audit_operators(self.parsed, self.metadata.get("layers", ()))
 
     @functools.cached_property
     def weights(self) -> dict[str, WeightTensor]:
         """Tensor name -> stored weights: constants of rank 2 or more, each stored buffer once; no biases, no shapes."""
-        return contents.read_weights(self._model)
+        return contents.read_weights(self.parsed)
 
     @property
     def sparsity(self) -> float:
@@ -170,11 +160,10 @@ class LiteRTModel:
         Example:
             >>> import keras, tfgreen as tg
             >>> layers = [keras.layers.Dense(100, name="wide"), keras.layers.Dense(8, name="out")]
-            >>> print(tg.convert(keras.Sequential([keras.Input((20,)), *layers])).arena_bytes)
-            480 bytes for tensors (estimated; at least 480, at FULLY_CONNECTED of 'wide'); scratch buffers and the \
-interpreter come on top
+            >>> tg.convert(keras.Sequential([keras.Input((20,)), *layers])).arena_bytes.planned_bytes
+            480
         """
-        return estimate_arena(self._model, self.audit)
+        return estimate_arena(self.parsed, self.audit)
 
     def new_interpreter(self, threads: int = 1, keep_tensors: bool = False) -> Interpreter:
         """Return an ``ai_edge_litert`` interpreter of this model with its tensors allocated.
@@ -188,25 +177,14 @@ interpreter come on top
         Raises:
             ConversionError: The interpreter refuses the model, for instance an operator that it does not have.
         """
-        options: dict[str, Any] = {}
-        if keep_tensors:
-            options["experimental_preserve_all_tensors"] = True
-            options["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        try:
-            interpreter = Interpreter(model_content=self.content, num_threads=threads, **options)
-            interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise ConversionError(f"the LiteRT interpreter refuses the model: {error}") from error
-        return interpreter
+        return new_interpreter(self.content, threads, keep_tensors)
 
     @functools.cached_property
     def _interpreter(self) -> Interpreter:
         return self.new_interpreter()
 
     def predict(self, x: Arrays) -> Any:
-        """Run the model on every sample.
-
-        Samples run one by one, as on the device: a graph with a static batch may not allow more.
+        """Run the model on every sample, one by one as on the device: a static batch may not allow more.
 
         Args:
             x: Real values of shape ``(samples, *input shape)`` in the structure of the inputs, at least one sample.
@@ -218,30 +196,13 @@ interpreter come on top
 
         Raises:
             ValueError: An input is missing, empty, of another shape, or cannot be held by the file's input.
+            TypeError: An input holds no numbers.
             ConversionError: The interpreter fails.
         """
         arrays = self.checked_inputs(x)
         with self._lock:
-            results = self._run(arrays)
-        real = {info.name: info.to_real(np.concatenate(results[info.name])) for info in self.outputs}
+            real = run_all(self._interpreter, self.inputs, self.outputs, arrays)
         return pack(self.output_structure, real)
-
-    def _run(self, arrays: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-        """Output name -> what the file computes of each sample, as it is stored."""
-        count = len(next(iter(arrays.values())))
-        interpreter = self._sized_interpreter(arrays)
-        results: dict[str, list[np.ndarray]] = {name: [] for name in self._outputs}
-        for start in range(0, count, _BLOCK):
-            stored = {info.name: info.to_stored(arrays[info.name][start : start + _BLOCK]) for info in self.inputs}
-            for k in range(min(_BLOCK, count - start)):
-                self._set_inputs(interpreter, {name: values[k : k + 1] for name, values in stored.items()})
-                try:
-                    interpreter.invoke()
-                except RuntimeError as error:
-                    raise ConversionError(f"the LiteRT interpreter fails on sample {start + k}: {error}") from error
-                for name, index in self._outputs.items():
-                    results[name].append(np.atleast_1d(interpreter.get_tensor(index)))
-        return results
 
     @overload
     def evaluate(self, x: Arrays, y: Arrays) -> float: ...
@@ -250,19 +211,16 @@ interpreter come on top
     def evaluate(self, x: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]: ...
 
     def evaluate(self, x: Arrays, y: Arrays, metrics: Metrics | None = None) -> float | dict[str, float]:
-        """Score the file: its top-1 accuracy, or any of Keras's metrics.
+        """Score the file: the top-1 accuracy of a classifier, or any of Keras's metrics by name.
 
         Args:
             x: As for :meth:`predict`.
             y: Targets, in the structure of the outputs; labels are integers or one-hot rows.
-            metrics: Names or ``keras.metrics`` objects, as ``Model.compile`` takes them.
-
-        Returns:
-            The value of each metric by its name; without ``metrics`` the top-1 accuracy of a classifier.
+            metrics: Names or ``keras.metrics`` objects, as ``Model.compile`` takes them; None for top-1 accuracy.
 
         Raises:
-            ValueError: The lengths of ``x`` and ``y`` differ, Keras cannot compute a metric, or without ``metrics`` the
-                file has not one output of shape ``(samples, classes)`` or a label is no class.
+            ValueError: ``x`` does not fit, the lengths of ``x`` and ``y`` differ, Keras cannot compute a metric, or
+                without ``metrics`` the file has not one output of shape ``(samples, classes)`` or a label is no class.
 
         Example:
             >>> import keras, tfgreen as tg
@@ -270,28 +228,21 @@ interpreter come on top
             >>> tg.convert(model).evaluate(np.array([[1.0], [3.0]]), np.array([[2.0], [2.0]]), metrics=["mae"])
             {'mae': 1.0}
         """
-        if metrics is not None:
-            targets = {name: np.asarray(value) for name, value in match(self.output_structure, y, "y").items()}
-            return keras_metrics(self.predict(x), pack(self.output_structure, targets), metrics)
-        if len(self._outputs) != 1 or len(self.outputs[0].shape) != 2 or self.outputs[0].shape[1] == 1:
-            raise invalid_value(
-                "evaluate without metrics",
-                expected="a model with one output of shape (samples, classes), two classes or more",
-                received=f"outputs {[(t.name, t.shape) for t in self.outputs]}",
-                fix="Say what to compute: metrics=['mae'].",
-            )
-        scores = match(self.output_structure, self.predict(x), "output")[self.outputs[0].name]
-        return top1_accuracy(scores, np.asarray(y))
+        if metrics is None:
+            check_classifier(self.outputs)
+            (scores,) = match(self.output_structure, self.predict(x), "output").values()
+            return top1_accuracy(scores, np.asarray(y))
+        targets = {name: np.asarray(value) for name, value in match(self.output_structure, y, "y").items()}
+        return keras_metrics(self.predict(x), pack(self.output_structure, targets), metrics)
 
     def save(self, path: FilePath, *, name: str | None = None) -> Path:
         """Write the file, or C source that holds it in an array on a 16-byte boundary, whole or not at all.
 
-        In C source (``.c``, ``.cc``, ``.cpp``) other files see ``extern const unsigned char NAME[]`` and ``extern const
-        unsigned int NAME_len``; in a header (``.h``, ``.hpp``) both are static. Needs C11 or C++11.
-
         Args:
-            path: Where to write; the suffix decides.
-            name: The name of the array in C source; None for that of the file without its suffix.
+            path: Where to write; a suffix of C or C++ asks for source, which needs C11 or C++11. In ``.c``, ``.cc`` and
+                ``.cpp`` other files see ``extern const unsigned char NAME[]`` and ``extern const unsigned int
+                NAME_len``; in a header (``.h``, ``.hpp``) both are static.
+            name: The name of the array; None for that of the file without its suffix.
 
         Returns:
             The path written.
@@ -317,57 +268,13 @@ interpreter come on top
     def checked_inputs(self, x: Arrays) -> dict[str, np.ndarray]:
         """Return one array per input name, with shapes and counts checked; see :meth:`predict`."""
         parts = match(self.input_structure, x, "x")
-        arrays = {}
+        arrays = {info.name: np.asarray(parts[info.name]) for info in self.inputs}
         for info in self.inputs:
-            array = np.asarray(parts[info.name])
-            if info.shape and info.shape[0] not in (1, None):
-                raise invalid_value("model", expected="a file with a batch of 1", received=f"shape {info.shape}")
-            fits = array.ndim == len(info.shape) and all(
-                want in (None, have) for want, have in zip(info.shape[1:], array.shape[1:])
-            )
-            if not fits or not len(array):
-                expected = f"shape {('samples', *info.shape[1:])} with at least one sample"
-                raise invalid_value(f"x of input '{info.name}'", expected=expected, received=array.shape)
-            if array.dtype.kind not in "fiub":
-                raise invalid_type(f"x of input '{info.name}'", expected="an array of numbers", received=array.dtype)
-            arrays[info.name] = array
+            info.check_samples(arrays[info.name])
         counts = {name: len(array) for name, array in arrays.items()}
         if len(set(counts.values())) != 1:
             raise invalid_value("x", expected="as many samples for every input", received=counts)
         return arrays
-
-    def feed(self, interpreter: Interpreter, x: dict[str, np.ndarray]) -> None:
-        """Set the inputs of an interpreter to one sample: real values by input name, of shape ``(1, *input shape)``."""
-        self._set_inputs(interpreter, {info.name: info.to_stored(x[info.name]) for info in self.inputs})
-
-    def _set_inputs(self, interpreter: Interpreter, stored: dict[str, np.ndarray]) -> None:
-        if self._stateful:  # a fused LSTM keeps its state between invocations
-            interpreter.reset_all_variables()
-        for name, index in self._inputs.items():
-            interpreter.set_tensor(index, stored[name])
-
-    @functools.cached_property
-    def _stateful(self) -> bool:
-        return any(tensor.isVariable for graph in self._model.subgraphs for tensor in graph.tensors)
-
-    @property
-    def parsed(self) -> ModelT:
-        """The schema's ``ModelT``, to be read only."""
-        return self._model
-
-    def _sized_interpreter(self, arrays: dict[str, np.ndarray]) -> Interpreter:
-        """The interpreter, with dynamic dimensions set to those of the data."""
-        interpreter = self._interpreter
-        shapes = {d["index"]: tuple(d["shape"]) for d in interpreter.get_input_details()}
-        expected = {index: (1, *arrays[name].shape[1:]) for name, index in self._inputs.items()}
-        if shapes != expected:
-            for index, shape in expected.items():
-                interpreter.resize_tensor_input(index, shape)
-            try:
-                interpreter.allocate_tensors()
-            except RuntimeError as error:
-                raise ConversionError(f"the LiteRT interpreter refuses inputs of shape {expected}: {error}") from error
-        return interpreter
 
 
 def load_litert(path: FilePath) -> LiteRTModel:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 
+from tfgreen.deploy.tflite.contents import TensorInfo
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.typing import Arrays, Tensors
 
@@ -18,19 +19,25 @@ Metrics: TypeAlias = "Sequence[Metric] | Mapping[str, Metric | Sequence[Metric]]
 Metric: TypeAlias = Union[str, "keras.metrics.Metric"]
 
 
+def check_classifier(outputs: Sequence[TensorInfo]) -> None:
+    """Raise unless there is one output, of shape ``(samples, classes)`` with two classes or more."""
+    if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] == 1:
+        raise invalid_value(
+            "evaluate without metrics",
+            expected="a model with one output of shape (samples, classes), two classes or more",
+            received=f"outputs {[(output.name, output.shape) for output in outputs]}",
+            fix="Say what to compute: metrics=['mae'].",
+        )
+
+
 def top1_accuracy(scores: np.ndarray, y: np.ndarray) -> float:
     """Return the share of samples whose highest score is that of their label; the first of equal scores counts.
 
-    Args:
-        scores: Shape ``(samples, classes)``.
-        y: Integer labels of shape ``(samples,)`` or ``(samples, 1)``, or one-hot rows of shape ``(samples, classes)``.
+    ``scores`` have the shape ``(samples, classes)``, ``y`` holds integer labels of shape ``(samples,)`` or ``(samples,
+    1)`` or is one-hot.
 
     Raises:
         ValueError: ``y`` has another shape, another length, or a label that is no class.
-
-    Example:
-        >>> top1_accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
-        0.5
     """
     samples, classes = scores.shape
     labels = np.asarray(y)
@@ -52,16 +59,10 @@ def top1_accuracy(scores: np.ndarray, y: np.ndarray) -> float:
 
 
 def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]:
-    """Compute Keras's metrics of predictions, as ``Model.evaluate`` does: ``"accuracy"`` fits itself to the shapes.
-
-    ``predictions`` and ``y`` are NumPy arrays of shape ``(samples, ...)``: one, or a list or dict of them.
+    """Compute Keras's metrics of arrays of shape ``(samples, ...)``, as ``Model.evaluate`` does of those of a model.
 
     Raises:
         ValueError: Keras does not know a metric, or cannot compute it of such arrays.
-
-    Example:
-        >>> keras_metrics(np.array([[1.0], [3.0]]), np.array([[1.0], [1.0]]), ["mae", "mse"])
-        {'mae': 1.0, 'mse': 2.0}
     """
     import keras
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
-from tfgreen.deploy.inspection.benchmark import BenchmarkResult, benchmark, random_input
+from tfgreen.deploy.inspection.benchmark import BenchmarkResult, benchmark, ready_interpreter
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.verify import verify
 from tfgreen.energy.inference import measure_inference
@@ -88,7 +88,4 @@ def _variant(
 
 def _inference(lite: LiteRTModel) -> Callable[[], object]:
     """One inference without the copying of inputs and outputs, as it is timed."""
-    interpreter, rng = lite.new_interpreter(), np.random.default_rng(0)
-    for info, detail in zip(lite.inputs, interpreter.get_input_details()):  # both in the file's order
-        interpreter.set_tensor(detail["index"], random_input(info, tuple(detail["shape"]), rng))
-    return interpreter.invoke
+    return ready_interpreter(lite).invoke

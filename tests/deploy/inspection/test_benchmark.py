@@ -67,7 +67,7 @@ def test_the_notes_are_those_of_the_measured_medians():
 
 def test_random_inputs_have_the_type_and_range_of_the_tensor_and_are_seeded():
     def make(dtype, scale=None, zero=None, seed=0):
-        return random_input(TensorInfo("x", (1, 500), dtype, scale, zero), (1, 500), np.random.default_rng(seed))
+        return random_input(TensorInfo("x", (1, 500), dtype, scale, zero, 0), (1, 500), np.random.default_rng(seed))
 
     floats, tokens, stored = make("float32"), make("int32"), make("int8", 0.1, 3)
     assert floats.dtype == np.float32 and 0 <= floats.min() < floats.max() < 1

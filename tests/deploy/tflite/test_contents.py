@@ -30,11 +30,12 @@ def test_edges_have_the_names_of_the_signature_in_the_files_order():
     lite = cases.artifact("multi_io", "int8")
     for side in ("inputs", "outputs"):
         found = contents.edge_tensors(lite.parsed, side)
-        assert list(found.values()) == [int(i) for i in getattr(lite.parsed.subgraphs[0], side)]
-    assert set(contents.edge_tensors(lite.parsed, "outputs")) == {"label", "size"}
+        assert [info.index for info in found] == [int(i) for i in getattr(lite.parsed.subgraphs[0], side)]
+    assert {info.name for info in contents.edge_tensors(lite.parsed, "outputs")} == {"label", "size"}
     lite.parsed.signatureDefs, before = None, lite.parsed.signatureDefs
     try:
-        assert set(contents.edge_tensors(lite.parsed, "outputs")) == {"label", "size"}  # of the tensors themselves
+        names = {info.name for info in contents.edge_tensors(lite.parsed, "outputs")}
+        assert names == {"label", "size"}  # of the tensors themselves
     finally:
         lite.parsed.signatureDefs = before
 
@@ -42,11 +43,11 @@ def test_edges_have_the_names_of_the_signature_in_the_files_order():
 @pytest.mark.parametrize("mode", ["int8", "int8-io"])
 def test_the_scale_of_an_output_is_that_of_its_last_integer_tensor(mode):
     lite = cases.artifact("functional", mode)
-    (index,) = contents.edge_tensors(lite.parsed, "outputs").values()
-    assert contents.output_scale(lite.parsed, index) == 1 / 256
+    (output,) = contents.edge_tensors(lite.parsed, "outputs")
+    assert contents.output_scale(lite.parsed, output.index) == 1 / 256
     lite = cases.artifact("functional", "float32")
-    (index,) = contents.edge_tensors(lite.parsed, "outputs").values()
-    assert contents.output_scale(lite.parsed, index) is None
+    (output,) = contents.edge_tensors(lite.parsed, "outputs")
+    assert contents.output_scale(lite.parsed, output.index) is None
 
 
 @given(
@@ -74,10 +75,10 @@ def test_weights_are_the_kernels_each_buffer_once():
 
 
 def test_real_values_go_in_and_out_as_the_tensor_stores_them():
-    int8 = TensorInfo("x", (1, 2), "int8", 0.5, 3)
+    int8 = TensorInfo("x", (1, 2), "int8", 0.5, 3, index=0)
     stored = int8.to_stored(np.array([-1.0, 99.0]))
     assert stored.dtype == np.int8 and stored.tolist() == [1, 127] and int8.to_real(stored).tolist() == [-1.0, 62.0]
-    tokens = TensorInfo("tokens", (1, 2), "int32", None, None)
+    tokens = TensorInfo("tokens", (1, 2), "int32", None, None, index=0)
     assert tokens.to_stored(np.array([1.0, 2.0])).dtype == np.int32
     for bad in ([0.5, 1.0], [np.nan, 1.0]):
         with pytest.raises(InvalidValueError, match="tensor 'tokens': expected whole numbers"):

@@ -10,6 +10,7 @@ from tests.deploy import cases
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
 from tfgreen.deploy.tflite.flatbuffer import write
+from tfgreen.deploy.tflite.interpreter import run_all
 
 
 def _dynamic() -> LiteRTModel:
@@ -44,11 +45,9 @@ def _run(lite: LiteRTModel):
     """An interpreter of the whole file that has run on random values and holds every tensor."""
     rng = np.random.default_rng(1)
     interpreter = lite.new_interpreter(keep_tensors=True)
-    lite.feed(
-        interpreter,
-        {i.name: rng.integers(0, 9, i.shape) if i.dtype == "int32" else rng.normal(size=i.shape) for i in lite.inputs},
-    )
-    interpreter.invoke()
+    inputs = lite.inputs
+    values = {i.name: rng.integers(0, 9, i.shape) if i.dtype == "int32" else rng.normal(size=i.shape) for i in inputs}
+    run_all(interpreter, inputs, lite.outputs, values)
     return interpreter
 
 

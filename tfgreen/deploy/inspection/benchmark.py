@@ -78,7 +78,7 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
         return len(self.results)
 
     def to_dict(self) -> PlainDict:
-        """Plain values, fit for JSON."""
+        """Return the fields as plain values."""
         results = {name: result.to_dict() for name, result in self.results.items()}
         return {"results": results, "notes": list(self.notes)}
 
@@ -122,8 +122,7 @@ def benchmark(
             which every vocabulary has. Latency rarely depends on them.
 
     Returns:
-        A result, or results under the names given, with a note on each quantized model that was slower than a float
-        one.
+        A :class:`BenchmarkResult`; for several models :class:`BenchmarkResults` under the names given.
 
     Raises:
         ValueError: ``threads`` or ``runs`` is below 1, ``warmup`` below 0, or there is no model.
@@ -131,19 +130,19 @@ def benchmark(
         ConversionError: The interpreter refuses a model.
 
     Example:
-        >>> import keras
-        >>> from tfgreen.deploy.convert import convert
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-        >>> benchmark(convert(model), runs=20).runs
-        20
+        >>> import keras, tfgreen as tg
+        >>> lite = tg.convert(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+        >>> tg.benchmark(lite, runs=20).runs, list(tg.benchmark({"small": lite}, runs=20))
+        (20, ['small'])
     """
-    check_counts(threads, runs, warmup)
+    for name, value, minimum in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
+        check_integer(name, value, minimum=minimum)
     models = dict(lite) if isinstance(lite, Mapping) else {"": lite}
     if not models:
         raise invalid_state("lite: there is no model in it.", "Pass one, or a dict of models by name.")
     for key, item in models.items():
         check_instance(f"lite['{key}']" if key else "lite", item, LiteRTModel, "a LiteRTModel")
-    interpreters = {key: _ready(item, threads, seed) for key, item in models.items()}
+    interpreters = {key: ready_interpreter(item, threads, seed) for key, item in models.items()}
     times = time_in_turn(interpreters, runs, warmup)
     results = {key: summarize(times[key], threads, warmup, peak_memory(models[key], threads)) for key in models}
     if not isinstance(lite, Mapping):
@@ -152,13 +151,7 @@ def benchmark(
 
 
 def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[str, str]) -> tuple[str, ...]:
-    """Say which quantized models were slower than the fastest float one that ran in turn with them.
-
-    Example:
-        >>> fast, slow = summarize([2_000_000], 1, 0, 0), summarize([3_000_000], 1, 0, 0)
-        >>> print(*slower_notes({"a": fast, "b": slow}, {"a": "float32", "b": "dynamic"}))
-        'b' (dynamic) is slower than 'a' (float32): 1.50 times its median. tg.profile_operators shows where.
-    """
+    """Say which quantized models were slower than the fastest float one that ran in turn with them."""
     floats = [name for name in results if quantizations[name] in _FLOAT]
     if not floats:
         return ()
@@ -170,12 +163,6 @@ def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[
         for name, ratio in ratios.items()
         if ratio > _SLOWER
     )
-
-
-def check_counts(threads: int, runs: int, warmup: int) -> None:
-    """Check the counts that :func:`benchmark` takes, and raises for as it says."""
-    for name, value, minimum in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
-        check_integer(name, value, minimum=minimum)
 
 
 def time_in_turn(interpreters: Mapping[_Key, Interpreter], runs: int, warmup: int) -> dict[_Key, list[int]]:
@@ -209,10 +196,10 @@ def random_input(info: TensorInfo, shape: tuple[int, ...], rng: np.random.Genera
     return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
 
 
-def _ready(lite: LiteRTModel, threads: int, seed: int) -> Interpreter:
-    """An interpreter of its own with random inputs set; a dynamic dimension has the size 1."""
-    rng = np.random.default_rng(seed)
-    interpreter = lite.new_interpreter(threads)
-    for info, detail in zip(lite.inputs, interpreter.get_input_details()):  # both in the file's order
-        interpreter.set_tensor(detail["index"], random_input(info, tuple(detail["shape"]), rng))
+def ready_interpreter(lite: LiteRTModel, threads: int = 1, seed: int = 0, keep_tensors: bool = False) -> Interpreter:
+    """An interpreter with random inputs set; a dynamic dimension has the size 1."""
+    interpreter, rng = lite.new_interpreter(threads, keep_tensors), np.random.default_rng(seed)
+    shapes = {detail["index"]: tuple(detail["shape"]) for detail in interpreter.get_input_details()}
+    for info in lite.inputs:
+        interpreter.set_tensor(info.index, random_input(info, shapes[info.index], rng))
     return interpreter

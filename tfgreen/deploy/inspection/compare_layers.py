@@ -13,6 +13,7 @@ from tfgreen.checks import check_instance
 from tfgreen.deploy.inspection.layer_errors import LayerComparison, LayerErrors
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import tensor_info
+from tfgreen.deploy.tflite.interpreter import run_all
 from tfgreen.errors import invalid_state
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.layer_calls import LayerCalls
@@ -38,10 +39,9 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
         ValueError: ``x`` does not fit the model, or the file does not know its layers.
 
     Example:
-        >>> import keras
-        >>> from tfgreen.deploy.convert import convert
+        >>> import keras, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
-        >>> errors = compare_layers(model, convert(model), np.ones((4, 3), "float32"))
+        >>> errors = tg.compare_layers(model, tg.convert(model), np.ones((4, 3), "float32"))
         >>> [(layer.layer, layer.sqnr_db > 100) for layer in errors.layers]
         [('out', True)]
     """
@@ -52,11 +52,13 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
     arrays = {name: array[:_MOST_SAMPLES] for name, array in lite.checked_inputs(x).items()}
     places, skipped = _places(lite)
     computed = _layer_outputs(model, x, set(places))
-    stored = _tensors(lite, arrays, {path: index for path, (_, index) in places.items()})
+    infos = [tensor_info(lite.parsed, path, index) for path, (_, index) in places.items()]
+    stored = run_all(lite.new_interpreter(keep_tensors=True), lite.inputs, infos, arrays)
     sources = _sources(lite, places)
     noise: dict[str, float] = {}
     rows = []
-    for path, (number, index) in places.items():
+    for info in infos:
+        path = info.name
         if path not in computed or computed[path].size != stored[path].size:
             several = "called more than once, or has several outputs"
             skipped[path] = "laid out otherwise in the file" if path in computed else several
@@ -65,7 +67,7 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
         error = np.abs(expected - stored[path].reshape(expected.shape))
         power = float((expected**2).sum())
         noise[path] = float((error**2).sum()) / power if power else math.inf if error.any() else 0.0
-        status = lite.audit.operators[number]
+        status = lite.audit.operators[places[path][0]]
         before = tuple(source for source in sources[path] if source in noise)
         rows.append(
             LayerComparison(
@@ -77,7 +79,7 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
                 added_noise=noise[path] - max((noise[source] for source in before), default=0.0),
                 mean_error=float(error.mean()),
                 max_error=float(error.max()),
-                scale=tensor_info(lite.parsed, path, index).scale,
+                scale=info.scale,
                 outlier_ratio=_outlier_ratio(expected),
                 channel_imbalance=_channel_imbalance(expected),
             )
@@ -131,19 +133,6 @@ def _layer_outputs(model: keras.Model, x: Arrays, paths: set[str]) -> dict[str, 
     once = [path for path in paths if calls.paths.count(path) == 1]
     outputs = {path: calls.outputs[calls.paths.index(path)] for path in once}
     return {path: np.asarray(output) for path, output in outputs.items() if hasattr(output, "shape")}
-
-
-def _tensors(lite: LiteRTModel, arrays: Mapping[str, np.ndarray], indices: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Name -> real values of a tensor of the file, for each sample."""
-    infos = {name: tensor_info(lite.parsed, name, index) for name, index in indices.items()}
-    interpreter = lite.new_interpreter(keep_tensors=True)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in indices}
-    for sample in range(len(next(iter(arrays.values())))):
-        lite.feed(interpreter, {name: array[sample : sample + 1] for name, array in arrays.items()})
-        interpreter.invoke()
-        for name, index in indices.items():
-            found[name].append(np.array(interpreter.get_tensor(index)))
-    return {name: infos[name].to_real(np.stack(values)) for name, values in found.items()}
 
 
 def _outlier_ratio(values: np.ndarray) -> float:

@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from tfgreen.checks import check_instance
-from tfgreen.deploy.inspection.benchmark import check_counts, random_input, time_in_turn
+from tfgreen.checks import check_instance, check_integer
+from tfgreen.deploy.inspection.benchmark import ready_interpreter, time_in_turn
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
+from tfgreen.deploy.tflite.interpreter import invoke
 from tfgreen.errors import ConversionError
 from tfgreen.tables import TableResult
 from tfgreen.typing import PlainDict
@@ -21,13 +22,9 @@ _WARMUP = 5
 
 @dataclasses.dataclass(frozen=True)
 class OperatorTime:
-    """One operator of the main graph.
+    """The time of one operator of the main graph; ``operator``, ``layers`` and ``tensor`` are those of the audit.
 
     Attributes:
-        operator: ``"CONV_2D"``, ...
-        layers: Paths of the Keras layers that it computes, as in ``LiteRTModel.audit``; empty in a file that tfgreen
-            did not write.
-        tensor: Name of its first output.
         median_us: Median wall-clock time of one run in microseconds; None if it was not timed.
         share: ``median_us`` over the sum of all operators that were timed; None if it was not.
         reason: Why it was not timed, else empty.
@@ -58,7 +55,7 @@ class OperatorProfile(TableResult):
         return sum(row.median_us for row in self.operators if row.median_us is not None)
 
     def to_dict(self) -> PlainDict:
-        """Plain values, fit for JSON, and ``"source": "measured: each operator alone"``."""
+        """Return the fields as plain values, ``"total_us"`` and ``"source": "measured: each operator alone"``."""
         return {**dataclasses.asdict(self), "total_us": self.total_us, "source": "measured: each operator alone"}
 
     def _headline(self) -> str:
@@ -82,6 +79,8 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
 
     LiteRT's Python interpreter has no profiler. So each operator is cut out into a file of its own and gets the values
     that an inference of the model on random inputs gives it. The files run in turn, as in :func:`tfgreen.benchmark`.
+    Operators that cannot run alone have a reason in place of a time: those that run other subgraphs or hold variables,
+    and those that unpack constant weights, which LiteRT does once.
 
     The sum is not the latency of the whole: XNNPACK holds tensors in its own layout between neighbours, and each time
     includes the call into the interpreter. Trust the order and the large shares, not the microseconds of small ones.
@@ -90,10 +89,6 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
         lite: The model. Dynamic dimensions have the size 1.
         threads: CPU threads for the interpreters, at least 1.
         runs: Runs timed per operator, at least 1.
-
-    Returns:
-        An :class:`OperatorProfile`. Operators that cannot run alone have a reason in place of a time: those that run
-        other subgraphs or hold variables, and those that unpack constant weights, which LiteRT does once.
 
     Raises:
         ValueError: ``threads`` or ``runs`` is below 1.
@@ -108,8 +103,10 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
         [('FULLY_CONNECTED', ('out',)), ('SOFTMAX', ('out',))]
     """
     check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
-    check_counts(threads, runs, _WARMUP)
-    values = _run_once(lite)
+    check_integer("threads", threads, minimum=1)
+    check_integer("runs", runs, minimum=1)
+    values = ready_interpreter(lite, keep_tensors=True)
+    invoke(values)
     reasons: dict[int, str] = {}
     interpreters: dict[int, Interpreter] = {}
     for index, operator in enumerate(lite.parsed.subgraphs[0].operators):
@@ -130,17 +127,6 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     return OperatorProfile(tuple(rows), threads, runs)
 
 
-def _run_once(lite: LiteRTModel) -> Interpreter:
-    """An interpreter that has run on random inputs and still holds every tensor."""
-    interpreter = lite.new_interpreter(keep_tensors=True)
-    rng = np.random.default_rng(0)
-    shapes = [tuple(detail["shape"]) for detail in interpreter.get_input_details()]  # both in the file's order
-    x = {info.name: info.to_real(random_input(info, shape, rng)) for info, shape in zip(lite.inputs, shapes)}
-    lite.feed(interpreter, x)
-    _invoke(interpreter)
-    return interpreter
-
-
 def _alone(lite: LiteRTModel, index: int, values: Interpreter, threads: int) -> Interpreter:
     """An interpreter of one operator with its inputs set, run once."""
     shapes = {detail["index"]: detail["shape"] for detail in values.get_tensor_details()}
@@ -148,12 +134,5 @@ def _alone(lite: LiteRTModel, index: int, values: Interpreter, threads: int) -> 
     interpreter = LiteRTModel(content, f"operator {index}").new_interpreter(threads)
     for detail, source in zip(interpreter.get_input_details(), sources):
         interpreter.set_tensor(detail["index"], values.get_tensor(source))
-    _invoke(interpreter)
+    invoke(interpreter)
     return interpreter
-
-
-def _invoke(interpreter: Interpreter) -> None:
-    try:
-        interpreter.invoke()
-    except RuntimeError as error:
-        raise ConversionError(f"the LiteRT interpreter fails: {error}") from error

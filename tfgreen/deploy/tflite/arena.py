@@ -19,7 +19,7 @@ _ALIGNMENT = 16
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ArenaEstimate(SentenceResult):
-    """Memory for the tensors of a model on a microcontroller; prints as a sentence.
+    """Memory for the tensors of a model on a microcontroller, ``lite.arena_bytes``; prints as a sentence.
 
     Attributes:
         planned_bytes: Size of the tensors as a greedy planner lays them out.
@@ -32,7 +32,7 @@ class ArenaEstimate(SentenceResult):
     peak: str
 
     def to_dict(self) -> PlainDict:
-        """Plain values, fit for JSON, and ``"source": "estimated: tensors only"``."""
+        """Return the fields as plain values, and ``"source": "estimated: tensors only"``."""
         return {**dataclasses.asdict(self), "source": "estimated: tensors only"}
 
     def __str__(self) -> str:
@@ -43,17 +43,10 @@ class ArenaEstimate(SentenceResult):
 
 
 def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
-    """Estimate the arena of a parsed file, whose operators ``audit`` names.
+    """Estimate the arena of a parsed file, whose operators ``audit`` names; raises as ``LiteRTModel.arena_bytes``.
 
     Every tensor that is not constant takes memory from its first use to its last: inputs from the start, outputs to the
-    end, variables always. Sizes are rounded up to 16 bytes. The layout is greedy by size (Pisarchyk and Lee 2020,
-    "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288): the largest tensor first, each at
-    the first gap between those alive with it. (The paper takes the smallest gap that fits, the planner of LiteRT for
-    Microcontrollers the first.)
-
-    Raises:
-        ValueError: A size is dynamic, a tensor has no fixed size, or the file has loops or branches, whose tensors are
-            in graphs of their own.
+    end, variables always.
     """
     if len(model.subgraphs) > 1:
         raise invalid_state(
@@ -64,7 +57,7 @@ def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
     first, last = _lifetimes(graph)
     tensors = {i: graph.tensors[i] for i in sorted(first)}
     planned = [i for i, tensor in tensors.items() if not tensor.isVariable and not len(buffer_bytes(model, tensor))]
-    sizes = [_aligned_size(graph.tensors[i]) for i in planned]
+    sizes = [_aligned_size(tensors[i]) for i in planned]
     starts, ends = [first[i] for i in planned], [last[i] for i in planned]
     variables = sum(_aligned_size(tensor) for tensor in graph.tensors if tensor.isVariable)
     alive = alive_bytes(sizes, starts, ends)
@@ -73,11 +66,11 @@ def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
 
 
 def plan(sizes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> list[int]:
-    """The offset of each buffer, of so many bytes, that is alive from a start to an end; see :func:`estimate_arena`.
+    """The offset of each buffer, of so many bytes, that is alive from a start to an end.
 
-    Example:
-        >>> plan([100, 50, 60], starts=[0, 1, 2], ends=[1, 2, 3])
-        [0, 100, 0]
+    Greedy by size (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference",
+    arXiv:2001.03288): the largest first, each at the first gap between those alive with it. (The paper takes the
+    smallest gap that fits, the planner of LiteRT for Microcontrollers the first.)
     """
     offsets: dict[int, int] = {}
     for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], -i)):  # of equal ones the last, as on the device
@@ -98,7 +91,7 @@ def alive_bytes(sizes: Sequence[int], starts: Sequence[int], ends: Sequence[int]
 
 
 def _peak(audit: Audit, alive: Sequence[int]) -> str:
-    """The operator at the time when most is alive."""
+    """The operator at the time when most is alive; time 0 is before the first."""
     if not audit.operators:
         return "no operator"
     status = audit.operators[max(int(np.argmax(alive)) - 1, 0)]
@@ -106,7 +99,7 @@ def _peak(audit: Audit, alive: Sequence[int]) -> str:
 
 
 def _lifetimes(graph: SubGraphT) -> tuple[dict[int, int], dict[int, int]]:
-    """The first and the last time at which tensors are in use; time 0 is before the first operator."""
+    """The first and the last time at which each tensor is in use."""
     first = {int(i): 0 for i in graph.inputs}
     last = dict(first)
     for time, operator in enumerate(graph.operators, 1):

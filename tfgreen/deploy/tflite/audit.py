@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ai_edge_litert.schema_py_generated import ModelT
+from ai_edge_litert.schema_py_generated import ModelT, OperatorT
 
 from tfgreen.deploy.tflite.contents import computes_in_float
 from tfgreen.deploy.tflite.flatbuffer import dtype_name, operator_name, text_of
@@ -16,7 +17,7 @@ from tfgreen.typing import PlainDict
 
 @dataclasses.dataclass(frozen=True)
 class OperatorStatus:
-    """One operator of the main graph.
+    """One operator of the main graph of a file.
 
     Attributes:
         operator: ``"CONV_2D"``, ...
@@ -43,7 +44,7 @@ class OperatorStatus:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Audit(TableResult):
-    """The operators in the order in which they run; prints as a table."""
+    """The operators of a file in the order in which they run, ``lite.audit``; prints as a table."""
 
     operators: tuple[OperatorStatus, ...]
 
@@ -53,11 +54,10 @@ class Audit(TableResult):
     @property
     def float_layers(self) -> tuple[str, ...]:
         """Paths of the layers of which an operator computes in float32."""
-        found = [layer for row in self.operators if row.in_float for layer in row.layers]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(layer for row in self.operators if row.in_float for layer in row.layers))
 
     def to_dict(self) -> PlainDict:
-        """Plain values, fit for JSON."""
+        """Return the fields as plain values."""
         return {"operators": [dataclasses.asdict(row) for row in self.operators]}
 
     def _headline(self) -> str:
@@ -70,19 +70,18 @@ class Audit(TableResult):
 
 
 def audit_operators(model: ModelT, layers: Sequence[Sequence[str]]) -> Audit:
-    """Read the operators of the main graph of a parsed file, given the layers of each."""
+    """Read the operators of the main graph of a parsed file; ``layers`` names those of each, if the file knows them."""
     graph = model.subgraphs[0]
-    rows = []
-    for index, operator in enumerate(graph.operators):
-        outputs = [graph.tensors[i] for i in operator.outputs if i >= 0]
-        rows.append(
-            OperatorStatus(
-                operator_name(model, operator),
-                tuple(layers[index]) if index < len(layers) else (),
-                tuple(dtype_name(graph.tensors[i]) for i in operator.inputs if i >= 0),
-                tuple(dtype_name(tensor) for tensor in outputs),
-                text_of(outputs[0].name) if outputs else "",
-                computes_in_float(model, graph, operator),
-            )
+
+    def status(operator: OperatorT, of_layers: Sequence[str]) -> OperatorStatus:
+        inputs, outputs = ([graph.tensors[i] for i in side if i >= 0] for side in (operator.inputs, operator.outputs))
+        return OperatorStatus(
+            operator_name(model, operator),
+            tuple(of_layers),
+            tuple(map(dtype_name, inputs)),
+            tuple(map(dtype_name, outputs)),
+            text_of(outputs[0].name) if outputs else "",
+            computes_in_float(model, graph, operator),
         )
-    return Audit(tuple(rows))
+
+    return Audit(tuple(map(status, graph.operators, itertools.chain(layers, itertools.repeat(())))))

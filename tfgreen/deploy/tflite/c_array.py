@@ -17,50 +17,32 @@ _KEYWORDS = frozenset(
     "static_assert static_cast struct switch template this thread_local throw true try typedef typeid typename typeof "
     "union unsigned using virtual void volatile wchar_t while xor xor_eq".split()
 )
+_TEMPLATE = """\
+// {comment}
+#ifndef __cplusplus
+#include <stdalign.h>
+#endif
+{opening}
+alignas(16) {static}const unsigned char {symbol}[] = {{
+{rows}
+}};
+{static}const unsigned int {symbol}_len = {count};
+"""
+# Without a declaration before it, a constant of C++ stays inside its file.
+_DECLARATIONS = "extern const unsigned char {symbol}[];\nextern const unsigned int {symbol}_len;"
 
 
 def c_source(content: bytes, symbol: str, suffix: str, comment: str) -> str:
-    """Write bytes as an array on a 16-byte boundary, and their count; needs C11 or C++11.
-
-    ``SYMBOL`` and ``SYMBOL_len`` are visible to other files where ``suffix`` is that of a source, which declare them
-    ``extern const unsigned char SYMBOL[]`` and ``extern const unsigned int SYMBOL_len``. In a header they are static.
+    """Write bytes as an array on a 16-byte boundary, and their count: visible to other files, but static in a header.
 
     Raises:
         ValueError: ``symbol`` is no identifier of C and C++.
-
-    Example:
-        >>> print(c_source(b"AB", "digits", ".h", "two bytes"))
-        // two bytes
-        #ifndef __cplusplus
-        #include <stdalign.h>
-        #endif
-        #pragma once
-        alignas(16) static const unsigned char digits[] = {
-            0x41, 0x42,
-        };
-        static const unsigned int digits_len = 2;
-        <BLANKLINE>
     """
     if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", symbol) or symbol in _KEYWORDS:
         raise invalid_value("name", expected="an identifier of C and C++", received=repr(symbol), fix="Pass name=.")
     numbers = [f"0x{byte:02x}," for byte in content]
     rows = ["    " + " ".join(numbers[i : i + _PER_LINE]) for i in range(0, len(numbers), _PER_LINE)]
-    bytes_of, count_of = f"const unsigned char {symbol}[]", f"const unsigned int {symbol}_len"
-    header = suffix in HEADERS
-    # Without a declaration before it, a constant of C++ stays inside its file.
-    opening = ["#pragma once"] if header else [f"extern {bytes_of};", f"extern {count_of};"]
-    static = "static " if header else ""
-    return "\n".join(
-        [
-            f"// {comment}",
-            "#ifndef __cplusplus",
-            "#include <stdalign.h>",
-            "#endif",
-            *opening,
-            f"alignas(16) {static}{bytes_of} = {{",
-            *rows,
-            "};",
-            f"{static}{count_of} = {len(content)};",
-            "",
-        ]
+    opening, static = ("#pragma once", "static ") if suffix in HEADERS else (_DECLARATIONS.format(symbol=symbol), "")
+    return _TEMPLATE.format(
+        comment=comment, opening=opening, static=static, symbol=symbol, rows="\n".join(rows), count=len(content)
     )

@@ -12,7 +12,7 @@ from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, Ten
 
 from tfgreen.deploy.tflite.affine import dequantize_array, quantize_array
 from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, is_dynamic, operator_name, shape_of, text_of
-from tfgreen.errors import invalid_value
+from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.typing import Shape
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
@@ -22,10 +22,11 @@ _WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int4")
 
 @dataclasses.dataclass(frozen=True)
 class TensorInfo:
-    """An input or output of a LiteRT model.
+    """An input or output of a :class:`LiteRTModel`, or another tensor of its main subgraph.
 
     ``shape`` begins with the batch; ``None`` marks a dynamic dimension. ``dtype`` is what the file stores. A quantized
-    tensor has a ``scale`` (real units per integer) and a ``zero_point``; for any other both are ``None``.
+    tensor has a ``scale`` (real units per integer) and a ``zero_point``; for any other both are ``None``. ``index`` is
+    what interpreters know it by.
     """
 
     name: str
@@ -33,6 +34,23 @@ class TensorInfo:
     dtype: str
     scale: float | None
     zero_point: int | None
+    index: int
+
+    def check_samples(self, array: np.ndarray) -> None:
+        """Raise unless the input takes each sample of an array of shape ``(samples, ...)``.
+
+        Raises:
+            ValueError: The file has a static batch other than 1, or the array another shape, or no sample.
+            TypeError: It holds no numbers.
+        """
+        if self.shape and self.shape[0] not in (1, None):
+            raise invalid_value("model", expected="a file with a batch of 1", received=f"shape {self.shape}")
+        fits = array.ndim == len(self.shape) and len(array) > 0
+        if not fits or any(size not in (None, got) for size, got in zip(self.shape[1:], array.shape[1:])):
+            expected = f"shape {('samples', *self.shape[1:])} with at least one sample"
+            raise invalid_value(f"x of input '{self.name}'", expected=expected, received=array.shape)
+        if array.dtype.kind not in "fiub":
+            raise invalid_type(f"x of input '{self.name}'", expected="an array of numbers", received=array.dtype)
 
     def to_stored(self, real: np.ndarray) -> np.ndarray:
         """Real values -> what the tensor stores, saturating where it is quantized.
@@ -71,7 +89,7 @@ class WeightTensor:
     @property
     def zeros(self) -> int:
         """How many of the values stand for 0: in a quantized tensor those equal to the zero point."""
-        return int((self.values == _along(self.zero_point, self.axis, self.values.ndim)).sum())
+        return int((self.values == (self._along(self.zero_point) if self.zero_point.size else 0)).sum())
 
     @property
     def stored_bytes(self) -> int:
@@ -83,16 +101,15 @@ class WeightTensor:
         """The float32 values that the stored ones stand for."""
         if not self.scale.size:
             return self.values.astype(np.float32)
-        rank = self.values.ndim
-        centered = self.values.astype(np.float64) - _along(self.zero_point, self.axis, rank)
-        return (centered * _along(self.scale, self.axis, rank)).astype(np.float32)
+        return dequantize_array(self.values, self._along(self.scale), self._along(self.zero_point))
+
+    def _along(self, numbers: np.ndarray) -> np.ndarray:
+        """One number, or one per index of ``axis``, shaped to broadcast with the values."""
+        return numbers.reshape([-1 if axis == self.axis else 1 for axis in range(self.values.ndim)])
 
 
-def edge_tensors(model: ModelT, side: Literal["inputs", "outputs"]) -> dict[str, int]:
-    """Name -> index in the main subgraph of the ``"inputs"`` or ``"outputs"``, in the file's order.
-
-    Names are those of the signature, or of the tensors where the file has none.
-    """
+def edge_tensors(model: ModelT, side: Literal["inputs", "outputs"]) -> tuple[TensorInfo, ...]:
+    """The inputs or outputs in the file's order, with the names of the signature, or else those of the tensors."""
     graph = model.subgraphs[0]
     order = [int(i) for i in getattr(graph, side)]
     called = {
@@ -104,7 +121,7 @@ def edge_tensors(model: ModelT, side: Literal["inputs", "outputs"]) -> dict[str,
     }
     named = set(called.values())
     called |= {text_of(graph.tensors[i].name): i for i in order if i not in named}
-    return dict(sorted(called.items(), key=lambda item: order.index(item[1])))
+    return tuple(tensor_info(model, *item) for item in sorted(called.items(), key=lambda item: order.index(item[1])))
 
 
 def tensor_info(model: ModelT, name: str, index: int) -> TensorInfo:
@@ -113,10 +130,9 @@ def tensor_info(model: ModelT, name: str, index: int) -> TensorInfo:
     shape: Shape = shape_of(tensor)
     if is_dynamic(tensor) and len(tensor.shapeSignature) == len(shape):
         shape = tuple(None if size < 0 else int(size) for size in tensor.shapeSignature)
-    scale, zero_point, _ = _quantization(tensor)
-    if scale.size:
-        return TensorInfo(name, shape, dtype_name(tensor), float(scale[0]), int(zero_point[0]))
-    return TensorInfo(name, shape, dtype_name(tensor), None, None)
+    scales, zero_points, _ = _quantization(tensor)
+    scale, zero_point = (float(scales[0]), int(zero_points[0])) if scales.size else (None, None)
+    return TensorInfo(name, shape, dtype_name(tensor), scale, zero_point, index)
 
 
 def output_scale(model: ModelT, index: int) -> float | None:
@@ -131,8 +147,8 @@ def output_scale(model: ModelT, index: int) -> float | None:
 
 def count_operators(model: ModelT) -> dict[str, int]:
     """Operator name -> how many the file holds, those inside loop and branch bodies included, most frequent first."""
-    counts = collections.Counter(operator_name(model, op) for _, op in _operators(model))
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    names = sorted(operator_name(model, operator) for _, operator in _operators(model))
+    return dict(collections.Counter(names).most_common())
 
 
 def float_operators(model: ModelT) -> list[str]:
@@ -147,11 +163,9 @@ def computes_in_float(model: ModelT, graph: SubGraphT, operator: OperatorT) -> b
 
 
 def quantization_of(model: ModelT) -> Quantization:
-    """How the file is quantized, judged by what it holds.
+    """Judge by the integers among activations, or else by the dtypes of weights.
 
-    ``"int8"`` or ``"int16x8"``: activations are integers. ``"dynamic"``: only weights are. ``"float16"``: weights are
-    stored as float16. Otherwise ``"float32"``, also where the converter left every weight as it was: its dynamic-range
-    mode skips tensors below 1024 elements.
+    A file that was to be ``"dynamic"`` is ``"float32"`` where no weight has 1024 elements: the converter skips those.
     """
     activations, weights = set(), set()
     for graph in model.subgraphs:
@@ -172,10 +186,9 @@ def quantization_of(model: ModelT) -> Quantization:
 
 
 def read_weights(model: ModelT) -> dict[str, WeightTensor]:
-    """Tensor name -> every weight tensor: constants of rank 2 or more with float or 4-, 8- or 16-bit integer elements.
+    """Tensor name -> weight: each constant of rank 2 or more, so no bias, shape or padding, once where it is shared.
 
-    That leaves out biases, shapes and paddings. A buffer that several tensors share is listed once, and sparsely
-    encoded tensors are left out.
+    Tensors in a sparse encoding are left out.
     """
     found: dict[str, WeightTensor] = {}
     seen = set()
@@ -207,12 +220,3 @@ def _quantization(tensor: TensorT) -> tuple[np.ndarray, np.ndarray, int]:
     scale = np.asarray(q.scale, np.float64)
     zero_point = np.asarray(q.zeroPoint if q.zeroPoint is not None else np.zeros(len(scale)), np.int64)
     return scale, zero_point, int(q.quantizedDimension)
-
-
-def _along(values: np.ndarray, axis: int, rank: int) -> np.ndarray:
-    """Shape per-channel values to broadcast along ``axis``; nothing stands for 0."""
-    if values.size <= 1:
-        return values.reshape(-1)[:1].sum()
-    shape = [1] * rank
-    shape[axis] = -1
-    return values.reshape(shape)

@@ -28,14 +28,11 @@ def reason_not_to_cut(model: ModelT, operator: OperatorT) -> str:
 
 
 def cut_operator(model: ModelT, index: int, shapes: Mapping[int, Sequence[int]]) -> tuple[bytes, list[int]]:
-    """Cut one operator of the main subgraph out into a file of its own; the model is not changed.
+    """Cut one operator of the main subgraph out into a file of its own.
 
     Weights that another operator unpacks (float16, sparse) are unpacked in the cut file too, because kernels treat
     weights otherwise than activations. ``shapes`` are those of tensors, by index, whose size the file leaves open.
-
-    Returns:
-        The bytes of a file whose inputs are the operator's inputs that are neither constant nor variable, and the
-        indices of those in ``model``.
+    Returns the bytes and the indices in ``model`` of its inputs: those neither constant nor variable.
     """
     graph = model.subgraphs[0]
     chosen = [*_unpackers(model, graph.operators[index]), graph.operators[index]]
@@ -53,18 +50,14 @@ def cut_operator(model: ModelT, index: int, shapes: Mapping[int, Sequence[int]])
         buffers += [schema.BufferT(data)] if len(data) else []
         sources += [old] if not (len(data) or old in produced or tensor.isVariable) else []
         tensors.append(tensor)
-    codes: list[schema.OperatorCodeT] = []
-    operators: list[OperatorT] = []
-    for op in chosen:
-        new = copy.copy(op)
-        codes.append(model.operatorCodes[op.opcodeIndex])
-        new.opcodeIndex = len(operators)
-        new.inputs, new.outputs = _moved(op.inputs, place), _moved(op.outputs, place)
-        new.intermediates = _moved(_intermediates(op), place)
-        operators.append(new)
+    operators = [copy.copy(op) for op in chosen]
+    for number, op in enumerate(operators):
+        op.opcodeIndex = number
+        op.inputs, op.outputs = _moved(op.inputs, place), _moved(op.outputs, place)
+        op.intermediates = _moved(_intermediates(op), place)
     cut = schema.SubGraphT(tensors, _moved(sources, place), operators[-1].outputs, operators, b"main")
-    whole = schema.ModelT(3, codes, [cut], b"one operator", buffers)
-    return write(whole), sources
+    codes = [model.operatorCodes[op.opcodeIndex] for op in chosen]
+    return write(schema.ModelT(3, codes, [cut], b"one operator", buffers)), sources
 
 
 def _moved(indices: Iterable[int], place: Mapping[int, int]) -> np.ndarray:

@@ -17,16 +17,15 @@ def mend_equal_biases(content: bytes) -> bytes:
     mended = False
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            scale = None if tensor.quantization is None else tensor.quantization.scale
-            if scale is None or len(scale) < 2 or (np.asarray(scale) == scale[0]).all():
+            scales = None if tensor.quantization is None else tensor.quantization.scale
+            if scales is None or len(np.unique(scales)) < 2:
                 continue
             values = constant(model, tensor)
             if values is None or values.dtype != np.int32 or values.ndim != 1:
                 continue
             # One integer for scales that differ would be the bias of numbers that differ as they do, to the last digit.
             if values[0] != 0 and (values == values[0]).all():
-                real = float(values[0]) * float(scale[0])
-                rounded = np.round(real / np.asarray(scale, np.float64)).astype(np.int32)
-                set_constant(model, graph, tensor, rounded)
+                scales = np.asarray(scales, np.float64)
+                set_constant(model, graph, tensor, np.round(values[0] * scales[0] / scales).astype(np.int32))
                 mended = True
     return write(model) if mended else content

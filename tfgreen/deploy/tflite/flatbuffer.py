@@ -1,7 +1,4 @@
-"""The .tflite file itself: parse and check it, name its inputs and outputs, read its tensors, write it.
-
-Everything here works on the schema's objects, which ``ai_edge_litert`` ships, without running the model.
-"""
+"""The .tflite file itself, as the schema's objects: parse and check it, name its edges, read its tensors, write it."""
 
 from __future__ import annotations
 
@@ -27,12 +24,11 @@ _DTYPES = {name: np.dtype(name) for name in (*_NUMBERS, "bool")}
 
 
 def parse(content: bytes, subject: str) -> ModelT:
-    """Unpack a .tflite file into the schema's ``ModelT``, checking every reference in it.
+    """Unpack a .tflite file, checking every index and the length of every constant in it.
 
-    The interpreter trusts what it reads: a truncated or damaged file can take the whole process down. So the file is
-    first unpacked in Python, where reading past the end is an exception, and every index and every constant's length
-    is checked. Damage inside the weights, and most of that inside an operator's options, cannot be seen. Buffers that
-    files above 2 GB keep behind the flatbuffer are read into the model.
+    The interpreter trusts what it reads, and a damaged file can take the whole process down; in Python reading past the
+    end is an exception. Damage inside weights, and most of that inside an operator's options, cannot be seen. Buffers
+    that files above 2 GB keep behind the flatbuffer are read into the model.
 
     Raises:
         FileError: The bytes are no LiteRT model, or a truncated or damaged one; ``subject`` names the file.
@@ -57,10 +53,9 @@ def _problem(model: ModelT) -> str:
     """What is wrong with an unpacked model, or an empty string."""
     if model.version != 3 or not model.subgraphs:
         return f"version {model.version}, {len(model.subgraphs or [])} subgraphs"
-    for graph in model.subgraphs:
-        problem = _graph_problem(model, graph)
-        if problem:
-            return problem
+    problem = next(filter(None, (_graph_problem(model, graph) for graph in model.subgraphs)), "")
+    if problem:
+        return problem
     for signature in model.signatureDefs or []:
         if not 0 <= signature.subgraphIndex < len(model.subgraphs):
             return f"signature of subgraph {signature.subgraphIndex}"
@@ -94,19 +89,17 @@ def _graph_problem(model: ModelT, graph: SubGraphT) -> str:
 
 
 def _quantization_fits(tensor: TensorT) -> bool:
-    """Whether scales and zero points come once, or once per channel of an axis that is there."""
-    q = tensor.quantization
-    scales = 0 if q is None or q.scale is None else len(q.scale)
-    if scales == 0:
+    """Whether scales and zero points are one, or one per index of an axis that is there, and lie within the dtype."""
+    q, shape = tensor.quantization, shape_of(tensor)
+    if q is None or q.scale is None or not len(q.scale):
         return True
-    points = scales if q.zeroPoint is None else len(q.zeroPoint)
-    shape = shape_of(tensor)
-    along = scales == 1 or (0 <= q.quantizedDimension < len(shape) and scales == shape[q.quantizedDimension])
+    scales, points = np.asarray(q.scale), np.zeros(1) if q.zeroPoint is None else np.asarray(q.zeroPoint)
+    axis = q.quantizedDimension
+    along = scales.size == 1 or (0 <= axis < len(shape) and scales.size == shape[axis])
     dtype = _DTYPES.get(dtype_name(tensor), np.dtype(np.int64))
-    if points and q.zeroPoint is not None and dtype.kind in "iu":
-        limits = np.iinfo(dtype.name)
-        along = along and limits.min <= min(q.zeroPoint) and max(q.zeroPoint) <= limits.max
-    return along and points in (1, scales) and bool(np.isfinite(q.scale).all())
+    if points.size and dtype.kind in "iu":
+        along = along and np.iinfo(dtype).min <= points.min() and points.max() <= np.iinfo(dtype).max
+    return along and points.size in (1, scales.size) and bool(np.isfinite(scales).all())
 
 
 def _is_text(name: bytes | str | None) -> bool:
@@ -114,10 +107,7 @@ def _is_text(name: bytes | str | None) -> bool:
 
 
 def name_edges(model: ModelT, inputs: Structure, outputs: Structure) -> None:
-    """Give the inputs and outputs of a converted file their Keras names, in the model's order.
-
-    The signature calls them ``input_0``, ``input_1``, ..., ``output_0``, ...; names replace these in reading order.
-    """
+    """Give the inputs and outputs of a converted file, ``input_0``, ``output_0``, ..., their Keras names and order."""
     signature = model.signatureDefs[0]
     graph = model.subgraphs[signature.subgraphIndex]
     for prefix, side, structure in (("input_", "inputs", inputs), ("output_", "outputs", outputs)):
@@ -164,10 +154,9 @@ class _SharingBuilder(flatbuffers.Builder):
 
 
 def write(model: ModelT) -> bytes:
-    """Pack a model into the bytes of a file.
+    """Pack a model into the bytes of a file, equal shapes, scales and zero points once.
 
-    Equal shapes, scales and zero points are stored once. Per channel of a kernel a zero point takes 8 bytes, all of
-    them 0: a sixth of the file of a small network with depthwise layers.
+    The zero points of a kernel, 8 bytes per channel, are a sixth of the file of a small network with depthwise layers.
     """
     model.buffers = [_AlignedBuffer(buffer.data, buffer.offset, buffer.size) for buffer in model.buffers]
     builder = _SharingBuilder(4096 + sum(len(b.data) for b in model.buffers if b.data is not None))
@@ -260,12 +249,7 @@ def text_of(name: bytes | str | None) -> str:
 
 
 def pack_nibbles(values: np.ndarray) -> np.ndarray:
-    """Pack int8 values of -8..7, two to a byte (uint8), the first in the lower half.
-
-    Example:
-        >>> pack_nibbles(np.array([1, -1, 7], np.int8)).tolist()
-        [241, 7]
-    """
+    """Pack int8 values of -8..7, two to a byte (uint8), the first in the lower half."""
     nibbles = np.append(values, np.zeros(values.size % 2, np.int8)).astype(np.uint8) & 0x0F
     return nibbles[::2] | (nibbles[1::2] << 4)
 

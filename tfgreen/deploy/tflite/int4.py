@@ -1,4 +1,4 @@
-"""Store weights of 15 values in 4 bits: what TensorFlow's converter, which writes them as int8, leaves undone."""
+"""Store weights of 15 values in 4 bits; TensorFlow's converter writes them as int8."""
 
 from __future__ import annotations
 
@@ -62,10 +62,9 @@ def _pack_weight(model: ModelT, graph: SubGraphT, index: int, operators: list[Op
     weight.type = TensorType.INT4
     weight.quantization.scale = (np.asarray(weight.quantization.scale, np.float64) * (127 / 7)).astype(np.float32)
     set_constant(model, graph, weight, pack_nibbles(levels.ravel()))
-    biases = {int(op.inputs[2]): graph.tensors[op.inputs[0]] for op in operators if len(op.inputs) > 2}
-    for number, source in biases.items():
-        if number >= 0:
-            _rescale_bias(model, graph, graph.tensors[number], weight, source)
+    with_bias = [op for op in operators if len(op.inputs) > 2 and op.inputs[2] >= 0]
+    for bias, source in {int(op.inputs[2]): graph.tensors[op.inputs[0]] for op in with_bias}.items():
+        _rescale_bias(model, graph, graph.tensors[bias], weight, source)
     return True
 
 

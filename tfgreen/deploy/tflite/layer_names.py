@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from ai_edge_litert.schema_py_generated import ModelT, OperatorT, TensorT
+from ai_edge_litert.schema_py_generated import ModelT, TensorT
 
 from tfgreen.deploy.tflite.flatbuffer import operator_name, text_of
 
@@ -20,13 +20,8 @@ _CALL = re.compile(r"(?:^|/)call\.(\d+)/")
 def layers_of_operators(model: ModelT, calls: Sequence[str], output_calls: Sequence[int | None]) -> list[list[str]]:
     """The layers that each operator of the main subgraph computes, in the order of their calls.
 
-    The operator's output is that of the last of them. The list is empty for one of no layer, such as the QUANTIZE at an
-    input.
-
-    Args:
-        model: The parsed file.
-        calls: The path of the layer of each call.
-        output_calls: The number of the call that returns each output, ``output_0`` first; None where unknown.
+    None for a QUANTIZE at an input. ``calls`` are the paths of the layers by number of the call, ``output_calls`` the
+    numbers of the calls that return the outputs, ``output_0`` first, or None where unknown.
     """
     graph = model.subgraphs[0]
     outputs = dict(zip([int(i) for i in graph.outputs], output_calls))
@@ -36,9 +31,8 @@ def layers_of_operators(model: ModelT, calls: Sequence[str], output_calls: Seque
         # The converter gives outputs names of its own; and what stands before a DEQUANTIZE at the end is one as well.
         call = next((outputs[i] for i in operator.outputs if outputs.get(int(i)) is not None), None)
         if call is not None and not numbers:
-            feeds = [int(i) for i in operator.inputs if i >= 0]
-            if _only_converts(model, operator):
-                outputs.update(dict.fromkeys(feeds, call))
+            if operator_name(model, operator) in ("QUANTIZE", "DEQUANTIZE"):
+                outputs[int(operator.inputs[0])] = call
             else:
                 numbers = {call}
         found.append([calls[number] for number in sorted(numbers)])
@@ -46,8 +40,10 @@ def layers_of_operators(model: ModelT, calls: Sequence[str], output_calls: Seque
 
 
 def rename_tensors(model: ModelT, calls: Sequence[str]) -> None:
-    """Name tensors after the paths of their layers: ``relu/Relu``, or ``relu/Relu;norm/batchnorm/mul_1`` where that is
-    another tensor's name too. Names are the largest part of a file after its weights."""
+    """Name tensors after the paths of their layers, as short as they differ: after weights names are the largest part.
+
+    That is ``relu/Relu``, or ``relu/Relu;norm/batchnorm/mul_1`` where another tensor has that name too.
+    """
     for graph in model.subgraphs:
         parts = [[_renamed(part, calls) for part in text_of(tensor.name).split(";")] for tensor in graph.tensors]
         firsts = Counter(names[0] for names in parts)
@@ -67,7 +63,3 @@ def _renamed(part: str, calls: Sequence[str]) -> str:
 def _numbers(tensor: TensorT) -> set[int]:
     parts = [_CALL.findall(part) for part in text_of(tensor.name).split(";")]
     return {int(found[-1]) for found in parts if found}
-
-
-def _only_converts(model: ModelT, operator: OperatorT) -> bool:
-    return operator_name(model, operator) in ("QUANTIZE", "DEQUANTIZE")

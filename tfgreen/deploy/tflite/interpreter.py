@@ -1,0 +1,73 @@
+"""Run a .tflite file in LiteRT's interpreter, one sample after the other as on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from tfgreen.deploy.tflite.contents import TensorInfo
+from tfgreen.errors import ConversionError
+
+_BLOCK = 256  # samples quantized at a time: a float64 copy of a whole data set could fill the memory
+
+
+def new_interpreter(content: bytes, threads: int, keep_tensors: bool) -> Interpreter:
+    """Make an interpreter; arguments and errors are those of ``LiteRTModel.new_interpreter``."""
+    kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_tensors else OpResolverType.AUTO
+    try:
+        interpreter = Interpreter(
+            model_content=content,
+            num_threads=threads,
+            experimental_op_resolver_type=kernels,
+            experimental_preserve_all_tensors=keep_tensors,
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(f"the LiteRT interpreter refuses the model: {error}") from error
+    return interpreter
+
+
+def invoke(interpreter: Interpreter, when: str = "") -> None:
+    """Run once; a failure is a ``ConversionError`` that says ``when``."""
+    try:
+        interpreter.invoke()
+    except RuntimeError as error:
+        raise ConversionError(f"the LiteRT interpreter fails{when}: {error}") from error
+
+
+def run_all(
+    interpreter: Interpreter,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    arrays: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Run on arrays of shape ``(samples, *input shape)`` by name; return real values by the name of the output.
+
+    ``outputs`` may be any tensors if the interpreter keeps them.
+    """
+    _resize(interpreter, {info.index: (1, *arrays[info.name].shape[1:]) for info in inputs})
+    count, results = len(arrays[inputs[0].name]), {info.name: list[np.ndarray]() for info in outputs}
+    for start in range(0, count, _BLOCK):
+        stored = {info.index: info.to_stored(arrays[info.name][start : start + _BLOCK]) for info in inputs}
+        for k in range(min(_BLOCK, count - start)):
+            interpreter.reset_all_variables()  # a fused LSTM keeps its state between invocations
+            for index, values in stored.items():
+                interpreter.set_tensor(index, values[k : k + 1])
+            invoke(interpreter, f" on sample {start + k}")
+            for info in outputs:
+                results[info.name].append(np.atleast_1d(interpreter.get_tensor(info.index)))
+    return {info.name: info.to_real(np.concatenate(results[info.name])) for info in outputs}
+
+
+def _resize(interpreter: Interpreter, shapes: dict[int, tuple[int, ...]]) -> None:
+    """Set dynamic dimensions to those of the data."""
+    if shapes == {detail["index"]: tuple(detail["shape"]) for detail in interpreter.get_input_details()}:
+        return
+    for index, shape in shapes.items():
+        interpreter.resize_tensor_input(index, shape)
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        raise ConversionError(f"the LiteRT interpreter refuses inputs of shape {shapes}: {error}") from error
