@@ -12,7 +12,7 @@ from tests.deploy import cases
 from tests.zoo import sample
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
-from tfgreen.deploy.verify import Limits, VerifyResult, compare, verify
+from tfgreen.deploy.verify import VerifyLimits, VerifyResult, compare, verify
 from tfgreen.errors import InvalidTypeError, InvalidValueError
 
 
@@ -47,7 +47,7 @@ def test_a_float_output_is_measured_in_255ths_of_its_range():
 def test_an_output_that_is_not_finite_never_passes(bad):
     fine, broken = np.ones((4, 3)), np.array([[1.0, 1.0, bad]] * 4)
     for expected, got in ((fine, broken), (broken, fine), (broken, broken)):
-        result = VerifyResult((compare("y", expected, got),), 4, "float32", Limits(math.inf, math.inf, 0.0))
+        result = VerifyResult((compare("y", expected, got),), 4, "float32", VerifyLimits(math.inf, math.inf, 0.0))
         assert not result.passed and "FAILED" in str(result)
         assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["outputs"][0]["max_error"] is None
 

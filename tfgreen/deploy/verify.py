@@ -24,8 +24,8 @@ _BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
-    """What a file is held to; errors are in scales of the output, ``agreement`` is a share of the samples."""
+class VerifyLimits:
+    """What :func:`verify` holds a file to: errors in scales of the output, ``agreement`` as a share of the samples."""
 
     mean_scales: float
     max_scales: float
@@ -34,12 +34,11 @@ class Limits:
 
 # A float32 file repeats the same arithmetic, so that anything beyond rounding is a fault. Rounded weights (float16) and
 # 8-bit arithmetic shift outputs by a scale or two on average; single samples at a decision boundary may move further.
+_ROUNDED = VerifyLimits(mean_scales=2.5, max_scales=math.inf, agreement=0.9)
 DEFAULT_LIMITS = {
-    "float32": Limits(mean_scales=0.02, max_scales=0.5, agreement=0.99),
-    "float16": Limits(mean_scales=0.5, max_scales=math.inf, agreement=0.95),
-    "dynamic": Limits(mean_scales=2.5, max_scales=math.inf, agreement=0.9),
-    "int8": Limits(mean_scales=2.5, max_scales=math.inf, agreement=0.9),
-    "int16x8": Limits(mean_scales=2.5, max_scales=math.inf, agreement=0.9),
+    "float32": VerifyLimits(mean_scales=0.02, max_scales=0.5, agreement=0.99),
+    "float16": VerifyLimits(mean_scales=0.5, max_scales=math.inf, agreement=0.95),
+    **dict.fromkeys(("dynamic", "int8", "int16x8"), _ROUNDED),
 }
 
 
@@ -66,7 +65,7 @@ class OutputComparison:
     mean_scales: float
     agreement: float | None
 
-    def within(self, limits: Limits) -> bool:
+    def within(self, limits: VerifyLimits) -> bool:
         """Whether every figure is within the limits; one that is NaN never is."""
         agrees = self.agreement is None or self.agreement >= limits.agreement
         return self.mean_scales <= limits.mean_scales and self.max_scales <= limits.max_scales and agrees
@@ -74,21 +73,21 @@ class OutputComparison:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class VerifyResult(TableResult):
-    """The comparison of every output, with the limits it was held to. ``print`` it for a table.
+    """The comparison of every output, with the limits it was held to; prints as a table.
 
     Attributes:
-        outputs: One entry per output.
+        outputs: An :class:`OutputComparison` per output.
         samples: How many samples were compared.
         quantization: That of the file.
         limits: What was allowed.
-        layers: The comparison layer by layer (:func:`tfgreen.compare_layers`) where an output exceeds the limits; None
-            otherwise, or if the file does not know its layers.
+        layers: What :func:`tfgreen.compare_layers` finds where an output exceeds the limits; None otherwise, or if the
+            file does not know its layers.
     """
 
     outputs: tuple[OutputComparison, ...]
     samples: int
     quantization: str
-    limits: Limits
+    limits: VerifyLimits
     layers: LayerErrors | None = None
 
     _headings: ClassVar[tuple[str, ...]] = ("output", "max error", "mean error", "max scales", "mean scales", "top-1")
@@ -99,29 +98,30 @@ class VerifyResult(TableResult):
         return all(output.within(self.limits) for output in self.outputs)
 
     def to_dict(self) -> PlainDict:
-        """Return plain values for JSON; a figure that is not finite is None."""
+        """Return the fields as plain values, and ``"passed"``; a figure that is not finite is None."""
         layers = None if self.layers is None else self.layers.to_dict()
-        plain = {name: value for name, value in vars(self).items() if name not in ("outputs", "limits", "layers")}
-        plain |= {"limits": vars(self.limits), "outputs": [vars(output) for output in self.outputs], "layers": layers}
-        return finite({"passed": self.passed, **plain})
+        plain = dataclasses.asdict(dataclasses.replace(self, layers=None))
+        return finite({"passed": self.passed, **plain, "layers": layers})
+
+    @property
+    def _verdict(self) -> str:
+        return "passed" if self.passed else "FAILED"
 
     def _headline(self) -> str:
-        return f"{'passed' if self.passed else 'FAILED'}, {self.quantization}, {self.samples} samples"
+        return f"{self._verdict}, {self.quantization}, {self.samples} samples"
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = []
-        for o in self.outputs:
-            top = "" if o.agreement is None else f"{o.agreement:.2%}"
-            figures = (f"{o.max_error:.3g}", f"{o.mean_error:.3g}", f"{o.max_scales:.2f}", f"{o.mean_scales:.3f}")
-            rows.append((o.name, *figures, top))
-        return rows
+        tops = ["" if o.agreement is None else f"{o.agreement:.2%}" for o in self.outputs]
+        return [
+            (o.name, f"{o.max_error:.3g}", f"{o.mean_error:.3g}", f"{o.max_scales:.2f}", f"{o.mean_scales:.3f}", top)
+            for o, top in zip(self.outputs, tops)
+        ]
 
     def _remarks(self) -> list[str]:
         limits = f"mean <= {self.limits.mean_scales:g} scales, top-1 agreement >= {self.limits.agreement:.0%}"
         if math.isfinite(self.limits.max_scales):
             limits = f"max <= {self.limits.max_scales:g} scales, {limits}"
-        verdict = "passed" if self.passed else "FAILED"
-        return [f"{verdict}: {self.quantization}, {self.samples} samples ({limits})"]
+        return [f"{self._verdict}: {self.quantization}, {self.samples} samples ({limits})"]
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n\n{self.layers}" if self.layers else super().__str__()
@@ -156,11 +156,11 @@ def verify(
         ValueError: ``x`` does not fit the model, or the two models have different outputs.
 
     Example:
-        >>> import keras
-        >>> from tfgreen.deploy.convert import convert
+        >>> import keras, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
-        >>> verify(model, convert(model), np.ones((4, 3), "float32")).passed
-        True
+        >>> result = tg.verify(model, tg.convert(model), np.ones((4, 3), "float32"))
+        >>> result.passed, result.limits.mean_scales, [(output.name, output.agreement) for output in result.outputs]
+        (True, 0.02, [('out', 1.0)])
     """
     check_built_model(model)
     check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
@@ -188,12 +188,7 @@ def verify(
 
 
 def compare(name: str, expected: np.ndarray, got: np.ndarray, scale: float | None = None) -> OutputComparison:
-    """Compare what the model and the file returned for an output; without a scale, 1/255 of the range is one.
-
-    Example:
-        >>> compare("y", np.array([[0.0, 1.0]]), np.array([[0.5, 1.0]]), scale=0.25).max_scales
-        2.0
-    """
+    """Compare what the model and the file returned for an output; without a scale, 1/255 of the range is one."""
     expected, got = expected.astype(np.float64), got.astype(np.float64)
     if not (np.isfinite(expected).all() and np.isfinite(got).all()):
         return OutputComparison(name, math.nan, math.nan, scale or math.nan, math.nan, math.nan, None)

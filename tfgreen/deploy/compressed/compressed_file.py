@@ -1,4 +1,4 @@
-"""save_compressed and load_compressed: a model as a file of the size that clustering and pruning earned it.
+"""A model as a file of the size that clustering and pruning earned it.
 
 The file is an ``.npz`` of two byte arrays: ``header``, the architecture and the form of each weight as JSON, and
 ``weights``, their bytes one after the other as ``coding.py`` codes them. Nothing in it is pickled.
@@ -35,7 +35,7 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
 
     Each weight is stored in the shortest of four forms: as it is; a codebook of its k different values and indices of
     ceil(log2 k) bits; or the same for its non-zero elements, with a bitmap or the gaps between them. All are then
-    deflated. Compile settings and optimizer state are not stored.
+    deflated. Compile settings and optimizer state are left out.
 
     Args:
         model: A built model of plain layers: after ``tg.cluster`` or ``tg.prune``, hand in ``tg.strip(model)``.
@@ -50,14 +50,11 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
         OSError: The file cannot be written.
 
     Example:
-        >>> import keras, tempfile, tfgreen as tg
+        >>> import keras, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, name="out")])
         >>> clustered = tg.strip(tg.cluster(model, tg.ClusterConfig(number_of_clusters=16)))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = tg.save_compressed(clustered, f"{folder}/model.npz")
-        ...     kernels = [m.get_layer("out").kernel.numpy() for m in (clustered, tg.load_compressed(path))]
-        ...     bool((kernels[0] == kernels[1]).all()), path.stat().st_size < 4096 * 4 / 4
-        (True, True)
+        >>> tg.save_compressed(clustered, "model.npz").stat().st_size < 64 * 64 * 4 / 4
+        True
     """
     check_built_model(model)
     check_plain(model, "Pass tg.strip(model).")
@@ -79,24 +76,20 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
 
 
 def load_compressed(path: FilePath) -> keras.Model:
-    """Read a model that :func:`save_compressed` wrote; its weights are the same to the bit.
+    """Read a model that :func:`save_compressed` wrote, not compiled; its weights are the same to the bit.
 
     Args:
         path: The file. Classes of your own must be registered with
             ``keras.saving.register_keras_serializable``, as for ``keras.models.load_model``.
-
-    Returns:
-        The model, not compiled.
 
     Raises:
         OSError: There is no such file, or it cannot be read.
         ValueError: It is damaged, cut short, or no file of :func:`save_compressed`, or a class in it is not registered.
 
     Example:
-        >>> import keras, tempfile, tfgreen as tg
+        >>> import keras, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     tg.load_compressed(tg.save_compressed(model, f"{folder}/model.npz")).get_layer("out").units
+        >>> tg.load_compressed(tg.save_compressed(model, "model.npz")).get_layer("out").units
         2
     """
     header, data = _read(Path(path))

@@ -28,40 +28,35 @@ _STRETCHED = 20.0  # largest magnitude over the 99.9th percentile
 
 
 def check_calibration(model: keras.Model, calibration_data: Samples) -> Findings:
-    """Look for signs that calibration data is not what a model was trained on.
+    """Look for signs, not proofs, that calibration data is not what a model was trained on.
 
-    What is looked for: few samples, or all alike; channels (last axis) that never change; values that look random
-    (neighbours along the axes before the last are not alike); a few values far outside all others; another scale than
-    in training, judged by what comes out of ``BatchNormalization``, ``Normalization`` and ``Rescaling`` layers, as when
-    images are divided by 255 twice; and classes that the model predicts for no sample. ``tg.convert`` does the same and
-    puts it in the ``notes`` of the file.
+    These are: few samples, or all alike; channels (last axis) that never change; values that look random (neighbours
+    along the axes before the last are not alike); a few values far outside all others; another scale than in training,
+    judged by what comes out of ``BatchNormalization``, ``Normalization`` and ``Rescaling`` layers, as when images are
+    divided by 255 twice; and classes that the model predicts for no sample. ``tg.convert`` notes the same in its file.
 
     Args:
         model: A built Keras model.
         calibration_data: As for ``ConvertConfig``. A generator is used up.
 
-    Returns:
-        A finding for each sign; none where the data looks as it should. They are signs, not proofs.
-
     Raises:
         TypeError, ValueError: The data is unfit for the model, see :func:`tfgreen.convert`.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import keras, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((4, 4, 1), name="image"), keras.layers.Flatten()])
-        >>> print(check_calibration(model, np.ones((100, 4, 4, 1))))
+        >>> print(tg.check_calibration(model, np.ones((100, 4, 4, 1))))
         warning: Calibration data of input 'image': all 100 samples are the same.
     """
     check_built_model(model)
     spec = read_call_spec(model)
-    return Findings(list(calibration_findings(model, spec, list(sample_arrays(calibration_data, spec).values()))))
+    return Findings(calibration_findings(model, spec, list(sample_arrays(calibration_data, spec).values())))
 
 
 def calibration_findings(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[Finding]:
     """What :func:`check_calibration` finds in arrays of shape ``(samples, ...)``, one per input of ``spec``."""
-    count = len(arrays[0])
-    if count < _FEW:
-        message = f"{count} samples are few for the ranges of activations; 100 to 1000 are usual."
+    if len(arrays[0]) < _FEW:
+        message = f"{len(arrays[0])} samples are few for the ranges of activations; 100 to 1000 are usual."
         yield Finding("Calibration data", message)
     for item, array in zip(spec.inputs, arrays):
         if item.dtype.startswith("float"):
@@ -93,12 +88,9 @@ def _of_values(item: InputSpec, array: np.ndarray) -> Iterator[Finding]:
 
 def _likeness_of_neighbours(array: np.ndarray) -> float | None:
     """Correlation of neighbours along the axes between the first and the last; None for too few to tell."""
-    array = array[:_RUN]
-    neighbours = []
-    for axis in range(1, array.ndim - 1):
-        if array.shape[axis] >= 4:
-            along = np.moveaxis(array, axis, 0)
-            neighbours.append((along[:-1].ravel(), along[1:].ravel()))
+    axes = [axis for axis in range(1, array.ndim - 1) if array.shape[axis] >= 4]
+    views = [np.moveaxis(array[:_RUN], axis, 0) for axis in axes]
+    neighbours = [(along[:-1].ravel(), along[1:].ravel()) for along in views]
     if not neighbours:
         return None
     one, other = (np.concatenate(parts).astype(np.float64) for parts in zip(*neighbours))
@@ -147,10 +139,7 @@ def _run(
 def _recording(
     layers: Mapping[str, keras.Layer], rows: dict[str, list[np.ndarray]]
 ) -> contextlib.AbstractContextManager[None]:
-    """Put outputs of the layers that know a scale into ``rows`` in the block, up to the first normalization.
-
-    Nothing else is held: all the outputs of a large model fill the memory.
-    """
+    """Put outputs of the layers that know a scale, and no others, into ``rows`` up to the first normalization."""
     normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
     known = {layer: path for path, layer in layers.items() if isinstance(layer, (keras.layers.Rescaling, *normalizing))}
 

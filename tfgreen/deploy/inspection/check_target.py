@@ -13,7 +13,7 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, is_dynamic, operator_name, text_of
 
 _INDICES = ("int32", "int64", "bool")  # of indices and conditions, not of values of a layer
-_REPLACE = "Replace its layer."
+_REPLACE, _TO_INT8 = "Replace its layer.", "Convert with quantization='int8'."
 
 # What to do about an operator, where there is something better than to replace its layer.
 _REMEDIES = {
@@ -34,9 +34,8 @@ def check_target(lite: LiteRTModel, target: TargetName) -> Findings:
 
     Returns:
         A finding for each kind of operator that the target lacks, with its Keras layer (or else its output tensor),
-        what runs it instead and what to do; an error where the file cannot run. Empty when the file fits. The tables in
-        ``target_tables.py``, which name their sources, hold operators and dtypes, not every option of every kernel: a
-        file without findings may still meet one of those.
+        what runs it instead and what to do; an error where the file cannot run. Empty when the file fits: its operators
+        and dtypes, by the tables and sources in ``target_tables.py``, not every option of every kernel.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``.
@@ -55,9 +54,7 @@ def check_target(lite: LiteRTModel, target: TargetName) -> Findings:
     limits = TARGETS[target]
     if limits.compiled and lite.quantization != "int8":
         message = f"the compiler of {limits.title} takes int8 only."
-        return Findings(
-            [Finding(f"The file ({lite.quantization})", message, "Convert with quantization='int8'.", "error")]
-        )
+        return Findings([Finding(f"The file ({lite.quantization})", message, _TO_INT8, "error")])
     return Findings([*_dynamic(lite, limits), *_edges(lite, limits), *_lacking(lite, limits)])
 
 
@@ -68,12 +65,8 @@ def _graphs(lite: LiteRTModel, target: Target) -> list[SubGraphT]:
 
 def _dynamic(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
     """The finding about tensors whose size the file leaves open."""
-    names = [
-        f"'{text_of(tensor.name)}'"
-        for graph in _graphs(lite, target)
-        for tensor in graph.tensors
-        if is_dynamic(tensor)
-    ]
+    tensors = [tensor for graph in _graphs(lite, target) for tensor in graph.tensors if is_dynamic(tensor)]
+    names = [f"'{text_of(tensor.name)}'" for tensor in tensors]
     if names and target.static_shapes:
         remedy = _REMEDIES["WHILE"] if "WHILE" in lite.operators else _REPLACE
         if any(None in info.shape for info in lite.inputs):
@@ -117,9 +110,8 @@ def _lacking(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
 def _at_edge(model: ModelT, graph: SubGraphT, operator: OperatorT) -> bool:
     """Whether an operator converts an input or output of the file; :func:`_edges` speaks of those."""
     name = operator_name(model, operator)
-    return (name == "QUANTIZE" and operator.inputs[0] in graph.inputs) or (
-        name == "DEQUANTIZE" and operator.outputs[0] in graph.outputs
-    )
+    at_input, at_output = operator.inputs[0] in graph.inputs, operator.outputs[0] in graph.outputs
+    return (name == "QUANTIZE" and at_input) or (name == "DEQUANTIZE" and at_output)
 
 
 def _lack(lite: LiteRTModel, graph: SubGraphT, operator: OperatorT, target: Target) -> tuple[str, str]:
@@ -139,14 +131,13 @@ def _lack(lite: LiteRTModel, graph: SubGraphT, operator: OperatorT, target: Targ
         if output in ("int8", "int16") and "float32" in can:
             remedy = _REMEDIES.get(name, "ConvertConfig(keep_float=...) lets its layer compute in float32.")
         if output == "float32" and "int8" in can and lite.quantization != "int8":
-            remedy = "Convert with quantization='int8'."
+            remedy = _TO_INT8
         return f"{target.title} computes it in {_words(can)}, not in {output}", remedy
     foreign = dtypes - target.dtypes
     if foreign:
         other = "Convert with quantization='float32' or 'int8'."
         return f"{target.title} has no {_words(foreign)} tensors", other if "float16" in foreign else remedy
-    integers = {dtype_name(t) for t in tensors if len(buffer_bytes(lite.parsed, t))}
-    integers &= {"int4", "int8", "uint8"}
+    integers = {dtype_name(t) for t in tensors if len(buffer_bytes(lite.parsed, t))} & {"int4", "int8", "uint8"}
     if output == "float32" and integers and name not in target.hybrid and name != "DEQUANTIZE":
         text = f"{target.title} does not combine float inputs with {_words(integers)} weights (dynamic range)"
         return text, "Convert with quantization='int8' or 'float32'."

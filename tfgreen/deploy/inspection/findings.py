@@ -1,8 +1,9 @@
-"""Findings: what a check found, each with its subject, what is wrong there and what to do."""
+"""Findings: what a check found, where, and what to do."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from tfgreen.tables import SentenceResult, TableResult
@@ -28,7 +29,7 @@ class Finding(SentenceResult):
     severity: Severity = "warning"
 
     def to_dict(self) -> PlainDict:
-        """Plain values, fit for JSON."""
+        """Return the fields as plain values."""
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
@@ -39,10 +40,9 @@ class Findings(TableResult, tuple[Finding, ...]):
     """What a check found, errors first: a tuple that prints as one line each; empty, and false, where all is well.
 
     Example:
-        >>> slow, broken = Finding("ADD", "it is slow.", "Replace it."), Finding("SIN", "it fails.", severity="error")
-        >>> found = Findings([slow, broken])
+        >>> found = Findings([Finding("ADD", "it is slow.", "Replace it."), Finding("SIN", "fails.", severity="error")])
         >>> print(found)
-        error: SIN: it fails.
+        error: SIN: fails.
         warning: ADD: it is slow. Replace it.
         >>> found
         <Findings: 1 error, 1 warning>
@@ -50,7 +50,7 @@ class Findings(TableResult, tuple[Finding, ...]):
 
     _headings: ClassVar[tuple[str, ...]] = ("severity", "subject", "message", "fix")
 
-    def __new__(cls, findings: tuple[Finding, ...] | list[Finding] = ()) -> Findings:
+    def __new__(cls, findings: Iterable[Finding] = ()) -> Findings:
         return super().__new__(cls, sorted(findings, key=lambda finding: finding.severity != "error"))
 
     @property
@@ -59,7 +59,7 @@ class Findings(TableResult, tuple[Finding, ...]):
         return tuple(finding for finding in self if finding.severity == "error")
 
     def to_dict(self) -> PlainDict:
-        """Plain values, fit for JSON."""
+        """Return the findings as plain values."""
         return {"findings": [finding.to_dict() for finding in self]}
 
     def _headline(self) -> str:

@@ -1,4 +1,4 @@
-"""Errors layer by layer: how much each layer loses, which one is the cause, and what may help."""
+"""Errors layer by layer: which layer loses most, why, and what may help."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suf
 
 @dataclasses.dataclass(frozen=True)
 class LayerComparison:
-    """How far the output of one layer is from the Keras model's.
+    """How far the output of one layer in the file is from that in the Keras model.
 
     Attributes:
         layer: Path of the layer.
@@ -59,7 +59,7 @@ class LayerComparison:
     def lost_db(self) -> float:
         """By how many decibels the ratio is lower than before the layer, below 30 dB.
 
-        A difference of noise would blame layers late in a network, which pass on more of it than there was to lose.
+        The difference of noise would blame layers late in a network, which pass on most of it.
         """
         if not math.isfinite(self.noise) or math.isnan(self.added_noise):  # a layer of zeros
             return 0.0
@@ -78,10 +78,10 @@ class LayerComparison:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LayerErrors(TableResult):
-    """The comparison of each layer, in the order in which they run; prints as a table, the one that loses most first.
+    """The comparison layer by layer; prints as a table, the layer that loses most first.
 
     Attributes:
-        layers: One entry per layer that could be compared.
+        layers: A :class:`LayerComparison` per layer that could be compared, in the order in which they run.
         skipped: Path of a layer that could not -> why.
     """
 
@@ -106,7 +106,7 @@ class LayerErrors(TableResult):
 
     @property
     def cause(self) -> str:
-        """Which layer loses most, why, and what may help."""
+        """Which layer loses most, why, and what may help, in a sentence or two."""
         return self._judged()[0]
 
     @property
@@ -139,7 +139,7 @@ class LayerErrors(TableResult):
         return f"{text}. Try {keep}, or train it: tg.quantize.", worst.paths
 
     def to_dict(self) -> PlainDict:
-        """Plain values for JSON; a figure that is not finite is None."""
+        """Return the fields as plain values, and ``"cause"``; a figure that is not finite is None."""
         rows = [{**dataclasses.asdict(layer), "sqnr_db": layer.sqnr_db} for layer in self.layers]
         return {"layers": finite(rows), "skipped": dict(self.skipped), "cause": self.cause}
 
@@ -148,10 +148,10 @@ class LayerErrors(TableResult):
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows = []
-        for layer in self.ranked():
-            name = layer.layer + (f" (with {', '.join(layer.fused)})" if layer.fused else "")
-            scales = ["" if value is None else f"{value:.3f}" for value in (layer.mean_scales, layer.max_scales)]
-            rows.append((name, layer.operator, f"{layer.sqnr_db:.1f}", f"{layer.lost_db:.1f}", *scales))
+        for row in self.ranked():
+            name = row.layer + (f" (with {', '.join(row.fused)})" if row.fused else "")
+            scales = ["" if value is None else f"{value:.3f}" for value in (row.mean_scales, row.max_scales)]
+            rows.append((name, row.operator, f"{row.sqnr_db:.1f}", f"{row.lost_db:.1f}", *scales))
         return rows
 
     def _remarks(self) -> list[str]:
@@ -163,12 +163,7 @@ def _named(row: LayerComparison) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Plain values with None for each number that is not finite, which JSON lacks, and lists for tuples.
-
-    Example:
-        >>> finite({"noise": (0.5, float("inf"))})
-        {'noise': [0.5, None]}
-    """
+    """Plain values with None for each number that is not finite, which JSON lacks, and lists for tuples."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Memory of an inference: what one more interpreter of a file adds to a process."""
+"""The memory of an inference."""
 
 from __future__ import annotations
 
@@ -31,22 +31,12 @@ print("bytes", process.memory_info().rss - before)
 def peak_memory(lite: LiteRTModel, threads: int = 1) -> int:
     """Bytes of resident memory that one more interpreter of the model takes, measured in a process of its own.
 
-    That is the mapped file, the tensors, and the weights as XNNPACK packs them, without the code of the library. An
-    interpreter frees nothing before it ends: what it holds after two inferences is its peak. Memory comes in pages:
-    figures below 100 kB are coarse.
-
-    Args:
-        lite: The model; dynamic dimensions have the size 1.
-        threads: CPU threads, at least 1.
+    That is the mapped file, the tensors (a dynamic dimension has the size 1), and the weights as XNNPACK packs them,
+    without the code of the library. An interpreter frees nothing before it ends: what it holds after two inferences is
+    its peak. Memory comes in pages: figures below 100 kB are coarse.
 
     Raises:
         ConversionError: The interpreter refuses the model, or its process dies.
-
-    Example:
-        >>> import keras, tfgreen as tg
-        >>> model = keras.Sequential([keras.Input((256,)), keras.layers.Dense(2048)])
-        >>> peak_memory(tg.convert(model)) > 4 * 256 * 2048
-        True
     """
     with tempfile.TemporaryDirectory(prefix="tfgreen-") as folder:
         path = Path(folder) / "model.tflite"

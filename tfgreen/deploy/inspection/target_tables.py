@@ -10,8 +10,7 @@ Sources of the tables:
   0.dev20261023182759 takes when it is given operators one by one.
 - ``edgetpu``: the table of supported operations at https://coral.ai/docs/edgetpu/models-intro/ (compiler 16).
 
-The tables know operators and dtypes. Limits on ranks, strides, sizes and other options of single kernels are left out:
-a file without findings may still meet one of those.
+Limits on ranks, strides, sizes and other options of single kernels are left out.
 """
 
 from __future__ import annotations

@@ -168,14 +168,12 @@ def quantization_of(model: ModelT) -> Quantization:
     A file that was to be ``"dynamic"`` is ``"float32"`` where no weight has 1024 elements: the converter skips those.
     """
     activations, weights = set(), set()
-    for graph in model.subgraphs:
-        for tensor in graph.tensors:
-            stored = constant(model, tensor)
-            quantized = _quantization(tensor)[0].size > 0
-            if stored is None and quantized:
-                activations.add(dtype_name(tensor))
-            elif stored is not None and (quantized or stored.dtype == np.float16):
-                weights.add(dtype_name(tensor))
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        stored, quantized = constant(model, tensor), _quantization(tensor)[0].size > 0
+        if stored is None and quantized:
+            activations.add(dtype_name(tensor))
+        elif stored is not None and (quantized or stored.dtype == np.float16):
+            weights.add(dtype_name(tensor))
     if "int16" in activations:
         return "int16x8"
     if activations & {"int8", "uint8"}:
@@ -192,24 +190,21 @@ def read_weights(model: ModelT) -> dict[str, WeightTensor]:
     """
     found: dict[str, WeightTensor] = {}
     seen = set()
-    for graph in model.subgraphs:
-        for tensor in graph.tensors:
-            values = constant(model, tensor)
-            if values is None or values.ndim < 2 or tensor.buffer in seen or dtype_name(tensor) not in _WEIGHT_DTYPES:
-                continue
-            seen.add(tensor.buffer)
-            name = wanted = text_of(tensor.name)
-            while name in found:
-                name = f"{wanted}:{len(found)}"
-            bits = 4 if dtype_name(tensor) == "int4" else 8 * values.itemsize
-            found[name] = WeightTensor(values, bits, *_quantization(tensor))
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        values = constant(model, tensor)
+        if values is None or values.ndim < 2 or tensor.buffer in seen or dtype_name(tensor) not in _WEIGHT_DTYPES:
+            continue
+        seen.add(tensor.buffer)
+        name = wanted = text_of(tensor.name)
+        while name in found:
+            name = f"{wanted}:{len(found)}"
+        bits = 4 if dtype_name(tensor) == "int4" else 8 * values.itemsize
+        found[name] = WeightTensor(values, bits, *_quantization(tensor))
     return found
 
 
 def _operators(model: ModelT) -> Iterator[tuple[SubGraphT, OperatorT]]:
-    for graph in model.subgraphs:
-        for operator in graph.operators or []:
-            yield graph, operator
+    return ((graph, operator) for graph in model.subgraphs for operator in graph.operators or [])
 
 
 def _quantization(tensor: TensorT) -> tuple[np.ndarray, np.ndarray, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flatbuffers
@@ -41,7 +41,7 @@ def parse(content: bytes, subject: str) -> ModelT:
             if buffer.offset > 1:
                 buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
-        problem = _problem(model)
+        problem = next(_problems(model), "")
     except Exception as error:  # noqa: B902 - damaged bytes raise anything: IndexError, struct.error, TypeError, ...
         problem = f"{type(error).__name__}: {error}"
     if problem:
@@ -49,43 +49,40 @@ def parse(content: bytes, subject: str) -> ModelT:
     return model
 
 
-def _problem(model: ModelT) -> str:
-    """What is wrong with an unpacked model, or an empty string."""
+def _problems(model: ModelT) -> Iterator[str]:
+    """What is wrong with an unpacked model; what follows the first problem may fail for it."""
     if model.version != 3 or not model.subgraphs:
-        return f"version {model.version}, {len(model.subgraphs or [])} subgraphs"
-    problem = next(filter(None, (_graph_problem(model, graph) for graph in model.subgraphs)), "")
-    if problem:
-        return problem
+        yield f"version {model.version}, {len(model.subgraphs or [])} subgraphs"
+    for graph in model.subgraphs:
+        yield from _graph_problems(model, graph)
     for signature in model.signatureDefs or []:
         if not 0 <= signature.subgraphIndex < len(model.subgraphs):
-            return f"signature of subgraph {signature.subgraphIndex}"
+            yield f"signature of subgraph {signature.subgraphIndex}"
         tensors = len(model.subgraphs[signature.subgraphIndex].tensors)
         entries = [*(signature.inputs or []), *(signature.outputs or [])]
         if any(not 0 <= entry.tensorIndex < tensors or not _is_text(entry.name) for entry in entries):
-            return "a signature of a tensor that is not there"
-    return ""
+            yield "a signature of a tensor that is not there"
 
 
-def _graph_problem(model: ModelT, graph: SubGraphT) -> str:
+def _graph_problems(model: ModelT, graph: SubGraphT) -> Iterator[str]:
     tensors, used = len(graph.tensors), [graph.inputs, graph.outputs]
     for operator in graph.operators or []:
         if not 0 <= operator.opcodeIndex < len(model.operatorCodes or []):
-            return f"operator code {operator.opcodeIndex}"
+            yield f"operator code {operator.opcodeIndex}"
         used += [operator.inputs, operator.outputs]
         for key, value in vars(operator.builtinOptions).items() if operator.builtinOptions is not None else ():
             if key.endswith("SubgraphIndex") and not 0 <= value < len(model.subgraphs):
-                return f"an operator that runs subgraph {value} of {len(model.subgraphs)}"
+                yield f"an operator that runs subgraph {value} of {len(model.subgraphs)}"
     if any(not -1 <= i < tensors for group in used if group is not None for i in group):  # -1: an input left out
-        return f"a reference beyond the {tensors} tensors of a subgraph"
+        yield f"a reference beyond the {tensors} tensors of a subgraph"
     for tensor in graph.tensors:
         if not _is_text(tensor.name) or not 0 <= tensor.buffer < len(model.buffers or []):
-            return f"a tensor's name or buffer ({tensor.buffer})"
+            yield f"a tensor's name or buffer ({tensor.buffer})"
         stored, expected = len(buffer_bytes(model, tensor)), dense_bytes(tensor)
         if stored and expected is not None and stored != expected:
-            return f"tensor {text_of(tensor.name)!r} holds {stored} bytes instead of {expected}"
+            yield f"tensor {text_of(tensor.name)!r} holds {stored} bytes instead of {expected}"
         if not _quantization_fits(tensor):
-            return f"the quantization of tensor {text_of(tensor.name)!r}"
-    return ""
+            yield f"the quantization of tensor {text_of(tensor.name)!r}"
 
 
 def _quantization_fits(tensor: TensorT) -> bool:
@@ -169,20 +166,16 @@ def read_metadata(model: ModelT) -> dict[str, Any]:
     for entry in model.metadata or []:
         if text_of(entry.name) == METADATA_NAME and 0 <= entry.buffer < len(model.buffers):
             try:
-                found = json.loads(_data(model, entry.buffer).tobytes())
+                found = json.loads(buffer_bytes(model, entry).tobytes())
             except ValueError as error:
                 raise FileError(f"the 'tfgreen' metadata of the LiteRT model is damaged: {error}.") from error
             return found if isinstance(found, dict) else {}
     return {}
 
 
-def buffer_bytes(model: ModelT, tensor: TensorT) -> np.ndarray:
-    """The bytes of a constant tensor as uint8; none for any other."""
-    return _data(model, tensor.buffer)
-
-
-def _data(model: ModelT, buffer: int) -> np.ndarray:
-    data = model.buffers[buffer].data
+def buffer_bytes(model: ModelT, tensor: TensorT | schema.MetadataT) -> np.ndarray:
+    """The bytes of a constant tensor, or of metadata, as uint8; none for any other tensor."""
+    data = model.buffers[tensor.buffer].data
     return np.zeros(0, np.uint8) if data is None else np.asarray(data, np.uint8)
 
 
