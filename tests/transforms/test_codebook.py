@@ -151,7 +151,7 @@ def test_a_layer_that_dies_is_named(axes):
     weight = RNG.normal(size=(6, 4)).astype("float32")
     codebook = made(weight, channel_axes=axes)
     codebook.centroids.assign(np.zeros(codebook.centroids.shape) + 1e6)
-    with pytest.raises(ValueError, match=r"layer 'one' \(Dense\), 'kernel'.*all of them at one centroid.*dead"):
+    with pytest.raises(ValueError, match=r"layer 'one' \(Dense\), 'kernel'.*fallen to one centroid.*dead"):
         refresh(codebook, weight)
 
 
