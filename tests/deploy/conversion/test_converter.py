@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import warnings
 
 import keras
@@ -11,7 +13,7 @@ from keras import layers
 
 from tests.zoo import ZOO, sample
 from tfgreen.deploy.conversion.config import ConvertConfig
-from tfgreen.deploy.conversion.converter import RESULT, ConverterSettings, run_converter, run_in_worker
+from tfgreen.deploy.conversion.converter import RESULT, ConverterSettings, errors_only, run_converter, run_in_worker
 from tfgreen.deploy.conversion.export import export
 from tfgreen.deploy.conversion.record import read
 from tfgreen.deploy.litert_model import LiteRTModel
@@ -47,6 +49,21 @@ def test_a_process_of_its_own_makes_the_same_file(name, tmp_path):
         files.append((tmp_path / RESULT).read_bytes())
         (tmp_path / RESULT).unlink()
     assert files[0] == files[1] and LiteRTModel(files[0]).quantization == "int8"
+
+
+def test_the_logger_of_tensorflow_keeps_its_errors_and_what_other_threads_say(caplog):
+    logger = logging.getLogger("tensorflow")
+    filters = list(logger.filters)
+    with caplog.at_level(logging.INFO, "tensorflow"), errors_only():
+        caplog.clear()
+        logger.addHandler(caplog.handler)
+        logger.info("mine")
+        logger.error("wrong")
+        other = threading.Thread(target=lambda: logger.info("another's"))
+        other.start()
+        other.join()
+        logger.removeHandler(caplog.handler)
+    assert {record.message for record in caplog.records} == {"wrong", "another's"} and logger.filters == filters
 
 
 @pytest.mark.parametrize("run", [run_converter, run_in_worker])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def run_converter(folder: Path, settings: ConverterSettings, samples: Sequence[n
         ConversionError: The converter refuses the model. The message holds its reason.
     """
     try:
-        with _quiet(samples):
+        with errors_only(), _deprecation_ignored() if len(samples or ()) > 1 else contextlib.nullcontext():
             content = _convert(folder, settings, samples)
     except Exception as error:  # noqa: B902 - the converter raises its own errors, ValueError, RuntimeError, ...
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -81,11 +82,23 @@ def run_in_worker(folder: Path, settings: ConverterSettings, samples: Sequence[n
 
 
 @contextlib.contextmanager
-def _quiet(samples: Sequence[np.ndarray] | None) -> Iterator[None]:
-    """With several inputs TensorFlow warns that the interpreter it uses is deprecated: nothing users can act on."""
-    if samples is None or len(samples) == 1:
+def errors_only() -> Iterator[None]:
+    """Hold back what TensorFlow's Python logger says in this thread below errors: in a notebook, progress."""
+    logger, thread = logging.getLogger("tensorflow"), threading.get_ident()
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.levelno >= logging.ERROR
+
+    logger.addFilter(is_wanted)
+    try:
         yield
-        return
+    finally:
+        logger.removeFilter(is_wanted)
+
+
+@contextlib.contextmanager
+def _deprecation_ignored() -> Iterator[None]:
+    """Given several inputs TensorFlow warns that the interpreter it uses is deprecated: nothing users can act on."""
     # Filters are the process's: two threads that enter and leave in turn would leave each other's behind.
     with _filters_lock, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")

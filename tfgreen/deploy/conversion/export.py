@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from tfgreen.deploy.conversion.converter import SAVED_MODEL
+from tfgreen.deploy.conversion.converter import SAVED_MODEL, errors_only
 from tfgreen.deploy.conversion.record import Conversion, Traced
 from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
@@ -39,7 +39,7 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     import tensorflow as tf
 
     model, spec = conversion.model, conversion.spec
-    layers = dict(walk(model))
+    names, layers = _output_names(model), dict(walk(model))
     outputs: Structure = None
     calls = LayerCalls(model, lambda number: tf.name_scope(SCOPE.format(number)))
     output_calls: list[int | None] = []
@@ -47,7 +47,6 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         nonlocal outputs
         result = call_model(model, spec, dict(zip([i.name for i in spec.inputs], tensors)))
-        names = _output_names(model)
         outputs, flat = name_leaves(result, lambda _, i: names[i] if i < len(names) else f"output_{i}")
         numbers = {id(leaf): n for n, made in enumerate(calls.outputs) for leaf in tf.nest.flatten(made)}
         output_calls.extend(numbers.get(id(leaf)) for leaf in flat)
@@ -74,7 +73,8 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     # without a value, and the file then computes NaN. So track what the graph reads, whatever Keras lists.
     holder = tf.Module()
     holder.variables_read = list(function.variables)
-    tf.saved_model.save(holder, str(folder / SAVED_MODEL), signatures={"serving_default": function})
+    with errors_only():
+        tf.saved_model.save(holder, str(folder / SAVED_MODEL), signatures={"serving_default": function})
     traced = Traced(
         outputs=outputs,
         calls=tuple(calls.paths),

@@ -35,7 +35,8 @@ def prepare(conversion: Conversion) -> Conversion:
     Raises:
         ValueError: A ``mixed_float16`` model has a layer that cannot be copied from its ``get_config()``.
     """
-    model, config, notes = conversion.model, conversion.config, list(conversion.notes)
+    model, config = conversion.model, conversion.config
+    notes = list(conversion.notes)
     layers = dict(walk(model))
     half = [path for path, layer in layers.items() if layer.compute_dtype in _HALF]
     loops = [path for path, layer in layers.items() if isinstance(layer, keras.layers.RNN) and not layer.unroll]
