@@ -309,10 +309,10 @@ class TestBadCalibration:
     @pytest.mark.parametrize(
         "data, message",
         [
-            (np.zeros((0, 3)), "of input 'x': expected at least one sample"),
+            (np.zeros((0, 3)), "calibration_data: expected at least one sample, received 0"),
             (np.zeros((5, 4)), r"of input 'x': expected shape \('samples', 3\), received \(5, 4\)"),
             (np.zeros(3), "received \\(3,\\)"),
-            ([[1.0, 2.0, 3.0], [1.0]], "of input 'x': expected an array"),
+            ([[1.0, 2.0, 3.0], [1.0]], "of input 'x' has rows of different lengths"),
             (np.array([[0.0, np.nan, 1.0]]), "expected finite numbers, received 1 NaN or infinite"),
             (np.array([[0.0, np.inf, 1.0]]), "expected finite numbers"),
             ({"y": np.zeros((5, 3))}, r"expected one array \(input 'x'\), received \['y'\]"),

@@ -238,7 +238,7 @@ def test_flex_changes_nothing_where_litert_has_every_operator():
 
 
 def test_batches_that_do_not_fit_are_named():
-    with pytest.raises(InvalidValueError, match="at least one batch"):
+    with pytest.raises(InvalidValueError, match="at least one sample"):
         convert(waves(), int8(iter(())))
     with pytest.raises(InvalidValueError, match="batches of one shape"):
         convert(waves(), int8(np.ones((4, n)) for n in (6, 5)))
