@@ -106,3 +106,12 @@ def test_weights_of_one_name_are_numbered_and_those_of_a_wrapped_layer_stay_its_
     wrapper = layers.SpectralNormalization(layers.Dense(3))
     wrapper.build((None, 2))
     assert "kernel" not in own_weights(wrapper) and "layer/kernel" in weights_by_path(wrapper)
+
+
+@pytest.mark.parametrize("attributes", [("block", "_block"), ("_block", "block"), ("__block", "_block")])
+def test_attributes_that_differ_in_underscores_hide_no_layer(attributes):
+    layer = layers.Layer()
+    for attribute in attributes:
+        setattr(layer, attribute, layers.Dense(2))
+    assert [(path, id(sub)) for path, sub in walk(layer)] == [
+        ("block", id(getattr(layer, attributes[0]))), ("_block", id(getattr(layer, attributes[1])))]

@@ -16,12 +16,8 @@ _LEAST_EPSILON = 1.001e-5  # that the fused operator takes on every device
 def norm_parameters(
     norm: keras.layers.BatchNormalization, dtype: str | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gamma, beta, moving mean and moving variance, each of shape (channels,); ones and zeros for what it has not.
-
-    Args:
-        norm: A built layer.
-        dtype: What they are cast to; by default they stay as they are stored.
-    """
+    """Gamma, beta, moving mean and moving variance of a built layer, each of shape (channels,), as they are stored or
+    cast to ``dtype``; ones and zeros for what it has not."""
     mean, variance = (ops.convert_to_tensor(variable, dtype) for variable in (norm.moving_mean, norm.moving_variance))
     gamma = ops.ones_like(mean) if norm.gamma is None else ops.convert_to_tensor(norm.gamma, dtype)
     beta = ops.zeros_like(mean) if norm.beta is None else ops.convert_to_tensor(norm.beta, dtype)
@@ -33,12 +29,8 @@ def gain_and_bias(
 ) -> tuple[Tensor, Tensor]:
     """What inference multiplies by, and then adds: ``norm(x + bias) == gain * x + new_bias``, per channel.
 
-    ``gain = gamma / sqrt(variance + epsilon)`` and ``new_bias = (bias - mean) * gain + beta``.
-
-    Args:
-        norm: A built layer.
-        bias: Of the kernel before it, of shape (channels,).
-        dtype: What is computed in; by default what the layer's weights are stored in.
+    ``gain = gamma / sqrt(variance + epsilon)`` and ``new_bias = (bias - mean) * gain + beta``, each of shape
+    (channels,), computed in ``dtype`` or else in that of the layer's weights. ``bias`` is that of the kernel before it.
 
     Example:
         >>> import numpy as np
@@ -53,10 +45,8 @@ def gain_and_bias(
 
 
 def fused_inference(norm: keras.layers.BatchNormalization) -> Callable[..., Tensor]:
-    """A function in the place of ``norm.call`` that computes inference on images as one TensorFlow operator.
-
-    Keras computes it as a product and a sum, two passes over the tensor; TensorFlow can fuse one operator with the
-    convolution before it.
+    """A function in the place of ``norm.call`` that computes inference on images as one TensorFlow operator, which
+    TensorFlow can fuse with the convolution before it. Keras computes a product and a sum, two passes over the tensor.
 
     Example:
         >>> import numpy as np

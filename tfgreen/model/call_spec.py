@@ -25,12 +25,9 @@ class InputSpec:
 
 @dataclasses.dataclass(frozen=True)
 class CallSpec:
-    """How a model is called.
+    """How a model is called: the structure of its inputs by name, and each input in reading order.
 
-    Attributes:
-        structure: The structure of its inputs, by name.
-        inputs: Each input, in reading order.
-        by_keyword: Whether the model is a subclassed one whose ``call()`` takes several arguments.
+    ``by_keyword`` says that it is a subclassed model whose ``call()`` takes several arguments.
     """
 
     structure: Structure
@@ -39,36 +36,23 @@ class CallSpec:
 
 
 def read_call_spec(model: keras.Model) -> CallSpec:
-    """Read from a built Keras model what it is called with.
-
-    Raises:
-        ValueError: A subclassed model does not know its input shape.
+    """What a built model is called with; raises as :func:`symbolic_inputs`.
 
     Example:
         >>> image, size = keras.Input((4, 4, 1), name="image"), keras.Input((2,), dtype="int32", name="size")
         >>> read_call_spec(keras.Model([image, size], image)).inputs[1]
         InputSpec(name='size', shape=(2,), dtype='int32')
     """
-    if getattr(model, "inputs", None):
-        structure, layers = name_leaves(input_layers(model), lambda layer, _: layer.name)
-        specs = zip(leaf_names(structure), layers)
-        return CallSpec(structure, tuple(InputSpec(n, tuple(x.batch_shape[1:]), str(x.dtype)) for n, x in specs))
     inputs, named = symbolic_inputs(model)
-    # A subclassed model records no dtypes. Layers that need integers (Embedding) cast for themselves.
-    structure, found = name_leaves(named or inputs[0], lambda _, index: f"input_{index}")
-    specs = zip(leaf_names(structure), found)
-    tensors = tuple(InputSpec(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in specs)
-    return CallSpec(structure, tensors, by_keyword=bool(named))
+    is_graph = bool(getattr(model, "inputs", None))
+    structure, tensors = name_leaves(named or inputs[0], lambda x, index: x.name if is_graph else f"input_{index}")
+    specs = zip(leaf_names(structure), tensors)
+    found = tuple(InputSpec(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in specs)
+    return CallSpec(structure, found, by_keyword=bool(named))
 
 
 def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor], training: bool = False) -> Any:
-    """Call a model on the tensors of its inputs, by name.
-
-    Args:
-        model: The model.
-        spec: What it is called with, see :func:`read_call_spec`.
-        values: A tensor of shape (batch, *input shape) for each input.
-        training: Whether it runs in training mode.
+    """Call a model on tensors of shape (batch, *input shape), by the names of its inputs.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.ReLU()])
@@ -82,13 +66,10 @@ def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor],
 def symbolic_inputs(model: keras.Model) -> tuple[tuple[Tensors, ...], dict[str, Tensors]]:
     """Positional and keyword inputs of a model as KerasTensors of one sample (batch size 1).
 
-    Raises:
-        ValueError: A subclassed model does not say what its input shape was.
+    Raises a ValueError if a subclassed model does not know its input shape.
     """
     if getattr(model, "inputs", None):  # a functional or Sequential model
-        layers = input_layers(model)
-        spec = keras.tree.map_structure(lambda layer: _one_sample(layer.batch_shape, layer.dtype), layers)
-        return (spec,), {}
+        return (keras.tree.map_structure(_one_sample, input_layers(model)),), {}
     model = getattr(model, "stands_for", model)  # a wrapper that names the model it stands for
     built_from = model.get_build_config() or {}
     if built_from.get("input_shape") is not None:
@@ -101,13 +82,14 @@ def symbolic_inputs(model: keras.Model) -> tuple[tuple[Tensors, ...], dict[str, 
     )
 
 
-def _one_sample(batch_shape: Shape, dtype: str = "float32") -> keras.KerasTensor:
-    return keras.KerasTensor((1, *batch_shape[1:]), dtype)
+def _one_sample(layer: keras.layers.InputLayer) -> keras.KerasTensor:
+    return keras.KerasTensor((1, *layer.batch_shape[1:]), layer.dtype, name=layer.name)
 
 
 def _spec(shape: Any) -> Any:
+    """The inputs of a subclassed model, which records no dtypes: layers that need integers cast for themselves."""
     if isinstance(shape, dict):
         return {name: _spec(value) for name, value in shape.items()}
     if shape and isinstance(shape[0], (list, tuple, dict)):
         return [_spec(value) for value in shape]
-    return _one_sample(tuple(shape))
+    return keras.KerasTensor((1, *shape[1:]), "float32")

@@ -1,7 +1,6 @@
-"""Read tensors inside a model while it runs: a layer's output, or what its final activation is applied to.
+"""Read tensors inside a model as it runs: a layer's output, or what its final activation is applied to.
 
-The model is run once, as it is: no second model is built over its tensors, so nested, shared and subclassed layers are
-read like any other.
+No second model is built over its tensors, so nested, shared and subclassed layers are read like any other.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tfgreen.errors import invalid_value
 from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.internals import run_symbolically
 from tfgreen.model.layer_calls import Around, around_calls, call_name, every_operation, listening
-from tfgreen.model.paths import check_built_model, walk
+from tfgreen.model.paths import check_built_model, leaves_by_path, walk
 from tfgreen.typing import Shape, Tensor, Tensors
 
 SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
@@ -49,17 +48,10 @@ class Head:
 
 
 def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shape | None]]]:
-    """What each output of a model ends in, found by a symbolic run in which nothing is changed.
+    """What each output of a built model of any kind ends in, by name (``""`` for the only one).
 
-    Args:
-        model: A built model of any kind.
-
-    Returns:
-        The heads by output name (``""`` for the only one), and the shapes of what each layer or operation returned in
-        each of its calls, by ``id``; None where that was not one tensor.
-
-    Raises:
-        TypeError, ValueError: ``model`` is no built ``keras.Model``, or does not know its input shape.
+    Besides, by ``id``, the shapes of what each layer or operation returned in each of its calls: None where that was
+    not one tensor.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
@@ -101,23 +93,13 @@ def outputs_by_name(model: object, outputs: Tensors) -> dict[str, Tensor]:
     names = getattr(model, "output_names", None)
     if isinstance(outputs, (list, tuple)) and names and len(set(names)) == len(flat):
         return dict(zip(names, flat, strict=True))
-    return dict(_leaves(outputs, ""))
-
-
-def _leaves(part: Tensors, path: str) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(part, (Mapping, list, tuple)):
-        items = part.items() if isinstance(part, Mapping) else enumerate(part)
-        for key, item in items:
-            yield from _leaves(item, f"{path}/{key}" if path else str(key))
-    else:
-        yield path, part
+    return dict(leaves_by_path(outputs))
 
 
 def find_layer(model: keras.Model, name: str, argument: str) -> keras.Layer:
     """The layer with this path (``"encoder/conv"``), or this name where only one layer bears it.
 
-    Raises:
-        ValueError: There is none, or several; names that are near are listed.
+    If there is none, or several, the ValueError lists names that are near.
     """
     by_path = dict(walk(model))
     found = [path for path in by_path if name in (path, path.split("/")[-1])]
@@ -135,9 +117,8 @@ def find_layer(model: keras.Model, name: str, argument: str) -> keras.Layer:
 class Capture:
     """Keeps what chosen operations of a model return, or apply their activation to, while :meth:`recording`.
 
-    Args:
-        places: Name -> the operation, and whether its ``"output"`` or its ``"logits"`` are kept.
-        instead: Layers, each with a function that stands for its ``call`` meanwhile, in the thread that records.
+    ``places`` gives each name an operation, and ``"output"`` or ``"logits"``; ``instead`` gives layers a function that
+    stands for their ``call`` meanwhile, in the thread that records.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax", name="out")])
@@ -155,9 +136,7 @@ class Capture:
         # The replicas of a MirroredStrategy trace in threads that take turns within a step: each keeps its own.
         self._local = threading.local()
         self._names = tuple(places)
-        self._arounds: dict[tuple[keras.Operation, str], Around] = {}
-        for layer, function in instead:
-            self._arounds[layer, "call"] = _instead(function)
+        self._arounds = {(layer, "call"): _instead(function) for layer, function in instead}
         wanted: dict[tuple[keras.Operation, str], list[tuple[str, bool]]] = {}
         for name, (operation, what) in places.items():
             activates = what == "logits" and isinstance(operation, _WITH_ACTIVATION)

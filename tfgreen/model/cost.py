@@ -1,13 +1,12 @@
 """profile: what a model costs on paper, layer by layer: parameters, MACs, bytes, non-zero weights.
 
-A MAC is one multiply-accumulate of a matrix product or convolution, for one sample. Element-wise work (activations,
+A MAC is one multiply-accumulate of a matrix product or convolution, for one sample. Elementwise work (activations,
 normalization, pooling, additions) is not counted, as is usual in published tables.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from keras import layers
 from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.layer_calls import trace_calls
 from tfgreen.model.macs import count_macs
-from tfgreen.model.paths import check_built_model, own_weights, walk, weights_by_path
+from tfgreen.model.paths import check_built_model, join_path, own_weights, walk, weights_by_path
 from tfgreen.tables import TableResult
 from tfgreen.typing import PlainDict
 
@@ -32,7 +31,7 @@ class LayerCost:
         nonzeros: How many of them are not zero.
         size_bytes: What they take in the dtype they are stored in.
         macs: Multiply-accumulates for one sample over all calls of the layer; None if they cannot be counted.
-        reason: Why ``macs`` is None, else "".
+        reason: Why ``macs`` is None, or "".
     """
 
     path: str
@@ -97,24 +96,17 @@ class ModelProfile(TableResult):
 
 
 def profile(model: keras.Model) -> ModelProfile:
-    """Count parameters, MACs, bytes and non-zero weights of every layer.
+    """Count parameters, MACs, bytes and non-zero weights of every layer of a built model; ``print`` shows a table.
 
     The model is traced on one symbolic batch, so nested, shared and subclassed models are counted by what they really
     run; a shared layer's MACs are those of all its calls. Layers that compress (``tg.prune``) are counted as the layer
     they hold. In a ``call`` of your own the matrix products and convolutions of the traced graph are counted.
-
-    Args:
-        model: A built Keras model.
-
-    Returns:
-        A :class:`ModelProfile`. ``print`` shows it as a table.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
         ValueError: It is not built, or is subclassed and does not know its input shape.
 
     Example:
-        >>> import keras
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
         >>> profile(model).macs
         32
@@ -124,12 +116,12 @@ def profile(model: keras.Model) -> ModelProfile:
     macs = count_macs(trace_calls(model, *args, **kwargs))
     costs = []
     for path, layer in _profiled_layers(model):
-        weights = (weights_by_path(layer) if isinstance(layer, layers.RNN) else own_weights(layer)).values()
+        weights = weights_by_path(layer) if isinstance(layer, layers.RNN) else own_weights(layer)
         count, reason = macs.get(id(layer), (0, ""))
         if weights or count or reason:
-            parameters = sum(math.prod(w.shape) for w in weights)
-            nonzeros = sum(int(np.count_nonzero(keras.ops.convert_to_numpy(w))) for w in weights)
-            size_bytes = sum(math.prod(w.shape) * _item_bytes(w.dtype) for w in weights)
+            arrays = [keras.ops.convert_to_numpy(variable) for variable in weights.values()]
+            nonzeros, size_bytes = sum(int(np.count_nonzero(a)) for a in arrays), sum(a.nbytes for a in arrays)
+            parameters = sum(a.size for a in arrays)
             costs.append(LayerCost(path, type(layer).__name__, parameters, nonzeros, size_bytes, count, reason))
     return ModelProfile(model.name, tuple(costs))
 
@@ -142,22 +134,15 @@ def _profiled_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     found: list[tuple[str, keras.Layer]] = []
     hidden: set[int] = set()  # what is inside a wrapper
     for path, layer in [("", model), *walk(model)]:
-        stands_for = getattr(layer, "stands_for", None)
         if id(layer) in hidden:
             continue
-        if stands_for is None:
-            found.append((path or model.name, layer))
-            continue
-        hidden.update(id(sub) for _, sub in walk(layer))
-        prefix = f"{path}/" if path else ""
-        found.append((path or model.name, stands_for))
-        found += [(prefix + sub_path, sub) for sub_path, sub in walk(stands_for)]
+        remaining = getattr(layer, "stands_for", None)
+        found.append((path or model.name, layer if remaining is None else remaining))
+        if remaining is not None:
+            hidden.update(id(sub) for _, sub in walk(layer))
+            found += [(join_path(path, sub_path), sub) for sub_path, sub in walk(remaining)]
     cells = {id(cell) for _, layer in found if isinstance(layer, layers.RNN) for _, cell in walk(layer)}
     return [(path, layer) for path, layer in found if id(layer) not in cells]  # an RNN's row includes its cell
-
-
-def _item_bytes(dtype: str) -> int:
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def _number(value: int | None) -> str:

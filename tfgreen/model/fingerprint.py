@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
-if TYPE_CHECKING:
-    import keras
+from tfgreen.model.paths import walk, weights_by_path
 
 
 def fingerprint(model: keras.Model) -> str:
-    """SHA-256 of a model's layers and weights, in hexadecimal: of the classes and activations of its layers in order,
-    and of the dtype, shape and bytes of each weight. Names are left out: Keras counts them up within a process.
+    """SHA-256, in hexadecimal, of the classes and activations of a model's layers in order, and of the dtype, shape and
+    bytes of each weight. Names are left out: Keras counts them up within a process.
 
     Example:
-        >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, kernel_initializer="ones", name="out")])
         >>> fingerprint(model)[:8]
         '2a50c857'
     """
-    from tfgreen.model.paths import walk, weights_by_path
-
     digest = hashlib.sha256()
     for path, layer in walk(model):
         activation = getattr(getattr(layer, "activation", None), "__name__", "")

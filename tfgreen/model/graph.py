@@ -9,7 +9,7 @@ import keras
 
 from tfgreen.errors import invalid_value
 from tfgreen.model.internals import graph_calls, graph_of, input_layers, is_container, passed_inputs
-from tfgreen.model.paths import check_built_model, replaceable_layers
+from tfgreen.model.paths import check_built_model, join_path, replaceable_layers
 from tfgreen.typing import Shape, Tensor
 
 
@@ -17,13 +17,8 @@ from tfgreen.typing import Shape, Tensor
 class LayerNode:
     """One call of a layer, or of a raw operation (``x + y``), in the graph of a model; see :class:`LayerGraph`.
 
-    Attributes:
-        path: Where the layer is in the model (``"encoder/conv"``). All calls of a shared layer bear its first path.
-        layer: The layer or operation.
-        producers: For each tensor passed in, the node that returned it. Constants have none and are left out.
-        consumers: The nodes that take what this one returned, each once.
-        input_shapes: The shapes of the tensors passed in, in the order of ``producers``.
-        output_shapes: The shapes of the tensors returned.
+    All calls of a shared layer bear its first path (``"encoder/conv"``). ``producers`` returned the tensors passed in,
+    whose ``input_shapes`` go in the same order, constants left out; ``consumers`` take what it returned, each once.
     """
 
     path: str
@@ -35,25 +30,19 @@ class LayerNode:
 
 
 class LayerGraph:
-    """The calls that make up a Sequential or functional model, those of nested models in their place.
+    """The calls that make up a built Sequential or functional model, those of nested models in their place.
 
     Shapes are the ones with which Keras built the graph that holds the call: a nested model may have been built with
     fewer sizes known than the model around it.
 
-    Args:
-        model: A built model.
-
     Attributes:
         nodes: All calls, producers before consumers. Each input of the model is a node too.
-        inputs: The nodes of the model's inputs, flat, in their order.
-        outputs: For each output of the model, likewise, the node that returns it.
+        inputs, outputs: The nodes of the model's inputs, and those that return its outputs, flat, in their order.
 
     Raises:
-        TypeError: ``model`` is no ``keras.Model``.
         ValueError: The model is not built, or is subclassed: its calls are Python code, not a graph.
 
     Example:
-        >>> import keras
         >>> x = inputs = keras.Input((3,), name="features")
         >>> graph = LayerGraph(keras.Model(inputs, x + keras.layers.Dense(3, name="dense")(x)))
         >>> [(type(node.layer).__name__, [producer.path for producer in node.producers]) for node in graph.nodes]
@@ -69,13 +58,11 @@ class LayerGraph:
                 received="a subclass that runs its layers in code of its own",
                 fix="Build the model with keras.Model(inputs, outputs).",
             )
-        self._nodes: list[LayerNode] = []
+        self.nodes: list[LayerNode] = []
         self._paths = {id(layer): path for path, layer in replaceable_layers(model)}
-        inputs = [self._add(layer.name, layer, [], [layer.output]) for layer in keras.tree.flatten(input_layers(model))]
-        outputs = self._read(model, inputs, "")
-        self.nodes: tuple[LayerNode, ...] = tuple(self._nodes)
-        self.inputs: tuple[LayerNode, ...] = tuple(inputs)
-        self.outputs: tuple[LayerNode, ...] = tuple(node for node in outputs if node is not None)
+        fed = keras.tree.flatten(input_layers(model))
+        self.inputs = [self._add(layer.name, layer, [], [layer.output]) for layer in fed]
+        self.outputs = [node for node in self._read(model, self.inputs, "") if node is not None]
 
     def _read(self, model: keras.Model, inputs: Sequence[LayerNode | None], prefix: str) -> list[LayerNode | None]:
         """Add the calls of one graph, given the producers of its inputs; returns those of its outputs (a constant
@@ -83,10 +70,10 @@ class LayerGraph:
         graph = graph_of(model)
         producers = {id(tensor): node for tensor, node in zip(graph.inputs, inputs, strict=True)}
         for call in graph_calls(graph):
-            operation, path = call.operation, prefix + call.operation.name
+            operation, path = call.operation, join_path(prefix, call.operation.name)
             if is_container(operation):
                 passed = [producers.get(id(tensor)) for tensor in passed_inputs(call)]
-                nodes = self._read(operation, passed, f"{path}/")
+                nodes = self._read(operation, passed, path)
             else:
                 taken = [(producers[id(tensor)], tensor) for tensor in call.input_tensors]
                 node = self._add(self._paths.setdefault(id(operation), path), operation, taken, call.outputs)
@@ -103,7 +90,7 @@ class LayerGraph:
         node = LayerNode(path, layer, producers, [], shapes, tuple(shapes_of(outputs)))
         for producer in dict.fromkeys(producers):
             producer.consumers.append(node)
-        self._nodes.append(node)
+        self.nodes.append(node)
         return node
 
 

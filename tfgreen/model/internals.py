@@ -15,8 +15,7 @@ from tfgreen.typing import PlainDict, Tensor, Tensors
 def is_container(layer: keras.Operation) -> bool:
     """Whether a layer is a model whose layers can be replaced one by one: Sequential, or a functional graph.
 
-    A subclassed model, or a functional model whose class has a constructor of its own, is not: Keras could not
-    load it back with other layers inside.
+    A model whose class has a constructor of its own is not: Keras could not load it with other layers inside.
     """
     if type(layer) is keras.Sequential:
         return layer.built and layer._functional is not None  # a deferred Sequential has no graph yet
@@ -56,15 +55,14 @@ def input_layers(model: keras.Model) -> Any:
 
 
 def tracked_layers(layer: keras.Layer) -> list[keras.Layer]:
-    """The direct sublayers of a layer; the public ``layers`` is that of models, and ``walk`` needs every layer's."""
+    """The direct sublayers of a layer; the public ``layers`` is that of models only."""
     return layer._layers
 
 
 def tracked_variables(layer: keras.Layer) -> tuple[list[keras.Variable], list[keras.Variable]]:
-    """The variables that a layer made to be trained, and the others; without those of its sublayers.
+    """The variables that a layer made to be trained, frozen or not, and the others, without those of its sublayers.
 
-    ``layer.weights`` includes the sublayers' and offers no way to leave them out. Freezing a layer sets
-    ``variable.trainable`` to False, but leaves the variable in the first list.
+    The public ``layer.weights`` includes the sublayers'.
     """
     return layer._trainable_variables, layer._non_trainable_variables
 
@@ -77,7 +75,7 @@ def set_build_config(layer: keras.Layer, config: PlainDict) -> None:
 def replay(model: keras.Model, inputs: Tensors, operation: Callable[[keras.Operation], Callable[..., Any]]) -> Any:
     """Run a functional model's graph on other inputs with other operations; returns its outputs in their structure.
 
-    ``keras.models.clone_model`` does nearly this, but renames anonymous inputs and shares the raw operations.
+    ``keras.models.clone_model`` renames anonymous inputs, and shares the raw operations.
     """
     return model._run_through_graph(inputs, operation_fn=operation)
 
@@ -85,7 +83,7 @@ def replay(model: keras.Model, inputs: Tensors, operation: Callable[[keras.Opera
 def run_symbolically(call: Callable[..., Any], *inputs: Tensors, **named_inputs: Tensors) -> Any:
     """Run a function, with every ``call`` below it, on KerasTensors in a throw-away graph; returns KerasTensors.
 
-    A functional model's own ``compute_output_spec`` would infer shapes without running its layers.
+    A functional model's ``compute_output_spec`` infers shapes without running its layers.
     """
     return compute_output_spec(lambda *args, **kwargs: call(*args, **kwargs), *inputs, **named_inputs)
 
@@ -103,4 +101,4 @@ def consumers_of(operation: keras.Operation) -> list[keras.Operation]:
 def producing_call(tensor: keras.KerasTensor) -> Any:
     """The call (Keras node) that returns a KerasTensor."""
     history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
+    return calls_of(history.operation)[history.node_index]

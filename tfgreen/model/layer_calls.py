@@ -1,18 +1,18 @@
 """Listen to the calls of a model's layers as it runs, whatever kind of model it is.
 
-One mechanism, :func:`listening`, puts a function of this module in the place of an attribute (``call``) of the layers
-at hand. Keras's classes stay as they are. Each thread hears its own calls only, though several may run one model at
-once, and the attributes are put back when the last has ended.
+:func:`listening` puts a function in the place of an attribute (``call``) of the layers at hand. Keras's classes stay as
+they are. Each thread hears its own calls only, though several may run one model at once, and the attributes are put
+back when the last has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -27,9 +27,7 @@ from tfgreen.typing import Shape, Tensors
 Around = Callable[..., Any]
 
 _lock = threading.Lock()
-_arounds: contextvars.ContextVar[tuple[Mapping[tuple[int, str], Around], ...]] = contextvars.ContextVar(
-    "arounds", default=()
-)
+_arounds: ContextVar[tuple[Mapping[tuple[keras.Operation, str], Around], ...]] = ContextVar("arounds", default=())
 
 
 class Listened:
@@ -46,7 +44,7 @@ class Listened:
     def __call__(self, *args: object, **kwargs: object) -> Any:
         call = self.plain
         for arounds in _arounds.get():
-            around = arounds.get((id(self.operation), self.attribute))
+            around = arounds.get((self.operation, self.attribute))
             if around is not None:
                 call = functools.partial(around, self.operation, call)
         return call(*args, **kwargs)
@@ -63,9 +61,8 @@ class Listened:
 def listening(arounds: Mapping[tuple[keras.Operation, str], Around]) -> Iterator[None]:
     """In the block, for this thread, ``around(operation, call, *args, **kwargs)`` stands for each call.
 
-    Args:
-        arounds: By operation and attribute: a method (see :func:`call_name`), or ``"activation"``. Of listeners that
-            are nested, the inner one is called first.
+    ``arounds`` holds them by operation and attribute: a method (see :func:`call_name`), or ``"activation"``. Of
+    listeners that are nested, the inner one is called first.
 
     Example:
         >>> dense, seen = keras.layers.Dense(2), []
@@ -85,8 +82,7 @@ def listening(arounds: Mapping[tuple[keras.Operation, str], Around]) -> Iterator
                 current = vars(operation)[attribute] = Listened(operation, attribute)
             current.listeners += 1
             listened.append(current)
-    keyed = {(id(operation), attribute): around for (operation, attribute), around in arounds.items()}
-    token = _arounds.set((*_arounds.get(), keyed))
+    token = _arounds.set((*_arounds.get(), arounds))
     try:
         yield
     finally:
@@ -114,7 +110,7 @@ def every_operation(model: keras.Model) -> list[keras.Operation]:
     graphs = [graph_of(layer) for layer in layers if is_graph(layer)]  # None for a Sequential that has no graph
     raw = [operation for graph in graphs if graph is not None for operation in graph.operations]
     raw += [layer.operation for layer in layers if isinstance(layer, OperationLayer)]
-    return list({id(operation): operation for operation in (*layers, *raw)}.values())
+    return list(dict.fromkeys([*layers, *raw]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,17 +129,10 @@ class Call:
 
 
 class LayerCalls:
-    """The calls of a model's layers in their order, while :meth:`listen` is in effect.
+    """The path of the layer of each call of a built model, and what it returned, while :meth:`listen` is in effect.
 
     Layers inside a block (attention, a recurrent layer) count as the block; those of a subclassed model one by one.
-
-    Args:
-        model: A built model.
-        scope: ``scope(number of the call)`` is entered around each call.
-
-    Attributes:
-        paths: The path of the layer of each call.
-        outputs: What each call returned.
+    ``scope(number of the call)`` is entered around each call.
     """
 
     def __init__(self, model: keras.Model, scope: Callable[[int], contextlib.AbstractContextManager]) -> None:
@@ -169,15 +158,8 @@ class LayerCalls:
 
 
 def trace_calls(layer: keras.Layer, *inputs: Tensors, **named_inputs: Tensors) -> list[Call]:
-    """Every layer call that ``layer`` makes for one batch, with its shapes, in the order in which the calls begin.
-
-    Works for subclassed models too, because it listens to the calls of a symbolic run instead of reading a graph.
-
-    Args:
-        layer: A model or layer; its own call comes first.
-        inputs: KerasTensors to call it on, see :func:`tfgreen.model.call_spec.symbolic_inputs`.
-        named_inputs: The same, by argument name.
-    """
+    """Every layer call that a model or layer, of any kind, makes for one batch of KerasTensors, its own first, in the
+    order in which the calls begin."""
     import tensorflow as tf
 
     calls: list[Call | None] = []
@@ -198,8 +180,7 @@ def trace_calls(layer: keras.Layer, *inputs: Tensors, **named_inputs: Tensors) -
         operations = [op for op in graph.get_operations()[first:] if op.name not in claimed]
         claimed.update(op.name for op in operations)
         passed = args, {name: value for name, value in kwargs.items() if not name.endswith("mask")}
-        output = next(shapes_of(outputs), ())
-        calls[place] = Call(callee, tuple(shapes_of(passed)), output, depth, tuple(operations))
+        calls[place] = Call(callee, tuple(shapes_of(passed)), next(shapes_of(outputs), ()), depth, tuple(operations))
         return outputs
 
     with around_calls([layer, *(sub for _, sub in walk(layer))], around):

@@ -14,11 +14,7 @@ from tfgreen.typing import PlainDict, Tensors
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class OperationLayer(keras.layers.Layer):
-    """A layer that calls an operation.
-
-    Args:
-        operation: A Keras operation without weights, as ``x + y`` on the tensors of a graph makes them.
-    """
+    """A layer that calls an operation without weights, as ``x + y`` on the tensors of a graph makes them."""
 
     def __new__(cls, operation: keras.Operation, *args: object, **kwargs: object) -> OperationLayer:
         instance = super().__new__(cls, operation, *args, **kwargs)
@@ -69,9 +65,7 @@ def with_signature_of(layer: keras.Operation, call: Callable) -> Callable:
     signature = inspect.signature(layer.call)
     if "training" not in signature.parameters:
         training = inspect.Parameter("training", inspect.Parameter.KEYWORD_ONLY, default=None)
-        parameters = list(signature.parameters.values())
-        after = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
-        parameters = [p for p in parameters if p not in after] + [training] + after
+        parameters = sorted([*signature.parameters.values(), training], key=lambda parameter: parameter.kind)
         signature = signature.replace(parameters=parameters)
     wrapper.__signature__ = signature  # type: ignore[attr-defined]
     return wrapper

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import keras
 
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.internals import is_container, is_graph, tracked_layers, tracked_variables
+from tfgreen.model.structure import unique_name
+
+Opens = Callable[[keras.Layer], bool]
 
 
 def check_built_model(model: object, argument: str = "model") -> None:
-    """Raise unless ``model`` is a Keras model that has its weights.
-
-    Raises:
-        TypeError: ``model`` is no ``keras.Model``.
-        ValueError: The model has not been built.
-    """
+    """Raise a TypeError unless ``model`` is a ``keras.Model``, and a ValueError unless it has its weights."""
     if not isinstance(model, keras.Model):
         raise invalid_type(argument, expected="a keras.Model (Keras 3)", received=model)
     if not model.built:
@@ -29,9 +28,8 @@ def check_built_model(model: object, argument: str = "model") -> None:
 def sublayers(layer: keras.Layer) -> list[tuple[str, keras.Layer]]:
     """The direct sublayers of a layer, under names that are equal in every process.
 
-    The layers of a Sequential or functional model go by their names, which its config holds. Those of any other
-    layer go by the attribute they are held in (``"query_dense"``, ``"blocks/0"``): their own names are numbered
-    anew in each process.
+    The layers of a graph go by the names that its config holds; those of any other layer, whose names Keras numbers
+    anew in each process, by the attribute that holds them (``"query_dense"``, ``"blocks/0"``).
     """
     if is_graph(layer):
         return [(sub.name, sub) for sub in layer.layers if not isinstance(sub, keras.layers.InputLayer)]
@@ -40,84 +38,63 @@ def sublayers(layer: keras.Layer) -> list[tuple[str, keras.Layer]]:
     for attribute, value in vars(layer).items():
         if attribute == "_layers" or attribute.startswith("_self_"):  # Keras's and TensorFlow's own bookkeeping
             continue
-        for suffix, sub in _flatten(value):
+        for path, sub in leaves_by_path(value, attribute.lstrip("_") or attribute):
             if tracked.pop(id(sub), None) is not None:
-                name = (attribute.lstrip("_") or attribute) + suffix
-                found[name if name not in found else attribute + suffix] = sub
-    for sub in tracked.values():
-        found[sub.name] = sub
+                while path in found:  # the layer held as ``block``, beside this one held as ``_block``
+                    path = f"_{path}"
+                found[path] = sub
+    found.update({sub.name: sub for sub in tracked.values()})
     return list(found.items())
 
 
-def _flatten(value: object) -> Iterator[tuple[str, keras.Layer]]:
-    """Layers in an attribute: itself, or in (nested) lists, tuples and dicts."""
-    if isinstance(value, keras.Layer):
-        yield "", value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            for suffix, sub in _flatten(item):
-                yield f"/{key}{suffix}", sub
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            for suffix, sub in _flatten(item):
-                yield f"/{index}{suffix}", sub
+def leaves_by_path(tree: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Whatever (nested) dicts, lists and tuples hold, by keys and places: ``"head/0"`` below ``path``."""
+    if isinstance(tree, (Mapping, list, tuple)):
+        for key, item in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            yield from leaves_by_path(item, join_path(path, str(key)))
+    else:
+        yield path, tree
 
 
-def walk(layer: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
+def join_path(path: str, name: str) -> str:
+    """The path of what is named ``name`` within the layer at ``path``, which is ``""`` for the model itself."""
+    return f"{path}/{name}" if path else name
+
+
+def walk(layer: keras.Layer, opens: Opens = lambda sub: True) -> Iterator[tuple[str, keras.Layer]]:
     """Every layer below ``layer`` once, depth first, with its path; a shared layer goes by its first path.
 
-    Example:
-        >>> import keras
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
-        >>> [path for path, _ in walk(model)]
-        ['out']
+    The sublayers of those that ``opens`` refuses are left out.
     """
     seen: set[int] = set()
 
-    def visit(parent: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Layer]]:
+    def visit(parent: keras.Layer, path: str) -> Iterator[tuple[str, keras.Layer]]:
         for name, sub in sublayers(parent):
-            if id(sub) in seen:
-                continue
-            seen.add(id(sub))
-            yield prefix + name, sub
-            yield from visit(sub, f"{prefix}{name}/")
+            if id(sub) not in seen:
+                seen.add(id(sub))
+                yield join_path(path, name), sub
+                if opens(sub):
+                    yield from visit(sub, join_path(path, name))
 
-    yield from visit(layer, "")
+    return visit(layer, "")
 
 
-def replaceable_layers(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:
-    """The layers that a verb can replace, with their paths: all of a graph, nested graphs included, or a subclassed
-    model as a whole under ``""``."""
+def replaceable_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
+    """The layers that a verb can replace, by path: all of a graph and of those in it; else the model itself, ``""``."""
     if not is_container(model):
-        yield "", model
-        return
-    seen: set[int] = set()
-
-    def visit(container: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Layer]]:
-        for name, layer in sublayers(container):
-            if id(layer) in seen:
-                continue
-            seen.add(id(layer))
-            if is_container(layer):
-                yield from visit(layer, f"{prefix}{name}/")
-            else:
-                yield prefix + name, layer
-
-    yield from visit(model, "")
+        return [("", model)]
+    return [(path, layer) for path, layer in walk(model, opens=is_container) if not is_container(layer)]
 
 
 def own_weights(layer: keras.Layer) -> dict[str, keras.Variable]:
     """The weights a layer holds itself, not in sublayers, by name (``"kernel"``, ``"bias"``), trainable ones first."""
     found: dict[str, keras.Variable] = {}
-    trainable, others = tracked_variables(layer)
-    held = [*trainable, *others]
+    held = [variable for part in tracked_variables(layer) for variable in part]
     # A wrapper such as SpectralNormalization also refers to a weight of the layer inside, whose it remains.
     below = {id(variable) for sub in tracked_layers(layer) for variable in sub.weights} if held else set()
-    for variable in (variable for variable in held if id(variable) not in below):
-        name, index = variable.name, 1
-        while name in found:
-            name, index = f"{variable.name}_{index}", index + 1
-        found[name] = variable
+    for variable in held:
+        if id(variable) not in below:
+            found[unique_name(variable.name, found)] = variable
     return found
 
 
@@ -129,7 +106,5 @@ def own_parameters(layer: keras.Layer) -> dict[str, keras.Variable]:
 
 def weights_by_path(layer: keras.Layer) -> dict[str, keras.Variable]:
     """All weights of a layer and its sublayers by path (``"kernel"``, ``"cell/recurrent_kernel"``), each once."""
-    found = dict(own_weights(layer))
-    for path, sub in walk(layer):
-        found.update({f"{path}/{name}": variable for name, variable in own_weights(sub).items()})
-    return found
+    every = [("", layer), *walk(layer)]
+    return {join_path(path, name): weight for path, sub in every for name, weight in own_weights(sub).items()}

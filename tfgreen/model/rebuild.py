@@ -1,8 +1,7 @@
-"""Copy a model, putting other layers in the place of some: the step under every verb.
+"""Copy a model, with other layers in the place of some: every verb does.
 
-``rebuild(model, replace)`` hands a copy of each layer, weights included, to ``replace`` and puts what comes back into
-the same place of the same graph. Names, dtypes, shared layers, nested models and input and output structures are
-carried over, and the model passed in is not touched.
+Names, dtypes, shared layers, nested models and input and output structures are carried over, and the model passed in is
+not touched.
 """
 
 from __future__ import annotations
@@ -24,24 +23,20 @@ ReplaceOperation = Callable[[str, keras.Operation], keras.Operation]
 def rebuild(
     model: keras.Model, replace: Replace, replace_operation: ReplaceOperation = lambda path, operation: operation
 ) -> keras.Layer:
-    """Return a copy of ``model`` in which ``replace(path, copy)`` stands in the place of each layer.
+    """Return an uncompiled copy of ``model`` in which ``replace(path, copy)`` stands in the place of each layer.
 
     Args:
         model: A built model. Sequential and functional models are rebuilt layer by layer, nested ones included. Any
-            other model or layer is handed to ``replace`` whole; at the top level its path is ``""``.
-        replace: Called once per layer with its path (``"encoder/conv"``) and a copy of it, already built and carrying
-            its weights. Returns the layer to use, often the copy itself, or None to pass on what would have come in.
+            other is handed to ``replace`` whole: a model that is not a graph under the path ``""``.
+        replace: Called once per layer with its path (``"encoder/conv"``) and a built copy with its weights. Returns the
+            layer to use, often the copy itself, or None to pass on the input.
         replace_operation: The same for the raw operations of a graph (``x + y``), which are no layers.
-
-    Returns:
-        The new model (uncompiled), or what ``replace`` returned for a top-level model that is not a graph.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
         ValueError: The model is not built, or a layer cannot be copied from its ``get_config()``; the layer is named.
 
     Example:
-        >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
         >>> rebuild(model, lambda path, layer: layer).get_layer("out").name
         'out'
@@ -80,12 +75,7 @@ def rebuild(
 def copy_layer(layer: keras.Layer, path: str) -> keras.Layer:
     """Return a new layer with the config, the build shapes and the weights of ``layer``.
 
-    Args:
-        layer: Any layer or subclassed model.
-        path: How to name the layer in an error.
-
-    Raises:
-        ValueError: The layer cannot be made from its ``get_config()``, or the copy has other weights.
+    A ValueError, with the ``path``, says that it cannot be made from its ``get_config()``, or has other weights.
     """
     copy = functools.partial(_from_config, path)
     new = layer.unbuilt_copy(copy) if hasattr(layer, "unbuilt_copy") else copy(layer)
@@ -104,10 +94,7 @@ def copy_layer(layer: keras.Layer, path: str) -> keras.Layer:
 
 
 def build_configs(layer: keras.Layer) -> dict[str, PlainDict]:
-    """What a built layer and its sublayers were built from, by path (the layer's own under ``""``).
-
-    Plain enough to be stored in a config; :func:`build_from_configs` is the inverse.
-    """
+    """What a built layer and its sublayers were built from, by path (the layer's own under ``""``), in plain values."""
     configs = {path: sub.get_build_config() for path, sub in [("", layer), *walk(layer)] if sub.built}
     return {path: config for path, config in configs.items() if config}
 
@@ -115,8 +102,7 @@ def build_configs(layer: keras.Layer) -> dict[str, PlainDict]:
 def build_from_configs(layer: keras.Layer, configs: dict[str, PlainDict], path: str = "") -> None:
     """Build a layer as the one was whose :func:`build_configs` are given.
 
-    A layer without a ``build()`` of its own leaves its sublayers to be built by its first call, so they are built here
-    one by one.
+    Where it has no ``build()`` of its own, its first call would build its sublayers: they are built here one by one.
     """
     if layer.built:
         return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tfgreen.errors import InvalidValueError, invalid_state, invalid_type, invalid_value
+from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.call_spec import CallSpec, InputSpec
 from tfgreen.model.structure import match
 from tfgreen.typing import Samples
@@ -19,15 +19,13 @@ _FORMS = (
 )
 
 
-def sample_batches(data: Samples, spec: CallSpec, batch_size: int = 32) -> Iterator[dict[str, np.ndarray]]:
+def sample_batches(data: Samples, spec: CallSpec, batch_size: int | None = 32) -> Iterator[dict[str, np.ndarray]]:
     """Yield the samples batch by batch, as one checked array of shape ``(batch, *input shape)`` for each input.
 
-    Args:
-        data: An array, or a list or dict of arrays in the structure of the model's inputs; they are cut into batches.
-            Or batches of such arrays, which stay as they are: a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a
-            generator or a list of them; of a tuple ``(inputs, targets)`` the first part counts.
-        spec: What the model is called with.
-        batch_size: Samples in a batch that is cut from arrays; the last may be shorter.
+    ``data`` is an array, or a list or dict of arrays in the structure of the model's inputs, which are cut into batches
+    of ``batch_size`` samples (None leaves them whole). Or batches of such arrays, which stay as they are: a
+    ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a generator or a list of them; of a tuple ``(inputs, targets)``
+    the first part counts.
 
     Raises:
         ValueError: There is no sample, or no end of them; an input is missing, of another shape, not finite, or has
@@ -40,50 +38,41 @@ def sample_batches(data: Samples, spec: CallSpec, batch_size: int = 32) -> Itera
         >>> [batch["x"].shape for batch in sample_batches(np.ones((5, 2)), spec, batch_size=3)]
         [(3, 2), (2, 2)]
     """
-    if not comes_in_batches(data, spec):
-        parts = _parts(data, spec, _SUBJECT)
-        for start in range(0, _count(parts), batch_size):
-            yield _checked({name: part[start : start + batch_size] for name, part in parts.items()}, spec)
-        return
+    batches: Iterable[dict[str, Any]]
+    if comes_in_batches(data, spec):
+        numbered = enumerate(_inputs_of(data))
+        batches = (_parts(inputs, spec, f"{_SUBJECT}, batch {i}", batched=True) for i, inputs in numbered)
+    else:
+        whole = _parts(data, spec, _SUBJECT)
+        batches = [whole] if batch_size is None else _cut(whole, batch_size)
     found = False
-    for number, inputs in enumerate(_inputs_of(data)):
-        batch = _checked(_parts(inputs, spec, f"{_SUBJECT}, batch {number}", batched=True), spec)
-        if len(next(iter(batch.values()))):
+    for batch in batches:
+        if _count(batch):
             found = True
-            yield batch
+            yield {item.name: _numbers(batch[item.name], item) for item in spec.inputs}
     if not found:
-        raise _no_sample()
+        raise invalid_value(_SUBJECT, expected="at least one sample", received=0)
 
 
 def sample_arrays(data: Samples, spec: CallSpec) -> dict[str, np.ndarray]:
     """All the samples: one checked array of shape ``(samples, *input shape)`` and the input's dtype for each input.
 
-    Takes and raises what :func:`sample_batches` does. Arrays that have the dtype of the input are not copied.
-
-    Raises:
-        ValueError: Batches differ in shape.
+    Takes and raises what :func:`sample_batches` does; batches of different shapes are a ValueError too. Arrays that
+    have the dtype of the input are not copied.
     """
-    if not comes_in_batches(data, spec):
-        parts = _parts(data, spec, _SUBJECT)
-        _count(parts)
-        return _checked(parts, spec)
-    batches = list(sample_batches(data, spec))
+    batches = list(sample_batches(data, spec, batch_size=None))
     joined = {}
     for item in spec.inputs:
         arrays = [batch.pop(item.name) for batch in batches]
         shapes = sorted({array.shape[1:] for array in arrays})
         if len(shapes) > 1:
             raise invalid_value(f"{_SUBJECT} of input '{item.name}'", expected="batches of one shape", received=shapes)
-        joined[item.name] = np.concatenate(arrays)
+        joined[item.name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return joined
 
 
 def comes_in_batches(data: Samples, spec: CallSpec) -> bool:
-    """Whether data is an iterable of batches, not arrays to be cut into them.
-
-    Raises:
-        TypeError: It is neither.
-    """
+    """Whether data is an iterable of batches, not arrays to be cut into them; a TypeError if it is neither."""
     if isinstance(data, list) and data and not isinstance(spec.structure, list):
         return all(isinstance(item, (tuple, Mapping)) for item in data)  # of (inputs, targets), or of inputs by name
     if isinstance(data, (list, tuple, Mapping)) or hasattr(data, "shape") or hasattr(data, "__array__"):
@@ -92,6 +81,11 @@ def comes_in_batches(data: Samples, spec: CallSpec) -> bool:
         fix = "Load the file first, for instance with numpy.load." if isinstance(data, (str, bytes)) else _FORMS
         raise invalid_type(_SUBJECT, expected="arrays, or an iterable of batches", received=data, fix=fix)
     return True
+
+
+def _cut(parts: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    for start in range(0, _count(parts), size):
+        yield {name: part[start : start + size] for name, part in parts.items()}
 
 
 def _inputs_of(batches: Any) -> Iterator[Any]:
@@ -128,24 +122,11 @@ def _shaped(value: Any, item: InputSpec, batched: bool) -> Any:
 
 
 def _count(parts: Mapping[str, Any]) -> int:
+    """How many samples there are."""
     counts = {name: int(part.shape[0]) for name, part in parts.items()}
     if len(set(counts.values())) > 1:
         raise invalid_value(_SUBJECT, expected="as many samples for every input", received=counts)
-    if not any(counts.values()):
-        raise _no_sample()
     return next(iter(counts.values()))
-
-
-def _no_sample() -> InvalidValueError:
-    return invalid_value(_SUBJECT, expected="at least one sample", received=0)
-
-
-def _checked(parts: Mapping[str, Any], spec: CallSpec) -> dict[str, np.ndarray]:
-    arrays = {item.name: _numbers(parts[item.name], item) for item in spec.inputs}
-    counts = {name: len(array) for name, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        raise invalid_value(_SUBJECT, expected="as many samples for every input", received=counts)
-    return arrays
 
 
 def _numbers(value: object, item: InputSpec) -> np.ndarray:

@@ -6,7 +6,8 @@ plain JSON, so that it can travel inside the .tflite file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tfgreen.errors import InvalidValueError, invalid_value
@@ -15,7 +16,7 @@ Structure = Any  # str | list[Structure] | dict[str, Structure]; mypy has no goo
 
 
 def leaf_names(structure: Structure) -> list[str]:
-    """Return the names in a structure, in reading order.
+    """The names in a structure, in reading order.
 
     Example:
         >>> leaf_names({"a": "image", "b": ["left", "right"]})
@@ -28,14 +29,9 @@ def leaf_names(structure: Structure) -> list[str]:
 
 
 def name_leaves(tree: object, default: Callable[[Any, int], str]) -> tuple[Structure, list[Any]]:
-    """Name every leaf of nested dicts, lists and tuples.
+    """The structure of names of nested dicts, lists and tuples, and their leaves in reading order.
 
-    Args:
-        tree: Nested dicts, lists and tuples; anything else is a leaf.
-        default: Names a leaf that no dict key leads to, from the leaf and its position in reading order.
-
-    Returns:
-        The structure of names, and the leaves in reading order. A name that comes twice gets ``_1``, ``_2``, ...
+    ``default`` names a leaf that no dict key leads to, from the leaf and its position in reading order.
 
     Example:
         >>> name_leaves({"label": 0.5, "boxes": [1.5, 2.5]}, lambda leaf, index: f"output_{index}")
@@ -49,16 +45,19 @@ def name_leaves(tree: object, default: Callable[[Any, int], str]) -> tuple[Struc
             return {str(key): visit(item, (*path, str(key))) for key, item in part.items()}
         if isinstance(part, (list, tuple)):
             return [visit(item, (*path, str(i)) if path else ()) for i, item in enumerate(part)]
-        wanted = "_".join(path) if path else default(part, len(leaves))
-        name, count = wanted, 0
-        while name in names:
-            count += 1
-            name = f"{wanted}_{count}"
+        name = unique_name("_".join(path) if path else default(part, len(leaves)), names)
         names.append(name)
         leaves.append(part)
         return name
 
     return visit(tree, ()), leaves
+
+
+def unique_name(name: str, taken: Collection[str]) -> str:
+    """``name``, or where it is taken the first of ``name_1``, ``name_2``, ... that is not."""
+    if name not in taken:
+        return name
+    return next(numbered for i in itertools.count(1) if (numbered := f"{name}_{i}") not in taken)
 
 
 def pack(structure: Structure, values: Mapping[str, Any]) -> Any:
@@ -78,14 +77,8 @@ def pack(structure: Structure, values: Mapping[str, Any]) -> Any:
 def match(structure: Structure, value: Any, subject: str) -> dict[str, Any]:
     """The parts of a user's value by name.
 
-    Args:
-        structure: What is expected.
-        value: The same structure with data in place of names. A flat dict by name is always accepted, and so is a bare
-            array for a structure of one tensor.
-        subject: The argument, for the error.
-
-    Raises:
-        ValueError: The value has other keys, or more or fewer parts.
+    The value has data in place of the structure's names. A flat dict by name is always accepted, and so is a bare array
+    for a structure of one tensor. Other keys, or more or fewer parts, raise a ValueError about ``subject``.
 
     Example:
         >>> match(["left", "right"], {"right": 2, "left": 1}, "x")
@@ -108,11 +101,10 @@ def match(structure: Structure, value: Any, subject: str) -> dict[str, Any]:
 
 
 def _mismatch(structure: Structure, received: object, subject: str) -> InvalidValueError:
-    names = leaf_names(structure)
     if isinstance(structure, str):
         expected = f"one array (input '{structure}')"
     elif isinstance(structure, dict):
         expected = f"a dict with keys {sorted(structure)}"
     else:
-        expected = f"a list of {len(structure)} arrays, or a dict by name, for inputs {names}"
+        expected = f"a list of {len(structure)} arrays, or a dict by name, for inputs {leaf_names(structure)}"
     return invalid_value(subject, expected=expected, received=received)

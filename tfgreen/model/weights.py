@@ -1,28 +1,25 @@
 """The one table: which weights of a layer class can be compressed, and which axes are input and output channels.
 
-Everything that compresses weights (pruning, clustering, quantization) asks here, so that a new layer class is one row.
-A subclass of a class in the table inherits its row. A layer that is not in the table is compressed by its trainable
-weights of rank 2 or more, and one that holds sublayers (attention, recurrent layers, Bidirectional, a block of the
-user's) by theirs.
+A new layer class is one row, which its subclasses inherit. Of any other layer the trainable weights of rank 2 or more
+can be compressed, and those of its sublayers (attention, recurrent layers, Bidirectional, a block of the user's).
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 from keras import layers
 
-from tfgreen.model.paths import own_parameters, own_weights, walk
+from tfgreen.model.paths import join_path, own_parameters, own_weights, walk
 
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
     """Channel axes of a weight: ``inputs`` are summed over, ``outputs`` index what comes out.
 
-    Negative axes count from the end, so that one row serves 1-D to 3-D convolutions.
+    They count from the end, so that one row serves 1-D to 3-D convolutions.
     """
 
     inputs: tuple[int, ...]
@@ -47,6 +44,7 @@ class Reasons:
 
 
 _MATRIX, _TRANSPOSED = Axes(inputs=(-2,), outputs=(-1,)), Axes(inputs=(-1,), outputs=(-2,))
+_VECTOR = Axes(inputs=(), outputs=(-1,))
 _RECURRENT = {"kernel": _MATRIX, "recurrent_kernel": _MATRIX}
 
 # Layer class -> weight name -> axes. A string instead says why the class has nothing to compress.
@@ -64,55 +62,37 @@ TABLE: Mapping[type[keras.Layer], Mapping[str, Axes] | str] = {
 
 
 def compressible_weights(layer: keras.Layer) -> dict[str, Axes]:
-    """The weights of a built layer, its sublayers included, that can be compressed.
+    """The weights of a built layer or model that can be compressed, those of its sublayers included, with their axes.
 
-    A layer with a method ``get_prunable_weights()`` (TFMOT's name) that returns variables chooses them itself.
-
-    Args:
-        layer: A built layer, or a model to be taken whole.
-
-    Returns:
-        Path of the weight within the layer (``"kernel"``, ``"cell/recurrent_kernel"``, as in
-        :func:`tfgreen.model.paths.weights_by_path`) -> its axes. Empty if there is nothing to compress.
+    They go by the path within it (``"kernel"``, ``"cell/recurrent_kernel"``). A layer with a method
+    ``get_prunable_weights()`` (TFMOT's name) that returns variables chooses them itself.
 
     Example:
-        >>> import keras
         >>> dense = keras.layers.Dense(2); dense.build((None, 3))
         >>> compressible_weights(dense)
         {'kernel': Axes(inputs=(-2,), outputs=(-1,))}
     """
-    found: dict[str, Axes] = {}
-    for path, sub in [("", layer), *walk(layer)]:
-        for name, axes in own_compressible(sub).items():
-            found[f"{path}/{name}" if path else name] = axes
-    return found
+    every = [("", layer), *walk(layer)]
+    return {join_path(path, name): axes for path, sub in every for name, axes in own_compressible(sub).items()}
 
 
 def quantizable_weights(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
-    """The weights of a built layer, its sublayers included, that LiteRT stores as integers.
-
-    Args:
-        layer: A built layer, or a model to be taken whole.
-
-    Returns:
-        Path of the weight within the layer -> the axes of its output channels, which have a scale each; none where
-        LiteRT has one scale for the whole weight.
+    """The weights of a built layer or model that LiteRT stores as integers, by path as in
+    :func:`compressible_weights`, with the axes of the channels that have a scale each: ``()`` where there is one scale.
 
     Example:
-        >>> import keras
         >>> conv = keras.layers.DepthwiseConv2D(3); conv.build((None, 8, 8, 4))
         >>> quantizable_weights(conv)
         {'kernel': (-2, -1)}
     """
     found = {path: axes.outputs for path, axes in compressible_weights(layer).items()}
     for path, sub in [("", layer), *walk(layer)]:
-        prefix = f"{path}/" if path else ""
         if isinstance(sub, (layers.DepthwiseConv1D, layers.DepthwiseConv2D)):
-            found[prefix + "kernel"] = (-2, -1)
+            found[join_path(path, "kernel")] = (-2, -1)
         elif isinstance(sub, (layers.SeparableConv1D, layers.SeparableConv2D)):
-            found[prefix + "depthwise_kernel"] = (-2, -1)
+            found[join_path(path, "depthwise_kernel")] = (-2, -1)
         elif isinstance(sub, layers.Embedding):
-            found[prefix + "embeddings"] = ()
+            found[join_path(path, "embeddings")] = ()
     return found
 
 
@@ -121,12 +101,10 @@ def reason_kept(layer: keras.Layer) -> str:
     row = _row(layer)
     if isinstance(row, str):
         return row
-    if not layer.weights:
-        return Reasons.NO_WEIGHTS
-    return Reasons.NO_MATRIX
+    return Reasons.NO_MATRIX if layer.weights else Reasons.NO_WEIGHTS
 
 
-def _row(layer: keras.Layer) -> Any:
+def _row(layer: keras.Layer) -> Mapping[str, Axes] | str | None:
     return next((TABLE[cls] for cls in type(layer).__mro__ if cls in TABLE), None)
 
 
@@ -136,7 +114,7 @@ def own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
     chosen = getattr(layer, "get_prunable_weights", None)
     if chosen is not None:
         wanted = {id(variable) for variable in chosen()}
-        return {name: _default_axes(v) for name, v in weights.items() if id(v) in wanted}
+        return {name: _MATRIX if len(v.shape) >= 2 else _VECTOR for name, v in weights.items() if id(v) in wanted}
     if isinstance(layer, layers.EinsumDense):
         return {"kernel": _einsum_axes(layer)}
     row = _row(layer)
@@ -144,11 +122,7 @@ def own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
         return {}
     if row is not None:
         return {name: axes for name, axes in row.items() if name in weights}
-    return {name: _default_axes(v) for name, v in own_parameters(layer).items() if len(v.shape) >= 2}
-
-
-def _default_axes(variable: keras.Variable) -> Axes:
-    return _MATRIX if len(variable.shape) >= 2 else Axes(inputs=(), outputs=(-1,))
+    return {name: _MATRIX for name, v in own_parameters(layer).items() if len(v.shape) >= 2}
 
 
 def _einsum_axes(layer: layers.EinsumDense) -> Axes:
