@@ -32,14 +32,14 @@ def in_int8(model: keras.Model, x: Any = None) -> tg.LiteRTModel:
     return tg.convert(model, tg.ConvertConfig(quantization="int8", calibration_data=x))
 
 
-def steps_apart(model: keras.Model, lite: tg.LiteRTModel, x: Any) -> float:
-    """The mean difference between a model and its file, in steps of the output's scale; of the worst output."""
+def error_in_scales(model: keras.Model, lite: tg.LiteRTModel, x: Any) -> float:
+    """The mean difference between a model and its file, in scales of the output; of the worst output."""
     found = []
     ours, theirs = (keras.tree.flatten(one) for one in (model.predict(x, verbose=0), lite.predict(x)))
-    steps = lite.output_scales
+    scales = lite.output_scales
     for a, b, name in zip(ours, theirs, [tensor.name for tensor in lite.outputs], strict=True):
-        step = steps[name] or (a.max() - a.min()) / 255
-        found.append(float(np.abs(a - b).mean() / step))
+        scale = scales[name] or (a.max() - a.min()) / 255
+        found.append(float(np.abs(a - b).mean() / scale))
     return max(found)
 
 

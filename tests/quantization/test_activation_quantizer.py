@@ -117,5 +117,5 @@ def test_config_and_ranges_survive_a_round_trip():
     assert other.placement == one.placement and other.kind.momentum == 0.5 and other.freeze_after == 7
     assert [type(range_).__name__ for range_ in other.ranges()] == [
         "MovingAverageRange", "MovingAverageRange", "MovingAverageRange", "FixedRange", "FixedRange",
-    ]  # fmt: skip
+    ]
     assert other.reason == "because"

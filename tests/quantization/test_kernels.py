@@ -153,7 +153,7 @@ def test_the_range_before_a_layer_is_found_past_pass_through_layers():
     model = keras.Sequential([
         keras.Input((8, 8, 3)), layers.Conv2D(4, 3, activation="relu", name="conv"), layers.MaxPooling2D(),
         layers.Flatten(), layers.Dropout(0.1), layers.Dense(3, name="out"), layers.Dense(2, name="last"),
-    ])  # fmt: skip
+    ])
     model = quantized(model, normal(8, 8, 3), keep_float=("last",))
     conv, out = model.get_layer("conv"), model.get_layer("out")
     assert range_before(out) is conv.activations.output_range

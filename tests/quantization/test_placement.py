@@ -264,7 +264,7 @@ def test_a_layer_kept_in_float_is_not_merged_and_what_comes_after_rounds_its_inp
     places = place_activations(model, lambda path: path == "b")
     assert {path: str(place) for path, place in places.items()} == {
         "a": "in0 out", "b": "", "norm": "in0 1x", "relu": "out", "c": "out",
-    }  # fmt: skip
+    }
     assert places["b"].keep_float and places["b"].float_island
     for kept, apart in ((("a",), ()), (("c",), ()), (("b", "norm"), ("b",)), (("norm", "relu", "c"), ())):
         places = place_activations(model, lambda path: path in kept)

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 import tfgreen as tg
 from tests import zoo
-from tests.quantized import fitted, in_int8, normal, quantized, ranges_of, steps_apart, varied
+from tests.quantized import error_in_scales, fitted, in_int8, normal, quantized, ranges_of, varied
 
 CONV_NETS = ("sequential", "residual", "concat", "separable", "nested", "shared_layer", "multi_io", "batchnorm")
 FLOAT = {  # models that LiteRT cannot compute in integers without data, and the layers to blame
@@ -30,7 +30,7 @@ def test_the_file_needs_no_data_is_integer_and_computes_as_the_trained_model_doe
     lite = in_int8(model)
     assert bool(lite.float_operators) == (name in FLOAT)
     assert floats(model) == FLOAT.get(name, set()) | ({"scaled"} if name == "custom_layer" else set())
-    apart = steps_apart(model, lite, zoo.sample(name, 64, seed=7))
+    apart = error_in_scales(model, lite, zoo.sample(name, 64, seed=7))
     assert apart <= {"custom_layer": 0.6, "lstm": 0.25, "attention": 0.25}.get(name, 0.05)
 
 
@@ -39,7 +39,7 @@ def test_a_subclassed_model_rounds_its_weights_and_is_calibrated_when_it_is_conv
     model = fitted(tg.quantize(zoo.subclassed(), tg.QuantizeConfig()), "subclassed")
     assert {chain.weight for chain in model.compressed.chains} == {"blocks/0/kernel", "blocks/1/kernel", "head/kernel"}
     lite = in_int8(model, x)
-    assert not lite.float_operators and steps_apart(model, lite, x) <= 0.5
+    assert not lite.float_operators and error_in_scales(model, lite, x) <= 0.5
 
 
 def image(body, *shape: int):
@@ -152,7 +152,7 @@ def test_layers_that_compute_in_integers_do_so_in_the_file_and_alike(name):
     model = quantized(model, x, strict=True)
     lite = in_int8(model)
     assert lite.float_operators == []
-    assert steps_apart(model, lite, x) <= (0.05 if name in INTEGER else 0.5)
+    assert error_in_scales(model, lite, x) <= (0.05 if name in INTEGER else 0.5)
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -189,7 +189,7 @@ def test_layers_that_stay_float_are_reported_and_refused_if_strict(build, operat
     result = quantized(model, x)
     lite = in_int8(result)
     assert operator in lite.float_operators
-    assert steps_apart(result, lite, x) <= 0.5
+    assert error_in_scales(result, lite, x) <= 0.5
     result.save(tmp_path / "m.keras")
     for one in (result, keras.models.load_model(tmp_path / "m.keras")):
         assert any(reason in status.reason for status in tg.summary(one).weights)

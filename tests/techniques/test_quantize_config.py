@@ -9,7 +9,7 @@ from keras import layers
 
 import tfgreen as tg
 from tests import zoo
-from tests.quantized import in_int8, normal, quantized, ranges_of, steps_apart, varied
+from tests.quantized import error_in_scales, in_int8, normal, quantized, ranges_of, varied
 
 
 @pytest.mark.parametrize("calibration", ["minmax", "percentile", "mse"])
@@ -60,7 +60,7 @@ def test_layers_kept_in_float_are_float_in_the_file_and_the_others_are_not(kept)
         result = quantized(model, x, **settings)
         lite = in_int8(result)
         assert dtypes(lite) == ["float32" if name in kept else "int8" for name in "abc"]
-        assert steps_apart(result, lite, x) <= 0.05
+        assert error_in_scales(result, lite, x) <= 0.05
         reasons = {s.layer: s.reason for s in tg.summary(result).weights}
         assert {name for name, reason in reasons.items() if reason == "the settings keep it in float"} == set(kept)
     quantized(model, x, keep_float=kept, strict=True)  # it was asked for

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 import tfgreen as tg
 from tests import zoo
-from tests.quantized import fitted, in_int8, quantized, ranges_of, steps_apart, varied
+from tests.quantized import error_in_scales, fitted, in_int8, quantized, ranges_of, varied
 from tests.replicas import on_two_replicas
 
 
@@ -33,7 +33,7 @@ def test_ranges_and_batch_norm_statistics_move_until_they_are_frozen(ranges, tmp
     assert state() == frozen and (norm.gamma.numpy() != gamma).any()
     loaded = fitted(keras.models.load_model(tmp_path / "m.keras"), "residual")
     assert ranges_of(loaded) == ranges_of(model)
-    assert steps_apart(loaded, in_int8(loaded), zoo.sample("residual", 32)) <= 0.05
+    assert error_in_scales(loaded, in_int8(loaded), zoo.sample("residual", 32)) <= 0.05
 
 
 def test_frozen_ranges_need_the_callback_that_counts_and_say_so():
@@ -130,7 +130,7 @@ def test_mixed_precision_trains_and_converts():
     model = fitted(quantized(varied(keras.Model(inputs, outputs)), zoo.sample("residual", 32)), "residual")
     assert model.get_layer(index=1).layer.compute_dtype == "float16"
     lite = in_int8(model)
-    assert not lite.float_operators and steps_apart(model, lite, zoo.sample("residual", 32)) <= 2.0
+    assert not lite.float_operators and error_in_scales(model, lite, zoo.sample("residual", 32)) <= 2.0
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_pruned_and_quantized_in_either_order_keeps_the_zeros_in_the_file():
     for model in (first, then):
         assert all(s.done == ("Mask", "FakeQuant") for s in tg.summary(model).weights if s.weight)
         assert min(zeros_in(in_int8(model))) >= 0.75
-        assert steps_apart(model, in_int8(model), x) <= 0.1
+        assert error_in_scales(model, in_int8(model), x) <= 0.1
 
 
 def test_a_pruned_and_stripped_model_keeps_its_zeros_if_asked_to(tmp_path):
@@ -209,4 +209,4 @@ def test_pruned_clustered_and_quantized_keeps_zeros_and_codebook_in_the_file():
     assert min(zeros_in(lite)) >= 0.5
     for weight in lite.weights.values():
         assert max(len(np.unique(channel)) for channel in weight.values) <= 8
-    assert steps_apart(model, lite, x) <= 0.05
+    assert error_in_scales(model, lite, x) <= 0.05

@@ -23,7 +23,7 @@ from tfgreen.quantization.ranges import ActivationRange, FixedRange, round_avera
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.exporting import is_exporting
-from tfgreen.typing import PlainDict, Tensor, Tensors
+from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -59,7 +59,7 @@ class ActivationQuantizer(ActivationHook):
         lower, upper = map(float, (-1.0, 1.0) if symmetric else range_)
         return FixedRange(lower, upper, bits=self.kind.bits, name=name)
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         self.step = self.add_weight(shape=(), dtype="int64", initializer="zeros", trainable=False, name="step")
         for range_ in self.ranges():
             range_.build()

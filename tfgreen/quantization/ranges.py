@@ -15,7 +15,7 @@ from keras import ops
 
 from tfgreen.quantization.histogram import Calibration, Histogram
 from tfgreen.transforms.exporting import is_exporting
-from tfgreen.typing import PlainDict, Tensor
+from tfgreen.typing import PlainDict, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -46,7 +46,7 @@ class ActivationRange(keras.layers.Layer):
         self.bits = bits
         self.recorder: Histogram | None = None  # while set, a tensor is recorded and passed on as it is
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         scalar: dict[str, Any] = {"shape": (), "trainable": False, "aggregation": "mean"}
         self.lower = self.add_weight(initializer="zeros", name="lower", **scalar)
         self.upper = self.add_weight(initializer="ones", name="upper", **scalar)
@@ -141,7 +141,7 @@ class FixedRange(ActivationRange):
         super().__init__(**kwargs)
         self.fixed = (float(lower), float(upper))
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         self.built = True
 
     def set(self, lower: float, upper: float) -> None:
@@ -171,7 +171,7 @@ class MovingAverageRange(ActivationRange):
         super().__init__(**kwargs)
         self.momentum = momentum
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         super().build(input_shape)
         self.shares = self.add_weight(shape=(2,), initializer="ones", trainable=False, name="shares")
 
@@ -204,7 +204,7 @@ class MovingAverageRange(ActivationRange):
 class LearnedRange(ActivationRange):
     """A range whose width is trained with the weights (LSQ), from the calibrated one on; its zero point stays."""
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         super().build(input_shape)
         self.width = self.add_weight(shape=(), initializer="ones", trainable=True, name="width")
         self.start = self.add_weight(shape=(2,), initializer="zeros", trainable=False, name="start")

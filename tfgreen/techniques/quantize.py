@@ -258,7 +258,7 @@ class _Work:
         if any(not codebook.channel_axes for codebook in codebooks):  # one scale keeps its values as so many integers
             note = _MORE_INTEGERS if axes and fused and not can_share_scale(layer) else ""
             axes = axes if note else ()
-        rounding = FakeQuant(bits, axes, "max" if bits == 8 else "learned", told=not fused, note=note)
+        rounding = FakeQuant(bits, axes, "max" if bits == 8 else "learned", marks_scale=not fused, note=note)
         rounding.build(shape)
         rounding.start_from(value)
         if config.preserve_sparsity and not _of_kind(Mask, before):

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 from keras import ops
 
-from tfgreen.errors import invalid_value
+from tfgreen.checks import check_integer, check_option
 from tfgreen.transforms.base import TensorTransform
+from tfgreen.typing import PlainDict, Tensor
 
-SCALES = ("max", "learned")
+Scale = Literal["max", "learned"]
 _SMALLEST = 1e-30  # a weight below it is zero: float32 could not hold its scale
 
 
-def largest_magnitude(weight: Any, axes: Sequence[int] = ()) -> Any:
+def largest_magnitude(weight: Tensor, axes: Sequence[int] = ()) -> Tensor:
     """The largest ``|w|`` per output channel, of a shape that broadcasts against ``weight``; 0 for all zeros.
 
     Args:
@@ -34,8 +35,8 @@ def largest_magnitude(weight: Any, axes: Sequence[int] = ()) -> Any:
     return ops.max(ops.abs(weight), axis=[axis for axis in range(rank) if axis not in kept], keepdims=True)
 
 
-def symmetric_scale(weight: Any, bits: int = 8, axes: Sequence[int] = ()) -> Any:
-    """The step between two integers that lets the largest magnitude reach the largest integer.
+def symmetric_scale(weight: Tensor, bits: int = 8, axes: Sequence[int] = ()) -> Tensor:
+    """What 1 stands for where the largest magnitude is the largest integer.
 
     Args:
         weight: Float tensor of any shape.
@@ -49,7 +50,7 @@ def symmetric_scale(weight: Any, bits: int = 8, axes: Sequence[int] = ()) -> Any
     return ops.where(largest > _SMALLEST, largest / float(2 ** (bits - 1) - 1), ops.ones_like(largest))
 
 
-def fake_quantize(weight: Any, scale: Any) -> Any:
+def fake_quantize(weight: Tensor, scale: Tensor | float) -> Tensor:
     """Round to multiples of ``scale``; the gradient passes straight through.
 
     Example:
@@ -60,14 +61,13 @@ def fake_quantize(weight: Any, scale: Any) -> Any:
     return weight + ops.stop_gradient(ops.round(weight / scale) * scale - weight)
 
 
-def learned_step(weight: Any, scale: Any, largest: int) -> Any:
+def fake_quantize_learned(weight: Tensor, scale: Tensor | float, largest: int) -> Tensor:
     """Round to at most ``largest`` multiples of a scale that is trained with the weights (LSQ).
 
     The gradient passes straight through the rounding: it reaches the weights that are not clipped, and the scale
     through the rounding errors of those and the sign of the clipped ones.
     """
-    steps = weight / scale
-    inside = ops.clip(steps, -float(largest), float(largest))
+    inside = ops.clip(weight / scale, -float(largest), float(largest))
     return (inside + ops.stop_gradient(ops.round(inside) - inside)) * scale
 
 
@@ -105,16 +105,16 @@ class FakeQuant(TensorTransform):
     """Round a weight symmetrically to signed integers; zero stays zero, so a mask before it survives.
 
     The values are multiples of a scale whose largest is always taken, so a converter that measures the rounded weight
-    finds the same scale and the same integers. One scale for a whole weight has to be told to the converter, because it
-    would choose one per channel itself.
+    finds the same scale and the same integers. It would choose a scale per channel where there is one for the whole
+    weight, which an operation after the rounding has to mark.
 
     Args:
         bits: 2 to 8.
         axes: Axes of the output channels for one scale per channel; none for one scale for the whole weight.
-        scale: ``"max"``: the largest magnitude reaches the largest integer. ``"learned"``: trained with the weights,
-            from the value of least squared error on.
-        told: Whether an operation after the rounding tells one scale for the whole weight; not where a
-            BatchNormalization follows, see :func:`tfgreen.quantization.kernels.run_fused`.
+        scale: ``"max"``: the largest magnitude is the largest integer. ``"learned"``: trained with the weights, from
+            the value of least squared error on.
+        marks_scale: Whether one scale for the whole weight is marked here; not where a BatchNormalization follows, see
+            :func:`tfgreen.quantization.kernels.run_fused`.
         note: For ``tg.summary``.
     """
 
@@ -124,20 +124,18 @@ class FakeQuant(TensorTransform):
         self,
         bits: int = 8,
         axes: Sequence[int] = (),
-        scale: str = "max",
-        told: bool = True,
+        scale: Scale = "max",
+        marks_scale: bool = True,
         note: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if bits not in range(2, 9):
-            raise invalid_value("bits", expected="an integer from 2 to 8", received=bits)
-        if scale not in SCALES:
-            raise invalid_value("scale", expected=f"one of {SCALES}", received=repr(scale))
+        check_integer("bits", bits, minimum=2, maximum=8)
+        check_option("scale", scale, get_args(Scale))
         self.bits = bits
         self.axes = tuple(axes)
         self.scale = scale
-        self.told = told
+        self.marks_scale = marks_scale
         self.note = note
 
     def build(self, shape: tuple[int, ...]) -> None:
@@ -150,33 +148,33 @@ class FakeQuant(TensorTransform):
             self.start = self.add_weight(shape=channels, initializer="ones", trainable=False, name="start")
             self._size = math.prod(shape) / math.prod(channels)
 
-    def start_from(self, weight: Any) -> None:
+    def start_from(self, weight: Tensor) -> None:
         """Set a learned scale to the one of least squared error for a weight."""
         if self.scale == "learned":
             self.start.assign(symmetric_scale(weight, self.bits, self.axes))
             self.ratio.assign(best_ratio(ops.convert_to_numpy(weight), self.bits, self.axes))
 
-    def apply(self, weight: Any) -> Any:
+    def apply(self, weight: Tensor) -> Tensor:
         largest = 2 ** (self.bits - 1) - 1
         if self.scale == "learned":
-            # LSQ scales the step's gradient down, as it sums over all weights of the channel.
+            # LSQ scales the scale's gradient down, as it sums over all weights of the channel.
             factor = 1.0 / math.sqrt(self._size * largest)
             ratio = ops.stop_gradient(self.ratio.value * (1 - factor)) + self.ratio.value * factor
             # No wider than lets the outermost integer be taken, or the converter could not find the scale again.
             widest = ops.stop_gradient(largest_magnitude(weight, self.axes)) / (largest - 0.49)
             scale = ops.minimum(ops.abs(ratio) * self.start, ops.where(widest > 0, widest, 1.0))
-            return learned_step(weight, ops.maximum(scale, 1e-12), largest)
+            return fake_quantize_learned(weight, ops.maximum(scale, 1e-12), largest)
         rounded = fake_quantize(weight, ops.stop_gradient(symmetric_scale(weight, self.bits, self.axes)))
-        return rounded if self.axes or not self.told else _one_scale(rounded, self.bits)
+        return rounded if self.axes or not self.marks_scale else _mark_one_scale(rounded, self.bits)
 
-    def get_config(self) -> dict[str, Any]:
-        own = {"bits": self.bits, "axes": self.axes, "scale": self.scale}
-        own |= {"told": self.told, "note": self.note}
+    def get_config(self) -> PlainDict:
+        own = {"bits": self.bits, "axes": self.axes, "scale": self.scale, "note": self.note}
+        own["marks_scale"] = self.marks_scale
         return {**super().get_config(), **own}
 
 
-def _one_scale(weight: Any, bits: int) -> Any:
-    """Tell the converter that integers of one scale are meant; values on that grid stay as they are."""
+def _mark_one_scale(weight: Tensor, bits: int) -> Tensor:
+    """Mark for the converter that integers of one scale are meant; values on that grid stay as they are."""
     import tensorflow as tf
 
     top = ops.max(ops.abs(weight))
