@@ -147,7 +147,12 @@ def test_one_scale_for_a_whole_weight_is_told_to_the_converter():
 
 @pytest.mark.parametrize(
     "settings, message",
-    [({"bits": 1}, "bits.*>= 2 and <= 8"), ({"bits": 9}, "bits.*>= 2 and <= 8"), ({"bits": 3.5}, "bits"), ({"scale": "m"}, "scale")],
+    [
+        ({"bits": 1}, "bits.*>= 2 and <= 8"),
+        ({"bits": 9}, "bits.*>= 2 and <= 8"),
+        ({"bits": 3.5}, "bits"),
+        ({"scale": "m"}, "scale"),
+    ],
 )
 def test_settings_that_cannot_be_met_are_an_error(settings, message):
     with pytest.raises(ValueError, match=message):
