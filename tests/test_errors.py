@@ -21,6 +21,7 @@ def test_errors_say_subject_expected_received_and_fix():
     assert str(error) == "frequency: expected an integer > 0, received 0. Leave it out for 100."
     assert isinstance(invalid_type("model", expected="a keras.Model", received=3), TypeError)
     assert str(invalid_value("x", expected="a", received="b")) == "x: expected a, received b."
+    assert error.subject == "frequency" and invalid_state("No.").subject == ""
 
 
 def test_a_wrong_type_is_named_not_shown():
@@ -51,5 +52,6 @@ def test_each_is_caught_as_tfgreens_own_and_as_pythons(error, builtin):
 
 
 def test_every_class_derives_from_the_one_base():
-    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    types = [value for value in vars(errors).values() if isinstance(value, type)]
+    classes = [cls for cls in types if cls.__module__ == errors.__name__]
     assert len(classes) == 5 and all(issubclass(cls, TfgreenError) for cls in classes)

@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Collection
 
-from tfgreen.errors import InvalidTypeError, InvalidValueError, invalid_type, invalid_value
+from tfgreen.errors import invalid_type, invalid_value
 
 
 def check_integer(
@@ -14,21 +14,14 @@ def check_integer(
 ) -> None:
     """Raise unless ``value`` is an integer (no bool) in ``[minimum, maximum]``, or None where ``optional``.
 
-    Raises:
-        TypeError: It is no integer.
-        ValueError: It is out of range.
-
-    Example:
-        >>> check_integer("epochs", 0, minimum=1)
-        Traceback (most recent call last):
-        ...
-        tfgreen.errors.InvalidValueError: epochs: expected an integer >= 1, received 0.
+    Another number (2.5) is a wrong value, anything else a wrong type.
     """
     if optional and value is None:
         return
     expected = f"an integer{_bounds(minimum, maximum)}{' or None' if optional else ''}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise _unfit(name, expected, value, numbers.Real)
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        raise (invalid_value if is_number else invalid_type)(name, expected=expected, received=value)
     if (minimum is not None and int(value) < minimum) or (maximum is not None and int(value) > maximum):
         raise invalid_value(name, expected=expected, received=value)
 
@@ -45,20 +38,6 @@ def check_number(
     fix: str = "",
 ) -> None:
     """Raise unless ``value`` is a finite number (no bool) within the bounds, or None where ``optional``.
-
-    Args:
-        name: The argument.
-        value: What came.
-        minimum: The least that is allowed.
-        maximum: The most that is allowed.
-        above: It must be greater.
-        below: It must be less.
-        optional: Whether None is allowed.
-        fix: A sentence that says what to change.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is not finite, or out of range.
 
     Example:
         >>> check_number("final_sparsity", 1.5, minimum=0, below=1)
@@ -83,27 +62,13 @@ def check_number(
 
 
 def check_bool(name: str, value: object) -> None:
-    """Raise unless ``value`` is True or False.
-
-    Raises:
-        TypeError: It is something else.
-    """
+    """Raise unless ``value`` is True or False."""
     if not isinstance(value, bool):
         raise invalid_type(name, expected="True or False", received=value)
 
 
 def check_option(name: str, value: object, options: Collection[object]) -> None:
-    """Raise unless ``value`` is one of the options.
-
-    Raises:
-        ValueError: It is none of them.
-
-    Example:
-        >>> check_option("ranges", "fix", ("fixed", "learned"))
-        Traceback (most recent call last):
-        ...
-        tfgreen.errors.InvalidValueError: ranges: expected 'fixed' or 'learned', received 'fix'.
-    """
+    """Raise unless ``value`` is one of the options, in its type too (8 is not 8.0)."""
     if not any(value is option or (type(value) is type(option) and value == option) for option in options):
         listed = [repr(option) for option in options]
         expected = " or ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
@@ -111,11 +76,7 @@ def check_option(name: str, value: object, options: Collection[object]) -> None:
 
 
 def check_instance(name: str, value: object, cls: type | tuple[type, ...], expected: str) -> None:
-    """Raise unless ``value`` is an instance of ``cls``, which the error calls ``expected`` ("a tg.PruneConfig").
-
-    Raises:
-        TypeError: It is of another type.
-    """
+    """Raise unless ``value`` is an instance of ``cls``, which the error calls ``expected`` ("a tg.PruneConfig")."""
     if not isinstance(value, cls):
         raise invalid_type(name, expected=expected, received=value)
 
@@ -127,10 +88,3 @@ def _bounds(
     given = [(sign, bound) for sign, bound in parts.items() if bound is not None]
     found = [f"{sign} {bound if isinstance(bound, int) else format(bound, 'g')}" for sign, bound in given]
     return " " + " and ".join(found) if found else ""
-
-
-def _unfit(name: str, expected: str, value: object, near: type) -> InvalidTypeError | InvalidValueError:
-    """A value of a type that is near (2.5 for an integer) is a wrong value, any other a wrong type."""
-    if isinstance(value, near) and not isinstance(value, bool):
-        return invalid_value(name, expected=expected, received=value)
-    return invalid_type(name, expected=expected, received=value)

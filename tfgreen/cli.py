@@ -25,20 +25,15 @@ if TYPE_CHECKING:
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
+# What an error of a verb is about -> the option that it came from.
+_OPTIONS = {"calibration_data": "--data", "keep_float": "--keep-float", "layers": "--layer", "region": "--region"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the ``tfgreen`` command and return its exit code.
 
-    Args:
-        argv: Arguments without the program's name; None for those of the process.
-
-    Returns:
-        0 if what was asked for was done and holds, 1 if it does not hold (a model that fails verification), 2 for bad
-        input (one line on stderr says what was wrong), 130 if interrupted. A fault in tfgreen itself raises.
-
-    Example:
-        >>> main(["benchmark", "missing.tflite"])
-        2
+    It is 0 if what was asked for was done and holds, 1 if it does not hold (a model that fails verification), 2 for bad
+    input (one line on stderr says what was wrong), 130 if interrupted. A fault in tfgreen itself raises.
     """
     try:
         arguments = make_parser(COMMANDS).parse_args(argv)
@@ -47,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except TfgreenError as error:
-        text = " ".join(str(error).split())  # a converter's log may come with it
+        subject = _OPTIONS.get(error.subject, error.subject)
+        text = subject + str(error).removeprefix(error.subject)
+        text = " ".join(text.split())  # a converter's log may come with it
         print(f"tfgreen: error: {text if len(text) <= 600 else text[:600] + ' ...'}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -62,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Prune, convert, verify, measure: the digits of scikit-learn, or a model and data of one's own."""
+    from tfgreen.energy.carbon import grid_intensity
     from tfgreen.files import check_folder
     from tfgreen.recipes.data import RESULT_FILES, load_npz
 
@@ -71,7 +69,8 @@ def demo(arguments: argparse.Namespace) -> int:
     if arguments.data is not None:
         _check_file(arguments.model)
         data = load_npz(arguments.data)
-    _check_region(arguments.region)
+    if arguments.region is not None:
+        grid_intensity(arguments.region)
     check_folder(arguments.output, RESULT_FILES)
     progress = _start_tensorflow()
     import tensorflow as tf
@@ -186,8 +185,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     devices = [f"{device.device_type} {device.name}" for device in tf.config.list_physical_devices()]
     sources = energy_sources()
     if arguments.json:
-        energy = [{"name": s.name, "available": s.available, "detail": s.detail} for s in sources]
-        _print_json({**facts, "devices": devices, "energy_sources": energy})
+        _print_json({**facts, "devices": devices, "energy_sources": [vars(source) for source in sources]})
         return OK
     packages = facts.pop("packages")
     for name, value in {**facts, **{name: version or "not installed" for name, version in packages.items()}}.items():
@@ -208,13 +206,6 @@ def _check_file(path: str) -> None:
             file.read(1)
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from error
-
-
-def _check_region(region: str | None) -> None:
-    if region is not None:
-        from tfgreen.energy.carbon import grid_intensity
-
-        grid_intensity(region)
 
 
 def _start_tensorflow() -> Progress:

@@ -18,14 +18,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser(commands: Iterable[Callable[..., int]]) -> argparse.ArgumentParser:
-    """The parser of ``tfgreen``.
+    """The parser of ``tfgreen``, from the functions behind the commands: their names, and their docstrings as help.
 
-    Args:
-        commands: The functions behind the commands, named like them; their docstrings are the help. The one chosen is
-            ``command`` of the parsed arguments.
-
-    Raises:
-        ValueError: From ``parse_args``, for anything that is not understood.
+    The function chosen is ``command`` of the parsed arguments.
     """
     functions = {function.__name__: function for function in commands}
     parser = _Parser(prog="tfgreen", description="Make Keras 3 models small, fast and measured.")

@@ -14,16 +14,8 @@ from collections.abc import Iterator
 def quiet_native_output() -> Iterator[list[str]]:
     """Capture what C++ code writes to file descriptors 1 and 2, and hush TensorFlow's logger, while the block runs.
 
-    Python's own ``print`` and ``warnings`` go to the same descriptors, so keep the block small. TensorFlow's Python
-    logger is held to errors, because in a notebook it does not write to a descriptor. Yields a list that holds the
-    captured text once the block has ended, whether or not it raised; the caller puts it into its error.
-
-    Example:
-        >>> import os
-        >>> with quiet_native_output() as captured:
-        ...     _ = os.write(2, b"noise")
-        >>> captured
-        ['noise']
+    Python's own ``print`` and ``warnings`` go to the same descriptors, so keep the block small. Yields a list that
+    holds the captured text once the block has ended, whether or not it raised.
     """
     captured: list[str] = []
     logger = logging.getLogger("tensorflow")

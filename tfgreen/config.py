@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from tfgreen.checks import check_instance
 from tfgreen.errors import InvalidTypeError, invalid_type, invalid_value
 from tfgreen.typing import PlainDict
 
@@ -17,9 +18,9 @@ C = TypeVar("C", bound="Config")
 class Config:
     """Base of all settings: plain values, checked on construction, frozen afterwards.
 
-    A subclass is a frozen dataclass; verbs' configs are also ``kw_only``. It checks its fields in ``__post_init__``
-    and raises :class:`ValueError` or :class:`TypeError`. A field that holds data rather than a setting
-    (calibration arrays) is declared with :func:`data_field`: it takes no part in comparison or in ``to_dict``.
+    A subclass is a frozen dataclass that checks its fields in ``__post_init__`` and raises :class:`ValueError` or
+    :class:`TypeError`. A field of data rather than settings (calibration arrays) takes no part in comparison and
+    ``to_dict``.
 
     Example:
         >>> import tfgreen as tg
@@ -36,10 +37,7 @@ class Config:
 
     @classmethod
     def from_dict(cls: type[C], data: PlainDict) -> C:
-        """Rebuild a config from :meth:`to_dict`; ``from_dict(c.to_dict()) == c``.
-
-        Args:
-            data: ``{"class_name": ..., "config": {...}}``. The class must be ``cls`` or a subclass of it.
+        """Rebuild a config of this class or a subclass from :meth:`to_dict`; ``from_dict(c.to_dict()) == c``.
 
         Raises:
             ValueError: The class is unknown here, or a field is not one of its fields.
@@ -47,11 +45,10 @@ class Config:
         if not isinstance(data, dict) or set(data) != {"class_name", "config"}:
             raise invalid_value(f"{cls.__name__}.from_dict", expected="keys 'class_name' and 'config'", received=data)
         known = {c.__name__: c for c in _subclasses(cls)}
-        if data["class_name"] not in known:
-            raise invalid_value(
-                f"{cls.__name__}.from_dict", expected=f"a class_name of {sorted(known)}", received=data["class_name"]
-            )
-        target = known[data["class_name"]]
+        target = known.get(data["class_name"])
+        if target is None:
+            expected = f"a class_name of {sorted(known)}"
+            raise invalid_value(f"{cls.__name__}.from_dict", expected=expected, received=data["class_name"])
         names = {f.name for f in dataclasses.fields(target)}
         unknown = sorted(set(data["config"]) - names)
         if unknown:
@@ -62,24 +59,10 @@ class Config:
 def resolve_config(cls: type[C], config: C | None, options: Mapping[str, object]) -> C:
     """The config of a verb that takes one, or its fields as keyword arguments, or both: the arguments then override.
 
-    Args:
-        cls: The class of the verb's config.
-        config: What the user passed, or None.
-        options: The keyword arguments.
-
-    Raises:
-        TypeError: ``config`` is of another class, or an option is no field of it; the nearest field is named.
-        ValueError, TypeError: As the config raises for a field.
-
-    Example:
-        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
-        ... class Rounding(Config):
-        ...     bits: int = 8
-        >>> resolve_config(Rounding, Rounding(), {"bits": 4})
-        Rounding(bits=4)
+    An option that is no field of the config is an error that names the nearest field.
     """
-    if config is not None and not isinstance(config, cls):
-        raise invalid_type("config", expected=f"a tg.{cls.__name__}", received=config)
+    if config is not None:
+        check_instance("config", config, cls, f"a tg.{cls.__name__}")
     names = [field.name for field in dataclasses.fields(cls)]
     for option in options:
         if option not in names:
@@ -95,10 +78,7 @@ def data_field() -> Any:
 
 
 def _subclasses(cls: type[C]) -> list[type[C]]:
-    found = [cls]
-    for sub in cls.__subclasses__():
-        found += _subclasses(sub)
-    return found
+    return [cls, *(found for sub in cls.__subclasses__() for found in _subclasses(sub))]
 
 
 def _plain(name: str, value: object) -> object:

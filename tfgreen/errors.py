@@ -6,9 +6,15 @@ line and exit, while anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+E = TypeVar("E", bound="TfgreenError")
+
 
 class TfgreenError(Exception):
-    """Base of every error whose message is meant for the user."""
+    """Base of every error whose message is meant for the user; ``subject`` is what it begins with, where known."""
+
+    subject = ""
 
 
 class InvalidValueError(TfgreenError, ValueError):
@@ -27,36 +33,28 @@ class ConversionError(TfgreenError, RuntimeError):
     """A model that the LiteRT converter or interpreter refuses."""
 
 
-def _message(subject: str, expected: str, received: object, fix: str) -> str:
-    text = f"{subject}: expected {expected}, received {received}."
-    return f"{text} {fix}" if fix else text
+def _build(cls: type[E], subject: str, expected: str, received: object, fix: str) -> E:
+    error = cls(f"{subject}: expected {expected}, received {received}. {fix}".rstrip())
+    error.subject = subject
+    return error
 
 
 def invalid_value(subject: str, *, expected: str, received: object, fix: str = "") -> InvalidValueError:
     """Build the error for a value that cannot be used.
 
-    Args:
-        subject: What the value belongs to: an argument (``"final_sparsity"``) or a layer
-            (``"layer 'block1/conv' (Conv2D)"``, see :func:`layer_subject`).
-        expected: What would have been right, as a phrase.
-        received: What it was instead.
-        fix: A sentence that says what to change.
+    ``subject`` is the argument or the layer (:func:`layer_subject`) that has the value, ``expected`` what would have
+    been right, as a phrase, ``fix`` a sentence that says what to change.
 
     Example:
         >>> str(invalid_value("final_sparsity", expected="a number in [0, 1)", received=1.5))
         'final_sparsity: expected a number in [0, 1), received 1.5.'
     """
-    return InvalidValueError(_message(subject, expected, received, fix))
+    return _build(InvalidValueError, subject, expected, received, fix)
 
 
 def invalid_type(subject: str, *, expected: str, received: object, fix: str = "") -> InvalidTypeError:
-    """Build the error for a value of the wrong type; ``received`` is the value itself, its type is named.
-
-    Example:
-        >>> str(invalid_type("model", expected="a keras.Model", received=3))
-        'model: expected a keras.Model, received int.'
-    """
-    return InvalidTypeError(_message(subject, expected, type(received).__name__, fix))
+    """Build the error for a value of the wrong type; ``received`` is the value itself, its type is named."""
+    return _build(InvalidTypeError, subject, expected, type(received).__name__, fix)
 
 
 def invalid_state(sentence: str, fix: str = "") -> InvalidValueError:
@@ -66,14 +64,9 @@ def invalid_state(sentence: str, fix: str = "") -> InvalidValueError:
         >>> str(invalid_state("model 'net' has no weights yet.", "Call it once on a batch of data."))
         "model 'net' has no weights yet. Call it once on a batch of data."
     """
-    return InvalidValueError(f"{sentence} {fix}" if fix else sentence)
+    return InvalidValueError(f"{sentence} {fix}".rstrip())
 
 
 def layer_subject(path: str, layer: object) -> str:
-    """Name a layer in an error: its path in the model and its class.
-
-    Example:
-        >>> layer_subject("encoder/conv", object())
-        "layer 'encoder/conv' (object)"
-    """
+    """Name a layer in an error: its path in the model and its class."""
     return f"layer '{path}' ({type(layer).__name__})"

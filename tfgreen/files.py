@@ -19,23 +19,7 @@ from tfgreen.typing import FilePath
 
 
 def write_atomic(path: FilePath, data: bytes | str) -> Path:
-    """Write ``data`` beside ``path`` and rename it into place.
-
-    Args:
-        path: Target file; its folder must exist. An existing file is replaced only once the new one is complete.
-        data: Bytes, or text to be encoded as UTF-8.
-
-    Returns:
-        The path written.
-
-    Raises:
-        OSError: The folder is missing or cannot be written, or the disk is full; nothing is left behind.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_atomic(Path(folder) / "a.txt", "whole").read_text()
-        'whole'
-    """
+    """Write bytes, or text as UTF-8, as :func:`atomic_file` does; return the path."""
     with atomic_file(path) as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
     return Path(path)
@@ -45,20 +29,7 @@ def write_atomic(path: FilePath, data: bytes | str) -> Path:
 def atomic_file(path: FilePath) -> Iterator[BinaryIO]:
     """Yield a new file beside ``path``, open for reading and writing, that takes its place when the block ends.
 
-    Any error in the block removes it again, and an earlier file stays as it was.
-
-    Args:
-        path: Target file; its folder must exist.
-
-    Raises:
-        OSError: The folder is missing or cannot be written, or the disk is full.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with atomic_file(f"{folder}/a.bin") as file:
-        ...         _ = file.write(b"part one, ") + file.write(b"part two")
-        ...     Path(folder, "a.bin").read_bytes()
-        b'part one, part two'
+    Any error in the block removes it again, and an earlier file stays as it was. The folder must exist.
     """
     target = Path(path)
     temporary = _beside(target)
@@ -83,21 +54,7 @@ def atomic_folder(target: FilePath, files: Collection[str]) -> Iterator[Path]:
     """Yield a temporary folder beside ``target`` that takes its place when the block ends without an error.
 
     Anything else (an error, Ctrl-C) removes it again, together with parent folders that were made for it, and an
-    earlier result stays as it was.
-
-    Args:
-        target: The folder to write. It may exist if it is empty or holds nothing but ``files``, an earlier result.
-        files: Names of the files that belong to a result.
-
-    Raises:
-        OSError: See :func:`check_folder`; raised before the block begins.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as parent:
-        ...     with atomic_folder(f"{parent}/out", ["a.txt"]) as folder:
-        ...         _ = (folder / "a.txt").write_text("whole")
-        ...     os.listdir(f"{parent}/out")
-        ['a.txt']
+    earlier result, a folder that holds nothing but ``files``, stays as it was.
     """
     place = check_folder(target, files)
     with made_folder(place.parent):
@@ -112,11 +69,7 @@ def atomic_folder(target: FilePath, files: Collection[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def made_folder(folder: FilePath) -> Iterator[Path]:
-    """Make a folder that can be written, with those above it; what was made is removed if the block fails.
-
-    Raises:
-        OSError: The folder cannot be made or written, or is a file; raised before the block begins.
-    """
+    """Make a folder that can be written, with those above it; what was made is removed if the block fails."""
     place = Path(folder)
     missing = [path for path in (place, *place.parents) if not path.exists()]
     try:
@@ -133,12 +86,7 @@ def made_folder(folder: FilePath) -> Iterator[Path]:
 
 
 def check_folder(target: FilePath, files: Collection[str]) -> Path:
-    """Return the resolved path of a folder to be written, or raise if it must not be.
-
-    Raises:
-        OSError: It is a file, the current folder or a mount point, holds anything but ``files``, or the folder above
-            it cannot be written.
-    """
+    """The resolved path of a folder to be written; raises if it must not be, for instance as it holds other files."""
     place = Path(target).resolve()
     if place.exists() and not place.is_dir():
         raise FileError(f"{target}: expected a folder to write to, received a file.")

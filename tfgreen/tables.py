@@ -11,16 +11,9 @@ from tfgreen.typing import PlainDict
 
 
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Lay out cells in columns, two spaces apart.
+    """Lay out cells in columns, two spaces apart, without trailing spaces.
 
-    Args:
-        headings: One for each column.
-        rows: As many cells in each.
-        left: How many columns, from the first on, are aligned to the left (-1 for all); the others hold numbers and
-            are aligned to the right.
-
-    Returns:
-        Lines without trailing spaces, the headings first.
+    The first ``left`` columns (-1: all) are aligned to the left, the others, which hold numbers, to the right.
 
     Example:
         >>> print(text_table(("layer", "bytes"), [("conv", "1,024"), ("dense", "32")]))
@@ -41,12 +34,7 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int
 
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """The same as an HTML table for ``_repr_html_``, every text escaped.
-
-    Example:
-        >>> html_table(("layer",), [("<conv>",)])
-        '<table><thead><tr><th>layer</th></tr></thead><tbody><tr><td>&lt;conv&gt;</td></tr></tbody></table>'
-    """
+    """The same as an HTML table for ``_repr_html_``, every text escaped."""
     def cells(tag: str, row: Sequence[str]) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
 
