@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -42,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except TfgreenError as error:
-        subject = _OPTIONS.get(error.subject, error.subject)
-        text = subject + str(error).removeprefix(error.subject)
+        argument = re.split(r"\W", error.subject, maxsplit=1)[0]
+        text = _OPTIONS.get(argument, argument) + str(error).removeprefix(argument)
         text = " ".join(text.split())  # a converter's log may come with it
         print(f"tfgreen: error: {text if len(text) <= 600 else text[:600] + ' ...'}", file=sys.stderr)
         return BAD_INPUT

@@ -12,6 +12,7 @@ from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.typing import Tensor
 
 ANY: tuple[Any, ...] = ()
+TRUST = "If you trust the file, call keras.config.enable_unsafe_deserialization() before loading it."
 
 # Class of Keras 2 -> class of Keras 3, and the arguments that the old name stood for.
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -58,12 +59,7 @@ MODULES = {"_initializer": "initializers", "_regularizer": "regularizers", "_con
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 def keras2_hard_sigmoid(x: Tensor) -> Tensor:
-    """The hard sigmoid of Keras 2, ``clip(0.2 x + 0.5, 0, 1)``; that of Keras 3 has the slope 1/6.
-
-    Example:
-        >>> [round(float(v), 3) for v in keras2_hard_sigmoid(ops.array([-3.0, 0.0, 1.0]))]
-        [0.0, 0.5, 0.7]
-    """
+    """The hard sigmoid of Keras 2, ``clip(0.2 x + 0.5, 0, 1)``; that of Keras 3 has the slope 1/6."""
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
@@ -71,30 +67,37 @@ def keras2_hard_sigmoid(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Any] = {"hard_sigmoid": keras2_hard_sigmoid, "softmax_v2": "softmax"}
 
 
-def translate(entry: dict[str, Any], where: str) -> dict[str, Any]:
-    """Translate a layer of a Keras 2 file to the form that ``keras.saving.deserialize_keras_object`` takes.
+def translate(entry: dict[str, Any], where: str, module: str = "layers") -> dict[str, Any]:
+    """Translate a layer (or initializer, ...) of a Keras 2 file for ``keras.saving.deserialize_keras_object``.
 
-    Args:
-        entry: ``{"class_name": ..., "config": {...}}`` of one layer; layers inside it (wrappers, cells) included.
-        where: Path of the layer in the model, for errors.
-
-    Raises:
-        ValueError: A setting that Keras 3 does not have, or a class that is unknown.
+    ``entry`` is its ``{"class_name": ..., "config": {...}}``, all inside it included; ``where`` its path, for errors.
 
     Example:
         >>> translate({"class_name": "LeakyReLU", "config": {"name": "a/b", "alpha": 0.1}}, "a/b")["config"]
         {'name': 'a_b', 'negative_slope': 0.1}
     """
-    return _modern_object(entry, "layers", where)
+    name, extra = CLASSES.get(entry["class_name"], (entry["class_name"], {}))
+    built_in = hasattr(getattr(keras, module), name)
+    config = dict(entry["config"])
+    if module == "layers" and built_in:
+        config = _layer_config(name, {**MISSING.get(name, {}), **config, **extra}, where)
+    elif module == "initializers" and built_in:
+        config.pop("dtype", None)
+    if config.get("name"):
+        config["name"] = keras3_name(config["name"])
+    registered = entry.get("registered_name") or name
+    if not built_in and keras.saving.get_registered_object(registered) is None:
+        raise unknown_class(where, registered)
+    return {
+        "module": f"keras.{module}" if built_in else None,
+        "class_name": name,
+        "registered_name": None if built_in else registered,
+        "config": {key: _modern(value, key, where) for key, value in config.items()},
+    }
 
 
 def keras3_name(name: str) -> str:
-    """The name that a layer of the file carries in Keras 3, which refuses ``/``.
-
-    Example:
-        >>> keras3_name("Conv/BatchNorm")
-        'Conv_BatchNorm'
-    """
+    """The name that a layer of the file carries in Keras 3, which refuses ``/``."""
     return name.replace("/", "_")
 
 
@@ -110,29 +113,8 @@ def _modern(value: Any, key: str, where: str) -> Any:
         return value["config"]["name"]
     if "class_name" in value and isinstance(value.get("config"), dict) and value["class_name"] != "__lambda__":
         module = next((name for suffix, name in MODULES.items() if key.endswith(suffix)), "layers")
-        return _modern_object(value, module, where)
+        return translate(value, where, module)
     return {name: _modern(item, name, where) for name, item in value.items()}
-
-
-def _modern_object(entry: dict[str, Any], module: str, where: str) -> dict[str, Any]:
-    """Translate ``{"class_name", "config"}`` of a layer, initializer, regularizer or constraint."""
-    name, extra = CLASSES.get(entry["class_name"], (entry["class_name"], {}))
-    built_in = hasattr(getattr(keras, module), name)
-    config = dict(entry["config"])
-    if module == "layers" and built_in:
-        config = _layer_config(name, {**MISSING.get(name, {}), **config, **extra}, where)
-    elif module == "initializers" and built_in:
-        config.pop("dtype", None)
-    if config.get("name"):
-        config["name"] = keras3_name(config["name"])
-    registered = entry.get("registered_name") or name
-    if not built_in and keras.saving.get_registered_object(registered) is None:
-        raise unknown_class(where, registered)
-    return {
-        "module": f"keras.{module}" if built_in else None, "class_name": name,
-        "registered_name": None if built_in else registered,
-        "config": {key: _modern(value, key, where) for key, value in config.items()},
-    }
 
 
 def _layer_config(name: str, config: dict[str, Any], where: str) -> dict[str, Any]:
@@ -169,24 +151,20 @@ def unknown_class(where: str, name: str) -> InvalidValueError:
 
 
 def refused(where: str, name: str, error: Exception) -> InvalidValueError:
-    """Turn Keras's own refusal of a layer into one line with the way out."""
-    text = str(error)
-    if "ambda" in text and "afe" in text:
-        return invalid_value(
-            f"layer '{where}' ({name})", expected="no Python code stored in the file, which is not run by default",
-            received="a lambda",
-            fix="If you trust the file, call keras.config.enable_unsafe_deserialization() before loading it.",
-        )
-    return broken(where, name, f"what Keras 3 refuses: {one_line(text)}")
+    """Keras's own refusal of a layer, in one line with the way out."""
+    if refuses_code(error):
+        expected = "no Python code stored in the file, which is not run by default"
+        return invalid_value(f"layer '{where}' ({name})", expected=expected, received="a lambda", fix=TRUST)
+    return broken(where, name, f"what Keras 3 refuses: {one_line(str(error))}")
+
+
+def refuses_code(error: Exception) -> bool:
+    """Whether Keras refuses to run Python code that is stored in the file."""
+    return "ambda" in str(error) and "afe" in str(error)
 
 
 def one_line(text: str) -> str:
-    """The line of a Keras error that says what is wrong, without what Keras wraps around it.
-
-    Example:
-        >>> one_line("Exception encountered when calling Dense.call().\\n\\n\\x1b[1mbad shape.\\x1b[0m")
-        'bad shape'
-    """
+    """The line of a Keras error that says what is wrong, without what Keras wraps around it."""
     plain = re.sub(r"\x1b\[\d*m", "", text.split("Exception encountered:")[-1])
     lines = [line.strip() for line in plain.splitlines() if line.strip()] or ["no reason given"]
     wrapped = lines[0].startswith("Exception encountered when calling") and len(lines) > 1

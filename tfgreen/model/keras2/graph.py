@@ -24,23 +24,7 @@ _OP_LAYERS = ("TFOpLambda", "SlicingOpLambda")
 
 
 def model_from_keras2(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> keras.Model:
-    """Build the model that a Keras 2 config describes; its weights are fresh.
-
-    Args:
-        config: ``{"class_name": ..., "config": {...}}``, the ``model_config`` of a Keras 2 ``.h5`` file.
-        custom_objects: Name -> class or function, for what is not part of Keras.
-
-    Returns:
-        A Keras 3 model with the layer names of the file; ``/``, which Keras 3 refuses in a name, becomes ``_``.
-
-    Raises:
-        ValueError: A layer cannot be built in Keras 3; the message names it and the way out.
-
-    Example:
-        >>> dense = {"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [None, 3]}}
-        >>> model_from_keras2({"class_name": "Sequential", "config": {"name": "net", "layers": [dense]}}).output_shape
-        (None, 2)
-    """
+    """Build the model that the ``model_config`` of a Keras 2 ``.h5`` file describes; its weights are fresh."""
     with keras.saving.custom_object_scope(custom_objects or {}):
         return _model(config, path="")
 
@@ -72,7 +56,7 @@ def _declared_input(config: dict[str, Any]) -> Any:
 
 def _functional(entry: dict[str, Any], config: dict[str, Any], path: str) -> keras.Model:
     graph = _Graph(config["layers"], path)
-    inputs, outputs = (_unwrap(graph.resolve(config[key])) for key in ("input_layers", "output_layers"))
+    inputs, outputs = (unwrap(graph.resolve(config[key])) for key in ("input_layers", "output_layers"))
     name = entry["class_name"]
     cls = keras.Model if name in _GRAPHS else keras.saving.get_registered_object(name)
     if cls is None:
@@ -88,8 +72,8 @@ def _assembled(cls: type[keras.Model], path: str, config: dict[str, Any], **part
         raise refused(path.rstrip("/") or str(config.get("name")), cls.__name__, error) from error
 
 
-def _unwrap(tensors: Tensors) -> Tensors:
-    """Keras 2 wrote a single input or output as a list of one."""
+def unwrap(tensors: Tensors) -> Tensors:
+    """The tensor in a list of one, which is how ``.h5`` files hold a single input or output."""
     return tensors[0] if isinstance(tensors, list) and len(tensors) == 1 else tensors
 
 
@@ -104,17 +88,16 @@ def _reserve_names(names: Iterable[str]) -> None:
 class _Graph:
     """Calls the layers of a functional config, node by node, in the order in which their inputs become known.
 
-    Keeps per layer of the file the flat outputs of each of its calls: ``outputs[name][call][index]``.
+    ``outputs[layer, call]`` holds the flat outputs of each call, ``calls[layer]`` the number of a layer's next one.
     """
 
     def __init__(self, entries: list[dict[str, Any]], path: str) -> None:
         self.path = path
         if any(entry["class_name"] in _OP_LAYERS for entry in entries):
             _reserve_names(entry["name"] for entry in entries)
-        self.names = {entry["name"] for entry in entries}
-        self.outputs: dict[str, list[list[Any]]] = {name: [] for name in self.names}
         # A nested model was called once when it was made; Keras 2 counts that call.
-        self.first_call = {entry["name"]: int(_counts_own_call(entry)) for entry in entries}
+        self.calls = {entry["name"]: int(_counts_own_call(entry)) for entry in entries}
+        self.outputs: dict[tuple[str, int], list[Any]] = {}
         pending = [(entry, self._callable(entry), list(entry["inbound_nodes"])) for entry in entries]
         while pending:
             count = sum(len(nodes) for *_, nodes in pending)
@@ -128,17 +111,21 @@ class _Graph:
             return _op(entry, self.path)
         layer = _layer(entry, self.path)
         if isinstance(layer, keras.layers.InputLayer):
-            self.outputs[entry["name"]].append([layer.output])
+            self._record(entry["name"], layer.output)
         return layer
+
+    def _record(self, name: str, outputs: Tensors) -> None:
+        self.outputs[name, self.calls[name]] = keras.tree.flatten(outputs)
+        self.calls[name] += 1
 
     def _run(self, entry: dict[str, Any], call: Callable[..., Any], nodes: list[Any]) -> list[Any]:
         """Make the calls whose inputs are known, in order; return those that are left."""
-        while nodes and all(self._known(ref) for ref in self._references(nodes[0])):
+        while nodes and all((ref[0], ref[1]) in self.outputs for ref in self._references(nodes[0])):
             node = nodes.pop(0)
             kwargs = {key: self.resolve(value) for key, value in _arguments(node).items() if value is not None}
             args = [self.resolve(node)]
             if entry["class_name"] not in _OP_LAYERS:
-                args = [_unwrap(args[0])]
+                args = [unwrap(args[0])]
             if isinstance(call, (keras.layers.RNN, keras.layers.Bidirectional)) and isinstance(args[0], list):
                 # Keras 2 passed the initial state in the list of inputs.
                 args, kwargs = [args[0][0]], {**kwargs, "initial_state": args[0][1:]}
@@ -146,13 +133,14 @@ class _Graph:
                 result = call(*args, **kwargs)
             except Exception as error:  # whatever Keras or a custom layer raises when it is called
                 raise refused(f"{self.path}{entry['name']}", entry["class_name"], error) from error
-            self.outputs[entry["name"]].append(keras.tree.flatten(result))
+            self._record(entry["name"], result)
         return nodes
 
     def resolve(self, value: Json) -> Any:
         """Replace every ``[layer, call, index]`` in ``value`` by the tensor it refers to."""
         if self._is_reference(value):
-            return self._tensor(value)
+            name, call, index = value[:3]
+            return self.outputs[name, call][index]
         if isinstance(value, list):
             return value[2] if value[:1] == ["_CONSTANT_VALUE"] else [self.resolve(v) for v in value]
         if isinstance(value, dict):
@@ -164,7 +152,7 @@ class _Graph:
             isinstance(value, list)
             and len(value) in (3, 4)
             and isinstance(value[0], str)
-            and value[0] in self.names
+            and value[0] in self.calls
             and isinstance(value[1], int)
         )
 
@@ -173,13 +161,6 @@ class _Graph:
             return [value, *(self._references(value[3]) if len(value) == 4 else [])]
         items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
         return [reference for item in items for reference in self._references(item)]
-
-    def _known(self, reference: list[Any]) -> bool:
-        return len(self.outputs[reference[0]]) > reference[1] - self.first_call[reference[0]]
-
-    def _tensor(self, reference: list[Any]) -> Any:
-        name, call, index = reference[:3]
-        return self.outputs[name][call - self.first_call[name]][index]
 
 
 def _arguments(node: Json) -> dict[str, Any]:

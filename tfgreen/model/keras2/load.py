@@ -14,8 +14,8 @@ import h5py
 import keras
 
 from tfgreen.errors import FileError, InvalidValueError, invalid_type
-from tfgreen.model.keras2.config import one_line
-from tfgreen.model.keras2.graph import model_from_keras2
+from tfgreen.model.keras2.config import TRUST, one_line, refuses_code
+from tfgreen.model.keras2.graph import model_from_keras2, unwrap
 from tfgreen.model.keras2.weights import load_keras2_weights
 
 _EXPECTED = "expected a Keras model saved as .keras or .h5"
@@ -27,10 +27,9 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     The model is not compiled: what the file says about optimizers, losses and metrics is not needed to compress it and
     is often what cannot be loaded. Compile it before training.
 
-    A Keras 2 file is rebuilt from its own config, see ``keras2/graph.py``: settings that Keras 3 does not know
-    are translated or, where they change nothing, dropped. ``x + y``, ``tf.nn.relu(x)`` and ``x[:, 0]`` become
-    ``keras.ops``. Layer names and weights are those of the file (``/`` in a name becomes ``_``). A single input or
-    output is a tensor, not a list of one.
+    A Keras 2 file is rebuilt from its own config: settings that Keras 3 does not know are translated or, where they
+    change nothing, dropped. ``x + y``, ``tf.nn.relu(x)`` and ``x[:, 0]`` become ``keras.ops``. Layer names and weights
+    are those of the file (``/`` in a name becomes ``_``). A single input or output is a tensor, not a list of one.
 
     Args:
         path: The file. Its content decides how it is read, not its name.
@@ -133,7 +132,7 @@ def _single_tensors(model: keras.Model) -> keras.Model:
     if isinstance(model, keras.Sequential):
         return model
     ends = (model.input, model.output)
-    inputs, outputs = (t[0] if isinstance(t, list) and len(t) == 1 else t for t in ends)
+    inputs, outputs = map(unwrap, ends)
     return model if (inputs, outputs) == ends else type(model)(inputs=inputs, outputs=outputs, name=model.name)
 
 
@@ -144,9 +143,6 @@ def _reason(error: Exception) -> str:
     if missing:
         name = (missing[1] or missing[2]).split(">")[-1]
         return f"class '{name}' is not known. Pass custom_objects={{'{name}': {name}}}."
-    if "ambda" in text and "unsafe" in text:
-        return (
-            "it holds Python code (a Lambda layer), which is not run by default. If you trust the file, call "
-            "keras.config.enable_unsafe_deserialization() before loading it."
-        )
+    if refuses_code(error):
+        return f"it holds Python code (a Lambda layer), which is not run by default. {TRUST}"
     return f"{type(error).__name__}: {one_line(text)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from keras import ops
@@ -32,32 +33,23 @@ def _index(value: object) -> Any:
     return value
 
 
-def _gelu(x: Tensor, approximate: bool = False) -> Tensor:
-    return ops.gelu(x, approximate=approximate)
-
-
-def _argmax(x: Tensor, axis: int = 0) -> Tensor:
-    return ops.argmax(x, axis=axis)
-
-
 _BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "mod")
 _UNARY = ("abs", "negative", "square", "sqrt", "rsqrt", "exp", "log", "round", "sin", "cos", "tanh", "sigmoid", "sign")
 _ACTIVATION = ("relu", "relu6", "elu", "selu", "softplus", "softsign", "silu", "softmax", "log_softmax")
+_SHAPE = ("cast", "expand_dims", "squeeze", "stack", "unstack")
 _X1_X2 = {"x": "x1", "y": "x2"}
 
 # TensorFlow symbol (without its module) -> function, and the arguments that have another name in keras.ops. Where the
-# defaults of TensorFlow and Keras differ, a function above. An op that is not here is an error that names the layer.
+# defaults of TensorFlow and Keras differ, a partial call or a function above. Any other op is an error.
 OPS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     **{name: (getattr(ops, name), _X1_X2) for name in _BINARY},
-    **{name: (getattr(ops, name), {}) for name in (*_UNARY, *_ACTIVATION)},
+    **{name: (getattr(ops, name), {}) for name in (*_UNARY, *_ACTIVATION, *_SHAPE)},
     **{f"reduce_{name}": (getattr(ops, name), {}) for name in ("mean", "sum", "max", "min", "prod")},
-    "argmax": (_argmax, {}),
-    "cast": (ops.cast, {}),
+    "argmax": (partial(ops.argmax, axis=0), {}),
     "clip_by_value": (ops.clip, {"clip_value_min": "x_min", "clip_value_max": "x_max"}),
     "concat": (ops.concatenate, {}),
-    "expand_dims": (ops.expand_dims, {}),
     "floordiv": (ops.floor_divide, _X1_X2),
-    "gelu": (_gelu, {}),
+    "gelu": (partial(ops.gelu, approximate=False), {}),
     "getitem": (_get_item, {}),
     "leaky_relu": (ops.leaky_relu, {"alpha": "negative_slope"}),
     "matmul": (_matmul, {}),
@@ -65,11 +57,8 @@ OPS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "pow": (ops.power, _X1_X2),
     "reshape": (ops.reshape, {"shape": "newshape"}),
     "split": (_split, {}),
-    "squeeze": (ops.squeeze, {}),
-    "stack": (ops.stack, {}),
     "swish": (ops.silu, {}),
     "tile": (ops.tile, {"multiples": "repeats"}),
     "transpose": (ops.transpose, {"perm": "axes"}),
     "truediv": (ops.divide, _X1_X2),
-    "unstack": (ops.unstack, {}),
 }

@@ -6,37 +6,31 @@ import h5py
 import keras
 import numpy as np
 
-from tfgreen.errors import FileError
+from tfgreen.errors import FileError, layer_subject
 from tfgreen.model.keras2.config import keras3_name
 
 
 def load_keras2_weights(model: keras.Model, group: h5py.Group) -> None:
     """Copy every layer's weights from the file to the model.
 
-    Layers are found by name. Inside a nested model or wrapper, weights are found by the names of their layer and
-    variable where these are unique, and by Keras 2's order (trainable, then not) otherwise.
-
-    Args:
-        model: From :func:`tfgreen.model.keras2.graph.model_from_keras2`.
-        group: The ``model_weights`` group of the file.
-
-    Raises:
-        OSError: A layer's weights are missing or have other shapes than the layer.
+    Layers are found by name; weights by the names of their layer and variable where these are unique, and by Keras 2's
+    order (trainable, then not) otherwise. ``group`` is the ``model_weights`` group of the file.
     """
     saved = {keras3_name(name): group[name] for name in _strings(group, "layer_names")}
     for layer in model.layers:
+        subject = layer_subject(layer.name, layer)
         variables = [*layer.trainable_weights, *layer.non_trainable_weights]
         arrays = _arrays(saved[layer.name]) if layer.name in saved else []
         if len(arrays) != len(variables):
             raise FileError(
-                f"layer '{layer.name}' ({type(layer).__name__}): expected {len(variables)} weights in the file, "
-                f"received {len(arrays)}. The file's config and weights do not belong together; save it again."
+                f"{subject}: expected {len(variables)} weights in the file, received {len(arrays)}. "
+                "The file's config and weights do not belong together; save it again."
             )
         for variable, (name, array) in zip(variables, _matched(variables, arrays)):
             if tuple(variable.shape) != array.shape:
                 raise FileError(
-                    f"layer '{layer.name}' ({type(layer).__name__}): expected shape {tuple(variable.shape)} for "
-                    f"'{variable.path}', received {array.shape} from '{name}'."
+                    f"{subject}: expected shape {tuple(variable.shape)} for '{variable.path}', "
+                    f"received {array.shape} from '{name}'."
                 )
             variable.assign(array)
         _finalize(layer)
