@@ -61,8 +61,8 @@ class LiteRTModel:
         >>> lite.predict(np.ones((5, 3))).shape
         (5, 2)
         >>> print(lite.audit)
-        operator         dtypes                               layers
-        FULLY_CONNECTED  float32, float32, float32 -> float32  out
+        operator         dtypes                       layers
+        FULLY_CONNECTED  float32, float32 -> float32  out
     """
 
     def __init__(self, content: bytes, source: str = "content") -> None:

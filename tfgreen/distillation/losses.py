@@ -53,6 +53,13 @@ class DistillationLoss(Config, keras.distillation.DistillationLoss):
     Attributes:
         output: Which output of the models, where they have several: the key of a dict, or the output's name.
         teacher: Index of the only teacher that counts, where there are several; None for all of them, weighted.
+
+    Example:
+        >>> class Distance(DistillationLoss):
+        ...     def values(self, teacher, student, **context):
+        ...         return ops.norm(teacher - student, axis=-1)
+        >>> float(Distance().compute_loss(ops.zeros((2, 4)), ops.ones((2, 4))))
+        2.0
     """
 
     output: str | None = dataclasses.field(default=None, kw_only=True)

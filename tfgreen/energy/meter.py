@@ -40,6 +40,12 @@ class EnergyReading(TableResult):
         co2e_kg: Kilograms of CO2 equivalent, or None.
         co2e_how: Where ``co2e_kg`` comes from, or why it is None.
         intensity: Grid intensity used, with its data set and year, or None.
+
+    Example:
+        >>> with EnergyMeter(components=("cpu",)) as meter:
+        ...     _ = sum(i * i for i in range(100_000))
+        >>> [part.name for part in meter.reading.components], meter.reading.co2e_kg
+        (['cpu'], None)
     """
 
     joules: float | None

@@ -53,6 +53,14 @@ class MixedPrecision(TableResult):
         trials: Every file that was tried, the float one first.
         cause: Why the plain int8 file falls short, in a sentence; "" if it does not.
         cause_layers: Paths of the layers, computed by one operator, that the sentence is about.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        >>> x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+        >>> found = tg.search_precision(model, x, x=x, y=model.predict(x, verbose=0).argmax(-1), max_drop=0.1)
+        >>> found.keep_float, found.cause
+        ((), '')
     """
 
     lite: LiteRTModel

@@ -58,6 +58,11 @@ class ModelSummary:
     Attributes:
         name: Name of the model.
         weights: The statuses, in the order of the layers.
+
+    Example:
+        >>> import keras, tfgreen as tg
+        >>> tg.summary(keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)], name="net"))
+        ModelSummary('net': 0 of 1 weights compressed)
     """
 
     name: str

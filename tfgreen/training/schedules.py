@@ -44,7 +44,17 @@ def _tfmot_schedules() -> ModuleType:
 
 @dataclasses.dataclass(frozen=True)
 class SparsitySchedule(Config):
-    """Base of the schedules: plain numbers in, plain numbers out. Steps count finished batches, from 0."""
+    """Base of the schedules: plain numbers in, plain numbers out. Steps count finished batches, from 0.
+
+    Example:
+        >>> class Linear(SparsitySchedule):
+        ...     def updates_at(self, step):
+        ...         return step % 10 == 0
+        ...     def sparsity_at(self, step):
+        ...         return min(step / 200, 0.5)
+        >>> Linear()(50)
+        (True, 0.25)
+    """
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks are computed anew at this step."""
