@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})
 
 # The layout, from the bottom up: a part imports from the parts below it and from itself.
-BASE = ("checks", "config", "errors", "files", "tables", "typing", "version")
+BASE = ("checks", "config", "errors", "files", "structure", "tables", "typing", "version")
 ORDER = (
     "model",
     "transforms",

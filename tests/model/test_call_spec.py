@@ -7,7 +7,7 @@ from keras import layers
 
 from tests import zoo
 from tfgreen.model.call_spec import CallSpec, InputSpec, call_model, read_call_spec, symbolic_inputs
-from tfgreen.model.structure import leaf_names, match
+from tfgreen.structure import leaf_names, match
 
 
 class Weighted(keras.Model):

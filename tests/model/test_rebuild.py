@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from tests import zoo
 from tfgreen.model.paths import replaceable_layers
-from tfgreen.model.rebuild import copy_layer, rebuild
+from tfgreen.model.rebuild import rebuild
 
 
 def identity(path, layer):
@@ -95,32 +95,3 @@ def test_a_layer_that_builds_its_sublayers_in_its_call_is_copied():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, Lazy()(inputs))
     assert_equal(model, rebuild(model, identity), np.ones((1, 4), "float32"))
-
-
-def test_a_layer_without_a_usable_config_is_named():
-    class NoConfig(layers.Layer):
-        def __init__(self, factor, **kwargs):
-            super().__init__(**kwargs)
-            self.factor = factor
-
-        def call(self, x):
-            return x * self.factor
-
-        def get_config(self):
-            return super().get_config()
-
-    inputs = keras.Input((4,))
-    model = keras.Model(inputs, NoConfig(2.0, name="scaler")(inputs))
-    with pytest.raises(ValueError, match=r"layer 'scaler' \(NoConfig\).*get_config"):
-        rebuild(model, identity)
-
-
-def test_a_layer_whose_config_makes_other_weights_is_named():
-    class Forgetful(layers.Dense):
-        def get_config(self):
-            return {**super().get_config(), "use_bias": False}
-
-    layer = Forgetful(3, name="forgetful")
-    layer.build((None, 2))
-    with pytest.raises(ValueError, match=r"layer 'forgetful' \(Forgetful\).*bias"):
-        copy_layer(layer, "forgetful")

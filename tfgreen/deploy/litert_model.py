@@ -24,7 +24,7 @@ from tfgreen.deploy.tflite.flatbuffer import parse, read_metadata
 from tfgreen.deploy.tflite.interpreter import new_interpreter, run_all
 from tfgreen.errors import FileError, invalid_state, invalid_value
 from tfgreen.files import write_atomic
-from tfgreen.model.structure import Structure, match, pack
+from tfgreen.structure import Structure, match, pack
 from tfgreen.typing import Arrays, FilePath, PlainDict
 
 

@@ -16,7 +16,7 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_value
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.paths import check_built_model
-from tfgreen.model.structure import leaf_names, match, name_leaves
+from tfgreen.structure import leaf_names, match, name_leaves
 from tfgreen.tables import TableResult
 from tfgreen.typing import Arrays, PlainDict
 

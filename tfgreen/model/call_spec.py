@@ -10,7 +10,7 @@ import keras
 
 from tfgreen.errors import invalid_state
 from tfgreen.model.internals import input_layers
-from tfgreen.model.structure import Structure, leaf_names, name_leaves, pack
+from tfgreen.structure import Structure, leaf_names, name_leaves, pack
 from tfgreen.typing import Shape, Tensor, Tensors
 
 

@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras.src.backend import compute_output_spec
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.trainers.trainer import Trainer
+from keras.src.utils.tracking import Tracker
 
 from tfgreen.typing import PlainDict, Tensor, Tensors
+
+Register = Callable[[Any], Any]
+Copy = Callable[[Any], Any]
 
 
 def is_container(layer: keras.Operation) -> bool:
@@ -102,3 +108,93 @@ def producing_call(tensor: keras.KerasTensor) -> Any:
     """The call (Keras node) that returns a KerasTensor."""
     history = tensor._keras_history
     return calls_of(history.operation)[history.node_index]
+
+
+# What belongs to the graph around an operation, to its last call, or to `compile`, and so not to a copy.
+_CALL_STATE = frozenset("_inbound_nodes _outbound_nodes _losses _loss_ids _losses_override".split())
+_COMPILE_STATE = frozenset(
+    "optimizer stop_training history _compile_config _compiled_trainable_state _distribute_strategy "
+    "_distribute_reduction_method _epoch_iterator".split()
+)
+_FUNCTIONAL: Any = Functional
+_TRAINER: Any = keras.Model.__bases__[0]  # the backend's; its constructor sets what `compile` changes
+
+
+def is_functional(value: object) -> bool:
+    """Whether an object is a functional model of any class."""
+    return isinstance(value, Functional)
+
+
+def is_tracker(value: object) -> bool:
+    """Whether an object is what tells a layer the variables and layers in its attributes."""
+    return isinstance(value, Tracker)
+
+
+def copied_attributes(operation: keras.Operation) -> PlainDict:
+    """The attributes of an operation without the graph around it, its last call and its compilation."""
+    left_out = _CALL_STATE | (_COMPILE_STATE | _trainer_state(operation) if isinstance(operation, Trainer) else set())
+    return {name: value for name, value in vars(operation).items() if name not in left_out}
+
+
+def empty_copy(operation: keras.Operation) -> keras.Operation:
+    """An object of the same class, not called and not compiled, whose other attributes are yet to be set."""
+    new = (keras.Layer if isinstance(operation, keras.Layer) else keras.Operation).__new__(type(operation))
+    if isinstance(operation, Trainer):
+        _TRAINER.__init__(new)
+    new.__dict__.update(_inbound_nodes=[], _outbound_nodes=[])
+    if isinstance(operation, keras.Layer):
+        new.__dict__.update(_losses=[], _loss_ids=set(), _losses_override=[])
+    return new
+
+
+def _trainer_state(model: keras.Model) -> set[str]:
+    fresh = keras.Layer.__new__(type(model))
+    before = set(vars(fresh))
+    _TRAINER.__init__(fresh)
+    return {name for name in set(vars(fresh)) - before if name != "_tracker" and not name.startswith("_self_")}
+
+
+def copy_variable(old: keras.Variable, register: Register, copy: Copy) -> keras.Variable:
+    """A variable of equal value, path and flags, made under the current distribution strategy."""
+    new = register(object.__new__(type(old)))
+    own = {name: value for name, value in vars(old).items() if not name.startswith("_self_")}
+    new.__dict__.update({**own, "_constraint": copy(old._constraint), "_regularizer": copy(old._regularizer)})
+    if old._value is not None:  # else it is yet to be initialized
+        with tf.init_scope():
+            new._initialize(old._value.read_value())
+    return new
+
+
+def copy_input(layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
+    """A new InputLayer whose layer and tensor bear the names of the original's (they differ for anonymous inputs)."""
+    new = type(layer).from_config(layer.get_config())
+    new.output.name = layer.output.name
+    return new
+
+
+def copy_tracker(old: Tracker, register: Register, copy: Copy) -> Tracker:
+    """A tracker that keeps its objects in the copies of the lists in which the old one does."""
+    new = register(Tracker.__new__(type(old)))
+    new.config = {name: (test, copy(store)) for name, (test, store) in old.config.items()}
+    new.stored_ids = {name: {id(item) for item in store} for name, (_, store) in new.config.items()}
+    new.locked, new._lock_violation_msg, new.exclusions = old.locked, old._lock_violation_msg, old.exclusions
+    return new
+
+
+def copy_functional(old: Functional, register: Register, copy: Copy) -> Functional:
+    """A functional model of the same class, its graph run again on copies of its operations."""
+    new = register(keras.Layer.__new__(type(old)))
+    inputs = keras.tree.map_structure(lambda layer: copy(layer).output, input_layers(old))
+    outputs = replay(old, inputs, copy)
+    _TRAINER.__init__(new)
+    _FUNCTIONAL.__init__(new, inputs, outputs, name=old.name)
+    for name, value in copied_attributes(old).items():
+        if name not in vars(new):
+            setattr(new, name, copy(value))
+    new.__dict__.update(_trainable=old._trainable, _path=old._path)
+    return new
+
+
+def copy_tf_function(old: tf.types.experimental.PolymorphicFunction, function: Callable[..., Any]) -> Any:
+    """A ``tf.function`` of another Python function with the settings of an old one, which are not public."""
+    return old._clone(function)

@@ -9,7 +9,7 @@ import keras
 
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.internals import is_container, is_graph, tracked_layers, tracked_variables
-from tfgreen.model.structure import unique_name
+from tfgreen.structure import unique_name
 
 Opens = Callable[[keras.Layer], bool]
 

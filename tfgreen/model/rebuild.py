@@ -6,14 +6,13 @@ not touched.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import keras
 
-from tfgreen.errors import invalid_value, layer_subject
-from tfgreen.model.internals import input_layers, is_container, replay, set_build_config
-from tfgreen.model.paths import check_built_model, sublayers, walk, weights_by_path
+from tfgreen.model.copy import Copies
+from tfgreen.model.internals import copy_input, input_layers, is_container, replay, set_build_config
+from tfgreen.model.paths import check_built_model, sublayers, walk
 from tfgreen.typing import PlainDict, Tensor
 
 Replace = Callable[[str, keras.Layer], keras.Operation | None]
@@ -34,7 +33,7 @@ def rebuild(
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
-        ValueError: The model is not built, or a layer cannot be copied from its ``get_config()``; the layer is named.
+        ValueError: The model is not built.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
@@ -42,21 +41,22 @@ def rebuild(
         'out'
     """
     check_built_model(model)
-    copies: dict[int, keras.Operation | None] = {}  # one copy per shared layer, wherever it is used
+    faithful = Copies()
+    copies: dict[int, keras.Operation | None] = {}  # what stands for each layer, wherever it is used
 
     def copy(operation: keras.Operation, prefix: str) -> keras.Operation | None:
         if id(operation) not in copies:
             path = prefix + operation.name
             if not isinstance(operation, keras.Layer):
-                copies[id(operation)] = replace_operation(path, _from_config(path, operation))
+                copies[id(operation)] = replace_operation(path, faithful.of(operation))
             elif is_container(operation):
                 copies[id(operation)] = copy_container(operation, f"{path}/")
             else:
-                copies[id(operation)] = replace(path, copy_layer(operation, path))
+                copies[id(operation)] = replace(path, faithful.of(operation))
         return copies[id(operation)]
 
     def copy_container(container: keras.Model, prefix: str) -> keras.Model:
-        inputs = keras.tree.map_structure(_copy_input, input_layers(container))
+        inputs = keras.tree.map_structure(copy_input, input_layers(container))
         if isinstance(container, keras.Sequential):
             layers = [layer for layer in (copy(layer, prefix) for layer in container.layers) if layer is not None]
             result = keras.Sequential([inputs, *layers], name=container.name)
@@ -69,28 +69,7 @@ def rebuild(
 
     if is_container(model):
         return copy_container(model, "")
-    return replace("", copy_layer(model, model.name))
-
-
-def copy_layer(layer: keras.Layer, path: str) -> keras.Layer:
-    """Return a new layer with the config, the build shapes and the weights of ``layer``.
-
-    A ValueError, with the ``path``, says that it cannot be made from its ``get_config()``, or has other weights.
-    """
-    copy = functools.partial(_from_config, path)
-    new = layer.unbuilt_copy(copy) if hasattr(layer, "unbuilt_copy") else copy(layer)
-    if layer.built:
-        build_from_configs(new, build_configs(layer))
-    old_weights, new_weights = weights_by_path(layer), weights_by_path(new)
-    if {k: v.shape for k, v in old_weights.items()} != {k: v.shape for k, v in new_weights.items()}:
-        raise invalid_value(
-            layer_subject(path, layer), expected="a layer whose get_config() makes one with the same weights",
-            received=f"weights {sorted(new_weights)} instead of {sorted(old_weights)}",
-            fix="Let get_config() return every constructor argument.",
-        )
-    for name, variable in old_weights.items():
-        new_weights[name].assign(variable)
-    return new
+    return replace("", faithful.of(model))
 
 
 def build_configs(layer: keras.Layer) -> dict[str, PlainDict]:
@@ -114,28 +93,6 @@ def build_from_configs(layer: keras.Layer, configs: dict[str, PlainDict], path: 
     for name, sub in sublayers(layer):
         build_from_configs(sub, configs, f"{path}/{name}" if path else name)
     layer.built = True
-
-
-def _copy_input(layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
-    """A new InputLayer whose layer and tensor bear the names of the original's (they differ for anonymous inputs)."""
-    new = type(layer).from_config(layer.get_config())
-    new.output.name = layer.output.name
-    return new
-
-
-def _from_config(path: str, operation: keras.Operation) -> keras.Operation:
-    try:
-        config = operation.get_config()
-        if isinstance(operation, keras.layers.Lambda):
-            # The function is the user's own, in this process: the safe mode guards against files, not against it.
-            return type(operation).from_config(config, safe_mode=False)
-        return type(operation).from_config(config)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise invalid_value(
-            layer_subject(path, operation), expected="a layer that can be copied from its get_config()",
-            received=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-            fix="Implement get_config() so that cls(**config) makes the layer again.",
-        ) from error
 
 
 def _pass_on(first: Tensor, *args: object, **kwargs: object) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.call_spec import CallSpec, InputSpec
-from tfgreen.model.structure import match
+from tfgreen.structure import match
 from tfgreen.typing import Samples
 
 _SUBJECT = "calibration_data"

@@ -20,8 +20,8 @@ from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.samples import sample_arrays
-from tfgreen.model.structure import pack
 from tfgreen.recipes.fewest import fewest
+from tfgreen.structure import pack
 from tfgreen.tables import TableResult, plain_dict
 from tfgreen.techniques.equalize import equalize, find_pairs
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm

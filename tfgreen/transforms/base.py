@@ -69,10 +69,6 @@ class TensorTransform(keras.layers.Layer):
     def group(self) -> Hashable:
         return None
 
-    def clone(self) -> TensorTransform:
-        """A copy without variables, for a copy of the model in this process."""
-        return type(self).from_config(self.get_config())
-
     @classmethod
     def update_together(
         cls, transforms: Sequence[TensorTransform], weights: Sequence[Tensor], names: Sequence[str], step: int
@@ -121,10 +117,6 @@ class Chain(keras.layers.Layer):
     @property
     def projects(self) -> bool:
         return any(transform.projects for transform in self.transforms)
-
-    def clone(self) -> Chain:
-        """As :meth:`TensorTransform.clone`."""
-        return Chain(self.weight, [transform.clone() for transform in self.transforms], name=self.name)
 
     def get_config(self) -> PlainDict:
         transforms = [keras.saving.serialize_keras_object(transform) for transform in self.transforms]

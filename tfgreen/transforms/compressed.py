@@ -190,15 +190,6 @@ class Compressed(keras.layers.Layer):
                 variable.constraint = variable.constraint.inner
         return self.layer.operation if isinstance(self.layer, OperationLayer) else self.layer
 
-    def unbuilt_copy(self, copy: Callable[[keras.Layer], keras.Layer]) -> Compressed:
-        """A copy without weights, given how to copy a layer; :func:`tfgreen.model.rebuild.copy_layer` calls it.
-
-        Not through ``get_config``, because a pruning schedule may be a function that no config can hold.
-        """
-        activations = None if self.activations is None else copy(self.activations)
-        chains = [chain.clone() for chain in self.chains]
-        return Compressed(copy(self.layer), chains, activations, self.reasons, **super().get_config())
-
     def get_config(self) -> PlainDict:
         config = super().get_config()
         config["layer"] = keras.saving.serialize_keras_object(self.layer)
@@ -244,10 +235,6 @@ class CompressedModel(keras.Model):
     def build_from_config(self, config: PlainDict) -> None:
         self.compressed.build_from_config(config["compressed"])
         self.built = True
-
-    def unbuilt_copy(self, copy: Callable[[keras.Layer], keras.Layer]) -> CompressedModel:
-        """As :meth:`Compressed.unbuilt_copy`."""
-        return CompressedModel(self.compressed.unbuilt_copy(copy), **super().get_config())
 
     def get_config(self) -> PlainDict:
         return {**super().get_config(), "compressed": keras.saving.serialize_keras_object(self.compressed)}

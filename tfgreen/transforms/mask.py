@@ -174,11 +174,6 @@ class Mask(TensorTransform):
         mask = keras.ops.convert_to_numpy(self.mask)
         return float(1.0 - np.count_nonzero(mask) / mask.size)
 
-    def clone(self) -> Mask:
-        # With the schedule itself, which may be a function that no config can hold.
-        settings = {name: getattr(self, name) for name in _SETTINGS}
-        return Mask(self.schedule, importance=self._importance, name=self.name, **settings)
-
     def get_config(self) -> PlainDict:
         return {
             **super().get_config(),

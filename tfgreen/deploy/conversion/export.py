@@ -16,7 +16,7 @@ from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.layer_calls import LayerCalls
 from tfgreen.model.paths import walk
-from tfgreen.model.structure import Structure, name_leaves
+from tfgreen.structure import Structure, name_leaves
 from tfgreen.transforms.exporting import exporting
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from tfgreen.deploy.inspection.check_calibration import calibration_findings
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import is_container
-from tfgreen.model.structure import pack
 from tfgreen.quantization.placement import averaging_before_concat
+from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns
 from tfgreen.techniques.quantize import QuantizeConfig, is_quantized, quantize
 

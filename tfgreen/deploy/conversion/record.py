@@ -14,7 +14,7 @@ from tfgreen.model.call_spec import CallSpec, read_call_spec
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.samples import sample_arrays
-from tfgreen.model.structure import Structure
+from tfgreen.structure import Structure
 
 
 @dataclasses.dataclass(frozen=True)

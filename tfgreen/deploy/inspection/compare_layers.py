@@ -18,7 +18,7 @@ from tfgreen.errors import invalid_state
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.layer_calls import LayerCalls
 from tfgreen.model.paths import check_built_model
-from tfgreen.model.structure import match
+from tfgreen.structure import match
 from tfgreen.typing import Arrays
 
 _MOST_SAMPLES = 64

@@ -14,7 +14,7 @@ from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, Ten
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfgreen.errors import FileError
-from tfgreen.model.structure import Structure, leaf_names
+from tfgreen.structure import Structure, leaf_names
 
 METADATA_NAME = "tfgreen"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgreen.errors import InvalidValueError
-from tfgreen.model.structure import leaf_names, match, name_leaves, pack
+from tfgreen.structure import leaf_names, match, name_leaves, pack
 
 trees = st.recursive(
     st.integers(),
