@@ -35,8 +35,8 @@ def test_a_keras_model_gives_outputs_logits_and_layers_in_one_run(activation):
         adapter.request_logits("", activation or "softmax", None),
         adapter.request_layer("hidden"),
     ]
-    assert [adapter.shapes[key] for key in keys] == [(1, 3), (1, 3), (1, 6)]
-    assert adapter.softmax_logits == (set() if activation == "sigmoid" else {keys[1]})
+    assert [adapter.requests[key].shape for key in keys] == [(1, 3), (1, 3), (1, 6)]
+    assert [adapter.requests[key].softmax for key in keys] == [False, activation != "sigmoid", False]
     found = adapter.run(X)
     kernel, bias = model.get_layer("head").get_weights()
     np.testing.assert_array_equal(found[keys[0]], model(X))
@@ -102,8 +102,8 @@ def test_outputs_are_named_and_their_names_are_checked():
     for name in (None, "nothing"):
         with pytest.raises(ValueError, match=r"student.*output= one of \['label', 'size'\], received output="):
             adapter.output_named(name)
-    named = adapter.named({"label": 1, "size": 2})
-    assert named == {"label": 1, "size": 2}
+    key = adapter.request_output("size")
+    assert adapter.read({"label": 1, "size": 2}, {}) == {key: 2}
 
 
 def test_what_is_no_teacher_or_no_model_is_named():

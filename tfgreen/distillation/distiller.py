@@ -1,16 +1,13 @@
 """Distiller: a Keras model that trains a student on labels and on what a teacher makes of the same data.
 
-The idea in ten lines. A loss names what it compares: logits, outputs or the features of a layer. From there a tensor
-goes four steps, of which this file holds the walk and the modules beside it the detail:
+A loss names what it compares: logits, outputs or the features of a layer. From there a tensor goes four steps, of which
+this file holds the walk and the modules beside it the detail:
 
-1. REQUEST, once, when the distiller is made: each loss asks both models for its tensor and gets a ``Match``
-   (``matching.request``, ``adapters.Adapter.request_...``).
+1. REQUEST, once, when the distiller is made: each loss asks both models for its tensor (``matching.request``).
 2. READ, in each batch: both models run once, and the requested tensors are recorded while they do, or the teacher's are
    looked up (``adapters.Adapter.run``, ``cached_teacher.CachedTeacher.decode``).
 3. MATCH: one tensor of the teacher beside one of the student, pooled and projected to one shape (``Match.matched``).
 4. REDUCE: a value at each position (``divergences``), weighted, masked and averaged as Keras does (``Match.reduced``).
-
-Reference: G. Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
 """
 
 from __future__ import annotations
@@ -25,16 +22,12 @@ from keras import ops
 from tfgreen.checks import check_instance
 from tfgreen.distillation.adapters import KerasAdapter, Teacher, adapt_teacher
 from tfgreen.distillation.cached_teacher import CachedTeacher, split_rows
-from tfgreen.distillation.losses import LossSetting, check_schedule, value_at
+from tfgreen.distillation.losses import AnyLoss, LossSetting, check_schedule, value_at
 from tfgreen.distillation.matching import Batch, checked_losses, checked_weights, request_all, shares_of
 from tfgreen.distillation.teacher_cache import TeacherCache
 from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.model.capture import outputs_by_name
 from tfgreen.typing import PlainDict, Samples, Schedule, Tensor, Tensors
-
-_ARGUMENTS = (  # of the Distiller
-    "teacher", "student", "distillation_losses", "distillation_loss_weights", "student_loss_weight", "name",
-    "teacher_weights", "cache",
-)
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -50,31 +43,25 @@ class Distiller(keras.Model):
     and losses derived from them compute as they do there, with no sample weights and no masks.
 
     The student is trained in place: ``distiller.student`` is the product, and saving it saves nothing else. It may hold
-    compressed layers (``tg.prune``); pass their callbacks to the distiller's ``fit``. The teacher is left as it is, its
-    ``trainable`` flags too. Saving the distiller (``.keras``) saves student, teacher and optimizer; training goes on.
+    compressed layers (``tg.prune``); pass their callbacks to ``fit``. The teacher is left as it is. A saved distiller
+    (``.keras``) holds student, teacher and optimizer, and trains on once loaded.
 
     Args:
         teacher: A trained Keras model, an object with ``predict(x)`` such as a ``tg.LiteRTModel`` (it runs outside the
             graph, so ``jit_compile`` is off), or a list of several.
         student: A built Keras model. Its outputs are those of the teacher, in kind and number.
         distillation_losses: One ``tg.LogitsDistillation``, ``tg.FeatureDistillation`` ... or several.
-        distillation_loss_weights: What each of them counts, >= 0: numbers or schedules as ``student_loss_weight``.
-            None: 1 each.
+        distillation_loss_weights: What each counts, >= 0, None for 1: numbers or schedules, as the next argument.
         student_loss_weight: Share of the labels, in [0, 1]: a number, a ``keras.optimizers.schedules`` object, or a
             function of the training step. With 0, no loss need be compiled and no labels given.
         name: Name of the distiller.
         teacher_weights: What each of several teachers counts; they are divided by their sum. None: equally.
         cache: A ``tg.TeacherCache``: what the teacher returns is computed once, and read from disk after.
 
-    Attributes:
-        student: The student.
-        teacher: The teacher, or the list of several.
-
     Raises:
         TypeError: A model, a loss, a weight or the cache is of another type.
-        ValueError: A model is not built; there is no loss; a weight is out of range; outputs cannot be compared (the
-            classes differ); it cannot be told whether an output is logits; a layer does not exist or its features do
-            not fit.
+        ValueError: A model is not built; there is no loss; a weight is out of range; outputs or features do not fit; a
+            layer does not exist; it cannot be told whether an output is logits.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -91,7 +78,7 @@ class Distiller(keras.Model):
         self,
         teacher: Teacher | Sequence[Teacher],
         student: keras.Model,
-        distillation_losses: keras.distillation.DistillationLoss | Sequence[keras.distillation.DistillationLoss],
+        distillation_losses: AnyLoss | Sequence[AnyLoss],
         distillation_loss_weights: Sequence[Schedule] | None = None,
         student_loss_weight: Schedule = 0.5,
         name: str = "distiller",
@@ -171,8 +158,7 @@ class Distiller(keras.Model):
                 same values each time it is read: before shuffling and random augmentation.
 
         Returns:
-            A dataset of the same batches, in which ``x`` is a dictionary of inputs and teacher outputs. Unbatch,
-            shuffle and batch it anew at will, and pass it to :meth:`fit`.
+            The same batches for :meth:`fit`, with inputs and teacher outputs in ``x``, to be shuffled and rebatched.
 
         Raises:
             ValueError: The distiller has no cache, or the dataset is infinite or yields nothing. While it is read:
@@ -220,7 +206,7 @@ class Distiller(keras.Model):
             self.student_loss_tracker.update_state(hard * replicas, sample_weight=size)
             total += share * hard
         if self.student_loss_weight != 1:
-            batch = Batch(x, y, y_pred, self._student.named(y_pred), sample_weight, step)
+            batch = Batch(x, y, y_pred, outputs_by_name(self.student, y_pred), sample_weight, step)
             soft = self._distillation_loss(batch, recorded)
             self.distillation_loss_tracker.update_state(soft * replicas, sample_weight=size)
             # Regularization is in the hard part too, and so counts in full.
@@ -231,7 +217,11 @@ class Distiller(keras.Model):
     def _distillation_loss(self, batch: Batch, recorded: Mapping[str, list[Tensor]]) -> Tensor:
         # 2. READ
         student = self._student.read(batch.y_pred, recorded)
-        teachers = self._read_teachers(batch.x)
+        inputs, rows = split_rows(batch.x)
+        if rows is not None and self._cached is not None:
+            teachers = self._cached.decode(rows)
+        else:
+            teachers = [item.run(inputs) if item.requests else {} for item in self._teachers]
         total: Any = 0.0
         for match in self._matches:
             # 3. MATCH
@@ -240,37 +230,29 @@ class Distiller(keras.Model):
             total += match.share * value_at(match.weight, batch.step) * match.reduced(*tensors, batch)
         return total
 
-    def _read_teachers(self, x: Tensors) -> list[dict[str, Tensor]]:
-        inputs, rows = split_rows(x)
-        if rows is not None and self._cached is not None:
-            return self._cached.decode(rows)
-        used = {match.teacher for match in self._matches}
-        return [item.run(inputs) if index in used else {} for index, item in enumerate(self._teachers)]
-
     def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
         """Save the teachers' weights, which Keras does not see."""
-        for index, variable in enumerate(self._teacher_variables()):
-            store[str(index)] = variable
+        for number, variable in self._teacher_variables().items():
+            store[number] = variable
 
     def load_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
         """The inverse of :meth:`save_own_variables`."""
-        for index, variable in enumerate(self._teacher_variables()):
-            variable.assign(store[str(index)])
+        for number, variable in self._teacher_variables().items():
+            variable.assign(store[number])
 
-    def _teacher_variables(self) -> list[keras.Variable]:
-        models = [item.model for item in self._teachers if isinstance(item.model, keras.Model)]
-        return [variable for model in models for variable in model.weights]
+    def _teacher_variables(self) -> dict[str, keras.Variable]:
+        models = [item.model for item in self._teachers if isinstance(item, KerasAdapter)]
+        return {str(number): variable for number, variable in enumerate(v for model in models for v in model.weights)}
 
     def get_config(self) -> PlainDict:
         others = [type(item.model).__name__ for item in self._teachers if not isinstance(item, KerasAdapter)]
         if others:
-            raise invalid_value(
-                f"distiller '{self.name}'",
-                expected="Keras models as teachers, to be saved with it",
-                received=others,
-                fix="Save distiller.student, or only the weights with save_weights().",
-            )
-        return {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _ARGUMENTS}
+            expected = "Keras models as teachers, to be saved with it"
+            fix = "Save distiller.student, or only the weights with save_weights()."
+            raise invalid_value(f"distiller '{self.name}'", expected=expected, received=others, fix=fix)
+        names = ["teacher", "student", "distillation_losses", "distillation_loss_weights", "student_loss_weight"]
+        names += ["name", "teacher_weights", "cache"]
+        return {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in names}
 
     @classmethod
     def from_config(cls, config: PlainDict, custom_objects: Mapping[str, object] | None = None) -> Distiller:

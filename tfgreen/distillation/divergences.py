@@ -1,41 +1,29 @@
 """Distillation losses as plain functions of teacher and student tensors: numbers in, one value per position out.
 
 Logits have shape ``(batch, ..., classes)``, features ``(batch, ..., channels)``; what comes out has the leading axes,
-so that sample weights and masks apply to it as they do to a Keras loss. Everything is computed in float32, and written
-so that nothing cancels or overflows: logits of +-100 at temperatures of 0.5 to 20 keep float32's precision, and the
-loss between nearly equal models is not lost in rounding.
-
-References: G. Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531; B. Zhao et al.,
-"Decoupled Knowledge Distillation", 2022, arXiv:2203.08679; T. Huang et al., "Knowledge Distillation from A Stronger
-Teacher" (DIST), 2022, arXiv:2205.10536; S. Zagoruyko and N. Komodakis, "Paying More Attention to Attention", 2017,
-arXiv:1612.03928; A. Romero et al., "FitNets", 2015, arXiv:1412.6550.
+so that sample weights and masks apply to it as they do to a Keras loss. A temperature is a number > 0 or a scalar
+tensor. Everything is computed in float32, and written so that nothing cancels or overflows: logits of +-100 at
+temperatures of 0.5 to 20 keep float32's precision, and the loss between nearly equal models is not lost in rounding.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, Union
 
 from keras import ops
 
 from tfgreen.typing import Tensor
 
+Scalar: TypeAlias = Union[Tensor, float]
+
 _NEVER = -1e9  # the logit of a class that is left out
 
 
-def kl_divergence(teacher: Tensor, student: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
-    """``T^2 * KL(softmax(teacher / T) || softmax(student / T))`` over the last axis.
+def kl_divergence(teacher: Tensor, student: Tensor, temperature: Scalar = 1.0) -> Tensor:
+    """``T^2 * KL(softmax(teacher / T) || softmax(student / T))`` over the last axis, >= 0.
 
     The factor keeps gradients of one size over temperatures (Hinton et al.).
-
-    Args:
-        teacher, student: Logits of shape ``(..., classes)``, any float dtype.
-        temperature: A number > 0, or a scalar tensor.
-
-    Returns:
-        float32 of shape ``(...)``, >= 0.
-
-    Example:
-        >>> import numpy as np
-        >>> round(float(kl_divergence(np.array([[2.0, 0.0]]), np.array([[0.0, 0.0]]), 2.0)[0]), 4)
-        0.4438
     """
     z_teacher, z_student = _scaled(teacher, temperature), _scaled(student, temperature)
     log_p = _log_softmax(z_teacher)
@@ -53,8 +41,8 @@ def kl_divergence(teacher: Tensor, student: Tensor, temperature: Tensor | float 
     return kl * _squared(temperature)
 
 
-def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
-    """``-T^2 * sum(softmax(teacher / T) * log softmax(student / T))``; arguments as :func:`kl_divergence`.
+def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Scalar = 1.0) -> Tensor:
+    """``-T^2 * sum(softmax(teacher / T) * log softmax(student / T))`` over the last axis.
 
     Its gradient is that of the divergence, its value larger by the teacher's entropy.
     """
@@ -62,36 +50,20 @@ def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Tensor | f
     return -ops.sum(p * _log_softmax(_scaled(student, temperature)), axis=-1) * _squared(temperature)
 
 
-def binary_kl_divergence(teacher: Tensor, student: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
-    """:func:`kl_divergence` of each label on its own (sigmoid), averaged over the labels in the last axis."""
-    return ops.mean(kl_divergence(_as_two_classes(teacher), _as_two_classes(student), temperature), axis=-1)
-
-
-def binary_soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
-    """:func:`soft_cross_entropy` of each label on its own (sigmoid), averaged over the labels in the last axis."""
-    return ops.mean(soft_cross_entropy(_as_two_classes(teacher), _as_two_classes(student), temperature), axis=-1)
+def of_each_label(
+    divergence: Callable[[Tensor, Tensor, Scalar], Tensor], teacher: Tensor, student: Tensor, temperature: Scalar = 1.0
+) -> Tensor:
+    """A divergence of each label on its own (sigmoid), averaged over the labels in the last axis."""
+    teacher, student = (ops.stack([_float32(z), ops.zeros_like(z, "float32")], axis=-1) for z in (teacher, student))
+    return ops.mean(divergence(teacher, student, temperature), axis=-1)
 
 
 def decoupled_kl(
-    teacher: Tensor,
-    student: Tensor,
-    labels: Tensor,
-    temperature: Tensor | float = 1.0,
-    alpha: float = 1.0,
-    beta: float = 8.0,
+    teacher: Tensor, student: Tensor, labels: Tensor, temperature: Scalar = 1.0, alpha: float = 1.0, beta: float = 8.0
 ) -> Tensor:
-    """Decoupled knowledge distillation: ``T^2 * (alpha * TCKD + beta * NCKD)``.
+    """Decoupled knowledge distillation, ``T^2 * (alpha * TCKD + beta * NCKD)``; labels are class numbers, ``(...)``.
 
     TCKD is the divergence between target and rest, NCKD that among the classes that are not the target.
-
-    Args:
-        teacher, student: Logits of shape ``(..., classes)``.
-        labels: Class numbers of shape ``(...)``.
-        temperature: A number > 0, or a scalar tensor.
-        alpha, beta: Weights of TCKD and of NCKD.
-
-    Returns:
-        float32 of shape ``(...)``.
     """
     is_target = ops.one_hot(ops.cast(labels, "int32"), teacher.shape[-1], dtype="bool")
 
@@ -109,40 +81,37 @@ def decoupled_kl(
 def relational(
     teacher: Tensor,
     student: Tensor,
-    temperature: Tensor | float = 1.0,
+    temperature: Scalar = 1.0,
     beta: float = 1.0,
     gamma: float = 1.0,
     weights: Tensor | None = None,
 ) -> Tensor:
     """DIST: one minus the correlations of the probabilities, within each sample and within each class.
 
-    ``T^2 * (beta * (1 - r(sample)) + gamma * mean over classes of (1 - r(class)))``. A correlation with something
-    constant counts as 0.
-
-    Args:
-        teacher, student: Logits of shape ``(..., classes)``; all leading axes are samples.
-        temperature: A number > 0, or a scalar tensor.
-        beta, gamma: Weights of the relation between classes, within a sample, and between samples, within a class.
-        weights: What each sample counts in the second relation, shape ``(...)``; None for 1 each.
-
-    Returns:
-        float32 of shape ``(...)``; the second part is the same for all.
+    ``T^2 * (beta * (1 - r(sample)) + gamma * mean over classes of (1 - r(class)))``; the second part is the same for
+    all samples, which are all leading axes. ``weights``, ``(...)``, is what each counts in it. A correlation with
+    something constant counts as 0.
     """
     scaled = [_scaled(logits, temperature) for logits in (teacher, student)]
     rows = [_probabilities_less_mean(z) for z in scaled]
-    within_samples = _cosine_distance(*rows)  # they have mean 0, so this is one minus the correlation
+    within_samples = cosine_distance(*rows)  # they have mean 0, so this is one minus the correlation
     columns = [_columns(z, v) for z, v in zip(scaled, rows)]
     weights = ops.ones_like(columns[0][:1]) if weights is None else ops.reshape(_float32(weights), (1, -1))
     total = ops.sum(weights)
     share = weights / ops.where(total > 0, total, 1.0)
     columns = [(v - ops.sum(v * share, axis=-1, keepdims=True)) * ops.sqrt(share) for v in columns]
-    within_classes = ops.mean(_cosine_distance(*columns))
+    within_classes = ops.mean(cosine_distance(*columns))
     return (beta * within_samples + gamma * within_classes) * _squared(temperature)
 
 
 def cosine_distance(teacher: Tensor, student: Tensor) -> Tensor:
-    """One minus the cosine between two vectors in the last axis; 1 where one of them is zero."""
-    return _cosine_distance(_float32(teacher), _float32(student))
+    """One minus the cosine between two vectors in the last axis; 1 where one of them is zero.
+
+    Computed as half the squared distance of the unit vectors, which does not cancel.
+    """
+    (a, a_exists), (b, b_exists) = _unit(_float32(teacher)), _unit(_float32(student))
+    distance = 0.5 * ops.sum(ops.square(a - b), axis=-1)
+    return ops.where(ops.logical_and(a_exists, b_exists), distance, 1.0)
 
 
 def mean_squared_error(teacher: Tensor, student: Tensor) -> Tensor:
@@ -151,17 +120,10 @@ def mean_squared_error(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def attention_transfer(teacher: Tensor, student: Tensor, power: float = 2.0, weights: Tensor | None = None) -> Tensor:
-    """Squared distance of two attention maps, each of length 1.
+    """Squared distance, ``(batch,)`` from 0 to 2, of two attention maps, each of length 1.
 
-    An attention map is the mean over the channels of ``|feature|^power``, flattened.
-
-    Args:
-        teacher, student: Features of shape ``(batch, ..., channels)``; the channels may differ.
-        power: > 0.
-        weights: Positions where this is 0 are left out, shape ``(batch, ...)``.
-
-    Returns:
-        float32 of shape ``(batch,)``, 0 to 2.
+    A map is the mean over the channels, which may differ, of ``|feature|^power``. Positions where ``weights``,
+    ``(batch, ...)``, is 0 are left out.
     """
     maps = []
     for features in (teacher, student):
@@ -175,12 +137,7 @@ def attention_transfer(teacher: Tensor, student: Tensor, power: float = 2.0, wei
 
 
 def probabilities_to_logits(probabilities: Tensor, activation: str) -> Tensor:
-    """Logits that give these probabilities back; those of a softmax are known up to a constant.
-
-    Args:
-        probabilities: In [0, 1]; smaller ones than float32 can hold (1e-37) count as that.
-        activation: ``"softmax"`` or ``"sigmoid"``.
-    """
+    """Logits that give these probabilities back, a softmax's up to a constant; below 1e-37 they count as that."""
     p = _float32(probabilities)
     log_p = ops.log(ops.maximum(p, 1e-37))
     return log_p if activation == "softmax" else log_p - ops.log(ops.maximum(1.0 - p, 1e-37))
@@ -190,11 +147,11 @@ def _float32(x: Tensor) -> Tensor:
     return ops.cast(x, "float32")
 
 
-def _squared(temperature: Tensor | float) -> Tensor:
+def _squared(temperature: Scalar) -> Tensor:
     return ops.square(_float32(temperature))
 
 
-def _scaled(logits: Tensor, temperature: Tensor | float) -> Tensor:
+def _scaled(logits: Tensor, temperature: Scalar) -> Tensor:
     """Logits over the temperature, the largest of them 0: the difference is exact, so nothing is lost."""
     logits = _float32(logits)
     return (logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))) / _float32(temperature)
@@ -210,15 +167,10 @@ def _log_softmax(z: Tensor) -> Tensor:
 
 def _exp_less_line(c: Tensor) -> Tensor:
     """``e^c - 1 - c`` for ``|c| < 0.5``, by its series."""
-    series: Tensor | float = 1 / 40320
+    series: Scalar = 1 / 40320
     for factor in (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2):
         series = series * c + factor
     return series * ops.square(c)
-
-
-def _as_two_classes(logits: Tensor) -> Tensor:
-    logits = _float32(logits)
-    return ops.stack([logits, ops.zeros_like(logits)], axis=-1)
 
 
 def _probabilities_less_mean(z: Tensor) -> Tensor:
@@ -245,10 +197,3 @@ def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
     x = x / ops.where(exists, largest, 1.0)
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x / ops.sqrt(ops.where(exists, square, 1.0)), exists[..., 0]
-
-
-def _cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Half the squared distance of the unit vectors, which does not cancel as one minus the cosine does."""
-    (a, a_exists), (b, b_exists) = _unit(a), _unit(b)
-    distance = 0.5 * ops.sum(ops.square(a - b), axis=-1)
-    return ops.where(ops.logical_and(a_exists, b_exists), distance, 1.0)

@@ -1,12 +1,9 @@
-"""The losses of ``tg.Distiller`` as settings: what to compare, and how. Arguments are named as in keras.distillation.
-
-The numbers are in ``distillation/divergences.py``, the choice of the tensors in ``distillation/matching.py``.
-"""
+"""The losses of ``tg.Distiller`` as settings: what to compare, and how, in the arguments of keras.distillation."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypedDict, Union
 
 import keras
@@ -22,7 +19,7 @@ from tfgreen.typing import PlainDict, Schedule, Tensor
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Activation = Literal["softmax", "sigmoid"]
+AnyLoss: TypeAlias = keras.distillation.DistillationLoss  # Keras's, of which ours are a kind
 
 # A name or an object of a Keras loss, or a list or dict of them over the outputs, in which None leaves an output out.
 KerasLoss: TypeAlias = Union[str, keras.losses.Loss, Callable[[Tensor, Tensor], Tensor]]
@@ -32,23 +29,21 @@ _CHECKED_STEPS = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)  # a schedul
 
 
 class LossContext(TypedDict, total=False):
-    """What a loss sees beside the two tensors: the activation that makes probabilities of logits, the labels as class
-    numbers, the sample weights times the mask at each position, and the number of optimizer steps so far."""
+    """What a loss sees beside the two tensors."""
 
-    activation: str
-    labels: Tensor | None
-    weights: Tensor | None
-    step: Tensor | int
+    activation: str  # what makes probabilities of logits
+    labels: Tensor | None  # class numbers
+    weights: Tensor | None  # sample weights times the mask, at each position
+    step: Tensor | int  # optimizer steps so far
 
 
 @dataclasses.dataclass(frozen=True)
 class DistillationLoss(Config, keras.distillation.DistillationLoss):
     """Base of the losses between a teacher and the student.
 
-    A loss of your own is a frozen dataclass derived from this or from a class below that overrides :meth:`values`,
-    registered with ``keras.saving.register_keras_serializable``. Or it overrides :meth:`compute_loss`, as a loss of
-    ``keras.distillation`` does, and sees the models' outputs as they are. All losses raise ValueError or TypeError
-    where a setting is out of range or of another type.
+    A loss of your own is a frozen dataclass, registered with ``keras.saving.register_keras_serializable``. It overrides
+    :meth:`values`, or :meth:`compute_loss`, which as in ``keras.distillation`` sees the models' outputs as they are.
+    All losses raise ValueError or TypeError where a setting is out of range or of another type.
 
     Attributes:
         output: Which output of the models, where they have several: the key of a dict, or the output's name.
@@ -99,7 +94,7 @@ class LogitsLoss(DistillationLoss):
     """
 
     temperature: Schedule = 4.0
-    activation: Activation | None = dataclasses.field(default=None, kw_only=True)
+    activation: Literal["softmax", "sigmoid"] | None = dataclasses.field(default=None, kw_only=True)
     from_logits: bool | tuple[bool | None, bool | None] | None = dataclasses.field(default=None, kw_only=True)
 
     softmax_only: ClassVar[bool] = False
@@ -123,9 +118,7 @@ class LogitsLoss(DistillationLoss):
 
 
 class LayerLoss(DistillationLoss):
-    """Base of the losses that compare what a layer of the teacher and one of the student return.
-
-    It is no dataclass: a loss declares the two fields itself, in the place where Keras's order of arguments has them.
+    """Base of the losses that compare layers; each declares the two fields, in the place where Keras has them.
 
     Attributes:
         teacher_layer_name, student_layer_name: Path (``"encoder/conv"``) or name of a layer; None for the output.
@@ -148,13 +141,11 @@ class LogitsDistillation(LogitsLoss):
     G. Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
 
     Attributes:
-        temperature: See :class:`LogitsLoss`.
-        loss: ``"kl_divergence"``, or ``"categorical_crossentropy"``, which has the same gradient. Objects of Keras's
-            losses of these names stand for the names. Any other Keras loss is applied to the logits over the
-            temperature, as in ``keras.distillation``. A list or dict holds one for each output. Two differences: the
-            logits of a model that ends in a softmax are those before it, and ``"kl_divergence"`` is a divergence.
-        activation, from_logits, output, teacher: See :class:`LogitsLoss`. With ``"sigmoid"`` each label is a
-            distribution of its own, and the mean over the labels counts.
+        loss: ``"kl_divergence"`` (here a divergence), ``"categorical_crossentropy"``, which
+            has the same gradient, or the Keras objects of these names. Any other Keras loss is applied to the logits
+            (before a final softmax) over the temperature. A list or dict holds one for each output.
+        temperature, activation, from_logits, output, teacher: See :class:`LogitsLoss`. With ``"sigmoid"`` each label is
+            a distribution of its own, and the mean over the labels counts.
 
     Example:
         >>> import numpy as np
@@ -168,15 +159,16 @@ class LogitsDistillation(LogitsLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = {keras.losses.KLDivergence: "kl_divergence", keras.losses.CategoricalCrossentropy: _CROSS_ENTROPY}
-        object.__setattr__(self, "loss", _checked_loss(self.loss, tuple(names.values()), names))
+        object.__setattr__(self, "loss", _checked_loss(self.loss, _DIVERGENCES, _KERAS_NAMES))
 
     def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
         temperature = self.temperature_at(context)
-        pair = _DIVERGENCES.get(self.loss) if isinstance(self.loss, str) else None
-        if pair is None:
+        divergence = _DIVERGENCES.get(self.loss) if isinstance(self.loss, str) else None
+        if divergence is None:
             return _keras_values(self.loss, teacher / temperature, student / temperature)
-        return pair[context.get("activation") == SIGMOID](teacher, student, temperature)
+        if context.get("activation") == SIGMOID:
+            return divergences.of_each_label(divergence, teacher, student, temperature)
+        return divergence(teacher, student, temperature)
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -222,13 +214,12 @@ class RelationalDistillation(LogitsLoss):
     """DIST: keeps how classes relate within a sample, and samples within a class, instead of the exact probabilities.
 
     T. Huang et al., "Knowledge Distillation from A Stronger Teacher", 2022, arXiv:2205.10536. The second relation is
-    over the samples of one batch (of one replica), so small batches weaken it.
+    over the samples of one batch (of one replica), so small batches weaken it. The paper's temperature is 1.
 
     Attributes:
         beta: Weight of the relations within a sample, >= 0.
         gamma: Weight of the relations within a class, >= 0.
-        temperature: As in :class:`LogitsLoss`; the paper's default is 1.
-        activation, from_logits, output, teacher: See :class:`LogitsLoss`.
+        temperature, activation, from_logits, output, teacher: See :class:`LogitsLoss`.
 
     Example:
         >>> import numpy as np
@@ -258,9 +249,9 @@ class RelationalDistillation(LogitsLoss):
 class FeatureDistillation(LayerLoss):
     """Makes a layer of the student return what a layer of the teacher does.
 
-    A. Romero et al., "FitNets", 2015, arXiv:1412.6550. Where the channels differ, the student's features first pass a
-    trained linear projection (``keras.layers.Dense`` on the channels, which on an image is a 1x1 convolution); it
-    belongs to the distiller. Where height and width differ by a whole factor, the larger map is averaged down.
+    A. Romero et al., "FitNets", 2015, arXiv:1412.6550. Where the channels differ, a trained linear projection of them
+    (``keras.layers.Dense``) first maps the student's features; it belongs to the distiller. Where height and width
+    differ by a whole factor, the larger map is averaged down.
 
     Attributes:
         loss: ``"mse"``, ``"cosine"`` (one minus the cosine, exact also where that is near 0), or any other Keras loss
@@ -283,7 +274,7 @@ class FeatureDistillation(LayerLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "loss", _checked_loss(self.loss, tuple(_DISTANCES), {}))
+        object.__setattr__(self, "loss", _checked_loss(self.loss, _DISTANCES))
 
     def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
         distance = _DISTANCES.get(self.loss) if isinstance(self.loss, str) else None
@@ -295,9 +286,8 @@ class FeatureDistillation(LayerLoss):
 class AttentionTransfer(LayerLoss):
     """Makes a layer of the student attend to the places that a layer of the teacher attends to.
 
-    S. Zagoruyko and N. Komodakis, "Paying More Attention to Attention", 2017, arXiv:1612.03928. The channels need not
-    agree, so nothing is projected. The squared distance of the maps is summed over the places; the paper's factor of
-    about 1000 is for its mean.
+    S. Zagoruyko and N. Komodakis, "Paying More Attention to Attention", 2017, arXiv:1612.03928. Channels may differ.
+    The squared distance of the maps is summed over the places; the paper's factor of about 1000 is for its mean.
 
     Attributes:
         teacher_layer_name, student_layer_name: See :class:`LayerLoss`; features of shape ``(batch, ..., channels)``.
@@ -319,20 +309,18 @@ class AttentionTransfer(LayerLoss):
         super().__post_init__()
         check_number("power", self.power, above=0)
         if self.teacher_layer_name is None or self.student_layer_name is None:
-            raise invalid_value(
-                "AttentionTransfer",
-                expected="both teacher_layer_name and student_layer_name",
-                received=f"{self.teacher_layer_name!r} and {self.student_layer_name!r}",
-            )
+            expected = "both teacher_layer_name and student_layer_name"
+            received = f"{self.teacher_layer_name!r} and {self.student_layer_name!r}"
+            raise invalid_value("AttentionTransfer", expected=expected, received=received)
 
     def values(self, teacher: Tensor, student: Tensor, **context: Unpack[LossContext]) -> Tensor:
         return divergences.attention_transfer(teacher, student, self.power, context.get("weights"))
 
 
-_CROSS_ENTROPY = "categorical_crossentropy"
-_DIVERGENCES = {  # of a softmax, and of the sigmoid of each label
-    "kl_divergence": (divergences.kl_divergence, divergences.binary_kl_divergence),
-    _CROSS_ENTROPY: (divergences.soft_cross_entropy, divergences.binary_soft_cross_entropy),
+_DIVERGENCES = {"kl_divergence": divergences.kl_divergence, "categorical_crossentropy": divergences.soft_cross_entropy}
+_KERAS_NAMES = {
+    keras.losses.KLDivergence: "kl_divergence",
+    keras.losses.CategoricalCrossentropy: "categorical_crossentropy",
 }
 _DISTANCES = {"mse": divergences.mean_squared_error, "cosine": divergences.cosine_distance}
 
@@ -354,14 +342,16 @@ def check_schedule(
         check_number(subject, number, minimum=minimum, maximum=maximum, above=above)
 
 
-def _checked_loss(loss: LossSetting, own: Sequence[str], names: Mapping[type, str]) -> LossSetting:
-    """The setting ``loss``, with tuples for lists, and the name for an object of a loss that has one here."""
+def _checked_loss(loss: LossSetting, own: Collection[str], names: Mapping[type, str] | None = None) -> LossSetting:
+    """The setting ``loss``, with tuples for lists, and the name for an object of a loss that has one in ``names``."""
     if isinstance(loss, Mapping):
         return {key: part and _checked_loss(part, own, names) for key, part in loss.items()}
     if isinstance(loss, (list, tuple)) and any(part is not None for part in loss):
         return tuple(part and _checked_loss(part, own, names) for part in loss)
-    if type(loss) in names and not getattr(loss, "label_smoothing", 0):
+    if names and type(loss) in names and not getattr(loss, "label_smoothing", 0):
         return names[type(loss)]
+    if not isinstance(loss, str) and not callable(loss):
+        raise invalid_type("loss", expected="the name of a loss or a Keras loss, at least one", received=loss)
     if isinstance(loss, keras.losses.Loss) and loss.reduction == "sum":
         raise invalid_value("loss", expected="one that is averaged, as the distiller does", received="reduction='sum'")
     if isinstance(loss, str) and loss not in own:
@@ -370,9 +360,18 @@ def _checked_loss(loss: LossSetting, own: Sequence[str], names: Mapping[type, st
         except ValueError:
             expected = f"{', '.join(map(repr, own))} or the name of another Keras loss"
             raise invalid_value("loss", expected=expected, received=repr(loss)) from None
-    elif not callable(loss) and not isinstance(loss, str):
-        raise invalid_type("loss", expected="the name of a loss or a Keras loss, at least one", received=loss)
     return loss
+
+
+def by_output(loss: AnyLoss, names: Sequence[str]) -> Sequence[AnyLoss]:
+    """A loss for each output, from one whose setting ``loss`` is a list or dict over the outputs."""
+    if not isinstance(loss, (LogitsDistillation, FeatureDistillation)) or not isinstance(loss.loss, (tuple, dict)):
+        return [loss]
+    if isinstance(loss.loss, tuple) and len(loss.loss) != len(names):
+        expected = f"one for each of {len(names)} outputs of the student"
+        raise invalid_value(f"{type(loss).__name__}, loss", expected=expected, received=f"{len(loss.loss)}")
+    parts = loss.loss if isinstance(loss.loss, dict) else dict(zip(names, loss.loss))
+    return [dataclasses.replace(loss, loss=part, output=name) for name, part in parts.items() if part is not None]
 
 
 def _keras_values(loss: LossSetting, teacher: Tensor, student: Tensor) -> Tensor:

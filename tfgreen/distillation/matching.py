@@ -9,17 +9,10 @@ import keras
 from keras import ops
 
 from tfgreen.checks import check_instance, check_integer, check_number
-from tfgreen.distillation.adapters import Adapter, KerasAdapter
-from tfgreen.distillation.losses import (
-    DistillationLoss,
-    FeatureDistillation,
-    LayerLoss,
-    LogitsDistillation,
-    LogitsLoss,
-    check_schedule,
-)
+from tfgreen.distillation.adapters import Adapter, KerasAdapter, Keyed
+from tfgreen.distillation.losses import AnyLoss, DistillationLoss, LayerLoss, LogitsLoss, by_output, check_schedule
 from tfgreen.errors import invalid_state, invalid_value
-from tfgreen.model.capture import SIGMOID, SOFTMAX
+from tfgreen.model.capture import SIGMOID, SOFTMAX, Head
 from tfgreen.typing import Schedule, Shape, Tensor, Tensors
 
 
@@ -37,33 +30,21 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Match:
-    """What one loss compares for one teacher.
+    """What one loss compares for one teacher."""
 
-    Attributes:
-        loss, teacher: The loss, and the index of the teacher.
-        teacher_key, student_key: Keys of the tensors that were requested.
-        output: Name of the output whose labels and sample weights apply.
-        activation: What turns logits into probabilities; ``""`` for features.
-        teacher_pool, student_pool: What a map is averaged by, along each of its axes between batch and channels.
-        projection: Maps the student's channels to the teacher's, where they differ.
-        weight, share: What the loss and the teacher count.
-    """
-
-    loss: keras.distillation.DistillationLoss
-    teacher: int
-    teacher_key: str
+    loss: AnyLoss
+    teacher: int  # its index
+    teacher_key: str  # of the tensor that was requested
     student_key: str
-    output: str
-    activation: str = ""
-    teacher_pool: tuple[int, ...] = ()
+    output: str  # the name of the output whose labels and sample weights apply
+    activation: str = ""  # what turns logits into probabilities; "" for features
+    teacher_pool: tuple[int, ...] = ()  # what a map is averaged by, along each axis between batch and channels
     student_pool: tuple[int, ...] = ()
-    projection: keras.layers.Layer | None = None
-    weight: Schedule = 1.0
-    share: float = 1.0
+    projection: keras.layers.Layer | None = None  # from the student's channels to the teacher's, where they differ
+    weight: Schedule = 1.0  # what the loss counts
+    share: float = 1.0  # what the teacher counts
 
-    def matched(
-        self, teacher: Mapping[str, Tensor], student: Mapping[str, Tensor], batch: Batch
-    ) -> tuple[Tensors, Tensors, Tensors]:
+    def matched(self, teacher: Keyed, student: Keyed, batch: Batch) -> tuple[Tensors, Tensors, Tensors]:
         """The teacher's tensor and the student's, of one shape, and the tensor that bears the student's mask."""
         theirs, ours = teacher[self.teacher_key], student[self.student_key]
         # Keras keeps the mask on the output itself, not on the logits that it is the activation of.
@@ -72,25 +53,24 @@ class Match:
         if self.projection is not None:
             ours = self.projection(ours)
         if any(factor > 1 for factor in self.student_pool) or len(masked.shape) != len(ours.shape):
-            masked = _positions(ours)
+            masked = ours[..., 0]  # bears none
         return theirs, ours, masked
 
     def reduced(self, teacher: Tensors, student: Tensors, masked: Tensors, batch: Batch) -> Tensor:
         """The loss of one batch, a scalar normalized as Keras does."""
-        weight, labels = batch.sample_weight, None
-        if weight is not None:
-            weight = pick(weight, self.output, list(batch.outputs), "sample_weight")
+        names, labels = list(batch.outputs), None
+        weight = pick(batch.sample_weight, self.output, names, "sample_weight")
         if self.loss.needs_labels:
             if batch.y is None:
                 raise invalid_value(type(self.loss).__name__, expected="labels", received="no labels")
-            labels = _class_numbers(pick(batch.y, self.output, list(batch.outputs), "y"), student)
-        positions = _positions(student)
-        weights = _Reduction("none")(positions + 1.0, masked, self._at(weight, positions))
+            labels = _class_numbers(pick(batch.y, self.output, names, "y"), student)
+        positions = ops.ones_like(ops.take(student, 0, axis=-1), dtype="float32")
+        weights = _each(positions, masked, self._at(weight, positions))
         context = {"activation": self.activation, "labels": labels, "weights": weights, "step": batch.step}
         values = self.loss.values(teacher, student, **context)
         if len(values.shape) < len(positions.shape):  # one value for all positions of a sample
             masked = values
-        return _Reduction("sum_over_batch_size")(values, masked, self._at(weight, values))
+        return _mean(values, masked, self._at(weight, values))
 
     def _at(self, weight: Tensor | None, values: Tensor) -> Tensor | None:
         """Sample weights with as many axes as there are in the values."""
@@ -101,27 +81,19 @@ class Match:
         while len(weight.shape) > rank and weight.shape[-1] == 1:
             weight = ops.squeeze(weight, axis=-1)
         if len(weight.shape) > rank:
-            raise invalid_value(
-                f"sample_weight, for {type(self.loss).__name__}",
-                expected=f"at most {rank} axes, as the loss has a value for each of {rank}",
-                received=f"shape {tuple(weight.shape)}",
-            )
+            expected = f"at most {rank} axes, as the loss has a value for each of {rank}"
+            subject, received = f"sample_weight, for {type(self.loss).__name__}", f"shape {tuple(weight.shape)}"
+            raise invalid_value(subject, expected=expected, received=received)
         return ops.reshape(weight, (*ops.shape(weight), *(1,) * (rank - len(weight.shape))))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KerasMatch(Match):
-    """What a loss of ``keras.distillation`` compares: a layer of each, or all outputs in the student's structure.
+    """What a loss of ``keras.distillation`` compares: a layer of each, or all outputs in the student's structure."""
 
-    Attributes:
-        outputs: Output of the student -> key of the teacher's; empty for a layer.
-    """
+    outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)  # the student's -> key of the teacher's
 
-    outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def matched(
-        self, teacher: Mapping[str, Tensor], student: Mapping[str, Tensor], batch: Batch
-    ) -> tuple[Tensors, Tensors, Tensors]:
+    def matched(self, teacher: Keyed, student: Keyed, batch: Batch) -> tuple[Tensors, Tensors, Tensors]:
         if not self.outputs:
             return teacher[self.teacher_key], student[self.student_key], None
         keys = {id(tensor): self.outputs[name] for name, tensor in batch.outputs.items()}
@@ -137,19 +109,12 @@ class KerasMatch(Match):
 
 
 def request_all(
-    losses: Iterable[tuple[keras.distillation.DistillationLoss, Schedule]],
-    teachers: Sequence[tuple[Adapter, float]],
-    student: KerasAdapter,
+    losses: Iterable[tuple[AnyLoss, Schedule]], teachers: Sequence[tuple[Adapter, float]], student: KerasAdapter
 ) -> tuple[Match, ...]:
-    """Request what each loss compares, for each teacher that it is about; losses and teachers bear their weights.
-
-    Raises:
-        ValueError: The outputs or features cannot be compared, a layer does not exist, or it cannot be told whether an
-            output is logits.
-    """
+    """Request what each loss compares, of each teacher that it is about; losses and teachers bear their weights."""
     found: list[Match] = []
     for whole, weight in losses:
-        for loss in _by_output(whole, list(student.heads)):
+        for loss in by_output(whole, list(student.heads)):
             only = getattr(loss, "teacher", None)
             check_integer(f"{type(loss).__name__}, teacher", only, minimum=0, maximum=len(teachers) - 1, optional=True)
             for index in range(len(teachers)) if only is None else [only]:
@@ -159,10 +124,8 @@ def request_all(
     return tuple(found)
 
 
-def request(
-    loss: keras.distillation.DistillationLoss, index: int, teacher: Adapter, student: KerasAdapter
-) -> Match:
-    """Request what one loss compares from one teacher and the student; errors as :func:`request_all`."""
+def request(loss: AnyLoss, index: int, teacher: Adapter, student: KerasAdapter) -> Match:
+    """Request what one loss compares of the teacher of this index and of the student, or say why they do not fit."""
     layers = getattr(loss, "teacher_layer_name", None), getattr(loss, "student_layer_name", None)
     if not isinstance(loss, DistillationLoss) or type(loss).compute_loss is not DistillationLoss.compute_loss:
         loss.validate_model_compatibility(teacher.model, student.model)
@@ -176,37 +139,26 @@ def request(
             for model, name in zip((teacher, student), layers)
         )
         match = Match(loss, index, theirs, ours, loss.output or "")
-        return _fitted(match, teacher.shapes[theirs], student.shapes[ours])
+        return _fitted(match, teacher.requests[theirs].shape, student.requests[ours].shape)
     ours = student.output_named(loss.output)
     theirs = _same_output(teacher, ours, student)
-    shapes = teacher.heads[theirs].shape, student.heads[ours].shape
-    if shapes[0] != shapes[1]:
-        raise invalid_value(
-            f"{type(loss).__name__}, outputs of {teacher.subject} and {student.subject}",
-            expected="equal shapes (the same classes)",
-            received=f"{shapes[0][1:]} and {shapes[1][1:]} for each sample",
-        )
+    heads = teacher.heads[theirs], student.heads[ours]
+    subject = f"{type(loss).__name__}, outputs of {teacher.subject} and {student.subject}"
+    if heads[0].shape != heads[1].shape:
+        received = f"{heads[0].shape[1:]} and {heads[1].shape[1:]} for each sample"
+        raise invalid_value(subject, expected="equal shapes (the same classes)", received=received)
     if not isinstance(loss, LogitsLoss):
         return Match(loss, index, teacher.request_output(theirs), student.request_output(ours), ours)
-    activation = _activation(loss, teacher, theirs, student, ours)
+    activation = _activation(loss, heads, subject)
     teacher_key = teacher.request_logits(theirs, activation, loss.stated[0])
     return Match(loss, index, teacher_key, student.request_logits(ours, activation, loss.stated[1]), ours, activation)
 
 
-def pick(structure: Tensors, name: str, names: list[str], argument: str) -> Tensor:
-    """The part of labels or sample weights that belongs to an output.
+def pick(structure: Tensors | None, name: str, names: list[str], argument: str) -> Tensor:
+    """The part of labels or sample weights that belongs to the output ``name`` of ``names`` (``""`` for the only one).
 
-    Args:
-        structure: One for all outputs, a dict by output name, or a list in their order.
-        name, names: The output, ``""`` for the only one, and all outputs.
-        argument: How to call the structure in errors.
-
-    Raises:
-        ValueError: There is none, or it cannot be told which.
-
-    Example:
-        >>> pick({"label": 1, "size": 2}, "size", ["label", "size"], "y")
-        2
+    The structure is one for all outputs (or None), a dict by output name, or a list in their order; ``argument`` is
+    its name.
     """
     if isinstance(structure, dict) and name in structure:
         return structure[name]
@@ -215,23 +167,19 @@ def pick(structure: Tensors, name: str, names: list[str], argument: str) -> Tens
     flat = keras.tree.flatten(structure)
     if len(flat) == 1:
         return flat[0]
-    raise invalid_value(
-        argument,
-        expected=f"one for output '{name}' of {names}" if name else f"output= of the loss as one of {names}",
-        received=list(structure) if isinstance(structure, dict) else f"{len(flat)} arrays",
-    )
+    expected = f"one for output '{name}' of {names}" if name else f"output= of the loss as one of {names}"
+    received = list(structure) if isinstance(structure, dict) else f"{len(flat)} arrays"
+    raise invalid_value(argument, expected=expected, received=received)
 
 
-def checked_losses(
-    losses: keras.distillation.DistillationLoss | Sequence[keras.distillation.DistillationLoss],
-) -> tuple[keras.distillation.DistillationLoss, ...]:
+def checked_losses(losses: AnyLoss | Sequence[AnyLoss]) -> tuple[AnyLoss, ...]:
     """One loss or several as a tuple, or a TypeError or ValueError."""
     listed = tuple(losses) if isinstance(losses, (list, tuple)) else (losses,)
     if not listed:
         raise invalid_value("distillation_losses", expected="one distillation loss or more", received="an empty list")
+    expected = "distillation losses, such as tg.LogitsDistillation(temperature=4.0)"
     for loss in listed:
-        expected = "distillation losses, such as tg.LogitsDistillation(temperature=4.0)"
-        check_instance("distillation_losses", loss, keras.distillation.DistillationLoss, expected)
+        check_instance("distillation_losses", loss, AnyLoss, expected)
     return listed
 
 
@@ -260,27 +208,14 @@ def shares_of(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     return tuple(float(weight) / sum(weights) for weight in weights)
 
 
-class _Reduction(keras.losses.Loss):
+class _Values(keras.losses.Loss):
     """Applies the mask on ``y_pred`` and sample weights to values, and normalizes them, as every Keras loss does."""
-
-    def __init__(self, reduction: str) -> None:
-        super().__init__(name="reduction", reduction=reduction, dtype="float32")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_true
 
 
-def _by_output(
-    loss: keras.distillation.DistillationLoss, names: Sequence[str]
-) -> Sequence[keras.distillation.DistillationLoss]:
-    """A loss for each output, from one whose setting ``loss`` is a list or dict over the outputs."""
-    if not isinstance(loss, (LogitsDistillation, FeatureDistillation)) or not isinstance(loss.loss, (tuple, dict)):
-        return [loss]
-    if isinstance(loss.loss, tuple) and len(loss.loss) != len(names):
-        expected = f"one for each of {len(names)} outputs of the student"
-        raise invalid_value(f"{type(loss).__name__}, loss", expected=expected, received=f"{len(loss.loss)}")
-    parts = loss.loss if isinstance(loss.loss, dict) else dict(zip(names, loss.loss))
-    return [dataclasses.replace(loss, loss=part, output=name) for name, part in parts.items() if part is not None]
+_each, _mean = _Values("each", "none", "float32"), _Values("mean", "sum_over_batch_size", "float32")
 
 
 def _same_output(teacher: Adapter, name: str, student: Adapter) -> str:
@@ -290,15 +225,13 @@ def _same_output(teacher: Adapter, name: str, student: Adapter) -> str:
     return teacher.output_named(name or None)
 
 
-def _activation(loss: LogitsLoss, teacher: Adapter, theirs: str, student: Adapter, ours: str) -> str:
+def _activation(loss: LogitsLoss, heads: Sequence[Head], subject: str) -> str:
     """Softmax or sigmoid: as stated, as either model shows, or the softmax that logits of several classes are for."""
-    shown = [head.activation for head in (teacher.heads[theirs], student.heads[ours])]
-    shown = list(dict.fromkeys(activation for activation in shown if activation in (SOFTMAX, SIGMOID)))
-    subject = f"{type(loss).__name__}, outputs of {teacher.subject} and {student.subject}"
+    shown = list(dict.fromkeys(head.activation for head in heads if head.activation in (SOFTMAX, SIGMOID)))
     if len(shown) > 1:
         raise invalid_value(subject, expected="one activation", received=f"{shown[0]} and {shown[1]}")
     activation = loss.activation or (shown[0] if shown else None)
-    if activation is None and student.heads[ours].shape[-1] == 1:
+    if activation is None and heads[0].shape[-1] == 1:
         raise invalid_state(
             f"{subject}: a single number is the logit of a label only where a sigmoid follows it, and none does.",
             "State activation='sigmoid' in the loss; for regression use tg.FeatureDistillation() without layers.",
@@ -314,11 +247,9 @@ def _fitted(match: Match, theirs: Shape, ours: Shape) -> Match:
     factors = [_factors(a, b) for a, b in zip(theirs[1:-1], ours[1:-1])]
     if len(theirs) != len(ours) or None in factors or theirs[-1] is None or ours[-1] is None:
         names = [key.partition("/")[2] for key in (match.teacher_key, match.student_key)]
-        raise invalid_value(
-            f"{type(match.loss).__name__}, layers '{names[0]}' and '{names[1]}'",
-            expected="features of as many axes, their sizes equal or a whole factor apart (the channels may differ)",
-            received=f"{theirs[1:]} and {ours[1:]} for each sample",
-        )
+        subject = f"{type(match.loss).__name__}, layers '{names[0]}' and '{names[1]}'"
+        expected = "features of as many axes, their sizes equal or a whole factor apart (the channels may differ)"
+        raise invalid_value(subject, expected=expected, received=f"{theirs[1:]} and {ours[1:]} for each sample")
     projection = None
     if match.loss.projects and theirs[-1] != ours[-1]:
         projection = keras.layers.Dense(theirs[-1], use_bias=False, dtype="float32", name="projection")
@@ -329,10 +260,11 @@ def _fitted(match: Match, theirs: Shape, ours: Shape) -> Match:
 
 def _factors(theirs: int | None, ours: int | None) -> tuple[int, int] | None:
     """What the teacher's and the student's axis are averaged by to be of one size, if that can be."""
-    if theirs == ours or theirs is None or ours is None:
-        return (1, 1) if theirs == ours else None
-    smaller = min(theirs, ours)
-    return None if max(theirs, ours) % smaller else (theirs // smaller, ours // smaller)
+    if theirs == ours:
+        return 1, 1
+    if theirs is None or ours is None or max(theirs, ours) % min(theirs, ours):
+        return None
+    return theirs // min(theirs, ours), ours // min(theirs, ours)
 
 
 def _pooled(x: Tensor, factors: Sequence[int]) -> Tensor:
@@ -343,11 +275,6 @@ def _pooled(x: Tensor, factors: Sequence[int]) -> Tensor:
     blocks = [size for axis, factor in enumerate(factors, 1) for size in (shape[axis] // factor, factor)]
     x = ops.reshape(ops.cast(x, "float32"), (shape[0], *blocks, shape[-1]))
     return ops.mean(x, axis=tuple(range(2, 2 + 2 * len(factors), 2)))
-
-
-def _positions(tensor: Tensor) -> Tensor:
-    """A zero at each position of a tensor, which bears no mask."""
-    return ops.zeros_like(tensor[..., 0], dtype="float32")
 
 
 def _class_numbers(labels: Tensor, logits: Tensor) -> Tensor:

@@ -1,20 +1,19 @@
 """TeacherCache: what a teacher returns for each sample, computed once and kept in one file.
 
-The file holds the arrays one after the other, then a description in JSON, its length, a checksum and a mark. The
-description is last, so half a file has none.
+The file holds one record per sample, then a description in JSON, its length, a checksum and a mark. The description is
+last, so half a file has none.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import struct
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal, TypedDict
+from typing import Literal
 
 import keras
 import numpy as np
@@ -25,37 +24,27 @@ from tfgreen.errors import FileError, invalid_value
 from tfgreen.files import atomic_file
 from tfgreen.typing import FilePath, PlainDict, Tensor
 
-_MARK = b"tfgreen teacher\n"
+_MARK = b"tfgreen records\n"
 _END = struct.Struct("<QI16s")  # length of the description, checksum of all before this, mark
-_BLOCK = 1 << 22
 
 Fields = dict[str, tuple[str, tuple[int, ...]]]  # field -> dtype, shape of one sample
-
-
-class _Placed(TypedDict):
-    """Where an array lies in the file."""
-
-    dtype: str
-    shape: list[int]
-    offset: int
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class TeacherCache:
     """Teacher outputs on disk, for the ``cache`` of a ``tg.Distiller``: the teacher runs once, not in every epoch.
 
-    ``fit`` looks the file up by the teachers' weights, the data, and the outputs and layers compared. Where the file
-    is missing it runs the teacher over the data first, which costs what it saves in the first epoch; where the file is
-    of something else, damaged or incomplete it warns and makes it anew. The data is hashed at each ``fit``.
+    ``fit`` looks the file up by the teachers' weights, the data, which it hashes, and the outputs and layers compared.
+    Where the file is missing it runs the teacher over the data first, which costs what it saves in the first epoch;
+    where the file is of something else, damaged or incomplete it warns and makes it anew.
 
     Each sample's values travel with it, so arrays may be shuffled and split; a ``tf.data`` pipeline attaches them by
     ``Distiller.with_teacher``, before it shuffles and augments. Validation data has no cache.
 
     Args:
         path: The file; its folder must exist.
-        dtype: How values are kept: ``"float16"`` (2 bytes each), ``"float32"``, or ``"int8"`` (1 byte each and 4 per
-            sample). Logits of a softmax are kept less a constant, so that float16 spends its precision on the
-            largest.
+        dtype: ``"float16"``, ``"float32"``, or ``"int8"`` (1 byte for each value and 4 for each sample). Logits of a
+            softmax are kept less a constant, so that float16 spends its precision on the largest.
         top_k: Keep only the largest ``k`` logits of a softmax, and one number for the mean probability of the others.
 
     Raises:
@@ -92,7 +81,7 @@ class TeacherCache:
         return cls(**config)
 
     def fields(self, shape: tuple[int, ...], softmax: bool) -> Fields:
-        """The arrays that keep values of this shape per sample; ``softmax`` where they are logits of one."""
+        """What is kept of values of this shape per sample; ``softmax`` where they are logits of one."""
         if softmax and self.top_k is not None:
             if self.top_k >= shape[-1]:
                 expected = f"fewer than the {shape[-1]} classes"
@@ -105,11 +94,7 @@ class TeacherCache:
         return {"values": (self.dtype, shape)}
 
     def encode(self, values: np.ndarray, softmax: bool) -> dict[str, np.ndarray]:
-        """What is kept of a teacher's values, ``(samples, *shape)``, as the arrays of :meth:`fields`.
-
-        Raises:
-            ValueError: A value is NaN or infinite, or too large for float16.
-        """
+        """A teacher's values, ``(samples, *shape)``, as the arrays of :meth:`fields`, not yet of their dtypes."""
         values = np.asarray(values, "float32")
         if not np.isfinite(values).all():
             raise invalid_value("teacher", expected="finite outputs", received="NaN or infinite ones")
@@ -140,50 +125,42 @@ class TeacherCache:
             return values * ops.reshape(kept["scale"], (-1, *(1,) * (len(values.shape) - 1)))
         return values
 
-    def open(self, key: PlainDict) -> dict[str, np.memmap] | None:
-        """The arrays of the file, memory-mapped, if it holds what ``key`` describes; else None, with a warning why."""
+    def open(self, key: PlainDict) -> np.ndarray | None:
+        """The records of the file, memory-mapped, if it holds what ``key`` describes; else None, with a warning why."""
         if not self.path.exists():
             return None
         try:
-            description, reason = _describe(self.path)
+            content = np.memmap(self.path, "uint8", "r") if self.path.stat().st_size else np.empty(0, "uint8")
         except OSError as error:
             raise FileError(f"{self.path}: cannot be read: {error.strerror or error}.") from error
-        if not reason and description["key"] != _plain(key):
-            changed = [name for name, value in _plain(key).items() if description["key"].get(name) != value]
+        description, reason = _describe(content)
+        wanted = json.loads(json.dumps(key))
+        if not reason and description["key"] != wanted:
+            changed = [name for name, value in wanted.items() if description["key"].get(name) != value]
             reason = f"is of other {' and '.join(changed)}"
         if reason:
             warnings.warn(f"The teacher cache {self.path} {reason}; it is made anew.", stacklevel=2)
             return None
-        return {
-            name: np.memmap(self.path, item["dtype"], "r", item["offset"], tuple(item["shape"]))
-            for name, item in description["arrays"].items()
-        }
+        record = _record(description["fields"])
+        return content[: description["count"] * record.itemsize].view(record)
 
     def write(
         self, key: PlainDict, count: int, fields: Fields, batches: Iterable[Mapping[str, np.ndarray]]
-    ) -> dict[str, np.memmap]:
-        """Write the file, whole or not at all.
-
-        Args:
-            key: What the file is of, for :meth:`open`, which gives what is returned.
-            count: Number of samples.
-            fields, batches: The arrays by name, and their values batch after batch.
-
-        Raises:
-            OSError: The folder is missing or cannot be written, or the disk is full; nothing is left behind.
-        """
-        arrays: dict[str, _Placed] = {}
-        offset = 0
-        for name, (dtype, shape) in fields.items():
-            arrays[name] = {"dtype": dtype, "shape": [count, *shape], "offset": offset}
-            offset += math.ceil(count * math.prod(shape) * np.dtype(dtype).itemsize / 8) * 8
-        description = json.dumps({"key": _plain(key), "arrays": arrays}).encode()
+    ) -> np.ndarray:
+        """Write the file, whole or not at all, and open it: records of ``count`` samples, which come in batches."""
+        record, done, checksum = _record(fields), 0, 0
+        description = json.dumps({"key": key, "count": count, "fields": fields}).encode()
         with atomic_file(self.path) as file:
-            file.truncate(offset)
-            _fill(file, arrays, count, batches)
-            file.seek(0, os.SEEK_END)
-            file.write(description)
-            file.write(_END.pack(len(description), _checksum(file, offset + len(description)), _MARK))
+            for batch in batches:
+                records = np.empty(len(next(iter(batch.values()))), record)
+                for name, values in batch.items():
+                    records[name] = values
+                file.write(records.data)
+                checksum = zlib.crc32(records.data, checksum)
+                done += len(records)
+            if done != count:
+                raise invalid_value("dataset", expected=f"{count} samples, as when it was read before", received=done)
+            file.write(description + _END.pack(len(description), zlib.crc32(description, checksum), _MARK))
         opened = self.open(key)
         if opened is None:
             raise FileError(f"{self.path}: cannot be read back.")
@@ -196,46 +173,18 @@ class TeacherCache:
         return values.astype(self.dtype)
 
 
-def _fill(
-    file: BinaryIO, arrays: Mapping[str, _Placed], count: int, batches: Iterable[Mapping[str, np.ndarray]]
-) -> None:
-    done = 0
-    for batch in batches:
-        size = len(next(iter(batch.values())))
-        for name, values in batch.items():
-            item = arrays[name]
-            stored = np.ascontiguousarray(values, item["dtype"])
-            file.seek(item["offset"] + done * stored[:1].nbytes)
-            file.write(stored.tobytes())
-        done += size
-    if done != count:
-        raise invalid_value("dataset", expected=f"{count} samples, as when it was read before", received=done)
+def _record(fields: Fields) -> np.dtype:
+    return np.dtype([(name, dtype, tuple(shape)) for name, (dtype, shape) in fields.items()])
 
 
-def _describe(path: Path) -> tuple[PlainDict, str]:
-    """The description at the end of a file, and what is wrong with the file."""
-    size = path.stat().st_size
-    if size < _END.size:
+def _describe(content: np.ndarray) -> tuple[PlainDict, str]:
+    """The description at the end of a file's bytes, and what is wrong with them."""
+    whole, end = content[: -_END.size], content[-_END.size :]
+    if len(end) < _END.size:
         return {}, "is incomplete"
-    with path.open("rb") as file:
-        file.seek(size - _END.size)
-        length, checksum, mark = _END.unpack(file.read(_END.size))
-        if mark != _MARK or length > size - _END.size:
-            return {}, "is incomplete or no teacher cache"
-        if checksum != _checksum(file, size - _END.size):
-            return {}, "is damaged"
-        file.seek(size - _END.size - length)
-        return json.loads(file.read(length)), ""
-
-
-def _checksum(file: BinaryIO, length: int) -> int:
-    """CRC-32 of the first bytes of a file, which is left at their end."""
-    checksum = file.seek(0)
-    while length > 0:
-        block = file.read(min(_BLOCK, length))
-        checksum, length = zlib.crc32(block, checksum), length - max(len(block), 1)
-    return checksum
-
-
-def _plain(key: PlainDict) -> PlainDict:
-    return json.loads(json.dumps(key))
+    length, checksum, mark = _END.unpack(end.data)
+    if mark != _MARK or length > len(whole):
+        return {}, "is incomplete or no teacher cache"
+    if checksum != zlib.crc32(whole.data):
+        return {}, "is damaged"
+    return json.loads(whole[len(whole) - length :].tobytes()), ""
