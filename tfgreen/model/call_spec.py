@@ -46,9 +46,9 @@ def read_call_spec(model: keras.Model) -> CallSpec:
     inputs, named = symbolic_inputs(model)
     is_graph = bool(getattr(model, "inputs", None))
     structure, tensors = name_leaves(named or inputs[0], lambda x, index: x.name if is_graph else f"input_{index}")
-    specs = zip(leaf_names(structure), tensors)
-    found = tuple(InputSpec(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in specs)
-    return CallSpec(structure, found, by_keyword=bool(named))
+    named_tensors = zip(leaf_names(structure), tensors)
+    specs = tuple(InputSpec(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in named_tensors)
+    return CallSpec(structure, specs, by_keyword=bool(named))
 
 
 def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor], training: bool = False) -> Any:

@@ -102,9 +102,9 @@ def find_layer(model: keras.Model, name: str, argument: str) -> keras.Layer:
     If there is none, or several, the ValueError lists names that are near.
     """
     by_path = dict(walk(model))
-    found = [path for path in by_path if name in (path, path.split("/")[-1])]
-    if name in by_path or len(found) == 1:
-        return by_path[name if name in by_path else found[0]]
+    found = [name] if name in by_path else [path for path in by_path if path.split("/")[-1] == name]
+    if len(found) == 1:
+        return by_path[found[0]]
     known = {path: path for path in by_path} | {path.split("/")[-1]: path for path in by_path}
     near = found or list(dict.fromkeys(known[key] for key in difflib.get_close_matches(str(name), known, 5, 0.5)))
     raise invalid_value(

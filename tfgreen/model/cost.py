@@ -25,8 +25,7 @@ class LayerCost:
     """Cost of one layer, without its sublayers.
 
     Attributes:
-        path: Where the layer is (``"encoder/conv"``).
-        class_name: Its class.
+        path, class_name: Where the layer is (``"encoder/conv"``), and its class.
         parameters: Number of weights, trainable or not.
         nonzeros: How many of them are not zero.
         size_bytes: What they take in the dtype they are stored in.

@@ -60,8 +60,8 @@ class LayerGraph:
             )
         self.nodes: list[LayerNode] = []
         self._paths = {id(layer): path for path, layer in replaceable_layers(model)}
-        fed = keras.tree.flatten(input_layers(model))
-        self.inputs = [self._add(layer.name, layer, [], [layer.output]) for layer in fed]
+        inputs = keras.tree.flatten(input_layers(model))
+        self.inputs = [self._add(layer.name, layer, [], [layer.output]) for layer in inputs]
         self.outputs = [node for node in self._read(model, self.inputs, "") if node is not None]
 
     def _read(self, model: keras.Model, inputs: Sequence[LayerNode | None], prefix: str) -> list[LayerNode | None]:
@@ -75,18 +75,16 @@ class LayerGraph:
                 passed = [producers.get(id(tensor)) for tensor in passed_inputs(call)]
                 nodes = self._read(operation, passed, path)
             else:
-                taken = [(producers[id(tensor)], tensor) for tensor in call.input_tensors]
-                node = self._add(self._paths.setdefault(id(operation), path), operation, taken, call.outputs)
+                fed = [(node, tensor) for tensor in call.input_tensors if (node := producers[id(tensor)]) is not None]
+                node = self._add(self._paths.setdefault(id(operation), path), operation, fed, call.outputs)
                 nodes = [node] * len(call.outputs)
             producers.update({id(tensor): node for tensor, node in zip(call.outputs, nodes, strict=True)})
         return [producers[id(tensor)] for tensor in graph.outputs]
 
     def _add(
-        self, path: str, layer: keras.Operation, taken: list[tuple[LayerNode | None, Tensor]], outputs: list[Tensor]
+        self, path: str, layer: keras.Operation, fed: list[tuple[LayerNode, Tensor]], outputs: list[Tensor]
     ) -> LayerNode:
-        known = [(producer, tensor) for producer, tensor in taken if producer is not None]
-        producers = tuple(producer for producer, _ in known)
-        shapes = tuple(shapes_of([tensor for _, tensor in known]))
+        producers, shapes = tuple(producer for producer, _ in fed), tuple(shapes_of([tensor for _, tensor in fed]))
         node = LayerNode(path, layer, producers, [], shapes, tuple(shapes_of(outputs)))
         for producer in dict.fromkeys(producers):
             producer.consumers.append(node)

@@ -1,8 +1,7 @@
 """Listen to the calls of a model's layers as it runs, whatever kind of model it is.
 
-:func:`listening` puts a function in the place of an attribute (``call``) of the layers at hand. Keras's classes stay as
-they are. Each thread hears its own calls only, though several may run one model at once, and the attributes are put
-back when the last has ended.
+:func:`listening` puts a function in the place of an attribute (``call``) of the layers at hand, until the last listener
+has ended. Keras's classes stay as they are, and each of the threads that run one model at once hears its own calls.
 """
 
 from __future__ import annotations

@@ -116,8 +116,7 @@ def _shaped(value: Any, item: InputSpec, batched: bool) -> Any:
     shape = tuple(value.shape)
     if len(shape) == rank and all(want in (None, have) for want, have in zip(item.shape, shape[1:])):
         return value
-    one = batched and len(shape) == rank - 1
-    fix = "Batch the dataset: dataset.batch(32)." if one else ""
+    fix = "Batch the dataset: dataset.batch(32)." if batched and len(shape) == rank - 1 else ""
     raise invalid_value(subject, expected=f"shape {('samples', *item.shape)}", received=shape, fix=fix)
 
 
@@ -136,8 +135,8 @@ def _numbers(value: object, item: InputSpec) -> np.ndarray:
     if item.dtype == "string":
         return array
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-        text = array.dtype.kind in "SUO"
-        fix = "Turn words into numbers first, as for training." if text else "Pass real numbers."
+        words = array.dtype.kind in "SUO"
+        fix = "Turn words into numbers first, as for training." if words else "Pass real numbers."
         raise invalid_type(f"{subject} (dtype {array.dtype})", expected="an array of numbers", received=value, fix=fix)
     array = array.astype(item.dtype, copy=False)
     if array.dtype.kind in "fV" and not (finite := np.isfinite(array)).all():
@@ -152,5 +151,5 @@ def _array(value: object, subject: str) -> np.ndarray:
     try:
         return np.asarray(value)
     except ValueError as error:  # NumPy's for rows of different lengths, TensorFlow's for a ragged tensor
-        fix = "Pad them to one length."
-        raise invalid_state(f"{subject} has rows of different lengths, which are no array.", fix) from error
+        sentence = f"{subject} has rows of different lengths, which are no array."
+        raise invalid_state(sentence, "Pad them to one length.") from error
