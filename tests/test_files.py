@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tfgreen.errors import FileError
-from tfgreen.files import atomic_file, atomic_folder, check_folder, made_folder, write_atomic
+from tfgreen.files import atomic_file, atomic_folder, check_folder, made_folder, reading, write_atomic
 
 FILES = ("a.txt", "b.txt")
 
@@ -154,6 +154,16 @@ def test_folders_that_must_not_be_written_are_refused(tmp_path, monkeypatch):
             write(target)
     assert sorted(os.listdir(tmp_path)) == ["file", "full"]
     assert sorted(os.listdir(tmp_path / "full")) == ["a.txt", "notes.txt"]
+
+
+def test_what_the_system_says_against_reading_names_the_file(tmp_path):
+    with pytest.raises(FileError, match="absent: cannot be read: No such file or directory."):
+        with reading(tmp_path / "absent"), open(tmp_path / "absent"):
+            raise AssertionError("not reached")
+    with pytest.raises(FileError, match="^not a model$"), reading(tmp_path):
+        raise FileError("not a model")
+    with pytest.raises(ValueError, match="a bug"), reading(tmp_path):
+        raise ValueError("a bug")
 
 
 def test_a_made_folder_stays_only_if_the_work_succeeds(tmp_path):

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import tfgreen as tg
 from tfgreen.cli_arguments import make_parser
-from tfgreen.errors import ConversionError, FileError, InvalidValueError, TfgreenError
+from tfgreen.errors import ConversionError, InvalidValueError, TfgreenError
+from tfgreen.files import check_folder, made_folder, reading
 
 if TYPE_CHECKING:
     from tfgreen.recipes.progress import Progress
@@ -61,7 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def demo(arguments: argparse.Namespace) -> int:
     """Prune, convert, verify, measure: the digits of scikit-learn, or a model and data of one's own."""
     from tfgreen.energy.carbon import grid_intensity
-    from tfgreen.files import check_folder
     from tfgreen.recipes.data import RESULT_FILES, load_npz
 
     if (arguments.model is None) != (arguments.data is None):
@@ -103,7 +103,6 @@ def profile(arguments: argparse.Namespace) -> int:
 
 def convert(arguments: argparse.Namespace) -> int:
     """Write MODEL as a .tflite file."""
-    from tfgreen.files import made_folder
     from tfgreen.recipes.data import load_samples
 
     _check_file(arguments.model)
@@ -202,11 +201,8 @@ COMMANDS = (demo, profile, convert, verify, benchmark, doctor)
 
 def _check_file(path: str) -> None:
     """Find a file that cannot be read before TensorFlow is imported."""
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    with reading(path), open(path, "rb") as file:
+        file.read(1)
 
 
 def _start_tensorflow() -> Progress:

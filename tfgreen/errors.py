@@ -58,12 +58,7 @@ def invalid_type(subject: str, *, expected: str, received: object, fix: str = ""
 
 
 def invalid_state(sentence: str, fix: str = "") -> InvalidValueError:
-    """Build the error for something whose state, not whose value, is in the way: a plain sentence and a remedy.
-
-    Example:
-        >>> str(invalid_state("model 'net' has no weights yet.", "Call it once on a batch of data."))
-        "model 'net' has no weights yet. Call it once on a batch of data."
-    """
+    """Build the error for something whose state, not whose value, is in the way: a plain sentence and a remedy."""
     return InvalidValueError(f"{sentence} {fix}".rstrip())
 
 

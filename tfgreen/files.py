@@ -1,4 +1,4 @@
-"""Write files and folders so that an interrupted run leaves either all of them or none.
+"""Read files, and write files and folders so that an interrupted run leaves either all of them or none.
 
 Each is made beside its target, with the rights that the system gives to a new one, and renamed when complete.
 """
@@ -23,6 +23,17 @@ def write_atomic(path: FilePath, data: bytes | str) -> Path:
     with atomic_file(path) as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
     return Path(path)
+
+
+@contextlib.contextmanager
+def reading(path: FilePath) -> Iterator[None]:
+    """Name the file in whatever the system says against reading it."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
 @contextlib.contextmanager

@@ -22,8 +22,8 @@ from tfgreen.deploy.tflite.c_array import HEADERS, SOURCES, c_source
 from tfgreen.deploy.tflite.contents import Quantization, WeightTensor
 from tfgreen.deploy.tflite.flatbuffer import parse, read_metadata
 from tfgreen.deploy.tflite.interpreter import new_interpreter, run_all
-from tfgreen.errors import FileError, invalid_state, invalid_value
-from tfgreen.files import write_atomic
+from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.files import reading, write_atomic
 from tfgreen.structure import Structure, match, pack
 from tfgreen.typing import Arrays, FilePath, PlainDict
 
@@ -289,8 +289,6 @@ def load_litert(path: FilePath) -> LiteRTModel:
         ...
         tfgreen.errors.FileError: missing.tflite: cannot be read: No such file or directory.
     """
-    try:
+    with reading(path):
         content = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from error
     return LiteRTModel(content, source=str(path))

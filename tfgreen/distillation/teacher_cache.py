@@ -21,7 +21,7 @@ from keras import ops
 
 from tfgreen.checks import check_instance, check_integer, check_option
 from tfgreen.errors import FileError, invalid_value
-from tfgreen.files import atomic_file
+from tfgreen.files import atomic_file, reading
 from tfgreen.typing import FilePath, PlainDict, Tensor
 
 _MARK = b"tfgreen records\n"
@@ -129,10 +129,8 @@ class TeacherCache:
         """The records of the file, memory-mapped, if it holds what ``key`` describes; else None, with a warning why."""
         if not self.path.exists():
             return None
-        try:
+        with reading(self.path):
             content = np.memmap(self.path, "uint8", "r") if self.path.stat().st_size else np.empty(0, "uint8")
-        except OSError as error:
-            raise FileError(f"{self.path}: cannot be read: {error.strerror or error}.") from error
         description, reason = _describe(content)
         wanted = json.loads(json.dumps(key))
         if not reason and description["key"] != wanted:

@@ -153,9 +153,8 @@ class _GpuProbe:
         self.sample(seconds)
         if not self._answers or self._joules <= 0:
             silent = f"the driver reported no energy for {duration:.4g} s (its counter is updated every 0.1 s)"
-            return unavailable(
-                self.name, silent if self._answers else "the driver stopped answering during the block"
-            )
+            why = silent if self._answers else "the driver stopped answering during the block"
+            return unavailable(self.name, why)
         method = "driver's energy counter" if self._gpus.counted else "driver's power readings, averaged"
         how = f"{method}, {self._gpus.count} GPU(s) as a whole including idle power; bounds: one update of 0.1 s"
         bounds = _update_bounds(self._joules, NVML_UPDATE_S, duration)

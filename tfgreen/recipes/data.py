@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfgreen.errors import FileError, InvalidValueError, TfgreenError, invalid_value
+from tfgreen.files import reading
 from tfgreen.typing import FilePath, Shape, Tensors
 
 if TYPE_CHECKING:
@@ -97,12 +98,10 @@ def array_names(path: FilePath) -> list[str]:
         what = "received a folder" if file.is_dir() else "but there is no such file"
         raise FileError(f"{file}: expected an .npz file, {what}.")
     try:
-        with zipfile.ZipFile(file) as archive:
+        with reading(file), zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile as error:
         raise FileError(f"{file}: expected an .npz file, as numpy.savez writes it, received something else.") from error
-    except OSError as error:
-        raise FileError(f"{file}: cannot be read: {error.strerror or error}.") from error
     return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
 
 

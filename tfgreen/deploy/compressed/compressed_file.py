@@ -17,8 +17,8 @@ import keras
 import numpy as np
 
 from tfgreen.deploy.compressed.coding import Coded, decode, encode
-from tfgreen.errors import FileError, InvalidValueError, invalid_value
-from tfgreen.files import write_atomic
+from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.files import reading, write_atomic
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.techniques.fold_batch_norm import check_plain
 from tfgreen.typing import FilePath, PlainDict
@@ -114,10 +114,8 @@ def load_compressed(path: FilePath) -> keras.Model:
 
 
 def _read(path: Path) -> tuple[PlainDict, bytes]:
-    try:
+    with reading(path):
         content = path.read_bytes()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from error
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             header, data = json.loads(arrays["header"].tobytes()), arrays["weights"].tobytes()

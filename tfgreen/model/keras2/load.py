@@ -14,6 +14,7 @@ import h5py
 import keras
 
 from tfgreen.errors import FileError, InvalidValueError, invalid_type
+from tfgreen.files import reading
 from tfgreen.model.keras2.config import TRUST, one_line, refuses_code
 from tfgreen.model.keras2.graph import model_from_keras2, unwrap
 from tfgreen.model.keras2.weights import load_keras2_weights
@@ -71,10 +72,8 @@ def _checked(path: str | os.PathLike[str]) -> Path:
         )
     if not file.exists():
         raise FileError(f"{file}: {_EXPECTED}, but there is no such file.")
-    try:
+    with reading(file):
         file.open("rb").close()
-    except OSError as error:
-        raise FileError(f"{file}: cannot be read: {error.strerror}.") from error
     return file
 
 
