@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tfgreen"
 FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = [path for path in FILES if path.name != "__init__.py"]
 FOLDERS = sorted({path.parent for path in FILES})
 
 # The layout, from the bottom up: a part imports from the parts below it and from itself.
@@ -213,3 +214,11 @@ def test_the_bytes_and_load_litert_never_import_keras(path):
     assert not heavy
     if "tflite" in path.parts:  # not inside a function either
         assert not {name for name, _ in imports(path)} & {"keras", "tensorflow"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_module_has_a_test_file(path):
+    """``a/b.py`` is tested by ``tests/a/test_b.py``, or by ``test_b_<aspect>.py`` beside it."""
+    folder = Path(__file__).parent / path.parent.relative_to(PACKAGE)
+    files = [*folder.glob(f"test_{path.stem}.py"), *folder.glob(f"test_{path.stem}_*.py")]
+    assert files, f"{folder.relative_to(PACKAGE.parent)}/test_{path.stem}.py is missing"
