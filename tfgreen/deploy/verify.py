@@ -16,7 +16,7 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_value
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.paths import check_built_model
-from tfgreen.structure import leaf_names, match, name_leaves
+from tfgreen.structure import match, name_leaves
 from tfgreen.tables import TableResult
 from tfgreen.typing import Arrays, PlainDict
 
@@ -166,13 +166,12 @@ def verify(
     check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
     got = match(lite.output_structure, lite.predict(x), "output")
     expected = _keras_outputs(model, x)
-    names = leaf_names(lite.output_structure)
-    shapes = [got[name].shape for name in names]
-    if [a.shape for a in expected] != shapes:
+    shapes = {name: array.shape for name, array in got.items()}
+    if [array.shape for array in expected] != [*shapes.values()]:
         raise invalid_value(
             "lite",
-            expected=f"the outputs of model '{model.name}', {[a.shape for a in expected]}",
-            received=dict(zip(names, shapes)),
+            expected=f"the outputs of model '{model.name}', {[array.shape for array in expected]}",
+            received=shapes,
             fix="Verify a file against the model that it was converted from.",
         )
     options = {"mean_scales": mean_scales, "max_scales": max_scales, "agreement": agreement}
@@ -180,7 +179,7 @@ def verify(
     limits = dataclasses.replace(DEFAULT_LIMITS[lite.quantization], **given)
     fine = 256 if lite.quantization == "int16x8" else 1
     scales = {name: None if scale is None else scale * fine for name, scale in lite.output_scales.items()}
-    outputs = tuple(compare(name, array, got[name], scales[name]) for name, array in zip(names, expected))
+    outputs = tuple(compare(name, array, got[name], scales[name]) for name, array in zip(got, expected))
     result = VerifyResult(outputs, len(expected[0]), lite.quantization, limits)
     if result.passed or "layers" not in lite.metadata:
         return result
@@ -198,9 +197,8 @@ def compare(name: str, expected: np.ndarray, got: np.ndarray, scale: float | Non
         scale = (span or float(np.abs(expected).max()) or 1.0) / 255
     error = np.abs(expected - got)
     largest, mean = float(error.max()), float(error.mean())
-    top = None
-    if expected.ndim == 2 and expected.shape[1] > 1:
-        top = float((expected.argmax(axis=1) == got.argmax(axis=1)).mean())
+    classes = expected.ndim == 2 and expected.shape[1] > 1
+    top = float((expected.argmax(axis=1) == got.argmax(axis=1)).mean()) if classes else None
     return OutputComparison(name, largest, mean, scale, largest / scale, mean / scale, top)
 
 

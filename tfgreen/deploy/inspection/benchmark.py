@@ -56,10 +56,10 @@ class BenchmarkResult(SentenceResult):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
-    """The results of models that ran in turn, by name; prints as a table, and the notes.
+    """A mapping from the names of models that ran in turn to their results; prints as a table, and the notes.
 
     Attributes:
-        results: Name -> result.
+        results: The same as a plain mapping.
         notes: A sentence for each quantized model that was slower than a float one beside it.
     """
 
@@ -79,14 +79,13 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values."""
-        results = {name: result.to_dict() for name, result in self.results.items()}
-        return {"results": results, "notes": list(self.notes)}
+        return {"results": {name: result.to_dict() for name, result in self.items()}, "notes": list(self.notes)}
 
     def _headline(self) -> str:
-        return ", ".join(f"{name} {result.median_ms:.4g} ms" for name, result in self.results.items())
+        return ", ".join(f"{name} {result.median_ms:.4g} ms" for name, result in self.items())
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(name, *result._figures()) for name, result in self.results.items()]
+        return [(name, *result._figures()) for name, result in self.items()]
 
     def _remarks(self) -> tuple[str, ...]:
         return self.notes
@@ -168,14 +167,12 @@ def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[
 def time_in_turn(interpreters: Mapping[_Key, Interpreter], runs: int, warmup: int) -> dict[_Key, list[int]]:
     """Run each interpreter once per round; return the nanoseconds of each run after the first ``warmup`` rounds."""
     times: dict[_Key, list[int]] = {key: [] for key in interpreters}
-    for turn in range(warmup + runs):
+    for _ in range(warmup + runs):
         for key, interpreter in interpreters.items():
             start = time.perf_counter_ns()
             interpreter.invoke()
-            elapsed = time.perf_counter_ns() - start
-            if turn >= warmup:
-                times[key].append(elapsed)
-    return times
+            times[key].append(time.perf_counter_ns() - start)
+    return {key: found[warmup:] for key, found in times.items()}
 
 
 def summarize(nanoseconds: list[int], threads: int, warmup: int, memory: int) -> BenchmarkResult:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -71,8 +71,7 @@ def _of_values(item: InputSpec, array: np.ndarray) -> Iterator[Finding]:
         yield Finding(subject, f"all {len(array)} samples are the same.")
         return
     if array.ndim > 1:
-        flat = array.reshape(-1, array.shape[-1])
-        still = np.flatnonzero(flat.min(axis=0) == flat.max(axis=0))
+        still = np.flatnonzero(np.ptp(array.reshape(-1, array.shape[-1]), axis=0) == 0)
         if len(still):
             which = f"channels {_some(still)}" if len(still) > 1 else f"channel {still[0]}"
             yield Finding(subject, f"{which} (last axis) never changes, so its range in use is not seen.")
@@ -94,9 +93,7 @@ def _likeness_of_neighbours(array: np.ndarray) -> float | None:
     if not neighbours:
         return None
     one, other = (np.concatenate(parts).astype(np.float64) for parts in zip(*neighbours))
-    one, other = one - one.mean(), other - other.mean()
-    scale = np.sqrt((one**2).sum() * (other**2).sum())
-    return float((one * other).sum() / scale) if scale and len(one) >= 1000 else None
+    return float(np.corrcoef(one, other)[0, 1]) if len(one) >= 1000 and one.std() and other.std() else None
 
 
 def _of_layers(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[Finding]:
@@ -107,11 +104,9 @@ def _of_layers(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray])
         layer = layers[path]
         if isinstance(layer, keras.layers.Rescaling):
             yield from _of_rescaling(path, layer, output)
-            continue
-        if isinstance(layer, keras.layers.BatchNormalization):
-            output = _normalized(layer, output)
-        yield from _of_scale(path, output)
-        break
+        else:
+            yield from _of_scale(path, _normalized(layer, output))
+            break
     if scores is not None:
         yield from _of_classes(scores)
 
@@ -121,8 +116,7 @@ def _run(
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Outputs of the layers that know a scale, as rows of channels, and the model's output if it is one matrix."""
     picked = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), _RUN)).astype(int)
-    rows: dict[str, list[np.ndarray]] = {}
-    scores: list[np.ndarray] = []
+    rows, scores = dict[str, list[np.ndarray]](), list[np.ndarray]()
     size = max(1, min(_BATCH, _VALUES // max(1, sum(array[0].size for array in arrays))))
     with _recording(layers, rows):
         for start in range(0, len(picked), size):
@@ -136,9 +130,7 @@ def _run(
     return {path: np.concatenate(parts) for path, parts in rows.items()}, np.concatenate(scores) if scores else None
 
 
-def _recording(
-    layers: Mapping[str, keras.Layer], rows: dict[str, list[np.ndarray]]
-) -> contextlib.AbstractContextManager[None]:
+def _recording(layers: Mapping[str, keras.Layer], rows: dict[str, list[np.ndarray]]) -> AbstractContextManager[None]:
     """Put outputs of the layers that know a scale, and no others, into ``rows`` up to the first normalization."""
     normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
     known = {layer: path for path, layer in layers.items() if isinstance(layer, (keras.layers.Rescaling, *normalizing))}
@@ -161,8 +153,10 @@ def _of_rescaling(path: str, layer: keras.layers.Rescaling, output: np.ndarray) 
         yield Finding(f"Layer '{path}'", message, "The data was probably scaled before: pass it as the model takes it.")
 
 
-def _normalized(layer: keras.layers.BatchNormalization, output: np.ndarray) -> np.ndarray:
-    """Rows of a BatchNormalization's output before gamma and beta, for its trained channels only."""
+def _normalized(layer: keras.Layer, output: np.ndarray) -> np.ndarray:
+    """Rows of the output of a normalization before gamma and beta, for its trained channels only."""
+    if isinstance(layer, keras.layers.Normalization):
+        return output
     gamma, beta, mean, variance = map(np.asarray, norm_parameters(layer, "float64"))
     used = (np.abs(gamma) > 1e-4) & (variance > 1e-6) & ((mean != 0) | (variance != 1))
     return (output[:, used] - beta[used]) / gamma[used]

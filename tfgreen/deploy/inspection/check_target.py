@@ -12,7 +12,7 @@ from tfgreen.deploy.inspection.target_tables import TARGETS, Target, TargetName
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, is_dynamic, operator_name, text_of
 
-_INDICES = ("int32", "int64", "bool")  # of indices and conditions, not of values of a layer
+_INDICES = ("int32", "int64", "bool")  # and conditions, not values of a layer
 _REPLACE, _TO_INT8 = "Replace its layer.", "Convert with quantization='int8'."
 
 # What to do about an operator, where there is something better than to replace its layer.
@@ -34,8 +34,8 @@ def check_target(lite: LiteRTModel, target: TargetName) -> Findings:
 
     Returns:
         A finding for each kind of operator that the target lacks, with its Keras layer (or else its output tensor),
-        what runs it instead and what to do; an error where the file cannot run. Empty when the file fits: its operators
-        and dtypes, by the tables and sources in ``target_tables.py``, not every option of every kernel.
+        what runs it instead and what to do; an error where the file cannot run. What is checked are operators and
+        dtypes, by the tables and sources in ``target_tables.py``, not every option of every kernel.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``.
@@ -64,7 +64,7 @@ def _graphs(lite: LiteRTModel, target: Target) -> list[SubGraphT]:
 
 
 def _dynamic(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
-    """The finding about tensors whose size the file leaves open."""
+    """A finding about tensors whose size the file leaves open."""
     tensors = [tensor for graph in _graphs(lite, target) for tensor in graph.tensors if is_dynamic(tensor)]
     names = [f"'{text_of(tensor.name)}'" for tensor in tensors]
     if names and target.static_shapes:

@@ -27,12 +27,12 @@ _MOST_SAMPLES = 64
 def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErrors:
     """Run both models on the same samples and compare the output of each layer.
 
-    The file runs on LiteRT's own kernels, because the tensors inside a delegate cannot be read, on up to 64 samples.
+    The file runs on LiteRT's own kernels, because the tensors inside a delegate cannot be read.
 
     Args:
         model: The Keras model, run in inference mode.
         lite: The file that :func:`tfgreen.convert` returned for it.
-        x: Samples in the structure of the model's inputs, at least one.
+        x: Samples in the structure of the model's inputs, at least one, of which the first 64 are used.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``, or ``model`` no ``keras.Model``.
@@ -55,8 +55,7 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
     infos = [tensor_info(lite.parsed, path, index) for path, (_, index) in places.items()]
     stored = run_all(lite.new_interpreter(keep_tensors=True), lite.inputs, infos, arrays)
     sources = _sources(lite, places)
-    noise: dict[str, float] = {}
-    rows = []
+    rows: dict[str, LayerComparison] = {}
     for info in infos:
         path = info.name
         if path not in computed or computed[path].size != stored[path].size:
@@ -66,25 +65,23 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
         expected = computed[path].astype(np.float64)
         error = np.abs(expected - stored[path].reshape(expected.shape))
         power = float((expected**2).sum())
-        noise[path] = float((error**2).sum()) / power if power else math.inf if error.any() else 0.0
+        noise = float((error**2).sum()) / power if power else math.inf if error.any() else 0.0
         status = lite.audit.operators[places[path][0]]
-        before = tuple(source for source in sources[path] if source in noise)
-        rows.append(
-            LayerComparison(
-                layer=path,
-                fused=tuple(layer for layer in status.layers if layer != path),
-                sources=before,
-                operator=status.operator,
-                noise=noise[path],
-                added_noise=noise[path] - max((noise[source] for source in before), default=0.0),
-                mean_error=float(error.mean()),
-                max_error=float(error.max()),
-                scale=info.scale,
-                outlier_ratio=_outlier_ratio(expected),
-                channel_imbalance=_channel_imbalance(expected),
-            )
+        before = tuple(source for source in sources[path] if source in rows)
+        rows[path] = LayerComparison(
+            layer=path,
+            fused=tuple(layer for layer in status.layers if layer != path),
+            sources=before,
+            operator=status.operator,
+            noise=noise,
+            added_noise=noise - max((rows[source].noise for source in before), default=0.0),
+            mean_error=float(error.mean()),
+            max_error=float(error.max()),
+            scale=info.scale,
+            outlier_ratio=_outlier_ratio(expected),
+            channel_imbalance=_channel_imbalance(expected),
         )
-    return LayerErrors(tuple(rows), skipped)
+    return LayerErrors(tuple(rows.values()), skipped)
 
 
 def _places(lite: LiteRTModel) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
@@ -112,14 +109,11 @@ def _sources(lite: LiteRTModel, places: Mapping[str, tuple[int, int]]) -> dict[s
         seen, waiting, found[path] = {index}, [index], []
         while waiting:
             producer = producers.get(waiting.pop())
-            for tensor in [] if producer is None else [int(i) for i in producer.inputs if i >= 0]:
-                if tensor in seen:
-                    continue
-                seen.add(tensor)
-                if tensor in owner:
-                    found[path].append(owner[tensor])
-                else:
-                    waiting.append(tensor)
+            inputs = {} if producer is None else dict.fromkeys(int(i) for i in producer.inputs if i >= 0)
+            new = [tensor for tensor in inputs if tensor not in seen]
+            seen.update(new)
+            found[path] += [owner[tensor] for tensor in new if tensor in owner]
+            waiting += [tensor for tensor in new if tensor not in owner]
     return found
 
 

@@ -115,8 +115,8 @@ class LayerErrors(TableResult):
         return self._judged()[1]
 
     def _judged(self) -> tuple[str, tuple[str, ...]]:
-        """Values that share a scale with larger ones are lost where they are computed, but count only where the next
-        layer weighs them up: it is that one whose output is worse than its input."""
+        # Values that share a scale with larger ones are lost where they are computed, but count only where the next
+        # layer weighs them up: it is that one whose output is worse than its input.
         worst = self.worst
         if worst is None:
             return "No layer could be compared.", ()

@@ -40,7 +40,7 @@ class OperatorTime:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class OperatorProfile(TableResult):
-    """The time of every operator, in the order in which they run; prints as a table."""
+    """The :class:`OperatorTime` of every operator, in the order in which they run; prints as a table."""
 
     operators: tuple[OperatorTime, ...]
     threads: int
@@ -107,23 +107,21 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     check_integer("runs", runs, minimum=1)
     values = ready_interpreter(lite, keep_tensors=True)
     invoke(values)
-    reasons: dict[int, str] = {}
+    reasons = [reason_not_to_cut(lite.parsed, operator) for operator in lite.parsed.subgraphs[0].operators]
     interpreters: dict[int, Interpreter] = {}
-    for index, operator in enumerate(lite.parsed.subgraphs[0].operators):
-        reasons[index] = reason_not_to_cut(lite.parsed, operator)
-        if not reasons[index]:
-            try:
-                interpreters[index] = _alone(lite, index, values, threads)
-            except ConversionError as error:
-                reasons[index] = str(error)
+    for index in [index for index, reason in enumerate(reasons) if not reason]:
+        try:
+            interpreters[index] = _alone(lite, index, values, threads)
+        except ConversionError as error:
+            reasons[index] = str(error)
     times = time_in_turn(interpreters, runs, _WARMUP)
     medians = {index: float(np.median(nanoseconds)) / 1e3 for index, nanoseconds in times.items()}
     total = sum(medians.values())
-    rows = []
-    for index, status in enumerate(lite.audit.operators):
-        median = medians.get(index)
-        share = None if median is None else median / total
-        rows.append(OperatorTime(status.operator, status.layers, status.tensor, median, share, reasons[index]))
+    shares = {index: median / total for index, median in medians.items()}
+    rows = [
+        OperatorTime(row.operator, row.layers, row.tensor, medians.get(index), shares.get(index), reasons[index])
+        for index, row in enumerate(lite.audit.operators)
+    ]
     return OperatorProfile(tuple(rows), threads, runs)
 
 

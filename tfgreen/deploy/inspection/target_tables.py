@@ -24,27 +24,15 @@ TargetName = Literal["xnnpack", "tflm", "edgetpu"]
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A set of limits.
+    """What a target, called ``title`` in sentences, can run."""
 
-    Attributes:
-        name: What :func:`check_target` calls it.
-        title: What a sentence calls it.
-        kernels: Operator -> dtypes of the first output that it can compute.
-        dtypes: What any tensor of an operator may be.
-        hybrid: Operators that take float inputs with integer weights (dynamic-range files).
-        elsewhere: What runs an operator that is not there; empty where nothing does.
-        static_shapes: Whether a file with a dimension of open size cannot run there.
-        compiled: Whether a compiler comes first, which refuses a file that is not full integer.
-    """
-
-    name: TargetName
     title: str
-    kernels: Mapping[str, frozenset[str]]
-    dtypes: frozenset[str]
-    hybrid: frozenset[str] = frozenset()
-    elsewhere: str = ""
-    static_shapes: bool = True
-    compiled: bool = False
+    kernels: Mapping[str, frozenset[str]]  # operator -> dtypes of the first output that it can compute
+    dtypes: frozenset[str]  # what any tensor of an operator may be
+    hybrid: frozenset[str] = frozenset()  # operators that take float inputs with integer weights (dynamic-range files)
+    elsewhere: str = ""  # what runs an operator that is not there; empty where nothing does
+    static_shapes: bool = True  # whether a file with a dimension of open size cannot run there
+    compiled: bool = False  # whether a compiler comes first, which refuses a file that is not full integer
 
 
 def _kernels(*groups: tuple[str, str]) -> dict[str, frozenset[str]]:
@@ -96,30 +84,24 @@ _EDGETPU = _kernels(
 )
 
 TARGETS: dict[str, Target] = {
-    target.name: target
-    for target in (
-        Target(
-            "xnnpack",
-            "XNNPACK",
-            _XNNPACK,
-            frozenset({"float32", "float16", "int8", "uint8", "int4", "int32"}),
-            hybrid=frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}),
-            elsewhere="LiteRT's own kernel runs it, on the same CPU",
-            static_shapes=False,
-        ),
-        Target(
-            "tflm",
-            "LiteRT for Microcontrollers",
-            _TFLM,
-            frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool", "int4", "resource"}),
-        ),
-        Target(
-            "edgetpu",
-            "the Edge TPU",
-            _EDGETPU,
-            frozenset({"int8", "uint8", "int32"}),
-            elsewhere="the CPU runs it, and the compiler may leave everything after it to the CPU too",
-            compiled=True,
-        ),
-    )
+    "xnnpack": Target(
+        "XNNPACK",
+        _XNNPACK,
+        frozenset({"float32", "float16", "int8", "uint8", "int4", "int32"}),
+        hybrid=frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}),
+        elsewhere="LiteRT's own kernel runs it, on the same CPU",
+        static_shapes=False,
+    ),
+    "tflm": Target(
+        "LiteRT for Microcontrollers",
+        _TFLM,
+        frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool", "int4", "resource"}),
+    ),
+    "edgetpu": Target(
+        "the Edge TPU",
+        _EDGETPU,
+        frozenset({"int8", "uint8", "int32"}),
+        elsewhere="the CPU runs it, and the compiler may leave everything after it to the CPU too",
+        compiled=True,
+    ),
 }

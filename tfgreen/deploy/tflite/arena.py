@@ -55,11 +55,11 @@ def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
         )
     graph = model.subgraphs[0]
     first, last = _lifetimes(graph)
-    tensors = {i: graph.tensors[i] for i in sorted(first)}
-    planned = [i for i, tensor in tensors.items() if not tensor.isVariable and not len(buffer_bytes(model, tensor))]
-    sizes = [_aligned_size(tensors[i]) for i in planned]
-    starts, ends = [first[i] for i in planned], [last[i] for i in planned]
     variables = sum(_aligned_size(tensor) for tensor in graph.tensors if tensor.isVariable)
+    used = [(i, graph.tensors[i]) for i in sorted(first)]
+    planned = [i for i, tensor in used if not tensor.isVariable and not len(buffer_bytes(model, tensor))]
+    sizes = [_aligned_size(graph.tensors[i]) for i in planned]
+    starts, ends = [first[i] for i in planned], [last[i] for i in planned]
     alive = alive_bytes(sizes, starts, ends)
     end = max((offset + size for offset, size in zip(plan(sizes, starts, ends), sizes)), default=0)
     return ArenaEstimate(end + variables, max(alive, default=0) + variables, _peak(audit, alive))
@@ -104,12 +104,10 @@ def _lifetimes(graph: SubGraphT) -> tuple[dict[int, int], dict[int, int]]:
     last = dict(first)
     for time, operator in enumerate(graph.operators, 1):
         used = [int(i) for i in (*operator.outputs, *operator.inputs) if i >= 0]
-        first |= {i: time for i in used if i not in first}
+        first = dict.fromkeys(used, time) | first
         last |= dict.fromkeys(used, time)
-    for i in graph.outputs:
-        first.setdefault(int(i), 0)
-        last[int(i)] = len(graph.operators)
-    return first, last
+    outputs = [int(i) for i in graph.outputs]
+    return dict.fromkeys(outputs, 0) | first, last | dict.fromkeys(outputs, len(graph.operators))
 
 
 def _aligned_size(tensor: TensorT) -> int:

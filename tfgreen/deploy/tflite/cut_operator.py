@@ -11,8 +11,6 @@ from ai_edge_litert.schema_py_generated import ModelT, OperatorT
 
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, operator_name, write
 
-_UNPACKING = ("DEQUANTIZE", "DENSIFY")
-
 
 def reason_not_to_cut(model: ModelT, operator: OperatorT) -> str:
     """Why an operator of the main subgraph cannot run alone, or an empty string."""
@@ -70,12 +68,10 @@ def _intermediates(operator: OperatorT) -> Sequence[int]:
 
 def _unpackers(model: ModelT, operator: OperatorT) -> list[OperatorT]:
     """The operators that unpack constant weights for this one."""
-    wanted = {int(i) for i in operator.inputs}
-    makers = [op for op in model.subgraphs[0].operators if wanted & {int(i) for i in op.outputs}]
-    return [op for op in makers if _unpacks_constant(model, op)]
+    operators, wanted = model.subgraphs[0].operators, {int(i) for i in operator.inputs}
+    return [op for op in operators if _unpacks_constant(model, op) and not wanted.isdisjoint(map(int, op.outputs))]
 
 
 def _unpacks_constant(model: ModelT, operator: OperatorT) -> bool:
-    if operator_name(model, operator) not in _UNPACKING:
-        return False
-    return len(buffer_bytes(model, model.subgraphs[0].tensors[operator.inputs[0]])) > 0
+    unpacks = operator_name(model, operator) in ("DEQUANTIZE", "DENSIFY")
+    return unpacks and len(buffer_bytes(model, model.subgraphs[0].tensors[operator.inputs[0]])) > 0

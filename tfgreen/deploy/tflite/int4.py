@@ -32,14 +32,10 @@ def pack_int4(content: bytes) -> bytes:
     model = parse(content, "converted model")
     packed, unfit = 0, set[str]()
     for graph in model.subgraphs:
-        readers: dict[int, list[OperatorT]] = {}  # several of one weight where a layer is called several times
-        for operator in graph.operators:
-            for index in operator.inputs:
-                readers.setdefault(int(index), []).append(operator)
-        for index, operators in readers.items():
-            if index < 0 or not _takes_15_values(model, graph.tensors[index]):  # -1: an input left out
-                continue
-            if all(operator_name(model, op) in _OPERATORS and op.inputs[1] == index for op in operators):
+        for index in [i for i, tensor in enumerate(graph.tensors) if _takes_15_values(model, tensor)]:
+            # several where a layer is called several times
+            operators = [operator for operator in graph.operators if index in operator.inputs]
+            if operators and all(operator_name(model, op) in _OPERATORS and op.inputs[1] == index for op in operators):
                 packed += _pack_weight(model, graph, index, operators)
             else:
                 unfit |= {operator_name(model, op) for op in operators}

@@ -1,7 +1,7 @@
 """Which Keras layers each operator of a converted file computes, read from the names of its tensors.
 
-A layer call is traced in a scope of its own, ``call.<number>`` (``export.py``). The converter puts semicolons between
-the names of what it fuses: ``net/relu_1/call.2/Relu;net/norm_1/call.1/batchnorm/mul_1;net/conv_1/call.0/convolution``.
+A layer call is traced in a scope of its own, ``call.<number>``. The converter puts semicolons between the names of what
+it fuses: ``net/relu_1/call.2/Relu;net/conv_1/call.0/convolution``.
 """
 
 from __future__ import annotations
@@ -52,11 +52,10 @@ def rename_tensors(model: ModelT, calls: Sequence[str]) -> None:
 
 
 def _renamed(part: str, calls: Sequence[str]) -> str:
-    found = list(_CALL.finditer(part))
-    if not found:
+    found = _CALL.split(part)
+    if len(found) == 1:
         return part
-    rest = part[found[-1].end() :]
-    path = calls[int(found[-1].group(1))]
+    path, rest = calls[int(found[-2])], found[-1]
     return f"{path}/{rest}" if rest else path
 
 
