@@ -17,13 +17,29 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.deploy.compressed.compressed_file import save_compressed as save_compressed
     from tfgreen.deploy.conversion.config import ConvertConfig as ConvertConfig
     from tfgreen.deploy.convert import convert as convert
+    from tfgreen.deploy.inspection.benchmark import BenchmarkResult as BenchmarkResult
+    from tfgreen.deploy.inspection.benchmark import BenchmarkResults as BenchmarkResults
     from tfgreen.deploy.inspection.benchmark import benchmark as benchmark
     from tfgreen.deploy.inspection.check_calibration import check_calibration as check_calibration
     from tfgreen.deploy.inspection.check_target import check_target as check_target
     from tfgreen.deploy.inspection.compare_layers import compare_layers as compare_layers
+    from tfgreen.deploy.inspection.findings import Finding as Finding
+    from tfgreen.deploy.inspection.findings import Findings as Findings
+    from tfgreen.deploy.inspection.layer_errors import LayerComparison as LayerComparison
+    from tfgreen.deploy.inspection.layer_errors import LayerErrors as LayerErrors
+    from tfgreen.deploy.inspection.profile_operators import OperatorProfile as OperatorProfile
+    from tfgreen.deploy.inspection.profile_operators import OperatorTime as OperatorTime
     from tfgreen.deploy.inspection.profile_operators import profile_operators as profile_operators
     from tfgreen.deploy.litert_model import LiteRTModel as LiteRTModel
     from tfgreen.deploy.litert_model import load_litert as load_litert
+    from tfgreen.deploy.tflite.arena import ArenaEstimate as ArenaEstimate
+    from tfgreen.deploy.tflite.audit import Audit as Audit
+    from tfgreen.deploy.tflite.audit import OperatorStatus as OperatorStatus
+    from tfgreen.deploy.tflite.contents import TensorInfo as TensorInfo
+    from tfgreen.deploy.tflite.contents import WeightTensor as WeightTensor
+    from tfgreen.deploy.verify import OutputComparison as OutputComparison
+    from tfgreen.deploy.verify import VerifyLimits as VerifyLimits
+    from tfgreen.deploy.verify import VerifyResult as VerifyResult
     from tfgreen.deploy.verify import verify as verify
     from tfgreen.distillation.distiller import Distiller as Distiller
     from tfgreen.distillation.losses import AttentionTransfer as AttentionTransfer
@@ -108,6 +124,22 @@ _PUBLIC = {
     "benchmark": "tfgreen.deploy.inspection.benchmark",
     "profile_operators": "tfgreen.deploy.inspection.profile_operators",
     "check_target": "tfgreen.deploy.inspection.check_target",
+    "BenchmarkResult": "tfgreen.deploy.inspection.benchmark",
+    "BenchmarkResults": "tfgreen.deploy.inspection.benchmark",
+    "Finding": "tfgreen.deploy.inspection.findings",
+    "Findings": "tfgreen.deploy.inspection.findings",
+    "LayerComparison": "tfgreen.deploy.inspection.layer_errors",
+    "LayerErrors": "tfgreen.deploy.inspection.layer_errors",
+    "OperatorProfile": "tfgreen.deploy.inspection.profile_operators",
+    "OperatorTime": "tfgreen.deploy.inspection.profile_operators",
+    "ArenaEstimate": "tfgreen.deploy.tflite.arena",
+    "Audit": "tfgreen.deploy.tflite.audit",
+    "OperatorStatus": "tfgreen.deploy.tflite.audit",
+    "TensorInfo": "tfgreen.deploy.tflite.contents",
+    "WeightTensor": "tfgreen.deploy.tflite.contents",
+    "OutputComparison": "tfgreen.deploy.verify",
+    "VerifyLimits": "tfgreen.deploy.verify",
+    "VerifyResult": "tfgreen.deploy.verify",
     "EnergyReading": "tfgreen.energy.meter",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",

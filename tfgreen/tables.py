@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, ClassVar
 
@@ -43,15 +44,33 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: 
     return f"<table>{head}<thead>{cells('th', headings)}</thead><tbody>{body}</tbody></table>"
 
 
-def plain_dict(result: Any) -> PlainDict:
-    """The fields of a dataclass for ``to_dict``: those inside it as dicts, tuples as lists."""
-    def plain(fields: list[tuple[str, object]]) -> PlainDict:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields}
+def plain(value: object) -> Any:
+    """Plain values for JSON: results as their ``to_dict``, dataclasses as dicts, tuples as lists, NaN and inf as None.
 
-    return dataclasses.asdict(result, dict_factory=plain)
+    Example:
+        >>> plain({"noise": (0.5, float("inf"))})
+        {'noise': [0.5, None]}
+    """
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value):
+        return plain(vars(value))
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class SentenceResult:
+class Result:
+    """What :class:`SentenceResult` and :class:`TableResult` have in common; a subclass is a dataclass."""
+
+    def to_dict(self) -> PlainDict:
+        """Return the fields as plain values for JSON; None stands for a number that is not finite."""
+        return plain(vars(self))
+
+
+class SentenceResult(Result):
     """A result that is a sentence: ``print``, ``repr`` and notebooks show it. A dataclass with ``repr=False``."""
 
     def __repr__(self) -> str:
@@ -61,7 +80,7 @@ class SentenceResult:
         return f"<p>{escape(str(self))}</p>"
 
 
-class TableResult:
+class TableResult(Result):
     """A result that is a table: ``print`` and notebooks show it with its remarks, ``repr`` gives one line.
 
     A subclass, a dataclass with ``repr=False``, names its columns and supplies the rest.

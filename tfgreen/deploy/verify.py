@@ -11,7 +11,7 @@ import numpy as np
 
 from tfgreen.checks import check_instance
 from tfgreen.deploy.inspection.compare_layers import compare_layers
-from tfgreen.deploy.inspection.layer_errors import LayerErrors, finite
+from tfgreen.deploy.inspection.layer_errors import LayerErrors
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_value
 from tfgreen.model.call_spec import call_model, read_call_spec
@@ -99,9 +99,7 @@ class VerifyResult(TableResult):
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"passed"``; a figure that is not finite is None."""
-        layers = None if self.layers is None else self.layers.to_dict()
-        plain = dataclasses.asdict(dataclasses.replace(self, layers=None))
-        return finite({"passed": self.passed, **plain, "layers": layers})
+        return {"passed": self.passed, **super().to_dict()}
 
     @property
     def _verdict(self) -> str:

@@ -13,8 +13,7 @@ from tfgreen.checks import check_number
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.energy.sources import COMPONENTS, ComponentName, Source
 from tfgreen.errors import invalid_type
-from tfgreen.tables import TableResult, plain_dict
-from tfgreen.typing import PlainDict
+from tfgreen.tables import TableResult
 
 WINDOWS = 5
 # Two-sided 95 % quantiles of Student's t for 1 to 4 degrees of freedom: at most WINDOWS windows are averaged.
@@ -42,10 +41,6 @@ class InferenceEnergy(TableResult):
 
     _headings: ClassVar[tuple[str, ...]] = ("figure", "value", "how")
     _left: ClassVar[int] = -1
-
-    def to_dict(self) -> PlainDict:
-        """Plain values, fit for strict JSON."""
-        return plain_dict(self)
 
     def _headline(self) -> str:
         return f"{self._rows()[0][1]} ({self.source}) per inference"

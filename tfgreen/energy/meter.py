@@ -15,7 +15,7 @@ from tfgreen.energy.carbon import GridIntensity, carbon_footprint, grid_intensit
 from tfgreen.energy.probes import Probe, probes
 from tfgreen.energy.sources import COMPONENTS, ComponentName, EnergyComponent, Source, unavailable
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
-from tfgreen.tables import TableResult, plain_dict
+from tfgreen.tables import TableResult
 from tfgreen.typing import PlainDict
 
 T = TypeVar("T")
@@ -78,8 +78,8 @@ class EnergyReading(TableResult):
         return [f"together: {self._headline()}", f"CO2e: {co2e} ({self.co2e_how})"]
 
     def to_dict(self) -> PlainDict:
-        """Return plain values, fit for strict JSON."""
-        return {**plain_dict(self), "kwh": self.kwh}
+        """Return the fields as plain values, and ``"kwh"``."""
+        return {**super().to_dict(), "kwh": self.kwh}
 
 
 class EnergyMeter:

@@ -22,7 +22,7 @@ from tfgreen.model.paths import check_built_model
 from tfgreen.model.samples import sample_arrays
 from tfgreen.recipes.fewest import fewest
 from tfgreen.structure import pack
-from tfgreen.tables import TableResult, plain_dict
+from tfgreen.tables import TableResult, plain
 from tfgreen.techniques.equalize import equalize, find_pairs
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm
 from tfgreen.transforms.compressed import compressed_layers
@@ -75,13 +75,7 @@ class MixedPrecision(TableResult):
 
     def to_dict(self) -> PlainDict:
         """Plain values: all but the file and the model."""
-        return {
-            "keep_float": list(self.keep_float),
-            "score": self.score,
-            "trials": [plain_dict(trial) for trial in self.trials],
-            "cause": self.cause,
-            "cause_layers": list(self.cause_layers),
-        }
+        return plain({name: value for name, value in vars(self).items() if name not in ("lite", "model")})
 
     def _headline(self) -> str:
         return f"score {self.score:.4f}, {self.lite.size_bytes:,} bytes, {len(self.keep_float)} layers in float"

@@ -42,7 +42,7 @@ class BenchmarkResult(SentenceResult):
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"source": "measured"``."""
-        return {**dataclasses.asdict(self), "source": "measured"}
+        return {**super().to_dict(), "source": "measured"}
 
     def __str__(self) -> str:
         median, p90, least, spread, memory = self._figures()
@@ -76,10 +76,6 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
 
     def __len__(self) -> int:
         return len(self.results)
-
-    def to_dict(self) -> PlainDict:
-        """Return the fields as plain values."""
-        return {"results": {name: result.to_dict() for name, result in self.items()}, "notes": list(self.notes)}
 
     def _headline(self) -> str:
         return ", ".join(f"{name} {result.median_ms:.4g} ms" for name, result in self.items())

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-from tfgreen.tables import SentenceResult, TableResult
+from tfgreen.tables import SentenceResult, TableResult, plain
 from tfgreen.typing import PlainDict
 
 Severity = Literal["error", "warning"]
@@ -28,10 +28,6 @@ class Finding(SentenceResult):
     fix: str = ""
     severity: Severity = "warning"
 
-    def to_dict(self) -> PlainDict:
-        """Return the fields as plain values."""
-        return dataclasses.asdict(self)
-
     def __str__(self) -> str:
         return f"{self.subject}: {self.message} {self.fix}".rstrip()
 
@@ -44,8 +40,8 @@ class Findings(TableResult, tuple[Finding, ...]):
         >>> print(found)
         error: SIN: fails.
         warning: ADD: it is slow. Replace it.
-        >>> found
-        <Findings: 1 error, 1 warning>
+        >>> found, found.errors[0].subject
+        (<Findings: 1 error, 1 warning>, 'SIN')
     """
 
     _headings: ClassVar[tuple[str, ...]] = ("severity", "subject", "message", "fix")
@@ -60,7 +56,7 @@ class Findings(TableResult, tuple[Finding, ...]):
 
     def to_dict(self) -> PlainDict:
         """Return the findings as plain values."""
-        return {"findings": [finding.to_dict() for finding in self]}
+        return {"findings": plain(tuple(self))}
 
     def _headline(self) -> str:
         counts = {"error": len(self.errors), "warning": len(self) - len(self.errors)}

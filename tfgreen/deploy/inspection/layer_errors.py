@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from tfgreen.tables import TableResult
+from tfgreen.tables import TableResult, plain
 from tfgreen.typing import PlainDict
 
 _OUTLIERS, _IMBALANCE = 4.0, 20.0  # above which a stretched range, or channels of unequal ranges, are the cause
@@ -140,8 +140,8 @@ class LayerErrors(TableResult):
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"cause"``; a figure that is not finite is None."""
-        rows = [{**dataclasses.asdict(layer), "sqnr_db": layer.sqnr_db} for layer in self.layers]
-        return {"layers": finite(rows), "skipped": dict(self.skipped), "cause": self.cause}
+        rows = [{**vars(layer), "sqnr_db": layer.sqnr_db} for layer in self.layers]
+        return plain({"layers": rows, "skipped": self.skipped, "cause": self.cause})
 
     def _headline(self) -> str:
         return self.cause
@@ -160,12 +160,3 @@ class LayerErrors(TableResult):
 
 def _named(row: LayerComparison) -> str:
     return f"'{' + '.join(row.paths)}'"
-
-
-def finite(value: Any) -> Any:
-    """Plain values with None for each number that is not finite, which JSON lacks, and lists for tuples."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -56,7 +56,7 @@ class OperatorProfile(TableResult):
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, ``"total_us"`` and ``"source": "measured: each operator alone"``."""
-        return {**dataclasses.asdict(self), "total_us": self.total_us, "source": "measured: each operator alone"}
+        return {**super().to_dict(), "total_us": self.total_us, "source": "measured: each operator alone"}
 
     def _headline(self) -> str:
         return f"{len(self.operators)} operators, {self.total_us:.1f} us in sum"

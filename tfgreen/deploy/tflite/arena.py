@@ -33,7 +33,7 @@ class ArenaEstimate(SentenceResult):
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"source": "estimated: tensors only"``."""
-        return {**dataclasses.asdict(self), "source": "estimated: tensors only"}
+        return {**super().to_dict(), "source": "estimated: tensors only"}
 
     def __str__(self) -> str:
         return (

@@ -12,7 +12,6 @@ from ai_edge_litert.schema_py_generated import ModelT, OperatorT
 from tfgreen.deploy.tflite.contents import computes_in_float
 from tfgreen.deploy.tflite.flatbuffer import dtype_name, operator_name, text_of
 from tfgreen.tables import TableResult
-from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +54,6 @@ class Audit(TableResult):
     def float_layers(self) -> tuple[str, ...]:
         """Paths of the layers of which an operator computes in float32."""
         return tuple(dict.fromkeys(layer for row in self.operators if row.in_float for layer in row.layers))
-
-    def to_dict(self) -> PlainDict:
-        """Return the fields as plain values."""
-        return {"operators": [dataclasses.asdict(row) for row in self.operators]}
 
     def _headline(self) -> str:
         return f"{len(self.operators)} operators, {sum(row.in_float for row in self.operators)} in float32"

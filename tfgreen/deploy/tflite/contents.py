@@ -27,6 +27,10 @@ class TensorInfo:
     ``shape`` begins with the batch; ``None`` marks a dynamic dimension. ``dtype`` is what the file stores. A quantized
     tensor has a ``scale`` (real units per integer) and a ``zero_point``; for any other both are ``None``. ``index`` is
     what interpreters know it by.
+
+    Example:
+        >>> TensorInfo("x", (1, 2), "int8", scale=0.5, zero_point=3, index=0).to_stored(np.array([-1.0, 99.0]))
+        array([  1, 127], dtype=int8)
     """
 
     name: str
