@@ -40,7 +40,6 @@ class LiteRTModel:
         source: The file's name, for errors.
 
     Attributes:
-        content: The bytes.
         parsed: The file as the schema's ``ModelT``, to be read only.
         inputs, outputs: A :class:`TensorInfo` for each, in the file's order.
         input_structure: Names of the inputs where ``predict`` takes their arrays: a name, a list or a dict.
@@ -50,16 +49,17 @@ class LiteRTModel:
             and weights (``"source_sha256"``), class names if given (``"labels"``). Empty in a file of another tool.
 
     Raises:
-        TypeError: ``content`` is no bytes.
         FileError: The bytes are no LiteRT model, or a truncated or damaged one.
 
     Example:
         >>> import keras, tfgreen as tg
         >>> lite = tg.convert(keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="out")]))
-        >>> lite.operators, lite.inputs[0].shape, [weight.values.shape for weight in lite.weights.values()]
-        ({'FULLY_CONNECTED': 1}, (1, 3), [(2, 3)])
+        >>> lite.inputs[0].shape, [weight.values.shape for weight in lite.weights.values()]
+        ((1, 3), [(2, 3)])
         >>> lite.predict(np.ones((5, 3))).shape
         (5, 2)
+        >>> lite.operators, lite.sparsity, lite.arena_bytes.planned_bytes
+        ({'FULLY_CONNECTED': 1}, 0.0, 32)
         >>> print(lite.audit)
         operator         dtypes                       layers
         FULLY_CONNECTED  float32, float32 -> float32  out
@@ -140,10 +140,7 @@ class LiteRTModel:
 
     @functools.cached_property
     def coded_bytes(self) -> int:
-        """Size of the file with each of :attr:`weights` in its shortest form, see ``compressed/coding.py``.
-
-        A device that looks weights up, as clustering prepares for, could store that; LiteRT itself does not.
-        """
+        """Size of the file if LiteRT could look weights up: each coded as in :func:`tfgreen.save_compressed`."""
         saved = (weight.stored_bytes - len(encode(weight.values).data) for weight in self.weights.values())
         return self.size_bytes - sum(max(count, 0) for count in saved)
 
@@ -156,12 +153,6 @@ class LiteRTModel:
 
         Raises:
             ValueError: A size is dynamic, a tensor has no fixed size, or the file has loops or branches.
-
-        Example:
-            >>> import keras, tfgreen as tg
-            >>> layers = [keras.layers.Dense(100, name="wide"), keras.layers.Dense(8, name="out")]
-            >>> tg.convert(keras.Sequential([keras.Input((20,)), *layers])).arena_bytes.planned_bytes
-            480
         """
         return estimate_arena(self.parsed, self.audit)
 
@@ -236,16 +227,13 @@ class LiteRTModel:
         return keras_metrics(self.predict(x), pack(self.output_structure, targets), metrics)
 
     def save(self, path: FilePath, *, name: str | None = None) -> Path:
-        """Write the file, or C source that holds it in an array on a 16-byte boundary, whole or not at all.
+        """Write the file, or C source that holds it in an array on a 16-byte boundary; return the path written.
 
         Args:
             path: Where to write; a suffix of C or C++ asks for source, which needs C11 or C++11. In ``.c``, ``.cc`` and
                 ``.cpp`` other files see ``extern const unsigned char NAME[]`` and ``extern const unsigned int
                 NAME_len``; in a header (``.h``, ``.hpp``) both are static.
             name: The name of the array; None for that of the file without its suffix.
-
-        Returns:
-            The path written.
 
         Raises:
             ValueError: The name is no identifier of C and C++, or is given for a file that is no C source.

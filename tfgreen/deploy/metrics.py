@@ -31,13 +31,9 @@ def check_classifier(outputs: Sequence[TensorInfo]) -> None:
 
 
 def top1_accuracy(scores: np.ndarray, y: np.ndarray) -> float:
-    """Return the share of samples whose highest score is that of their label; the first of equal scores counts.
+    """The share of samples whose highest score is that of their label; the first of equal scores counts.
 
-    ``scores`` have the shape ``(samples, classes)``, ``y`` holds integer labels of shape ``(samples,)`` or ``(samples,
-    1)`` or is one-hot.
-
-    Raises:
-        ValueError: ``y`` has another shape, another length, or a label that is no class.
+    ``scores`` have the shape ``(samples, classes)``; ``y`` holds integers, as a row or a column, or is one-hot.
     """
     samples, classes = scores.shape
     labels = np.asarray(y)
@@ -59,11 +55,7 @@ def top1_accuracy(scores: np.ndarray, y: np.ndarray) -> float:
 
 
 def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]:
-    """Compute Keras's metrics of arrays of shape ``(samples, ...)``, as ``Model.evaluate`` does of those of a model.
-
-    Raises:
-        ValueError: Keras does not know a metric, or cannot compute it of such arrays.
-    """
+    """Compute Keras's metrics of arrays of shape ``(samples, ...)``, as ``Model.evaluate`` does of those of a model."""
     import keras
 
     class Identity(keras.Model):

@@ -48,12 +48,10 @@ class OutputComparison:
 
     Attributes:
         name: The output.
-        max_error: Largest absolute difference, in units of the output. NaN where an output is not finite.
-        mean_error: Mean absolute difference, in the same units.
+        max_error, mean_error: Largest and mean absolute difference, in units of the output; NaN if one is not finite.
         scale: The output's quantization scale, 256 times that for int16 (whose weights have 8 bits all the same), or
             for an output that is not quantized 1/255 of the range that the Keras output spans on these samples.
-        max_scales: ``max_error / scale``.
-        mean_scales: ``mean_error / scale``.
+        max_scales, mean_scales: The same errors over ``scale``.
         agreement: The share of samples with the same top class; None unless the shape is ``(samples, classes)``.
     """
 
@@ -101,12 +99,8 @@ class VerifyResult(TableResult):
         """Return the fields as plain values, and ``"passed"``; a figure that is not finite is None."""
         return {"passed": self.passed, **super().to_dict()}
 
-    @property
-    def _verdict(self) -> str:
-        return "passed" if self.passed else "FAILED"
-
     def _headline(self) -> str:
-        return f"{self._verdict}, {self.quantization}, {self.samples} samples"
+        return f"{'passed' if self.passed else 'FAILED'}, {self.quantization}, {self.samples} samples"
 
     def _rows(self) -> list[tuple[str, ...]]:
         tops = ["" if o.agreement is None else f"{o.agreement:.2%}" for o in self.outputs]
@@ -119,7 +113,8 @@ class VerifyResult(TableResult):
         limits = f"mean <= {self.limits.mean_scales:g} scales, top-1 agreement >= {self.limits.agreement:.0%}"
         if math.isfinite(self.limits.max_scales):
             limits = f"max <= {self.limits.max_scales:g} scales, {limits}"
-        return [f"{self._verdict}: {self.quantization}, {self.samples} samples ({limits})"]
+        verdict = "passed" if self.passed else "FAILED"
+        return [f"{verdict}: {self.quantization}, {self.samples} samples ({limits})"]
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n\n{self.layers}" if self.layers else super().__str__()

@@ -41,7 +41,7 @@ def encode(array: np.ndarray) -> Coded:
 
     Elements count as equal where all bits are, so -0.0 is no zero.
     """
-    bits = as_bits(array)
+    bits = np.ascontiguousarray(array).reshape(-1).view(f"u{array.dtype.itemsize}")
     raw = Coded("raw", 0, bits.size, 0, bits.tobytes())
     values, indices = np.unique(bits, return_inverse=True)
     if not bits.size or len(values) > _MOST_VALUES:
@@ -60,11 +60,7 @@ def encode(array: np.ndarray) -> Coded:
 
 
 def decode(coded: Coded, shape: tuple[int, ...], dtype: np.dtype | str) -> np.ndarray:
-    """The array that :func:`encode` coded.
-
-    Raises:
-        ValueError: The bytes are not those of such an array.
-    """
+    """The array that :func:`encode` coded; bytes that cannot be those of one are refused."""
     size, dtype = math.prod(shape), np.dtype(dtype)
     unsigned = np.dtype(f"u{dtype.itemsize}")
     if coded.form not in get_args(Form) or not 0 <= coded.stored <= size or not 0 <= coded.gap_bits <= 32:
@@ -92,11 +88,6 @@ def decode(coded: Coded, shape: tuple[int, ...], dtype: np.dtype | str) -> np.nd
     result = np.zeros(size, unsigned)
     result[used] = values[indices]
     return result.view(dtype).reshape(shape)
-
-
-def as_bits(array: np.ndarray) -> np.ndarray:
-    """The elements in a row, as unsigned integers of their own width."""
-    return np.ascontiguousarray(array).reshape(-1).view(f"u{array.dtype.itemsize}")
 
 
 def index_bits(count: int) -> int:

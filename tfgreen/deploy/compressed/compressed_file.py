@@ -27,11 +27,11 @@ FORMAT = 1
 
 # What NumPy, zipfile and json raise on bytes that are no such file, or a damaged one.
 _UNREADABLE: tuple[type[Exception], ...] = (ValueError, KeyError, EOFError, OSError, TypeError, AttributeError)
-_UNREADABLE += (NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE += (RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def save_compressed(model: keras.Model, path: FilePath) -> Path:
-    """Write a model so that weights that share values, or are zero, take few bytes.
+    """Write a model so that weights that share values, or are zero, take few bytes; return the path written.
 
     Each weight is stored in the shortest of four forms: as it is; a codebook of its k different values and indices of
     ceil(log2 k) bits; or the same for its non-zero elements, with a bitmap or the gaps between them. All are then
@@ -40,9 +40,6 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
     Args:
         model: A built model of plain layers: after ``tg.cluster`` or ``tg.prune``, hand in ``tg.strip(model)``.
         path: File to write, usually ``.npz``. An existing one is replaced once the new one is complete.
-
-    Returns:
-        The path written.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.

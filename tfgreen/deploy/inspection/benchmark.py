@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar, TypeVar, overload
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from tfgreen.checks import check_instance, check_integer
-from tfgreen.deploy.inspection.memory import peak_memory
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
-from tfgreen.errors import invalid_state
+from tfgreen.errors import ConversionError, invalid_state
 from tfgreen.tables import SentenceResult, TableResult
 from tfgreen.typing import PlainDict
 
 _Key = TypeVar("_Key")
 _SLOWER = 1.05  # ratio of medians above which a file is called slower
 _FLOAT = ("float32", "float16")
+
+# The first interpreter also brings the library's code into memory, which the second finds there.
+_MEASURE = """
+import sys
+import psutil
+from ai_edge_litert.interpreter import Interpreter
+
+process, interpreters, before = psutil.Process(), [], 0
+for _ in range(2):
+    before = process.memory_info().rss
+    interpreter = Interpreter(model_path=sys.argv[1], num_threads=int(sys.argv[2]))
+    interpreter.allocate_tensors()
+    for _ in range(2):
+        interpreter.invoke()
+    interpreters.append(interpreter)
+print("bytes", process.memory_info().rss - before)
+"""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -106,7 +126,8 @@ def benchmark(
 
     Several models run interleaved, one inference each per round: whatever else the machine does falls on all of them,
     and their ratio holds even where the milliseconds do not. Only the inference is timed, not the copying of inputs and
-    outputs. Measuring the memory takes half a second for each.
+    outputs. Measuring the memory takes half a second for each. Returns a :class:`BenchmarkResult`, or for several
+    models :class:`BenchmarkResults`.
 
     Args:
         lite: A model, or models by name.
@@ -115,9 +136,6 @@ def benchmark(
         warmup: Inferences run before, per model; the first ones allocate.
         seed: Of the random inputs: floats in [0, 1), the full range of a quantized input, and 0 or 1 for integers,
             which every vocabulary has. Latency rarely depends on them.
-
-    Returns:
-        A :class:`BenchmarkResult`; for several models :class:`BenchmarkResults` under the names given.
 
     Raises:
         ValueError: ``threads`` or ``runs`` is below 1, ``warmup`` below 0, or there is no model.
@@ -176,6 +194,24 @@ def summarize(nanoseconds: list[int], threads: int, warmup: int, memory: int) ->
     ms = np.asarray(nanoseconds, np.float64) / 1e6
     low, median, high, p90 = (float(q) for q in np.percentile(ms, [25, 50, 75, 90]))
     return BenchmarkResult(median, p90, float(ms.min()), high - low, threads, len(ms), warmup, memory)
+
+
+def peak_memory(lite: LiteRTModel, threads: int = 1) -> int:
+    """Bytes of resident memory that one more interpreter of the model takes, measured in a process of its own.
+
+    That is the mapped file, the tensors (a dynamic dimension has the size 1), and the weights as XNNPACK packs them,
+    without the code of the library. An interpreter frees nothing before it ends: what it holds after two inferences is
+    its peak. Memory comes in pages: figures below 100 kB are coarse.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfgreen-") as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(lite.content)
+        command = [sys.executable, "-c", _MEASURE, str(path), str(threads)]
+        child = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if child.returncode:
+        reason = child.stderr.strip().splitlines()[-1:] or [f"its process ended with {child.returncode}"]
+        raise ConversionError(f"the memory of the model cannot be measured: {reason[0]}")
+    return int(child.stdout.rpartition("bytes ")[2])
 
 
 def random_input(info: TensorInfo, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

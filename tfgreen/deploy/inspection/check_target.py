@@ -34,8 +34,8 @@ def check_target(lite: LiteRTModel, target: TargetName) -> Findings:
 
     Returns:
         A finding for each kind of operator that the target lacks, with its Keras layer (or else its output tensor),
-        what runs it instead and what to do; an error where the file cannot run. What is checked are operators and
-        dtypes, by the tables and sources in ``target_tables.py``, not every option of every kernel.
+        what runs it instead and what to do; an error where the file cannot run. Checked are operators and dtypes, by
+        ``target_tables.py``, which names its sources, not ranks, strides and other options of single kernels.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``.

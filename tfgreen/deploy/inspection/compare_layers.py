@@ -124,15 +124,13 @@ def _layer_outputs(model: keras.Model, x: Arrays, paths: set[str]) -> dict[str, 
     arrays = {name: np.asarray(value)[:_MOST_SAMPLES] for name, value in match(spec.structure, x, "x").items()}
     with calls.listen():
         call_model(model, spec, arrays)
-    once = [path for path in paths if calls.paths.count(path) == 1]
-    outputs = {path: calls.outputs[calls.paths.index(path)] for path in once}
-    return {path: np.asarray(output) for path, output in outputs.items() if hasattr(output, "shape")}
+    once = {path: output for path, output in zip(calls.paths, calls.outputs) if calls.paths.count(path) == 1}
+    return {path: np.asarray(once[path]) for path in paths & once.keys() if hasattr(once[path], "shape")}
 
 
 def _outlier_ratio(values: np.ndarray) -> float:
-    sizes = np.abs(values)
-    most = float(np.percentile(sizes, 99.9))
-    return float(sizes.max()) / most if most else 1.0
+    most, largest = np.percentile(np.abs(values), (99.9, 100))
+    return float(largest / most) if most else 1.0
 
 
 def _channel_imbalance(values: np.ndarray) -> float:

@@ -25,8 +25,7 @@ class LayerComparison:
         operator: The operator that computes its output.
         noise: Power of the difference as a share of the signal's, ``sum((keras - file)^2) / sum(keras^2)``.
         added_noise: How much larger that is than the largest of its sources.
-        mean_error: Mean absolute difference, in units of the output.
-        max_error: The largest.
+        mean_error, max_error: Mean and largest absolute difference, in units of the output.
         scale: Quantization scale of the output; None where it is float.
         outlier_ratio: Largest magnitude of the output over its 99.9th percentile.
         channel_imbalance: Largest over smallest range (90th percentile of the magnitudes) of the output's channels, its

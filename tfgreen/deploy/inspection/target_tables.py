@@ -1,4 +1,4 @@
-"""What a runtime or an accelerator can run of a .tflite file, as data.
+"""What operators and dtypes of a .tflite file a runtime or an accelerator can run, as data.
 
 Sources of the tables:
 
@@ -9,8 +9,6 @@ Sources of the tables:
   ``elementwise.cc``, ``exp.cc``, ``round.cc``, ``l2_pool_2d.cc``. Compared with what the interpreter of tflite-micro
   0.dev20261023182759 takes when it is given operators one by one.
 - ``edgetpu``: the table of supported operations at https://coral.ai/docs/edgetpu/models-intro/ (compiler 16).
-
-Limits on ranks, strides, sizes and other options of single kernels are left out.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ class ArenaEstimate(SentenceResult):
 
 
 def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
-    """Estimate the arena of a parsed file, whose operators ``audit`` names; raises as ``LiteRTModel.arena_bytes``.
+    """Estimate the arena of a parsed file; raises as ``LiteRTModel.arena_bytes``.
 
-    Every tensor that is not constant takes memory from its first use to its last: inputs from the start, outputs to the
-    end, variables always.
+    A tensor that is not constant takes memory from its first use to its last, but inputs from the start, outputs to the
+    end and variables always.
     """
     if len(model.subgraphs) > 1:
         raise invalid_state(
@@ -68,9 +68,8 @@ def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
 def plan(sizes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> list[int]:
     """The offset of each buffer, of so many bytes, that is alive from a start to an end.
 
-    Greedy by size (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference",
-    arXiv:2001.03288): the largest first, each at the first gap between those alive with it. (The paper takes the
-    smallest gap that fits, the planner of LiteRT for Microcontrollers the first.)
+    Greedy by size (Pisarchyk and Lee 2020, arXiv:2001.03288): the largest first, each at the first gap between those
+    alive with it, as the planner of LiteRT for Microcontrollers does. (The paper takes the smallest gap.)
     """
     offsets: dict[int, int] = {}
     for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], -i)):  # of equal ones the last, as on the device

@@ -33,11 +33,7 @@ _DECLARATIONS = "extern const unsigned char {symbol}[];\nextern const unsigned i
 
 
 def c_source(content: bytes, symbol: str, suffix: str, comment: str) -> str:
-    """Write bytes as an array on a 16-byte boundary, and their count: visible to other files, but static in a header.
-
-    Raises:
-        ValueError: ``symbol`` is no identifier of C and C++.
-    """
+    """Write bytes as an array on a 16-byte boundary, and their count; other files see both, but in a header not."""
     if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", symbol) or symbol in _KEYWORDS:
         raise invalid_value("name", expected="an identifier of C and C++", received=repr(symbol), fix="Pass name=.")
     numbers = [f"0x{byte:02x}," for byte in content]

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, TensorT
 
-from tfgreen.deploy.tflite.affine import dequantize_array, quantize_array
 from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, is_dynamic, operator_name, shape_of, text_of
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.typing import Shape
@@ -18,6 +17,22 @@ from tfgreen.typing import Shape
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
 
 _WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int4")
+
+
+def quantize_array(
+    values: np.ndarray, scale: float, zero_point: int, dtype: np.dtype | type | str, subject: str = "values"
+) -> np.ndarray:
+    """Round real values to the nearest stored integer, saturating; ties go to the even one, as in XNNPACK."""
+    real = np.asarray(values, dtype=np.float64)  # in float32 a large zero point would cost a bit
+    if np.isnan(real).any():
+        raise invalid_value(subject, expected="numbers", received=f"{int(np.isnan(real).sum())} NaN")
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+
+def dequantize_array(stored: np.ndarray, scale: float | np.ndarray, zero_point: int | np.ndarray) -> np.ndarray:
+    """Return the float32 values that stored integers stand for; scales and zero points broadcast."""
+    return ((stored.astype(np.float64) - zero_point) * scale).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +56,7 @@ class TensorInfo:
     index: int
 
     def check_samples(self, array: np.ndarray) -> None:
-        """Raise unless the input takes each sample of an array of shape ``(samples, ...)``.
-
-        Raises:
-            ValueError: The file has a static batch other than 1, or the array another shape, or no sample.
-            TypeError: It holds no numbers.
-        """
+        """Raise unless the input takes each sample of an array of numbers, of shape ``(samples, ...)``."""
         if self.shape and self.shape[0] not in (1, None):
             raise invalid_value("model", expected="a file with a batch of 1", received=f"shape {self.shape}")
         fits = array.ndim == len(self.shape) and len(array) > 0
@@ -57,11 +67,7 @@ class TensorInfo:
             raise invalid_type(f"x of input '{self.name}'", expected="an array of numbers", received=array.dtype)
 
     def to_stored(self, real: np.ndarray) -> np.ndarray:
-        """Real values -> what the tensor stores, saturating where it is quantized.
-
-        Raises:
-            ValueError: The tensor cannot hold them: NaN in a quantized one, fractions in one of plain integers.
-        """
+        """Real values -> what the tensor stores, saturating where it is quantized; integers take no NaN."""
         if self.scale is not None and self.zero_point is not None:
             return quantize_array(real, self.scale, self.zero_point, self.dtype, f"tensor '{self.name}'")
         if np.dtype(self.dtype).kind in "iub" and real.dtype.kind == "f" and (real % 1 != 0).any():  # NaN too
@@ -167,10 +173,7 @@ def computes_in_float(model: ModelT, graph: SubGraphT, operator: OperatorT) -> b
 
 
 def quantization_of(model: ModelT) -> Quantization:
-    """Judge by the integers among activations, or else by the dtypes of weights.
-
-    A file that was to be ``"dynamic"`` is ``"float32"`` where no weight has 1024 elements: the converter skips those.
-    """
+    """Judge by the integers among activations, or else by the dtypes of weights; small ones may be left in float."""
     activations, weights = set(), set()
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
         stored, quantized = constant(model, tensor), _quantization(tensor)[0].size > 0
@@ -188,10 +191,7 @@ def quantization_of(model: ModelT) -> Quantization:
 
 
 def read_weights(model: ModelT) -> dict[str, WeightTensor]:
-    """Tensor name -> weight: each constant of rank 2 or more, so no bias, shape or padding, once where it is shared.
-
-    Tensors in a sparse encoding are left out.
-    """
+    """Tensor name -> weight: each dense constant of rank 2 or more (no bias, shape or padding), shared ones once."""
     found: dict[str, WeightTensor] = {}
     seen = set()
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):

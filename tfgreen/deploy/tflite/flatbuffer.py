@@ -24,14 +24,11 @@ _DTYPES = {name: np.dtype(name) for name in (*_NUMBERS, "bool")}
 
 
 def parse(content: bytes, subject: str) -> ModelT:
-    """Unpack a .tflite file, checking every index and the length of every constant in it.
+    """Unpack a .tflite file, called ``subject`` in errors, checking every index and the length of every constant in it.
 
     The interpreter trusts what it reads, and a damaged file can take the whole process down; in Python reading past the
     end is an exception. Damage inside weights, and most of that inside an operator's options, cannot be seen. Buffers
     that files above 2 GB keep behind the flatbuffer are read into the model.
-
-    Raises:
-        FileError: The bytes are no LiteRT model, or a truncated or damaged one; ``subject`` names the file.
     """
     if len(content) < 8 or content[4:8] != _IDENTIFIER:
         raise FileError(f"{subject}: expected a LiteRT model (identifier 'TFL3'), received another kind of file.")
@@ -135,7 +132,7 @@ class _AlignedBuffer(schema.BufferT):
 
 
 class _SharingBuilder(flatbuffers.Builder):
-    """Equal vectors are written once. Vectors of bytes hold tensor data, which is aligned, and are not shared."""
+    """Equal vectors, a sixth of a small file, are written once; those of bytes hold tensor data, which is aligned."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -151,10 +148,7 @@ class _SharingBuilder(flatbuffers.Builder):
 
 
 def write(model: ModelT) -> bytes:
-    """Pack a model into the bytes of a file, equal shapes, scales and zero points once.
-
-    The zero points of a kernel, 8 bytes per channel, are a sixth of the file of a small network with depthwise layers.
-    """
+    """Pack a model into the bytes of a file, storing equal shapes, scales and zero points once."""
     model.buffers = [_AlignedBuffer(buffer.data, buffer.offset, buffer.size) for buffer in model.buffers]
     builder = _SharingBuilder(4096 + sum(len(b.data) for b in model.buffers if b.data is not None))
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)

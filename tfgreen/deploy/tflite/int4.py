@@ -24,11 +24,7 @@ _CODES = np.round(np.arange(-7, 8) * (127 / 7)).astype(np.int8)
 
 
 def pack_int4(content: bytes) -> bytes:
-    """Rewrite the int8 weights of a file that take 15 evenly spaced values as int4, two to a byte.
-
-    Raises:
-        ConversionError: No weight is of 15 values and read by an operator with a kernel for them.
-    """
+    """Rewrite the int8 weights of a file that take 15 evenly spaced values as int4; a file without any is refused."""
     model = parse(content, "converted model")
     packed, unfit = 0, set[str]()
     for graph in model.subgraphs:
@@ -59,21 +55,18 @@ def _pack_weight(model: ModelT, graph: SubGraphT, index: int, operators: list[Op
     weight.quantization.scale = (np.asarray(weight.quantization.scale, np.float64) * (127 / 7)).astype(np.float32)
     set_constant(model, graph, weight, pack_nibbles(levels.ravel()))
     with_bias = [op for op in operators if len(op.inputs) > 2 and op.inputs[2] >= 0]
-    for bias, source in {int(op.inputs[2]): graph.tensors[op.inputs[0]] for op in with_bias}.items():
-        _rescale_bias(model, graph, graph.tensors[bias], weight, source)
+    for index, source in {int(op.inputs[2]): graph.tensors[op.inputs[0]] for op in with_bias}.items():
+        bias = graph.tensors[index]
+        values = constant(model, bias)
+        if values is None:
+            raise ConversionError(f"quantization='int4': the bias {text_of(bias.name)!r} is no constant.")
+        set_constant(model, graph, bias, np.round(values * (7 / 127)).astype(values.dtype))
+        # Its scale must be that of the input times that of the weight.
+        scale = np.asarray(weight.quantization.scale, np.float64) * float(source.quantization.scale[0])
+        bias.quantization.scale = scale.astype(np.float32)
     return True
 
 
 def _takes_15_values(model: ModelT, tensor: TensorT) -> bool:
     values = constant(model, tensor)
     return values is not None and values.ndim > 1 and values.dtype == np.int8 and bool(np.isin(values, _CODES).all())
-
-
-def _rescale_bias(model: ModelT, graph: SubGraphT, bias: TensorT, weight: TensorT, source: TensorT) -> None:
-    """The scale of a bias must be that of the input times that of the weight."""
-    values = constant(model, bias)
-    if values is None:
-        raise ConversionError(f"quantization='int4': the bias {text_of(bias.name)!r} is no constant.")
-    set_constant(model, graph, bias, np.round(values * (7 / 127)).astype(values.dtype))
-    scale = float(source.quantization.scale[0])
-    bias.quantization.scale = (np.asarray(weight.quantization.scale, np.float64) * scale).astype(np.float32)

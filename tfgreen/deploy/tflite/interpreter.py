@@ -38,19 +38,13 @@ def invoke(interpreter: Interpreter, when: str = "") -> None:
 
 
 def run_all(
-    interpreter: Interpreter,
-    inputs: Sequence[TensorInfo],
-    outputs: Sequence[TensorInfo],
-    arrays: Mapping[str, np.ndarray],
+    interpreter: Interpreter, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], x: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Run on arrays of shape ``(samples, *input shape)`` by name; return real values by the name of the output.
-
-    ``outputs`` may be any tensors if the interpreter keeps them.
-    """
-    _resize(interpreter, {info.index: (1, *arrays[info.name].shape[1:]) for info in inputs})
-    count, results = len(arrays[inputs[0].name]), {info.name: list[np.ndarray]() for info in outputs}
+    """Run on arrays of shape ``(samples, *input shape)``; return real values of the outputs, or of any tensors kept."""
+    _resize(interpreter, {info.index: (1, *x[info.name].shape[1:]) for info in inputs})
+    count, results = len(x[inputs[0].name]), {info.name: list[np.ndarray]() for info in outputs}
     for start in range(0, count, _BLOCK):
-        stored = {info.index: info.to_stored(arrays[info.name][start : start + _BLOCK]) for info in inputs}
+        stored = {info.index: info.to_stored(x[info.name][start : start + _BLOCK]) for info in inputs}
         for k in range(min(_BLOCK, count - start)):
             interpreter.reset_all_variables()  # a fused LSTM keeps its state between invocations
             for index, values in stored.items():

@@ -40,14 +40,11 @@ def layers_of_operators(model: ModelT, calls: Sequence[str], output_calls: Seque
 
 
 def rename_tensors(model: ModelT, calls: Sequence[str]) -> None:
-    """Name tensors after the paths of their layers, as short as they differ: after weights names are the largest part.
-
-    That is ``relu/Relu``, or ``relu/Relu;norm/batchnorm/mul_1`` where another tensor has that name too.
-    """
+    """Name tensors after the paths of their layers: ``relu/Relu``, or ``relu/Relu;norm/mul_1`` where that is taken."""
     for graph in model.subgraphs:
         parts = [[_renamed(part, calls) for part in text_of(tensor.name).split(";")] for tensor in graph.tensors]
         firsts = Counter(names[0] for names in parts)
-        for tensor, names in zip(graph.tensors, parts):
+        for tensor, names in zip(graph.tensors, parts):  # short, because they are the largest part after weights
             tensor.name = (names[0] if firsts[names[0]] == 1 else ";".join(names)).encode()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import tfgreen as tg
 from tests.deploy import cases
-from tfgreen.deploy.inspection.memory import peak_memory
+from tfgreen.deploy.inspection.benchmark import peak_memory
 from tfgreen.errors import ConversionError
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfgreen.deploy.tflite.affine import dequantize_array, quantize_array
+from tfgreen.deploy.tflite.contents import dequantize_array, quantize_array
 from tfgreen.errors import InvalidValueError
 
 dtypes = st.sampled_from(["int8", "uint8", "int16"])
