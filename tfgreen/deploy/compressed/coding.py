@@ -22,7 +22,7 @@ _CHUNK = 1 << 16  # a multiple of 8, so that chunks of indices end on whole byte
 
 @dataclasses.dataclass(frozen=True)
 class Coded:
-    """One array: its form, the values of its codebook, the elements with an index, the bits of a gap, and its bytes.
+    """One array: its form, how many values its codebook has and elements an index, the bits of a gap, and its bytes.
 
     ``"raw"``: as it is. ``"codebook"``: values, then an index per element. ``"bitmap"``: a bit per element that says
     whether it is not zero, then values and indices of those. ``"gaps"``: instead of the bitmap the number of zeros

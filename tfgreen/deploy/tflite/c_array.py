@@ -8,7 +8,6 @@ from tfgreen.errors import invalid_value
 
 HEADERS, SOURCES = (".h", ".hpp"), (".c", ".cc", ".cpp")
 
-_PER_LINE = 16
 _KEYWORDS = frozenset(
     "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const const_cast "
     "consteval constexpr constinit continue decltype default delete do double dynamic_cast else enum explicit export "
@@ -37,7 +36,7 @@ def c_source(content: bytes, symbol: str, suffix: str, comment: str) -> str:
     if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", symbol) or symbol in _KEYWORDS:
         raise invalid_value("name", expected="an identifier of C and C++", received=repr(symbol), fix="Pass name=.")
     numbers = [f"0x{byte:02x}," for byte in content]
-    rows = ["    " + " ".join(numbers[i : i + _PER_LINE]) for i in range(0, len(numbers), _PER_LINE)]
+    rows = ["    " + " ".join(numbers[i : i + 16]) for i in range(0, len(numbers), 16)]
     opening, static = ("#pragma once", "static ") if suffix in HEADERS else (_DECLARATIONS.format(symbol=symbol), "")
     return _TEMPLATE.format(
         comment=comment, opening=opening, static=static, symbol=symbol, rows="\n".join(rows), count=len(content)

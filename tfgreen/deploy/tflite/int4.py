@@ -29,8 +29,7 @@ def pack_int4(content: bytes) -> bytes:
     packed, unfit = 0, set[str]()
     for graph in model.subgraphs:
         for index in [i for i, tensor in enumerate(graph.tensors) if _takes_15_values(model, tensor)]:
-            # several where a layer is called several times
-            operators = [operator for operator in graph.operators if index in operator.inputs]
+            operators = [op for op in graph.operators if index in op.inputs]  # several where a layer is called again
             if operators and all(operator_name(model, op) in _OPERATORS and op.inputs[1] == index for op in operators):
                 packed += _pack_weight(model, graph, index, operators)
             else:
@@ -55,8 +54,8 @@ def _pack_weight(model: ModelT, graph: SubGraphT, index: int, operators: list[Op
     weight.quantization.scale = (np.asarray(weight.quantization.scale, np.float64) * (127 / 7)).astype(np.float32)
     set_constant(model, graph, weight, pack_nibbles(levels.ravel()))
     with_bias = [op for op in operators if len(op.inputs) > 2 and op.inputs[2] >= 0]
-    for index, source in {int(op.inputs[2]): graph.tensors[op.inputs[0]] for op in with_bias}.items():
-        bias = graph.tensors[index]
+    for number, source in {int(op.inputs[2]): graph.tensors[op.inputs[0]] for op in with_bias}.items():
+        bias = graph.tensors[number]
         values = constant(model, bias)
         if values is None:
             raise ConversionError(f"quantization='int4': the bias {text_of(bias.name)!r} is no constant.")

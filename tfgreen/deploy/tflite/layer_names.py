@@ -20,7 +20,7 @@ _CALL = re.compile(r"(?:^|/)call\.(\d+)/")
 def layers_of_operators(model: ModelT, calls: Sequence[str], output_calls: Sequence[int | None]) -> list[list[str]]:
     """The layers that each operator of the main subgraph computes, in the order of their calls.
 
-    None for a QUANTIZE at an input. ``calls`` are the paths of the layers by number of the call, ``output_calls`` the
+    A QUANTIZE at an input has none. ``calls`` are the paths of the layers by number of the call, ``output_calls`` the
     numbers of the calls that return the outputs, ``output_0`` first, or None where unknown.
     """
     graph = model.subgraphs[0]
