@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 
+import tfgreen as tg
 from tests import zoo
 from tfgreen.config import Config
 from tfgreen.model.weights import Axes
@@ -65,9 +66,9 @@ def test_extra_weights_are_asked_for_by_the_path_of_the_layer_and_of_the_weight(
     conv = layers.DepthwiseConv2D(3)
     conv.build((None, 8, 8, 4))
     config = Settings(extra_weights=("depthwise/kernel", "*/gamma"))
-    assert weights_to_compress("norm", norm, config) == {"gamma": Axes((), (-1,))}
-    assert weights_to_compress("depthwise", conv, config) == {"kernel": Axes((-2,), (-1,))}
-    assert weights_to_compress("other", conv, config) == {}
+    assert weights_to_compress("norm", norm, config, "get_prunable_weights") == {"gamma": Axes((), (-1,))}
+    assert weights_to_compress("depthwise", conv, config, "get_prunable_weights") == {"kernel": Axes((-2,), (-1,))}
+    assert weights_to_compress("other", conv, config, "get_prunable_weights") == {}
 
 
 def test_a_pattern_without_effect_is_named_with_what_it_could_have_matched():
@@ -86,3 +87,17 @@ def test_a_layer_that_is_done_already_is_named():
     check_without("out", layer, chains, Codebook, "clustered")
     with pytest.raises(ValueError, match=r"layer 'out' \(Dense\): expected a layer that is not pruned.*tg.strip"):
         check_without("out", layer, chains, Mask, "pruned")
+
+
+def test_a_layer_names_its_weights_in_tfmots_way():
+    class Own(keras.layers.Dense):
+        def get_prunable_weights(self):
+            return [self.bias]
+
+        def get_clusterable_weights(self):
+            return [("kernel", self.kernel), ("bias", self.bias)]
+
+    layer = Own(4)
+    layer.build((None, 3))
+    assert list(weights_to_compress("own", layer, tg.PruneConfig(), "get_prunable_weights")) == ["bias"]
+    assert list(weights_to_compress("own", layer, tg.ClusterConfig(), "get_clusterable_weights")) == ["kernel", "bias"]

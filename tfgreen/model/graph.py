@@ -27,6 +27,13 @@ class LayerNode:
     consumers: list[LayerNode] = dataclasses.field(repr=False)
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
+    output_dtypes: tuple[str, ...]
+
+    @property
+    def takes_indices(self) -> bool:
+        """Whether the numbers that it takes in are integers in meaning: ids to look up, or to be cast or compared."""
+        floats = any(keras.backend.is_float_dtype(dtype) for dtype in self.output_dtypes)
+        return not floats or isinstance(self.layer, keras.layers.Embedding)
 
 
 class LayerGraph:
@@ -85,7 +92,8 @@ class LayerGraph:
         self, path: str, layer: keras.Operation, fed: list[tuple[LayerNode, Tensor]], outputs: list[Tensor]
     ) -> LayerNode:
         producers, shapes = tuple(producer for producer, _ in fed), tuple(shapes_of([tensor for _, tensor in fed]))
-        node = LayerNode(path, layer, producers, [], shapes, tuple(shapes_of(outputs)))
+        dtypes = tuple(keras.backend.standardize_dtype(tensor.dtype) for tensor in keras.tree.flatten(outputs))
+        node = LayerNode(path, layer, producers, [], shapes, tuple(shapes_of(outputs)), dtypes)
         for producer in dict.fromkeys(producers):
             producer.consumers.append(node)
         self.nodes.append(node)

@@ -96,7 +96,7 @@ class ActivationQuantizer(ActivationHook):
         if place.keep_float:
             return layer(*args, **kwargs)
         outputs = self._run_inside(compressed, args, kwargs, training)
-        if self.output_range is None:
+        if self.output_range is None or (training and place.probabilities):
             return outputs
         return keras.tree.map_structure(lambda x: self._round(self.output_range, x, training), outputs)
 
@@ -141,19 +141,20 @@ class ActivationQuantizer(ActivationHook):
             return None
         return args[0] if is_norm else run_fused(compressed, norm.layer, args[0])
 
-    def _round(self, range_: ActivationRange, x: Tensor, training: bool) -> Tensor:
+    def _round(self, range_: ActivationRange, x: Tensor, training: bool, at_once: bool = True) -> Tensor:
         if not _is_float(x):
             return x
         if training:
-            self._follow(range_, ops.stop_gradient(ops.cast(x, "float32")))
+            self._follow(range_, ops.stop_gradient(ops.cast(x, "float32")), at_once)
         return range_(x)
 
-    def _follow(self, range_: ActivationRange, x: Tensor) -> None:
-        if not self.freezes:
-            range_.follow(x)
-            return
+    def _follow(self, range_: ActivationRange, x: Tensor, at_once: bool) -> None:
         before = [variable.value for variable in range_.non_trainable_variables]
         range_.follow(x)
+        if at_once:
+            range_.catch_up(x)
+        if not self.freezes:
+            return
         for variable, value in zip(range_.non_trainable_variables, before):
             variable.assign(ops.where(self.frozen(), value, variable.value))
 
@@ -168,7 +169,7 @@ class ActivationQuantizer(ActivationHook):
             if not ops.is_tensor(x) and not isinstance(x, keras.KerasTensor):
                 return x
             position += 1
-            return self._round(ranges[position], x, training) if position in ranges else x
+            return self._round(ranges[position], x, training, at_once=False) if position in ranges else x
 
         return keras.tree.map_structure(visit, (args, kwargs)) if ranges else (args, kwargs)
 

@@ -33,7 +33,7 @@ from keras import layers
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.weights import quantizable_weights
-from tfgreen.quantization.lowering import OBSERVED, Lowering, Range, lowering_of
+from tfgreen.quantization.lowering import OBSERVED, UNIT, Lowering, Range, lowering_of
 from tfgreen.quantization.op_classes import (
     AVERAGE_POOLING,
     averages_whole_map,
@@ -62,6 +62,8 @@ class Placement:
         output: The range of the output, or None where it is not rounded here.
         fused: Whether it is a BatchNormalization that is fused into the kernel before it, or such a kernel.
         averaging: Whether it averages in the range of its input.
+        probabilities: Whether its output is a softmax or sigmoid at the end of the model, which is rounded in the file
+            but not while training: a probability below 1/512 would have no gradient.
         keep_float: Whether the config keeps it in float.
         float_island: Whether it then stands between layers that are not in float.
         reason: Why LiteRT computes it in float32, else "".
@@ -72,6 +74,7 @@ class Placement:
     output: Range | None = None
     fused: bool = False
     averaging: bool = False
+    probabilities: bool = False
     keep_float: bool = False
     float_island: bool = False
     reason: str = ""
@@ -136,6 +139,7 @@ class _Placer:
         layer: The layer or raw operation of each node, bare of wrappers.
         only_concat: The one concat-like node in which a tensor ends on every way through pass-through layers, or None.
         reaches_concat: The nodes of which any such way ends in a concat-like node.
+        only_ends: The nodes of which every such way ends in an output of the model.
         reaches_rounding: Those whose output, or what layers kept in float make of it, is rounded somewhere.
     """
 
@@ -150,6 +154,7 @@ class _Placer:
         self.only_concat: dict[LayerNode, LayerNode | None] = {}
         self.reaches_concat: set[LayerNode] = set()
         self.reaches_rounding: set[LayerNode] = set()
+        self.only_ends: set[LayerNode] = set()
         for node in reversed(graph.nodes):  # consumers first, once each: a graph has many more paths than nodes
             ends = {self._only_concat_from(then) for then in node.consumers}
             self.only_concat[node] = ends.pop() if len(ends) == 1 and node not in self.outputs else None
@@ -157,6 +162,8 @@ class _Placer:
                 self.reaches_concat.add(node)
             if any(then not in self.float or then in self.reaches_rounding for then in node.consumers):
                 self.reaches_rounding.add(node)
+            if all(then in self.only_ends and is_pass_through(self.layer[then]) for then in node.consumers):
+                self.only_ends.add(node)
 
     def _is_concat_from(self, node: LayerNode) -> bool:
         layer = self.layer[node]
@@ -185,11 +192,12 @@ class _Placer:
         inputs = tuple(
             index
             for index, producer in enumerate(node.producers)
-            if self._is_float(producer) and self.only_concat[producer] is None
+            if self._is_float(producer) and self.only_concat[producer] is None and not node.takes_indices
         )
         fused = fused_norm or self._is_fused_kernel(node)
         averaging = is_averaging(layer) and not mean
-        return Placement(inputs, lowering.inside, output, fused, averaging, reason=lowering.reason)
+        probabilities = output == UNIT and node in self.only_ends
+        return Placement(inputs, lowering.inside, output, fused, averaging, probabilities, reason=lowering.reason)
 
     def _is_mean(self, node: LayerNode) -> bool:
         """Whether one window of an average pooling holds the whole map, in all its calls: a mean is then computed in

@@ -168,7 +168,7 @@ def cluster(
         reason = ""
         variables, channels = weights_by_path(layer), quantizable_weights(layer)
         found: dict[str, Sequence[TensorTransform]] = {}
-        for name, axes in weights_to_compress(path, layer, chosen).items():
+        for name, axes in weights_to_compress(path, layer, chosen, "get_clusterable_weights").items():
             before = chains[name].transforms if name in chains else []
             # "Per channel" as in LiteRT, whose depthwise kernels have two axes of channels.
             channel_axes = channels.get(name, axes.outputs) if chosen.per_channel else ()
@@ -194,23 +194,23 @@ def cluster(
 
 
 def codebook_of_values(
-    subject: str, variable: keras.Variable, before: Sequence[TensorTransform]
+    subject: str, variable: keras.Variable, before: Sequence[TensorTransform], channel_axes: tuple[int, ...]
 ) -> Codebook | None:
-    """The codebook of a weight that was clustered and stripped; None if it takes more than 256 values, or each less
-    than twice on average.
-
-    Args:
-        subject: The weight, for errors.
-        variable: The weight.
-        before: The transforms it has.
-    """
+    """The codebook of a weight that was clustered and stripped, one for each channel where those differ; None if it
+    takes more than 256 values, or each less than twice on average. ``subject`` names the weight in errors."""
     weight = _value_after(variable, before)
-    values = distinct(weight, _FEW)
-    if not 1 < values <= min(_FEW, weight.size // 2):
-        return None
-    config = ClusterConfig(number_of_clusters=max(values, 3))  # 3, as one may be zero
-    codebook = _codebook(subject, variable, before, (), config)
-    return codebook if isinstance(codebook, Codebook) else None  # none for a kernel of three weights
+    for axes in dict.fromkeys([(), channel_axes]):
+        channels = np.moveaxis(weight, axes, range(len(axes))).reshape(-1, weight.size // _size(weight, axes))
+        values = max(distinct(channel, _FEW) for channel in channels)
+        if 1 < values <= min(_FEW, channels.shape[1] // 2):
+            config = ClusterConfig(number_of_clusters=max(values, 3))  # 3, as one may be zero
+            codebook = _codebook(subject, variable, before, axes, config)
+            return codebook if isinstance(codebook, Codebook) else None  # none for a kernel of three weights
+    return None
+
+
+def _size(weight: np.ndarray, axes: tuple[int, ...]) -> int:
+    return math.prod(weight.shape[axis] for axis in axes)
 
 
 def _codebook(
@@ -227,7 +227,7 @@ def _codebook(
     except InvalidValueError as error:
         raise InvalidValueError(f"{name}: {error} They cannot be clustered; load a healthy checkpoint.") from error
     wanted = config.number_of_clusters
-    size = weight.size // math.prod(weight.shape[axis] for axis in channel_axes)
+    size = weight.size // _size(weight, channel_axes)
     if size <= wanted:
         each = "each of its channels" if channel_axes else "it"
         return Reasons.FEW_WEIGHTS.format(where=each, size=size, clusters=wanted)

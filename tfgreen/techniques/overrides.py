@@ -73,12 +73,23 @@ def all_settings(config: W) -> list[W]:
     return list(found.values())  # type: ignore[arg-type]
 
 
-def weights_to_compress(path: str, layer: keras.Layer, config: WeightSettings) -> dict[str, Axes]:
-    """The weights that the table lists for a layer or ``extra_weights`` asks for, by path within the layer."""
-    found = compressible_weights(layer)
-    for weight, variable in weights_by_path(layer).items():
-        if any(fnmatch.fnmatchcase(f"{path}/{weight}".lstrip("/"), pattern) for pattern in config.extra_weights):
-            found.setdefault(weight, Axes((-2,), (-1,)) if len(variable.shape) >= 2 else Axes((), (-1,)))
+def weights_to_compress(path: str, layer: keras.Layer, config: WeightSettings, method: str) -> dict[str, Axes]:
+    """The weights that the table lists for a layer or ``extra_weights`` asks for, by path within the layer.
+
+    A ``method`` of the user's layer (TFMOT's ``get_prunable_weights`` or ``get_clusterable_weights``) that returns
+    variables, or pairs of a name and a variable, stands for the table.
+    """
+    table, weights = compressible_weights(layer), weights_by_path(layer)
+    listed = set(table)
+    if hasattr(layer, method):
+        variables = {id(item[1] if isinstance(item, tuple) else item) for item in getattr(layer, method)()}
+        listed = {weight for weight, variable in weights.items() if id(variable) in variables}
+    found = {}
+    for weight, variable in weights.items():
+        name = f"{path}/{weight}".lstrip("/")
+        if weight in listed or any(fnmatch.fnmatchcase(name, pattern) for pattern in config.extra_weights):
+            default = Axes((-2,), (-1,)) if len(variable.shape) >= 2 else Axes((), (-1,))
+            found[weight] = table.get(weight, default)
     return found
 
 

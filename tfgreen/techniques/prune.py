@@ -234,7 +234,7 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
         reason = Reasons.SETTINGS if chosen is None else verdicts.get(path, "")
         if chosen is None or reason:
             return Choice(reason=reason)
-        weights = weights_to_compress(path, layer, chosen)
+        weights = weights_to_compress(path, layer, chosen, "get_prunable_weights")
         variables = weights_by_path(layer)
         found: dict[str, Sequence[TensorTransform]] = {}
         for weight, axes in weights.items():

@@ -18,7 +18,7 @@ from tfgreen.checks import check_bool, check_integer, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.paths import weights_by_path
-from tfgreen.model.weights import quantizable_weights
+from tfgreen.model.weights import compressible_weights, quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.calibrate import calibrate
 from tfgreen.quantization.histogram import Calibration
@@ -248,7 +248,8 @@ class _Work:
         shape, value = tuple(variable.shape), chain.apply(variable.value)
         found: list[TensorTransform] = []
         if self.config.preserve_clusters and not _of_kind(Codebook, before):
-            codebook = codebook_of_values(f"{layer_subject(path, layer)}, '{chain.weight}'", variable, before)
+            channels = compressible_weights(layer)[chain.weight].outputs if axes else ()
+            codebook = codebook_of_values(f"{layer_subject(path, layer)}, '{chain.weight}'", variable, before, channels)
             found += [codebook] if codebook is not None else []
         codebooks = _of_kind(Codebook, [*before, *found])
         self.clustered += len(codebooks)
@@ -261,7 +262,7 @@ class _Work:
         rounding = FakeQuant(bits, axes, "max" if bits == 8 else "learned", marks_scale=not fused, note=note)
         rounding.build(shape)
         rounding.start_from(value)
-        if config.preserve_sparsity and not _of_kind(Mask, before):
+        if config.preserve_sparsity and not _of_kind(Mask, before) and bool(keras.ops.any(value == 0)):
             mask = Mask(schedule=None)
             mask.build(shape)
             mask.hold(value)

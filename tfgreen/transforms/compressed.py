@@ -66,6 +66,9 @@ class Compressed(keras.layers.Layer):
         self.activations = activations
         self.reasons = dict(reasons or {})
         self.watched = False
+        if activations is not None and layer.activity_regularizer is not None:
+            # The hook may run the layer without its activation, or as several operations: this layer sees the output.
+            self.activity_regularizer, layer.activity_regularizer = layer.activity_regularizer, None
         self.supports_masking = layer.supports_masking
         self._accepts_training = "training" in inspect.signature(layer.call).parameters
         self.trainable = layer.trainable
@@ -188,6 +191,8 @@ class Compressed(keras.layers.Layer):
             variable.assign(chain.apply(variable.value))
             if isinstance(variable.constraint, Projection):
                 variable.constraint = variable.constraint.inner
+        if self.activity_regularizer is not None:
+            self.layer.activity_regularizer = self.activity_regularizer
         return self.layer.operation if isinstance(self.layer, OperationLayer) else self.layer
 
     def get_config(self) -> PlainDict:
