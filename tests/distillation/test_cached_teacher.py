@@ -171,7 +171,7 @@ def test_a_dataset_gets_its_teacher_outputs_before_it_is_shuffled(tmp_path):
     shuffled = dataset.unbatch().shuffle(40, seed=1).batch(7)
     seen = []
     for inputs, _ in shuffled:
-        rows = inputs[ROWS]["0/logits//values"].numpy()
+        rows = inputs[ROWS]["0/softmax//values"].numpy()
         found = [where[sample.tobytes()] for sample in inputs["tfgreen_inputs"].numpy()]
         seen += found
         wanted = expected[found]
@@ -250,6 +250,19 @@ def test_a_cache_without_fixed_shapes_is_refused(tmp_path):
     student = keras.Model(inputs, layers.Dense(4)(inputs))
     with pytest.raises(ValueError, match="fixed shape"):
         tg.Distiller(model, student, tg.LogitsDistillation(), cache=tg.TeacherCache("unused"))
+
+
+@pytest.mark.parametrize("activations", [("softmax", "sigmoid"), ("sigmoid", "softmax")])
+def test_losses_that_take_the_same_logits_as_classes_and_as_labels_are_kept_beside_each_other(tmp_path, activations):
+    x, _ = data()
+    teacher, student = network(activation=None), network(activation=None)
+    losses = [tg.LogitsDistillation(activation=activation) for activation in activations]
+    found = []
+    for cache in (None, tg.TeacherCache(tmp_path / "cache", dtype="float32")):
+        model = tg.Distiller(teacher, student, losses, cache=cache, student_loss_weight=0)
+        model.compile(keras.optimizers.SGD(0.0))
+        found.append(model.fit(x, batch_size=len(x), verbose=0).history["loss"][0])
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
 
 
 def test_top_k_must_leave_a_class_out():

@@ -99,8 +99,8 @@ def test_each_loss_is_requested_of_each_teacher_it_is_about_with_its_weight_and_
     losses = [(tg.LogitsDistillation(), 1.0), (tg.FeatureDistillation(teacher=1), 0.5)]
     found = request_all(losses, teachers, student)
     assert [(m.teacher, m.weight, m.share) for m in found] == [(0, 1.0, 0.75), (1, 1.0, 0.25), (1, 0.5, 1.0)]
-    assert set(teachers[0][0].requests) == {"logits/"}
-    assert set(teachers[1][0].requests) == {"logits/", "output/"}
+    assert set(teachers[0][0].requests) == {"softmax/"}
+    assert set(teachers[1][0].requests) == {"softmax/", "output/"}
     own = keras.distillation.LogitsDistillation()
     assert [m.teacher for m in request_all([(own, 2.0)], teachers, student)] == [0, 1]
 

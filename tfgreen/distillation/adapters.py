@@ -75,7 +75,7 @@ class Adapter:
         return self._request(f"output/{name}", Request(self.heads[name].shape, name))
 
     def request_logits(self, name: str, activation: str, from_logits: bool | None) -> str:
-        """Request the logits of an output, whose ``activation`` is softmax or sigmoid.
+        """Request the logits of an output for an ``activation``, softmax or sigmoid, which is part of the key.
 
         ``from_logits`` is what the loss states of the output: needed where the model does not show it, refused where
         the model shows something else.
@@ -97,7 +97,7 @@ class Adapter:
         # What only rounds the output is applied to probabilities, not to logits.
         probabilities = head.rounded if place else shown is None and not from_logits
         undone = activation if probabilities else ""
-        return self._request(f"logits/{name}", Request(head.shape, name, place, undone, activation == SOFTMAX))
+        return self._request(f"{activation}/{name}", Request(head.shape, name, place, undone, activation == SOFTMAX))
 
     def request_layer(self, name: str) -> str:
         """Request what a layer returns, which only a Keras model can give."""
@@ -135,8 +135,7 @@ class KerasAdapter(Adapter):
         heads, self._call_shapes = read_heads(model)
         super().__init__(model, role, heads)
         norms = [layer for _, layer in walk(model) if type(layer) is keras.layers.BatchNormalization]
-        # A teacher only infers.
-        self._instead = [(norm, fused_inference(norm)) for norm in norms] if role == "teacher" else []
+        self._instead = [(norm, fused_inference(norm)) for norm in norms] if role == "teacher" else []  # it only infers
         self._capture = Capture({}, self._instead)
 
     def request_layer(self, name: str) -> str:
@@ -185,10 +184,8 @@ class PredictorAdapter(Adapter):
         return hashlib.sha256(content).hexdigest()
 
     def run(self, x: Tensors) -> dict[str, Tensor]:
-        model = self.model
-
         def predict(*arrays: np.ndarray) -> list[np.ndarray]:
-            found = outputs_by_name(model, model.predict(keras.tree.pack_sequence_as(x, arrays)))
+            found = outputs_by_name(self.model, self.model.predict(keras.tree.pack_sequence_as(x, arrays)))
             return [np.asarray(found[name], "float32") for name in self.heads]
 
         outputs = tf.numpy_function(predict, keras.tree.flatten(x), [tf.float32] * len(self.heads))

@@ -38,7 +38,7 @@ def kl_divergence(teacher: Tensor, student: Tensor, temperature: Scalar = 1.0) -
     terms = ops.where(near, p * _exp_less_line(ops.where(near, c, 0.0)), far_terms)
     fits = ops.max(exponent, axis=-1) < 60.0  # beyond, e^c overflows and the logarithm alone is exact enough
     kl = ops.where(fits, ops.log1p(ops.sum(terms, axis=-1)), ops.logsumexp(exponent, axis=-1))
-    return kl * _squared(temperature)
+    return kl * ops.square(_float32(temperature))
 
 
 def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Scalar = 1.0) -> Tensor:
@@ -47,7 +47,7 @@ def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Scalar = 1
     Its gradient is that of the divergence, its value larger by the teacher's entropy.
     """
     p = ops.exp(_log_softmax(_scaled(teacher, temperature)))
-    return -ops.sum(p * _log_softmax(_scaled(student, temperature)), axis=-1) * _squared(temperature)
+    return -ops.sum(p * _log_softmax(_scaled(student, temperature)), axis=-1) * ops.square(_float32(temperature))
 
 
 def of_each_label(
@@ -75,7 +75,7 @@ def decoupled_kl(
 
     (teacher_pair, teacher_others), (student_pair, student_others) = parts(teacher), parts(student)
     tckd, nckd = kl_divergence(teacher_pair, student_pair), kl_divergence(teacher_others, student_others)
-    return (alpha * tckd + beta * nckd) * _squared(temperature)
+    return (alpha * tckd + beta * nckd) * ops.square(_float32(temperature))
 
 
 def relational(
@@ -101,7 +101,7 @@ def relational(
     share = weights / ops.where(total > 0, total, 1.0)
     columns = [(v - ops.sum(v * share, axis=-1, keepdims=True)) * ops.sqrt(share) for v in columns]
     within_classes = ops.mean(cosine_distance(*columns))
-    return (beta * within_samples + gamma * within_classes) * _squared(temperature)
+    return (beta * within_samples + gamma * within_classes) * ops.square(_float32(temperature))
 
 
 def cosine_distance(teacher: Tensor, student: Tensor) -> Tensor:
@@ -145,10 +145,6 @@ def probabilities_to_logits(probabilities: Tensor, activation: str) -> Tensor:
 
 def _float32(x: Tensor) -> Tensor:
     return ops.cast(x, "float32")
-
-
-def _squared(temperature: Scalar) -> Tensor:
-    return ops.square(_float32(temperature))
 
 
 def _scaled(logits: Tensor, temperature: Scalar) -> Tensor:
