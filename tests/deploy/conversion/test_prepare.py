@@ -92,10 +92,14 @@ class Fixed(layers.Layer):
         return x * self.factor
 
 
-def test_a_model_that_cannot_be_copied_is_converted_as_it_is_and_says_so():
+def test_a_layer_without_a_usable_config_does_not_keep_a_model_from_being_prepared():
     _, lite = error(pooled(Fixed(0.5), layers.AveragePooling2D(8)))
-    assert lite.operators["AVERAGE_POOL_2D"] == 1
-    assert any("keeps the scale of its input" in note and "Fixed" in note for note in lite.notes)
+    assert "AVERAGE_POOL_2D" not in lite.operators and lite.operators["MEAN"] == 1
+
+
+def test_the_note_names_the_precision_that_a_model_had():
+    with_bfloat16 = keras.Sequential([keras.Input((4,)), layers.Dense(2, dtype="mixed_bfloat16")])
+    assert any("instead of bfloat16" in note for note in convert(with_bfloat16).notes)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 import keras
 
 from tfgreen.deploy.conversion.record import Conversion
-from tfgreen.errors import InvalidValueError
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import is_container
 from tfgreen.model.paths import walk
@@ -30,11 +29,7 @@ _HALF = ("float16", "bfloat16")
 
 
 def prepare(conversion: Conversion) -> Conversion:
-    """Copy the model where the converter needs another one.
-
-    Raises:
-        ValueError: A ``mixed_float16`` model has a layer that cannot be copied from its ``get_config()``.
-    """
+    """Copy the model where the converter needs another one."""
     model, config = conversion.model, conversion.config
     notes = list(conversion.notes)
     layers = dict(walk(model))
@@ -55,19 +50,13 @@ def prepare(conversion: Conversion) -> Conversion:
                 layer.unroll = True
         return _pooling(copy, windows[path]) if path in windows else copy
 
-    try:
-        model = rebuild(model, replace) if half or unrolls or windows else model
-    except InvalidValueError as error:
-        if half:
-            raise
-        notes += [f"Recurrent layers {loops} run in loops: {error}"] if unrolls else []
-        notes += [f"Average pooling keeps the scale of its input: {error}"] if windows else []
-    else:
-        if half:
-            notes.append(f"Computed in float32 instead of float16: layers {half}.")
-        if unrolls:
-            reason = "integers need" if config.integers else "a dynamic batch needs"
-            notes.append(f"Recurrent layers written out step by step, which {reason}: {loops}.")
+    model = rebuild(model, replace) if half or unrolls or windows else model
+    if half:
+        dtypes = sorted({layers[path].compute_dtype for path in half})
+        notes.append(f"Computed in float32 instead of {' and '.join(dtypes)}: layers {half}.")
+    if unrolls:
+        reason = "integers need" if config.integers else "a dynamic batch needs"
+        notes.append(f"Recurrent layers written out step by step, which {reason}: {loops}.")
     return dataclasses.replace(conversion, model=model, notes=tuple(notes))
 
 
