@@ -8,7 +8,7 @@ A :class:`tfgreen.deploy.conversion.record.Conversion` is handed from step to st
 3. ``place_ranges``: the ranges, bits and layers of choice that TensorFlow's converter has no setting for.
 4. ``export``: trace the model on one sample into a SavedModel in a folder; no later step touches the model.
 5. ``translate``: TensorFlow's converter makes a file of it, in a process of its own where it may crash.
-6. ``finish``: read the file, with 4-bit weights, Keras names, metadata and a first run.
+6. ``finish``: read the file, with 4-bit weights, Keras names and metadata, and ``judge`` it by the model.
 
 Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 2018.
@@ -17,6 +17,7 @@ Reference: Jacob et al., "Quantization and Training of Neural Networks for Effic
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from tfgreen.config import resolve_config
 from tfgreen.deploy.conversion.config import ConvertConfig, ConvertOptions
 from tfgreen.deploy.conversion.export import export
 from tfgreen.deploy.conversion.finish import finish
+from tfgreen.deploy.conversion.judge import FAR, judge
 from tfgreen.deploy.conversion.post_training import place_ranges
 from tfgreen.deploy.conversion.prepare import prepare
 from tfgreen.deploy.conversion.record import read
@@ -70,7 +72,15 @@ def convert(
         >>> convert(model, quantization="float16").quantization
         'float16'
     """
-    config = resolve_config(ConvertConfig, config, options)
+    lite = run_conversion(model, resolve_config(ConvertConfig, config, options))
+    for note in lite.notes:
+        if note.startswith(FAR):
+            warnings.warn(note, stacklevel=2)
+    return lite
+
+
+def run_conversion(model: keras.Model, config: ConvertConfig) -> LiteRTModel:
+    """Convert without a warning where the file is far from the model: its note says so."""
     conversion = read(model, config)
     conversion = prepare(conversion)
     conversion = place_ranges(conversion)
@@ -78,4 +88,5 @@ def convert(
         folder = Path(temporary)
         conversion = export(conversion, folder)
         conversion = translate(conversion, folder)
-        return finish(conversion, folder)
+        lite = finish(conversion, folder)
+    return judge(model, conversion, lite)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfgreen.checks import check_bool, check_instance, check_number
 from tfgreen.deploy.conversion.config import ConvertConfig
-from tfgreen.deploy.convert import convert
+from tfgreen.deploy.convert import run_conversion
 from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.inspection.layer_errors import LayerErrors
 from tfgreen.deploy.litert_model import LiteRTModel
@@ -212,7 +212,7 @@ class _Search:
     def _trial(
         self, name: str, model: keras.Model, config: ConvertConfig, keep_float: tuple[str, ...] = ()
     ) -> tuple[LiteRTModel, float]:
-        lite = convert(model, config)
+        lite = run_conversion(model, config)
         score = self._score(lite)
         check_number("score(lite)", score)
         self._trials.append(Trial(name, keep_float, float(score), lite.size_bytes))

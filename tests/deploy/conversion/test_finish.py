@@ -6,13 +6,12 @@ import dataclasses
 
 import pytest
 
-from tests.zoo import ZOO, sample
+from tests.zoo import ZOO
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.conversion.converter import RESULT, ConverterSettings, run_converter
 from tfgreen.deploy.conversion.export import export
 from tfgreen.deploy.conversion.finish import finish
 from tfgreen.deploy.conversion.record import read
-from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import ConversionError
 from tfgreen.version import __version__
 
@@ -54,18 +53,6 @@ def test_a_float_file_is_no_integer_file(converted):
     as_int4 = dataclasses.replace(conversion, config=ConvertConfig(quantization="int4"))
     with pytest.raises(ConversionError, match="'multi_io_net' cannot be converted with quantization='int4': .*4 bits"):
         finish(as_int4, folder)
-
-
-def test_a_file_that_cannot_run_names_the_layer(converted, monkeypatch):
-    conversion, folder = converted
-    number = next(i for i, row in enumerate(finish(conversion, folder).audit.operators) if row.operator == "CONV_2D")
-
-    def refuse(self, x):
-        raise ConversionError(f"Node number {number} (CONV_2D) failed to prepare.")
-
-    monkeypatch.setattr(LiteRTModel, "predict", refuse)
-    with pytest.raises(ConversionError, match=r"a file that cannot run: layers \['conv2d.*'\] need CONV_2D of float32"):
-        finish(dataclasses.replace(conversion, samples=sample("multi_io", 2)), folder)
 
 
 def test_a_file_is_read_from_the_folder(converted):

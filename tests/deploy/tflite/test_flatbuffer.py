@@ -10,7 +10,6 @@ from tests.deploy import cases
 from tests.zoo import sample
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import (
-    add_metadata,
     buffer_bytes,
     constant,
     dtype_name,
@@ -20,6 +19,7 @@ from tfgreen.deploy.tflite.flatbuffer import (
     parse,
     read_metadata,
     set_constant,
+    set_metadata,
     write,
 )
 from tfgreen.errors import FileError
@@ -105,7 +105,7 @@ def test_operators_are_named_also_custom_ones_and_unknown_ones(code, custom, nam
 def test_metadata_comes_back_and_damage_in_it_is_an_error():
     model = file_of([tensor([1])], [None])
     assert read_metadata(model) == {}
-    add_metadata(model, {"notes": ["größer"], "layers": [["a"]]})
+    set_metadata(model, {"notes": ["größer"], "layers": [["a"]]})
     found = parse(write(model), "file")
     assert read_metadata(found) == {"notes": ["größer"], "layers": [["a"]]}
     found.buffers[-1].data = np.frombuffer(b"{", np.uint8)

@@ -1,16 +1,15 @@
-"""Finish a converted file: mend it, name what is in it as the Keras model does, add the metadata, and try it."""
+"""Finish a converted file: mend it, name what is in it as the Keras model does, and add the metadata."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tfgreen.deploy.conversion.converter import RESULT
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.biases import mend_biases
 from tfgreen.deploy.tflite.contents import count_operators, float_operators
-from tfgreen.deploy.tflite.equal_biases import mend_equal_biases
-from tfgreen.deploy.tflite.flatbuffer import add_metadata, name_edges, parse, write
+from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata, write
 from tfgreen.deploy.tflite.int4 import pack_int4
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
 from tfgreen.errors import ConversionError
@@ -22,12 +21,12 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
 
     Raises:
         ConversionError: No weight can be stored in 4 bits, or a variable is written, or ``strict`` and an operator
-            stays float32, or LiteRT's interpreter refuses the file.
+            stays float32.
     """
     config, traced = conversion.config, conversion.traced
     content = (folder / RESULT).read_bytes()
     if traced.fake_quantized:
-        content = mend_equal_biases(content)
+        content = mend_biases(content)
     if config.stores_int4:
         try:
             content = pack_int4(content)
@@ -59,12 +58,10 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
         "notes": notes,
         "layers": layers,
     }
-    add_metadata(file, metadata)
+    set_metadata(file, metadata)
     lite = LiteRTModel(write(file))
     if config.strict and config.integers:
         _check_integer(conversion, lite)
-    if not foreign:
-        _check_runs(conversion, lite)
     return lite
 
 
@@ -77,23 +74,3 @@ def _check_integer(conversion: Conversion, lite: LiteRTModel) -> None:
             f"model '{conversion.name}': strict=True, but {len(rows)} operators compute in float32: {found}. LiteRT "
             "has no integer kernel for them, or they have no range. List them in keep_float, or leave strict out."
         )
-
-
-def _check_runs(conversion: Conversion, lite: LiteRTModel) -> None:
-    """An operator that the interpreter lacks shall be known now, not on the device; some tell only when they run."""
-    try:
-        if conversion.samples is None:
-            lite.new_interpreter()
-        else:
-            lite.predict({name: array[:1] for name, array in conversion.samples.items()})
-    except ConversionError as error:
-        found = re.search(r"Node number (\d+)", str(error))
-        rows = lite.audit.operators
-        if found is None or int(found[1]) >= len(rows):
-            raise
-        row = rows[int(found[1])]
-        raise ConversionError(
-            f"model '{conversion.name}' converts with quantization='{conversion.config.quantization}' to a file that "
-            f"cannot run: layers {list(row.layers) or row.tensor!r} need {row.operator} of {', '.join(row.inputs)}, "
-            f"which LiteRT does not compute. In its words: {error}"
-        ) from error

@@ -14,7 +14,8 @@ from tfgreen.model.call_spec import CallSpec, read_call_spec
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.samples import sample_arrays
-from tfgreen.structure import Structure
+from tfgreen.structure import Structure, pack
+from tfgreen.typing import Arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,10 @@ class Conversion:
     samples: Mapping[str, np.ndarray] | None
     notes: tuple[str, ...] = ()
     traced: Traced = Traced()
+
+    def packed_samples(self, count: int) -> Arrays:
+        """The first samples in the structure of the model's inputs; only where there are any."""
+        return pack(self.spec.structure, {name: array[:count] for name, array in (self.samples or {}).items()})
 
     def missing_samples(self) -> InvalidValueError:
         """The error for a model whose activations get their ranges from nowhere."""

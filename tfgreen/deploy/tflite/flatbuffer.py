@@ -115,9 +115,13 @@ def name_edges(model: ModelT, inputs: Structure, outputs: Structure) -> None:
         setattr(graph, side, np.array([entry.tensorIndex for entry in entries], np.int32))
 
 
-def add_metadata(model: ModelT, metadata: Mapping[str, Any]) -> None:
-    """Store plain values in a file; :func:`read_metadata` reads them."""
+def set_metadata(model: ModelT, metadata: Mapping[str, Any]) -> None:
+    """Store plain values in a file, in the place of earlier ones; :func:`read_metadata` reads them."""
     payload = json.dumps(metadata, separators=(",", ":")).encode()
+    for entry in model.metadata or []:
+        if entry.name == METADATA_NAME.encode():
+            model.buffers[entry.buffer].data = np.frombuffer(payload, np.uint8)
+            return
     model.metadata = [*(model.metadata or []), schema.MetadataT(METADATA_NAME.encode(), len(model.buffers))]
     model.buffers = [*model.buffers, schema.BufferT(np.frombuffer(payload, np.uint8))]
 
@@ -156,7 +160,7 @@ def write(model: ModelT) -> bytes:
 
 
 def read_metadata(model: ModelT) -> dict[str, Any]:
-    """What :func:`add_metadata` stored, or an empty dict for a file that is not tfgreen's."""
+    """What :func:`set_metadata` stored, or an empty dict for a file that is not tfgreen's."""
     for entry in model.metadata or []:
         if text_of(entry.name) == METADATA_NAME and 0 <= entry.buffer < len(model.buffers):
             try:

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import tfgreen as tg
-from tfgreen.deploy.tflite.equal_biases import mend_equal_biases
+from tfgreen.deploy.tflite.biases import mend_biases
 from tfgreen.deploy.tflite.flatbuffer import constant
 
 LAYERS = {
@@ -33,4 +33,23 @@ def test_an_equal_bias_is_rounded_channel_by_channel(kind):
     np.testing.assert_allclose(real[0], model.get_layer("layer").bias, rtol=1e-3)
     error = np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).mean()
     assert error <= 0.05 * lite.output_scales["layer"]
-    assert mend_equal_biases(lite.content) is lite.content
+    assert mend_biases(lite.content) is lite.content
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv", "depthwise"])
+def test_a_layer_called_on_tensors_of_different_ranges_adds_its_bias_in_each(kind):
+    keras.utils.set_random_seed(0)
+    shape, shared = {
+        "dense": ((5,), layers.Dense(5)),
+        "conv": ((6, 6, 3), layers.Conv2D(3, 3, padding="same")),
+        "depthwise": ((6, 6, 3), layers.DepthwiseConv2D(3, padding="same")),
+    }[kind]
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, shared(layers.Activation("tanh")(shared(inputs)) * 0.3))
+    shared.bias.assign(np.linspace(-1, 1, shared.bias.shape[0]))
+    x = np.random.default_rng(0).normal(size=(64, *shape)).astype("float32") * 2
+    quantized = tg.quantize(model, calibration_data=x)
+    lite = tg.convert(quantized, quantization="int8")
+    (scale,) = lite.output_scales.values()
+    assert np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).mean() <= 0.5 * scale
+    assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).mean() <= 2 * scale

@@ -1,0 +1,93 @@
+"""judge: a file that is far from its model is announced by the conversion that made it."""
+
+from __future__ import annotations
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import layers
+
+import tfgreen as tg
+from tests import zoo
+from tfgreen.deploy.conversion.judge import distance
+
+
+def spoiled(factor: float = 3000.0) -> tuple[keras.Model, np.ndarray]:
+    """A model whose channels differ so much in range that one scale for all of them leaves nothing of most."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((16,)),
+            layers.Dense(16, "relu", name="first"),
+            layers.Dense(16, "relu", name="second"),
+            layers.Dense(4, name="out"),
+        ]
+    )
+    first, second = model.get_layer("first"), model.get_layer("second")
+    scale = np.ones(16)
+    scale[0] = factor
+    first.kernel.assign(first.kernel * scale)
+    second.kernel.assign(second.kernel / scale[:, None])
+    return model, np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+
+
+def test_a_file_that_is_far_off_is_a_warning_with_the_layer_and_a_note_in_the_file():
+    model, x = spoiled()
+    with pytest.warns(UserWarning, match="far from model.*output 'out'.*'(first|second)'"):
+        lite = tg.convert(model, quantization="int8", calibration_data=x)
+    assert any("far from model" in note for note in lite.notes)
+    assert any("far from model" in note for note in tg.LiteRTModel(lite.content).notes)
+    assert not tg.verify(model, lite, x).passed
+    with pytest.raises(tg.ConversionError, match="strict=True.*far from model"):
+        tg.convert(model, quantization="int8", calibration_data=x, strict=True)
+
+
+def test_the_remedy_that_is_named_works():
+    model, x = spoiled()
+    better = tg.convert(tg.equalize(model), quantization="int8", calibration_data=x)
+    assert not [note for note in better.notes if "far from" in note]
+    assert tg.verify(model, better, x).passed
+
+
+@pytest.mark.parametrize("name", zoo.mostly_slow())
+def test_good_files_are_not_announced(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        tg.convert(zoo.ZOO[name](), quantization="int8", calibration_data=zoo.sample(name, 64))
+
+
+@given(st.floats(0.01, 100), st.floats(-3, 3))
+def test_the_distance_does_not_depend_on_units(unit, shift):
+    rng = np.random.default_rng(0)
+    expected = rng.normal(size=(8, 4)) + shift
+    got = expected + rng.normal(size=(8, 4)) * 0.1
+    one, other = distance(expected, got, 0.02), distance(expected * unit, got * unit, 0.02 * unit)
+    assert one.mean_scales == pytest.approx(other.mean_scales) and one.sqnr_db == pytest.approx(other.sqnr_db)
+
+
+def test_what_is_far():
+    expected = np.linspace(-1, 1, 64).reshape(8, 8)
+    assert not distance(expected, expected, None).is_far
+    assert not distance(expected, expected + 0.004, None).is_far
+    assert distance(expected, np.zeros((8, 8)), None).constant
+    assert distance(expected, -expected, None).is_far
+    assert distance(expected, np.where(expected > 0.9, np.nan, expected), None).is_far
+    small = expected * 1e-4  # rounding of a small output within a wide range is no fault
+    assert not distance(small, np.zeros((8, 8)), 1 / 256).is_far
+
+
+def test_a_file_that_cannot_run_names_the_layer(monkeypatch):
+    config = tg.ConvertConfig(quantization="int8", calibration_data=zoo.sample("multi_io", 32))
+    model = zoo.ZOO["multi_io"]()
+    number = next(i for i, row in enumerate(tg.convert(model, config).audit.operators) if row.operator == "CONV_2D")
+
+    def refuse(self, x):
+        raise tg.ConversionError(f"Node number {number} (CONV_2D) failed to prepare.")
+
+    monkeypatch.setattr(tg.LiteRTModel, "predict", refuse)
+    with pytest.raises(tg.ConversionError, match=r"a file that cannot run: layers \['conv2d.*'\] need CONV_2D of int8"):
+        tg.convert(model, config)
