@@ -7,7 +7,7 @@ from keras import layers
 
 from tests import zoo
 from tfgreen.model.paths import weights_by_path
-from tfgreen.model.weights import TABLE, Axes, compressible_weights, reason_kept
+from tfgreen.model.weights import TABLE, Axes, compressible_weights, reason_unchanged
 
 IMAGE, SEQUENCE, VECTOR = (None, 6, 6, 4), (None, 5, 4), (None, 4)
 
@@ -58,7 +58,7 @@ def test_which_weights_of_a_layer_are_compressed(make, shape, expected):
     assert sorted(found) == sorted(expected)
     assert set(found) <= set(weights_by_path(layer))
     if not expected:
-        assert len(reason_kept(layer)) > 10
+        assert len(reason_unchanged(layer)) > 10
     layer.trainable = False
     assert compressible_weights(layer) == found
 

@@ -118,7 +118,7 @@ def test_data_that_does_not_fit_is_named(case):
 
 def test_models_that_cannot_be_corrected_are_named():
     x = zoo.sample("functional")
-    with pytest.raises(ValueError, match="layer 'hidden' \\(Dense\\).*finite outputs"):
+    with pytest.raises(ValueError, match="outputs of layer 'hidden' \\(Dense\\) on .*: expected finite"):
         tg.correct_bias(zoo.spoiled(np.inf), x)
     with pytest.raises(ValueError, match="subclass"):
         tg.correct_bias(zoo.subclassed(), zoo.sample("subclassed"))

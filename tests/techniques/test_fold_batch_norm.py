@@ -101,10 +101,27 @@ def test_other_channels_stay():
     assert foldable(model) == {}
 
 
-def test_frozen_layers_stay_frozen():
-    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, use_bias=False), layers.BatchNormalization()])
-    model.layers[0].trainable = False
-    assert not fold_batch_norm(model).layers[0].trainable_variables
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_layer_that_gets_a_bias_is_saved_with_it_and_stays_frozen_if_it_was(frozen, tmp_path):
+    stack = [layers.Conv2D(4, 3, use_bias=False, bias_regularizer="l2"), layers.BatchNormalization()]
+    model = unsettled(keras.Sequential([keras.Input((8, 8, 3)), *stack]))
+    model.layers[0].trainable = not frozen
+    folded = fold_batch_norm(model)
+    folded.save(tmp_path / "m.keras")
+    x = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype("float32")
+    for result in (folded, keras.models.load_model(tmp_path / "m.keras")):
+        (layer,) = result.layers
+        assert layer.get_config()["use_bias"] and [v.name for v in layer.variables] == ["kernel", "bias"]
+        assert len(layer.trainable_variables) == (0 if frozen else 2) and layer.bias.trainable != frozen
+        assert len(layer.losses) == (0 if frozen else 1)
+        np.testing.assert_allclose(result.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [lambda layer: layer.quantize("int8"), lambda layer: layer.enable_lora(2)])
+def test_a_layer_that_computes_with_another_kernel_than_its_own_stays(change):
+    model = unsettled(keras.Sequential([keras.Input((6,)), layers.Dense(4), layers.BatchNormalization()]))
+    change(model.layers[0])
+    assert foldable(model) == {}
 
 
 def test_no_model_and_an_unbuilt_one():

@@ -85,7 +85,7 @@ def test_a_layer_that_is_done_already_is_named():
     chains = {"kernel": Chain("kernel", [Mask(schedule=None)])}
     layer = keras.layers.Dense(2)
     check_without("out", layer, chains, Codebook, "clustered")
-    with pytest.raises(ValueError, match=r"layer 'out' \(Dense\): expected a layer that is not pruned.*tg.strip"):
+    with pytest.raises(ValueError, match=r"layer 'out' \(Dense\) is pruned already.*tg.strip"):
         check_without("out", layer, chains, Mask, "pruned")
 
 

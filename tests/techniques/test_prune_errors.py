@@ -49,7 +49,7 @@ def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
     [
         ({"layers": {"conf*": None}}, r"layers.*matches one of hidden, .*received 'conf\*'"),
         ({"extra_weights": ("*/gamma",)}, r"extra_weights.*hidden/kernel.*received '\*/gamma'"),
-        ({"block_size": (64, 1)}, r"layer 'hidden' \(Dense\).*no larger than 'kernel'.*\(64, 1\)"),
+        ({"block_size": (64, 1)}, r"layer 'hidden' \(Dense\).*'kernel'.*no larger than.*\(64, 1\)"),
         ({"criterion": "activation"}, "criterion='activation' scores weights by data.*calibration_data=x"),
         ({"criterion": "taylor", "loss": "mse"}, "criterion='taylor' scores weights by data.*x=x.*, y=y"),
         ({**TAYLOR, "x": np.ones((2, 12))}, "criterion='taylor' scores weights by data.*x=x.*, y=y"),

@@ -105,6 +105,7 @@ def test_a_raw_operation_is_kept_in_float_by_its_name():
         ({"freeze_after": 1.5}, "freeze_after.*>= 0"),
         ({"layers": {"a": tg.QuantizeConfig(layers={"b": None})}}, r"layers\['a'\].*no layers of its own"),
         ({"layers": {"a": tg.QuantizeConfig(strict=True)}}, r"layers\['a'\].*no strict of its own"),
+        ({"layers": {"a": tg.QuantizeConfig(calibration_data=np.ones((4, 2)))}}, "no calibration_data of its own"),
     ],
     ids=str,
 )
@@ -194,7 +195,7 @@ def test_settings_that_do_not_fit_the_model_name_what_does_not(settings, message
 
 def test_a_quantized_model_is_not_quantized_again():
     once = quantized(dense(), X)
-    with pytest.raises(ValueError, match=r"layer 'out' \(Dense\).*not quantized.*tg.strip"):
+    with pytest.raises(ValueError, match=r"layer 'out' \(Dense\) is quantized already.*tg.strip"):
         quantized(once, X)
     partly = quantized(zoo.functional(), zoo.sample("functional"), keep_float=("hidden",))
     with pytest.raises(ValueError, match=r"layer 'hidden' \(Dense\) is quantized already.*tg.strip"):

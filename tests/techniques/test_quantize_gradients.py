@@ -119,3 +119,13 @@ def test_codebooks_per_channel_are_preserved_after_strip():
     x = np.random.default_rng(0).random((16, 8, 8, 8)).astype("float32")
     kernel = np.asarray(tg.strip(quantized(clustered, x, preserve_clusters=True)).layers[-1].kernel)
     assert max(len(np.unique(kernel[..., channel])) for channel in range(6)) <= 8
+
+
+def test_a_depthwise_kernel_beside_clustered_ones_has_none_to_preserve():
+    model = keras.Sequential([keras.Input((8, 8, 8)), layers.SeparableConv2D(6, 3, name="separable")])
+    clustered = tg.strip(tg.cluster(model, number_of_clusters=4))
+    x = np.random.default_rng(0).random((16, 8, 8, 8)).astype("float32")
+    copy = quantized(clustered, x, preserve_clusters=True)
+    assert {status.weight: status.done for status in tg.summary(copy).weights} == {
+        "pointwise_kernel": ("Codebook", "FakeQuant"), "depthwise_kernel": ("FakeQuant",)
+    }

@@ -87,5 +87,11 @@ def test_data_that_do_not_fit_are_named():
         activation_importance(model, normal(4, 5))
     with pytest.raises(ValueError, match=r"y: expected targets of 4 samples, as x has, received \[3\]"):
         taylor_importance(model, normal(4, 3), normal(3, 2), "mse")
+    with pytest.raises(ValueError, match=r"^x of input '\w+': expected shape \('samples', 3\), received"):
+        taylor_importance(model, normal(4, 5), normal(4, 2), "mse")
+    with pytest.raises(ValueError, match=r"^x of input .*expected finite numbers, received 4 NaN"):
+        taylor_importance(model, normal(4, 3) * [np.nan, 1, 1], normal(4, 2), "mse")
+    with pytest.raises(ValueError, match=r"NaN or infinite values on x and y\. Check its weights"):
+        taylor_importance(model, normal(4, 3), normal(4, 2) * np.nan, "mse")
     with pytest.raises(TypeError, match=r"y: expected arrays of shape \(samples, ...\)"):
         taylor_importance(model, normal(4, 3), 1.0, "mse")

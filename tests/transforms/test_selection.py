@@ -10,13 +10,12 @@ from hypothesis.extra import numpy as hnp
 
 from tfgreen.transforms.selection import (
     erdos_renyi_kernel,
-    keep_above,
     keep_blocks,
     keep_largest,
     keep_largest_of_all,
     keep_m_by_n,
-    kept_count,
     kth_largest,
+    nonzero_count,
 )
 
 weights = hnp.arrays(
@@ -31,7 +30,7 @@ sparsities = st.floats(0, 1, exclude_max=True, width=32)
 def test_the_kept_weights_are_as_many_as_promised_and_none_is_smaller_than_a_dropped_one(weight, sparsity):
     mask = keep_largest(np.abs(weight), sparsity)
     assert mask.shape == weight.shape and mask.dtype == bool
-    assert mask.sum() == min(kept_count(weight.size, sparsity), weight.size)
+    assert mask.sum() == min(nonzero_count(weight.size, sparsity), weight.size)
     if not mask.all():
         assert np.abs(weight)[mask].min() >= np.abs(weight)[~mask].max()
 
@@ -86,7 +85,7 @@ def test_kth_largest_of_a_large_array_is_exact(kind, size, place, seed):
 def test_competing_arrays_keep_as_many_as_one_would_and_none_dies(scores, sparsity):
     before = [score.copy() for score in scores]
     masks = keep_largest_of_all(scores, sparsity)
-    assert sum(int(mask.sum()) for mask in masks) == max(kept_count(12 * len(scores), sparsity), len(scores))
+    assert sum(int(mask.sum()) for mask in masks) == max(nonzero_count(12 * len(scores), sparsity), len(scores))
     assert all(mask.any() for mask in masks)
     for score, copy in zip(scores, before):
         np.testing.assert_array_equal(score, copy)
@@ -105,10 +104,6 @@ def test_every_group_has_the_zeros_it_should(score, zeros, group):
 def test_blocks_are_averaged_over_the_elements_they_have():
     scores = np.array([[1.0, 1.0, 1.5]])
     assert keep_blocks(scores, 0.5, (1, 2), "AVG").tolist() == [[False, False, True]]
-
-
-def test_above_means_above():
-    assert keep_above(np.array([0.5, 0.50001]), 0.5).tolist() == [False, True]
 
 
 kernel_shapes = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 64), st.integers(1, 64))

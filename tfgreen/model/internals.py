@@ -73,6 +73,17 @@ def tracked_variables(layer: keras.Layer) -> tuple[list[keras.Variable], list[ke
     return layer._trainable_variables, layer._non_trainable_variables
 
 
+def add_bias(layer: keras.Layer, size: int) -> None:
+    """Give a built dense or convolution layer that has none a bias of zeros; Keras locks a layer once it is built."""
+    layer._tracker.unlock()
+    layer.use_bias = True
+    layer.bias = layer.add_weight(
+        shape=(size,), initializer="zeros", regularizer=layer.bias_regularizer, constraint=layer.bias_constraint,
+        name="bias",
+    )
+    layer._tracker.lock()
+
+
 def set_build_config(layer: keras.Layer, config: PlainDict) -> None:
     """Let a layer without a ``build()`` of its own return ``config`` from ``get_build_config()``."""
     layer._build_shapes_dict = config.get("shapes_dict", config)

@@ -12,20 +12,21 @@ from tfgreen.model.call_spec import CallSpec, InputSpec
 from tfgreen.structure import match
 from tfgreen.typing import Samples
 
-_SUBJECT = "calibration_data"
 _FORMS = (
     "Pass an array, a list or dict of arrays as the model takes them, or batches of these: a tf.data.Dataset, a "
     "keras.utils.PyDataset or a generator."
 )
 
 
-def sample_batches(data: Samples, spec: CallSpec, batch_size: int | None = 32) -> Iterator[dict[str, np.ndarray]]:
+def sample_batches(
+    data: Samples, spec: CallSpec, batch_size: int | None = 32, subject: str = "calibration_data"
+) -> Iterator[dict[str, np.ndarray]]:
     """Yield the samples batch by batch, as one checked array of shape ``(batch, *input shape)`` for each input.
 
     ``data`` is an array, or a list or dict of arrays in the structure of the model's inputs, which are cut into batches
     of ``batch_size`` samples (None leaves them whole). Or batches of such arrays, which stay as they are: a
     ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a generator or a list of them; of a tuple ``(inputs, targets)``
-    the first part counts.
+    the first part counts. Errors call it ``subject``.
 
     Raises:
         ValueError: There is no sample, or no end of them; an input is missing, of another shape, not finite, or has
@@ -39,39 +40,39 @@ def sample_batches(data: Samples, spec: CallSpec, batch_size: int | None = 32) -
         [(3, 2), (2, 2)]
     """
     batches: Iterable[dict[str, Any]]
-    if comes_in_batches(data, spec):
-        numbered = enumerate(_inputs_of(data))
-        batches = (_parts(inputs, spec, f"{_SUBJECT}, batch {i}", batched=True) for i, inputs in numbered)
+    if comes_in_batches(data, spec, subject):
+        numbered = enumerate(_inputs_of(data, subject))
+        batches = (_parts(inputs, spec, subject, batch=f", batch {i}") for i, inputs in numbered)
     else:
-        whole = _parts(data, spec, _SUBJECT)
-        batches = [whole] if batch_size is None else _cut(whole, batch_size)
+        whole = _parts(data, spec, subject)
+        batches = [whole] if batch_size is None else _cut(whole, batch_size, subject)
     found = False
     for batch in batches:
-        if _count(batch):
+        if _count(batch, subject):
             found = True
-            yield {item.name: _numbers(batch[item.name], item) for item in spec.inputs}
+            yield {item.name: _numbers(batch[item.name], item, subject) for item in spec.inputs}
     if not found:
-        raise invalid_value(_SUBJECT, expected="at least one sample", received=0)
+        raise invalid_value(subject, expected="at least one sample", received=0)
 
 
-def sample_arrays(data: Samples, spec: CallSpec) -> dict[str, np.ndarray]:
+def sample_arrays(data: Samples, spec: CallSpec, subject: str = "calibration_data") -> dict[str, np.ndarray]:
     """All the samples: one checked array of shape ``(samples, *input shape)`` and the input's dtype for each input.
 
     Takes and raises what :func:`sample_batches` does; batches of different shapes are a ValueError too. Arrays that
     have the dtype of the input are not copied.
     """
-    batches = list(sample_batches(data, spec, batch_size=None))
+    batches = list(sample_batches(data, spec, None, subject))
     joined = {}
     for item in spec.inputs:
         arrays = [batch.pop(item.name) for batch in batches]
         shapes = sorted({array.shape[1:] for array in arrays})
         if len(shapes) > 1:
-            raise invalid_value(f"{_SUBJECT} of input '{item.name}'", expected="batches of one shape", received=shapes)
+            raise invalid_value(f"{subject} of input '{item.name}'", expected="batches of one shape", received=shapes)
         joined[item.name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return joined
 
 
-def comes_in_batches(data: Samples, spec: CallSpec) -> bool:
+def comes_in_batches(data: Samples, spec: CallSpec, subject: str = "calibration_data") -> bool:
     """Whether data is an iterable of batches, not arrays to be cut into them; a TypeError if it is neither."""
     if isinstance(data, list) and data and not isinstance(spec.structure, list):
         return all(isinstance(item, (tuple, Mapping)) for item in data)  # of (inputs, targets), or of inputs by name
@@ -79,58 +80,58 @@ def comes_in_batches(data: Samples, spec: CallSpec) -> bool:
         return False
     if isinstance(data, (str, bytes)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         fix = "Load the file first, for instance with numpy.load." if isinstance(data, (str, bytes)) else _FORMS
-        raise invalid_type(_SUBJECT, expected="arrays, or an iterable of batches", received=data, fix=fix)
+        raise invalid_type(subject, expected="arrays, or an iterable of batches", received=data, fix=fix)
     return True
 
 
-def _cut(parts: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
-    for start in range(0, _count(parts), size):
+def _cut(parts: Mapping[str, Any], size: int, subject: str) -> Iterator[dict[str, Any]]:
+    for start in range(0, _count(parts, subject), size):
         yield {name: part[start : start + size] for name, part in parts.items()}
 
 
-def _inputs_of(batches: Any) -> Iterator[Any]:
+def _inputs_of(batches: Any, subject: str) -> Iterator[Any]:
     """The inputs of each batch."""
     endless = hasattr(batches, "cardinality") and int(batches.cardinality()) == -1  # a tf.data.Dataset
     if endless or getattr(batches, "num_batches", 0) is None:  # a PyDataset
-        raise invalid_state(f"{_SUBJECT} never ends.", "Pass a part of it, such as dataset.take(16).")
+        raise invalid_state(f"{subject} never ends.", "Pass a part of it, such as dataset.take(16).")
     for batch in batches if hasattr(batches, "__iter__") else (batches[number] for number in range(len(batches))):
         yield batch[0] if isinstance(batch, tuple) else batch
 
 
-def _parts(data: Samples, spec: CallSpec, subject: str, batched: bool = False) -> dict[str, Any]:
+def _parts(data: Samples, spec: CallSpec, subject: str, batch: str = "") -> dict[str, Any]:
     """The array of each input, with its shape checked but its numbers not yet read."""
-    parts = match(spec.structure, data, subject)
-    return {item.name: _shaped(parts[item.name], item, batched) for item in spec.inputs}
+    parts = match(spec.structure, data, subject + batch)
+    return {item.name: _shaped(parts[item.name], item, subject, batched=bool(batch)) for item in spec.inputs}
 
 
-def _shaped(value: Any, item: InputSpec, batched: bool) -> Any:
-    subject, rank = f"{_SUBJECT} of input '{item.name}'", len(item.shape) + 1
+def _shaped(value: Any, item: InputSpec, subject: str, batched: bool) -> Any:
+    rank, of_input = len(item.shape) + 1, f"{subject} of input '{item.name}'"
     if isinstance(value, (list, tuple)) and any(hasattr(part, "shape") for part in value):
         if len(value) != 1 or len(value[0].shape) != rank:
             fix = "Pass the inputs without their targets." if isinstance(value, tuple) else ""
             received = f"a {type(value).__name__} of {len(value)} arrays"
-            raise invalid_value(_SUBJECT, expected=f"one array (input '{item.name}')", received=received, fix=fix)
+            raise invalid_value(subject, expected=f"one array (input '{item.name}')", received=received, fix=fix)
         (value,) = value
     if not hasattr(value, "shape"):
-        value = _array(value, subject)
+        value = _array(value, of_input)
     shape = tuple(value.shape)
     if len(shape) == rank and all(want in (None, have) for want, have in zip(item.shape, shape[1:])):
         return value
     fix = "Batch the dataset: dataset.batch(32)." if batched and len(shape) == rank - 1 else ""
-    raise invalid_value(subject, expected=f"shape {('samples', *item.shape)}", received=shape, fix=fix)
+    raise invalid_value(of_input, expected=f"shape {('samples', *item.shape)}", received=shape, fix=fix)
 
 
-def _count(parts: Mapping[str, Any]) -> int:
+def _count(parts: Mapping[str, Any], subject: str) -> int:
     """How many samples there are."""
     counts = {name: int(part.shape[0]) for name, part in parts.items()}
     if len(set(counts.values())) > 1:
-        raise invalid_value(_SUBJECT, expected="as many samples for every input", received=counts)
+        raise invalid_value(subject, expected="as many samples for every input", received=counts)
     return next(iter(counts.values()))
 
 
-def _numbers(value: object, item: InputSpec) -> np.ndarray:
+def _numbers(value: object, item: InputSpec, subject: str) -> np.ndarray:
     """The samples of one input as an array of its dtype."""
-    subject = f"{_SUBJECT} of input '{item.name}'"
+    subject = f"{subject} of input '{item.name}'"
     array = _array(value, subject)
     if item.dtype == "string":
         return array

@@ -96,7 +96,12 @@ def quantizable_weights(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def reason_kept(layer: keras.Layer) -> str:
+def channel_axis(layer: keras.Operation, rank: int) -> int:
+    """The axis of the channels in the inputs and outputs, of a rank, of a layer."""
+    return 1 if getattr(layer, "data_format", "") == "channels_first" else rank - 1
+
+
+def reason_unchanged(layer: keras.Layer) -> str:
     """Why :func:`compressible_weights` is empty for a layer, as a phrase for the summary."""
     row = _row(layer)
     if isinstance(row, str):

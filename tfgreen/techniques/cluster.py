@@ -1,8 +1,7 @@
 """cluster: the weights of a kernel share a few values, so that each takes a few bits.
 
-Reference: S. Han et al., "Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization and
-Huffman Coding", 2016, arXiv:1510.00149. How the shared values train is in ``transforms/codebook.py``, how they are
-chosen in ``transforms/kmeans.py``, the file that is small in ``deploy/compressed/compressed_file.py``.
+Reference: S. Han et al., "Deep Compression", 2016, arXiv:1510.00149. How the shared values train is in
+``transforms/codebook.py``, how they are chosen in ``transforms/kmeans.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 
 from tfgreen.checks import check_bool, check_integer, check_option
 from tfgreen.config import Config, resolve_config
-from tfgreen.errors import InvalidValueError, invalid_state, invalid_value, layer_subject
+from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import Reasons, quantizable_weights
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
@@ -30,7 +29,7 @@ from tfgreen.techniques.overrides import (
 )
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Aggregation, Codebook
-from tfgreen.transforms.compressed import Choice, compress
+from tfgreen.transforms.compressed import Choice, compress, has_transform
 from tfgreen.transforms.kmeans import Initialization, distinct
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.selection import check_finite
@@ -47,21 +46,17 @@ class ClusterConfig(Config):
     """How to cluster.
 
     Attributes:
-        number_of_clusters: How many different values a weight is to have, 2 to 65,536; 3 or more where zero is to be
-            one of them.
+        number_of_clusters: How many different values a weight is to have, 2 to 65,536; 3 or more where one is zero.
         centroids_init: How these values are chosen from the weight: ``"kmeans_plus_plus"`` (with Lloyd iterations),
             ``"linear"``, ``"random"`` or ``"density_based"``; see :func:`tfgreen.transforms.kmeans.initial_centroids`.
         per_channel: Whether each output channel gets values of its own, so many for each.
-        preserve_sparsity: Whether zero is to be one of the values, and weights that are zero stay so. None: where the
-            weight is pruned or has zeros.
+        preserve_sparsity: Whether zero is one of the values, and stays it. None: where the weight has zeros or a mask.
         gradient_aggregation: The gradient of a value, from those of its weights: ``"average"``, with which a learning
             rate means the same for clusters of any size, or ``"sum"``, the exact gradient, as in TFMOT.
-        frequency: Training steps between two refreshes of which weight has which value; more than a few unsettle the
-            training (see ``tfgreen/transforms/codebook.py``).
-        fold_batch_norm: First fold each batch normalization into the layer before it (:func:`tfgreen.fold_batch_norm`).
-            The converter does so after training and multiplies each output channel by another factor, so that a float
-            ``.tflite`` holds ``number_of_clusters`` values for each channel. Off by default, because a network trains
-            better with its batch normalization; switch it on for a trained model whose file is to keep the codebook.
+        frequency: Training steps between two refreshes of which weight has which value; more than a few unsettle it.
+        fold_batch_norm: First fold batch normalization (:func:`tfgreen.fold_batch_norm`). The converter does so after
+            training and multiplies each channel by another factor, so that a float ``.tflite`` has a codebook for each
+            channel. Off by default, as a network trains better unfolded; for trained models whose file is to keep it.
         seed: For ``"kmeans_plus_plus"`` and ``"random"``.
         layers: Name pattern (``"block*/conv"``) -> another ``ClusterConfig`` for the layers it matches, or None to
             leave them out. The first pattern that matches counts. Overrides do not nest.
@@ -120,15 +115,12 @@ class ClusterOptions(TypedDict, total=False):
     extra_weights: tuple[str, ...]
 
 
-def cluster(
-    model: keras.Model, config: ClusterConfig | None = None, **options: Unpack[ClusterOptions]
-) -> keras.Model:
+def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: Unpack[ClusterOptions]) -> keras.Model:
     """Return a copy of ``model`` in which the weights of each kernel share a few values.
 
-    The copy computes with these values at once. Compile it and fit it with ``callbacks=[tg.UpdateCompression()]`` to
-    win back accuracy: the values are trained, and every ``frequency`` steps each weight takes the one that is now
-    nearest to where training has moved it. Bake it with ``tg.strip``, and write the small file with
-    ``tg.save_compressed``.
+    The copy computes with these values at once. Compile and fit it with ``callbacks=[tg.UpdateCompression()]`` to win
+    back accuracy: the values are trained, and every ``frequency`` steps each weight takes the one now nearest to where
+    training has moved it. Bake it with ``tg.strip``, and write the small file with ``tg.save_compressed``.
 
     ``tfgreen/model/weights.py`` lists the kernels. One with no more weights than clusters is left as it is; one with
     no more different values than clusters gets a cluster for each of them. ``tg.summary`` shows both.
@@ -157,16 +149,13 @@ def cluster(
     config = resolve_config(ClusterConfig, config, options)
     check_built_model(model)
     check_patterns(model, config)
-    clustered = 0
 
     def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
-        nonlocal clustered
         check_without(path, layer, chains, Codebook, "clustered")
         chosen = settings_for(path, config)
         if chosen is None:
             return Choice(reason=Reasons.SETTINGS)
-        reason = ""
-        variables, channels = weights_by_path(layer), quantizable_weights(layer)
+        variables, channels, reason = weights_by_path(layer), quantizable_weights(layer), ""
         found: dict[str, Sequence[TensorTransform]] = {}
         for name, axes in weights_to_compress(path, layer, chosen, "get_clusterable_weights").items():
             before = chains[name].transforms if name in chains else []
@@ -178,14 +167,13 @@ def cluster(
                 reason = codebook
             else:
                 found[name] = [codebook]
-                clustered += 1
         return Choice(found, reason)
 
     if config.fold_batch_norm:
         check_plain(model, "Bake it first with tg.strip(model): its zeros stay. Then fold batch normalization.")
         model = fold_batch_norm(model)
     result = compress(model, codebooks)
-    if not clustered:
+    if not has_transform(result, Codebook):
         raise invalid_state(
             f"model '{model.name}' has no weight that can be clustered.",
             f"Each has no more than {config.number_of_clusters} weights or values, is left out, or is no kernel.",
@@ -214,43 +202,32 @@ def _size(weight: np.ndarray, axes: tuple[int, ...]) -> int:
 
 
 def _codebook(
-    name: str,
-    variable: keras.Variable,
-    before: Sequence[TensorTransform],
-    channel_axes: tuple[int, ...],
+    name: str, variable: keras.Variable, before: Sequence[TensorTransform], channel_axes: tuple[int, ...],
     config: ClusterConfig,
 ) -> Codebook | str:
     """The codebook of a weight, initialized, or why it has none."""
     weight = _value_after(variable, before)
-    try:
-        check_finite(weight)
-    except InvalidValueError as error:
-        raise InvalidValueError(f"{name}: {error} They cannot be clustered; load a healthy checkpoint.") from error
+    check_finite(weight, name, "They cannot be clustered; load a healthy checkpoint.")
     wanted = config.number_of_clusters
     size = weight.size // _size(weight, channel_axes)
     if size <= wanted:
-        each = "each of its channels" if channel_axes else "it"
-        return Reasons.FEW_WEIGHTS.format(where=each, size=size, clusters=wanted)
+        where = "each of its channels" if channel_axes else "it"
+        return Reasons.FEW_WEIGHTS.format(where=where, size=size, clusters=wanted)
     values = distinct(weight, wanted)
     if values == 1:
         return Reasons.EQUAL_WEIGHTS
-    masked = any(isinstance(transform, Mask) for transform in before)
-    sparse = masked or bool((weight == 0).any()) if config.preserve_sparsity is None else config.preserve_sparsity
+    has_zeros = bool((weight == 0).any())
+    sparse = config.preserve_sparsity
+    if sparse is None:
+        sparse = has_zeros or any(isinstance(transform, Mask) for transform in before)
     if sparse and wanted < 3:
-        raise invalid_value(
-            name, expected="at least 3 clusters, because the weight has zeros, which stay so", received=wanted,
-            fix="Raise number_of_clusters, or give up the zeros with preserve_sparsity=False.",
-        )
+        expected = "at least 3 clusters, because the weight has zeros, which stay so"
+        fix = "Raise number_of_clusters, or give up the zeros with preserve_sparsity=False."
+        raise invalid_value(name, expected=expected, received=wanted, fix=fix)
     # A zero that the weight lacks, but that a mask will bring, counts as a value.
-    count = wanted if channel_axes else min(wanted, values + (sparse and not (weight == 0).any()))
-    codebook = Codebook(
-        count,
-        preserve_sparsity=sparse,
-        channel_axes=channel_axes,
-        frequency=config.frequency,
-        gradient_aggregation=config.gradient_aggregation,
-        note=f"{count} clusters, because it has no more values" if count < wanted else "",
-    )
+    count = wanted if channel_axes else min(wanted, values + (sparse and not has_zeros))
+    note = f"{count} clusters, because it has no more values" if count < wanted else ""
+    codebook = Codebook(count, sparse, channel_axes, config.frequency, config.gradient_aggregation, note)
     codebook.build(weight.shape)
     codebook.initialize(weight, config.centroids_init, config.seed)
     return codebook

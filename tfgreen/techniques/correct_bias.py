@@ -14,16 +14,17 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.errors import invalid_state, layer_subject
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.layer_calls import listening
 from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.samples import sample_arrays
-from tfgreen.model.weights import quantizable_weights
+from tfgreen.model.weights import channel_axis, quantizable_weights
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 from tfgreen.transforms.fake_quant import fake_quantize, symmetric_scale
+from tfgreen.transforms.selection import check_finite
 from tfgreen.typing import Samples, Tensor
 
 _LINEAR = (
@@ -88,16 +89,13 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
         shift = exact[path] - _means(layer, outputs)
         layer.bias.assign(keras.ops.convert_to_numpy(layer.bias) + shift)
         rank = len(outputs.shape)
-        return outputs + shift.reshape([-1 if axis == _channels(layer, rank) else 1 for axis in range(rank)])
+        return outputs + shift.reshape([-1 if axis == channel_axis(layer, rank) else 1 for axis in range(rank)])
 
     with _watching(found, remember):
         call_model(result, spec, x)
     for path, means in exact.items():
-        if not np.isfinite(means).all():
-            raise invalid_value(
-                layer_subject(path, found[path]), expected="finite outputs on the calibration data",
-                received="NaN or infinity", fix="Check the weights of the model and the scale of the data.",
-            )
+        fix = "Check the weights of the model and the scale of the data."
+        check_finite(means, f"outputs of {layer_subject(path, found[path])} on the calibration data", fix)
     rounded = rebuild(result, _rounded)
     with _watching({path: la for path, la in replaceable_layers(rounded) if path in found}, correct):
         call_model(rounded, spec, x)
@@ -128,13 +126,9 @@ def _watching(chosen: Mapping[str, keras.Layer], watch: Watch) -> contextlib.Abs
     return listening({(layer, "activation"): around for layer in paths})
 
 
-def _channels(layer: keras.Layer, rank: int) -> int:
-    return 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else rank - 1
-
-
 def _means(layer: keras.Layer, outputs: Tensor) -> np.ndarray:
     """Mean of each channel, of shape (channels,)."""
     values = keras.ops.convert_to_numpy(outputs)
-    others = tuple(axis for axis in range(values.ndim) if axis != _channels(layer, values.ndim))
+    others = tuple(axis for axis in range(values.ndim) if axis != channel_axis(layer, values.ndim))
     with np.errstate(invalid="ignore"):
         return values.mean(axis=others, dtype=np.float64).astype("float32")

@@ -15,7 +15,7 @@ from keras import activations, layers
 from tfgreen.errors import invalid_state
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.quantization.op_classes import is_identity, is_own
-from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
+from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm, has_own_kernel
 
 _TOLERANCE = 0.01
 _MOST_ROUNDS = 100
@@ -40,9 +40,8 @@ _PER_CHANNEL = (
 def equalize(model: keras.Model) -> keras.Model:
     """Return a copy of ``model`` that computes the same, with the ranges of its channels brought closer together.
 
-    A kernel may make a channel ``s`` times smaller if the next kernel makes it ``s`` times larger. Each channel between
-    two kernels gets the same range in both, over and over until no factor changes by more than 1 %. No data is needed.
-    Batch normalization is folded first.
+    Batch normalization is folded. Then a kernel may make a channel ``s`` times smaller if the next makes it ``s`` times
+    larger: each channel between two kernels gets the same range in both, until no factor changes by more than 1 %.
 
     The two kernels are of ``Dense``, ``Conv1D``, ``Conv2D`` (the second without groups), their transposed forms, or
     ``DepthwiseConv1D`` and ``2D``, each called once. Between them is a single path of ReLU without ``max_value``,
@@ -78,9 +77,8 @@ def equalize(model: keras.Model) -> keras.Model:
     pairs, reasons = find_pairs(result)
     if not pairs:
         found = "; ".join(f"after '{path}': {reason}" for path, reason in reasons.items()) or "no layer with a kernel"
-        raise invalid_state(
-            f"model '{model.name}' has no two kernels with only layers between them that commute with a scale: {found}."
-        )
+        between = "only layers between them that commute with a scale"
+        raise invalid_state(f"model '{model.name}' has no two kernels with {between}: {found}.")
     _equalize_pairs([(first.layer, second.layer) for first, second in pairs])
     return result
 
@@ -90,15 +88,10 @@ def equalize_pair(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Scale the channels between two kernels so that the range of each is the same in both.
 
-    Args:
-        first: Kernel whose middle axis is its output channels, of shape (before, channels, after).
-        bias: Its bias, of shape (channels,).
-        second: Kernel whose middle axis is its input channels, of shape (before, channels, after).
-
-    Returns:
-        ``first / s``, ``bias / s``, ``second * s``, and ``s`` of shape (channels,): ``s = sqrt(r1 * r2) / r2``, where
-        r1 and r2 are the largest magnitudes of a channel, r1 at least 1 % of the bias. A channel of which one kernel is
-        zero keeps s = 1.
+    The kernels have the shape (before, channels, after), with the output channels of the first and the input channels
+    of the second in the middle. Returned are ``first / s``, ``bias / s``, ``second * s``, and ``s`` per channel: ``s =
+    sqrt(r1 * r2) / r2``, where r1 and r2 are the largest magnitudes of a channel, r1 at least 1 % of the bias. A
+    channel of which one kernel is zero has s = 1.
 
     Example:
         >>> first, bias, second = np.array([8.0, 1.0]), np.array([4.0, 1.0]), np.array([2.0, 1.0])
@@ -114,13 +107,7 @@ def equalize_pair(
 
 
 def find_pairs(model: keras.Model) -> tuple[list[tuple[LayerNode, LayerNode]], dict[str, str]]:
-    """The pairs of kernels that can be equalized, in the order of the graph, and why other kernels begin none, by path.
-
-    Example:
-        >>> stack = [keras.Input((8, 8, 1)), layers.Conv2D(2, 3, name="a"), layers.ReLU(6.0), layers.Conv2D(2, 3)]
-        >>> find_pairs(keras.Sequential(stack))[1]["a"]
-        "'re_lu' (ReLU) has max_value=6.0, which does not commute with a scale"
-    """
+    """The pairs of kernels that can be equalized, in the order of the graph, and by path why others begin none."""
     graph = LayerGraph(model)
     calls = collections.Counter(node.path for node in graph.nodes)
     pairs, reasons = [], {}
@@ -159,7 +146,7 @@ def _unfit(node: LayerNode, calls: collections.Counter[str]) -> str:
         return f"{named} is called {calls[node.path]} times"
     if any(getattr(layer, f"{name}_constraint", None) is not None for name in ("kernel", "depthwise", "bias")):
         return f"{named} has a constraint"
-    if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+    if not has_own_kernel(layer):
         return f"{named} computes with another kernel than its own (quantize() or enable_lora() of Keras)"
     return ""
 
@@ -189,13 +176,12 @@ def _equalize_pairs(pairs: list[tuple[keras.Layer, keras.Layer]]) -> None:
     for _ in range(_MOST_ROUNDS):
         largest = 0.0
         for first, second in pairs:
-            one, two = kernels[id(first)], kernels[id(second)]
-            one_view = _by_output(first, one)
-            channels = one_view.shape[1]
-            bias = np.broadcast_to(biases[id(first)], channels)
-            one_new, bias, two_new, factor = equalize_pair(one_view, bias, _by_input(second, two, channels))
-            kernels[id(first)], kernels[id(second)] = one_new.reshape(one.shape), two_new.reshape(two.shape)
-            biases[id(first)] = bias
+            one = _by_output(first, kernels[id(first)])
+            two = _by_input(second, kernels[id(second)], channels=one.shape[1])
+            bias = np.broadcast_to(biases[id(first)], one.shape[1])
+            one, biases[id(first)], two, factor = equalize_pair(one, bias, two)
+            kernels[id(first)] = one.reshape(first.kernel.shape)
+            kernels[id(second)] = two.reshape(second.kernel.shape)
             largest = max(largest, float(np.abs(np.log(factor)).max()))
         if largest < _TOLERANCE:
             break

@@ -13,12 +13,13 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.errors import invalid_state, layer_subject
 from tfgreen.model.batch_norm import gain_and_bias
-from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.model.internals import is_container
+from tfgreen.model.graph import LayerGraph
+from tfgreen.model.internals import add_bias, is_container
 from tfgreen.model.paths import check_built_model
-from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
+from tfgreen.model.rebuild import rebuild
+from tfgreen.model.weights import channel_axis
 from tfgreen.transforms.compressed import compressed_layers
 
 # Layer class -> the weight to scale, and its axes of output channels.
@@ -70,15 +71,9 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
 
 def check_plain(model: keras.Model, fix: str) -> None:
-    """Raise if a layer is compressed: its weights are not the ones that it computes with.
-
-    Raises:
-        ValueError: The layer, and what to do.
-    """
+    """Raise if a layer is compressed: its weights are not the ones that it computes with."""
     for path, layer in compressed_layers(model) if isinstance(model, keras.Model) else ():
-        raise invalid_value(
-            layer_subject(path, layer.layer), expected="a plain layer", received="a compressed one", fix=fix
-        )
+        raise invalid_state(f"{layer_subject(path, layer.layer)} is compressed.", fix)
 
 
 def foldable(model: keras.Model) -> dict[str, str]:
@@ -91,36 +86,32 @@ def foldable(model: keras.Model) -> dict[str, str]:
             continue
         producer = norm.producers[0]
         alone = calls[producer.path] == 1 and producer.consumers == [norm] and producer not in graph.outputs
-        if alone and _takes_scale(producer.layer) and _same_channels(producer, norm):
+        rank = len(producer.output_shapes[0])
+        same_channels = norm.layer.axis % rank == channel_axis(producer.layer, rank)
+        if alone and same_channels and _takes_scale(producer.layer):
             found[producer.path] = norm.path
     return found
 
 
+def has_own_kernel(layer: keras.Operation) -> bool:
+    """Whether a layer computes with the kernel it stores: not after Keras's ``quantize()`` or ``enable_lora()``."""
+    return not (getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False))
+
+
 def _takes_scale(layer: keras.Operation) -> bool:
     """Whether the weights of a layer can take in a scale and an offset of its outputs."""
-    linear = getattr(layer, "activation", None) in (None, keras.activations.linear)
-    constraints = (getattr(layer, f"{name}_constraint", None) for name in ("kernel", "pointwise", "depthwise"))
-    return type(layer) in _FOLDABLE and linear and not any(constraint is not None for constraint in constraints)
-
-
-def _same_channels(producer: LayerNode, norm: LayerNode) -> bool:
-    rank = len(producer.output_shapes[0])
-    first = getattr(producer.layer, "data_format", "channels_last") == "channels_first"
-    return norm.layer.axis % rank == (1 if first else rank - 1)
+    if type(layer) not in _FOLDABLE or layer.activation is not keras.activations.linear or not has_own_kernel(layer):
+        return False
+    return all(getattr(layer, f"{name}_constraint", None) is None for name in ("kernel", "pointwise", "depthwise"))
 
 
 def _scaled(layer: keras.Layer, norm: layers.BatchNormalization) -> keras.Layer:
+    """A layer with the factor and the offset of the normalization after it in its weights."""
     weight, axes = _FOLDABLE[type(layer)]
     bias = 0.0 if layer.bias is None else keras.ops.cast(layer.bias, "float64")
     factor, offset = map(keras.ops.convert_to_numpy, gain_and_bias(norm, bias, "float64"))
     if layer.bias is None:
-        with_bias = type(layer).from_config({**layer.get_config(), "use_bias": True})
-        build_from_configs(with_bias, build_configs(layer))
-        for name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
-            if hasattr(layer, name):
-                getattr(with_bias, name).assign(getattr(layer, name))
-        with_bias.trainable = layer.trainable
-        layer = with_bias
+        add_bias(layer, len(offset))
     variable = getattr(layer, weight)
     kernel = keras.ops.convert_to_numpy(variable).astype(np.float64)
     shape = [kernel.shape[axis] if axis - kernel.ndim in axes else 1 for axis in range(kernel.ndim)]

@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 
 import keras
 
-from tfgreen.errors import invalid_type, invalid_value, layer_subject
-from tfgreen.model.paths import replaceable_layers, weights_by_path
+from tfgreen.checks import check_instance
+from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
+from tfgreen.model.paths import join_path, replaceable_layers, weights_by_path
 from tfgreen.model.weights import Axes, compressible_weights
 from tfgreen.transforms.base import Chain, TensorTransform
 
@@ -32,9 +33,9 @@ S = TypeVar("S", bound=LayerSettings)
 W = TypeVar("W", bound=WeightSettings)
 
 
-def check_overrides(config: WeightSettings) -> None:
+def check_overrides(config: WeightSettings, of_model: Sequence[str] = ()) -> None:
     """:func:`check_layers`, and raise unless ``extra_weights`` holds patterns, which become a tuple."""
-    check_layers(config)
+    check_layers(config, of_model)
     check_are_patterns("extra_weights", config.extra_weights, "*/bias")
     object.__setattr__(config, "extra_weights", tuple(config.extra_weights))
 
@@ -45,17 +46,25 @@ def check_are_patterns(name: str, patterns: Sequence[str], example: str) -> None
         raise invalid_type(name, expected=f"a tuple of patterns such as ('{example}',)", received=patterns)
 
 
-def check_layers(config: LayerSettings) -> None:
-    """Raise unless ``layers`` maps patterns to None or configs of the same class without ``layers``; keep a copy."""
+def check_layers(config: LayerSettings, of_model: Sequence[str] = ()) -> None:
+    """Raise unless ``layers`` maps patterns to None or configs of the same class; keep a copy.
+
+    These have neither ``layers`` nor any of the settings ``of_model``, which hold for the whole model.
+    """
     cls = type(config)
     if not isinstance(config.layers, Mapping) or not all(isinstance(pattern, str) for pattern in config.layers):
         expected = f"a dict of name pattern -> a tg.{cls.__name__} or None"
         raise invalid_type("layers", expected=expected, received=config.layers)
     for pattern, override in config.layers.items():
-        if override is not None and not isinstance(override, cls):
-            raise invalid_type(f"layers['{pattern}']", expected=f"a tg.{cls.__name__} or None", received=override)
-        if override is not None and override.layers:
-            raise invalid_value(f"layers['{pattern}']", expected="no layers of its own", received=override.layers)
+        if override is None:
+            continue
+        check_instance(f"layers['{pattern}']", override, cls, f"a tg.{cls.__name__} or None")
+        for name in ("layers", *of_model):
+            value = getattr(override, name)
+            if value is not None and value is not False and not (isinstance(value, (tuple, Mapping)) and not value):
+                expected, received = f"no {name} of its own", f"a {type(value).__name__}"
+                fix = f"Set {name} for the whole model."
+                raise invalid_value(f"layers['{pattern}']", expected=expected, received=received, fix=fix)
     object.__setattr__(config, "layers", dict(config.layers))
 
 
@@ -86,7 +95,7 @@ def weights_to_compress(path: str, layer: keras.Layer, config: WeightSettings, m
         listed = {weight for weight, variable in weights.items() if id(variable) in variables}
     found = {}
     for weight, variable in weights.items():
-        name = f"{path}/{weight}".lstrip("/")
+        name = join_path(path, weight)
         if weight in listed or any(fnmatch.fnmatchcase(name, pattern) for pattern in config.extra_weights):
             default = Axes((-2,), (-1,)) if len(variable.shape) >= 2 else Axes((), (-1,))
             found[weight] = table.get(weight, default)
@@ -98,10 +107,7 @@ def check_without(
 ) -> None:
     """Raise if a chain of the layer holds such a transform, so that the layer is ``done`` ("pruned") already."""
     if any(isinstance(item, transform) for chain in chains.values() for item in chain.transforms):
-        raise invalid_value(
-            layer_subject(path, layer), expected=f"a layer that is not {done}", received=f"a {done} one",
-            fix="Bake it first with tg.strip(model).",
-        )
+        raise invalid_state(f"{layer_subject(path, layer)} is {done} already.", "Bake it first with tg.strip(model).")
 
 
 def check_patterns(model: keras.Model, config: WeightSettings) -> None:
@@ -110,7 +116,7 @@ def check_patterns(model: keras.Model, config: WeightSettings) -> None:
     check_layer_patterns(list(layers), config.layers)
     for chosen in all_settings(config):
         own = {path: layer for path, layer in layers.items() if settings_for(path, config) is chosen}
-        weights = [f"{path}/{weight}".lstrip("/") for path, layer in own.items() for weight in weights_by_path(layer)]
+        weights = [join_path(path, weight) for path, layer in own.items() for weight in weights_by_path(layer)]
         for pattern in chosen.extra_weights:
             check_matches("extra_weights", pattern, weights)
 
@@ -121,10 +127,9 @@ def check_layer_patterns(paths: Sequence[str], patterns: Iterable[str]) -> None:
     for pattern in patterns:
         check_matches("layers", pattern, paths)
         if not fnmatch.filter(free, pattern):
-            raise invalid_value(
-                "layers", expected=f"a pattern of layers that no earlier pattern matches ({_some(free)})",
-                received=f"'{pattern}'", fix="The first pattern that matches counts: put the narrower one first.",
-            )
+            expected = f"a pattern of layers that no earlier pattern matches ({_some(free)})"
+            fix = "The first pattern that matches counts: put the narrower one first."
+            raise invalid_value("layers", expected=expected, received=f"'{pattern}'", fix=fix)
         free = [path for path in free if not fnmatch.fnmatchcase(path, pattern)]
 
 

@@ -1,7 +1,6 @@
 """Pruning policies: which layers of a model to prune so that the zeros pay off where the model will run.
 
-A policy is any callable that takes a model and returns, for the path of each layer, ``""`` if the layer may be pruned
-and otherwise the reason why not. It is handed to ``tg.PruneConfig(policy=...)``.
+A policy is what ``tg.PruneConfig(policy=...)`` takes: a callable of the model.
 
 References: "Sparse Inference" in the README of TensorFlow Lite's XNNPACK delegate, and ``xnn_check_nchw_compatibility``
 in XNNPACK's ``src/subgraph.c``, for what runs sparse; ``tfmot.sparsity.keras.PruneForLatencyOnXNNPack``, whose rules
@@ -20,6 +19,7 @@ from tfgreen.config import Config
 from tfgreen.errors import InvalidValueError, invalid_value, layer_subject
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.paths import own_parameters, replaceable_layers, walk
+from tfgreen.quantization.op_classes import inner_operation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,16 +58,15 @@ class PruneForLatencyOnXNNPack(Config):
 
     def __call__(self, model: keras.Model) -> dict[str, str]:
         _check_qualifies(LayerGraph(model))
-        return {path: _reason_dense(_plain(layer)) for path, layer in replaceable_layers(model)}
+        return {path: _reason_dense(inner_operation(layer)) for path, layer in replaceable_layers(model)}
 
 
 def _reason_dense(layer: keras.Operation) -> str:
     # As in TFMOT, 1x1 convolutions outside of the chain, such as a classifier after the pooling, are pruned as well.
+    reason = "XNNPACK runs only 1x1 Conv2D layers sparse"
     if not isinstance(layer, layers.Conv2D):
-        return "XNNPACK runs only 1x1 Conv2D layers sparse"
-    if layer.kernel_size != (1, 1):
-        return "its kernel is {}x{}; XNNPACK runs only 1x1 Conv2D layers sparse".format(*layer.kernel_size)
-    return ""
+        return reason
+    return "" if layer.kernel_size == (1, 1) else "its kernel is {}x{}; {}".format(*layer.kernel_size, reason)
 
 
 _START = (
@@ -117,7 +116,7 @@ def _reach(
 
 
 def _is_start(node: LayerNode) -> bool:
-    layer = _plain(node.layer)
+    layer = inner_operation(node.layer)
     return (
         isinstance(layer, layers.Conv2D)
         and (layer.kernel_size, layer.strides, layer.padding, layer.groups) == ((3, 3), (2, 2), "valid", 1)
@@ -128,7 +127,7 @@ def _is_start(node: LayerNode) -> bool:
 
 
 def _is_end(node: LayerNode) -> bool:
-    layer = _plain(node.layer)
+    layer = inner_operation(node.layer)
     return isinstance(layer, layers.GlobalAveragePooling2D) and layer.data_format == "channels_last"
 
 
@@ -150,7 +149,7 @@ _ZEROS_FOR_KERNEL = {(3, 3): ((1, 1), (1, 1)), (5, 5): ((2, 2), (2, 2))}
 
 def _objection(node: LayerNode, starts: Collection[LayerNode]) -> str:
     """What was expected of a node of the chain in order to run sparse; empty if it does."""
-    layer = _plain(node.layer)
+    layer = inner_operation(node.layer)
     if not isinstance(layer, keras.Layer):
         known = type(layer).__module__.startswith("keras.") and type(layer).__name__ in _OPERATIONS
         return "" if known else f"a raw operation of {', '.join(_OPERATIONS)}"
@@ -174,7 +173,7 @@ def _objection(node: LayerNode, starts: Collection[LayerNode]) -> str:
     if isinstance(layer, layers.ZeroPadding2D):
         # XNNPACK fuses the zeros with the convolution that takes them, and has no channels-first padding. TFMOT allows
         # it anywhere.
-        takers = [_plain(consumer.layer) for consumer in node.consumers]
+        takers = [inner_operation(consumer.layer) for consumer in node.consumers]
         fused = len(takers) == 1 and isinstance(takers[0], layers.DepthwiseConv2D) and takers[0].padding == "valid"
         return "" if fused else "a ZeroPadding2D that goes to one DepthwiseConv2D with padding 'valid' and nowhere else"
     if isinstance(layer, layers.GlobalAveragePooling2D):
@@ -197,15 +196,10 @@ def _is_sparse_depthwise(node: LayerNode, layer: layers.DepthwiseConv2D) -> bool
 def _zeros_before(node: LayerNode) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """The padding of a ZeroPadding2D that feeds this node alone, else None."""
     for producer in node.producers:
-        layer = _plain(producer.layer)
+        layer = inner_operation(producer.layer)
         if isinstance(layer, layers.ZeroPadding2D) and len(producer.consumers) == 1:
             return layer.padding
     return None
-
-
-def _plain(layer: keras.Operation) -> keras.Operation:
-    """The layer itself, or the one inside of a compressed one."""
-    return getattr(layer, "stands_for", layer)
 
 
 def _has_parameters(node: LayerNode) -> bool:
@@ -214,16 +208,12 @@ def _has_parameters(node: LayerNode) -> bool:
 
 
 def _blocked(node: LayerNode, expected: str) -> InvalidValueError:
-    layer = _plain(node.layer)
+    layer = inner_operation(node.layer)
     names = "kernel_size strides padding dilation_rate groups depth_multiplier activation data_format keepdims axis"
     values = {name: getattr(layer, name) for name in f"{names} interpolation".split() if hasattr(layer, name)}
     shown = ", ".join(f"{name} {getattr(value, '__name__', repr(value))}" for name, value in values.items())
     settings = f" with {shown}" if shown else ""
-    origins = " and ".join(type(_plain(producer.layer)).__name__ for producer in node.producers)
-    shapes = " and ".join(str(shape) for shape in node.input_shapes)
-    return invalid_value(
-        layer_subject(node.path, layer),
-        expected=expected,
-        received=f"{type(layer).__name__}{settings} on {shapes} from {origins}",
-        fix="Change the layer, or prune without PruneForLatencyOnXNNPack: the zeros then save bytes, but no time.",
-    )
+    origins = " and ".join(type(inner_operation(producer.layer)).__name__ for producer in node.producers)
+    received = f"{type(layer).__name__}{settings} on {' and '.join(map(str, node.input_shapes))} from {origins}"
+    fix = "Change the layer, or prune without PruneForLatencyOnXNNPack: the zeros then save bytes, but no time."
+    return invalid_value(layer_subject(node.path, layer), expected=expected, received=received, fix=fix)

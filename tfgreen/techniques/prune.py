@@ -7,6 +7,8 @@ Reference: M. Zhu and S. Gupta, "To prune, or not to prune", 2017, arXiv:1710.01
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, get_args
 
@@ -28,10 +30,10 @@ from tfgreen.techniques.overrides import (
 )
 from tfgreen.training.schedules import ConstantSparsity, PolynomialDecay, ScheduleLike, as_schedule
 from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.compressed import Choice, compress
+from tfgreen.transforms.compressed import Choice, compress, has_transform
 from tfgreen.transforms.importance import Loss, activation_importance, taylor_importance
 from tfgreen.transforms.mask import Criterion, Mask, Scope
-from tfgreen.transforms.selection import Pooling
+from tfgreen.transforms.selection import Pooling, check_finite
 from tfgreen.typing import Arrays, Samples
 
 if TYPE_CHECKING:
@@ -52,8 +54,7 @@ class PruneConfig(Config):
             whatever the sparsity); ``"activation"`` (magnitude times the norm of what the weight multiplies, from
             ``calibration_data``); ``"taylor"`` (first-order change of ``loss`` on ``x, y``); ``"random"``.
         scope: What competes: ``"layer"`` by layer, ``"global"`` over the model, or by layer with sparsities shared out
-            by Erdos-Renyi-Kernel (``"erk"``), which keeps more of small layers. The layers of an override compete
-            among themselves.
+            by Erdos-Renyi-Kernel (``"erk"``: more of small layers stays). Layers of an override compete by themselves.
         block_size: ``(rows, columns)`` of blocks that are zero as a whole. A kernel is seen as a matrix of
             (inputs, outputs), a convolution's as (height * width * channels in, channels out).
         block_pooling: ``"AVG"`` or ``"MAX"``, the score of a block.
@@ -103,16 +104,13 @@ class PruneConfig(Config):
         object.__setattr__(self, "block_size", _pair("block_size", self.block_size))
         if self.m_by_n is not None:
             object.__setattr__(self, "m_by_n", _pair("m_by_n", self.m_by_n))
-        check_overrides(self)
+        check_overrides(self, of_model=("policy",))
         check_option("criterion", self.criterion, get_args(Criterion))
         check_option("scope", self.scope, get_args(Scope))
         check_option("block_pooling", self.block_pooling, get_args(Pooling))
         check_integer("seed", self.seed, minimum=0)
         self._check_shape_of_zeros()
         self._check_criterion()
-        for pattern, override in self.layers.items():
-            if override is not None and override.policy is not None:
-                raise invalid_value(f"layers['{pattern}']", expected="no policy of its own", received=override.policy)
         if self.policy is not None and (isinstance(self.policy, type) or not callable(self.policy)):
             raise invalid_type("policy", expected="a callable of the model", received=self.policy)
 
@@ -127,14 +125,13 @@ class PruneConfig(Config):
                 raise invalid_value("schedule", expected=expected, received=last, fix=f"Set it to {m / n:g}.")
             if self.block_size != (1, 1):
                 raise invalid_value("block_size", expected="(1, 1) with m_by_n", received=self.block_size)
-        if self.scope != "layer":
-            clashes = {
-                f"m_by_n={self.m_by_n}": self.m_by_n is not None,
-                "criterion='threshold'": self.criterion == "threshold",
-                f"block_size={self.block_size}": self.block_size != (1, 1) and self.scope == "global",
-            }
-            setting = next((setting for setting, clash in clashes.items() if clash), None)
-            if setting is not None:
+        clashes = {
+            f"m_by_n={self.m_by_n}": self.m_by_n is not None,
+            "criterion='threshold'": self.criterion == "threshold",
+            f"block_size={self.block_size}": self.block_size != (1, 1) and self.scope == "global",
+        }
+        for setting, clash in clashes.items():
+            if clash and self.scope != "layer":
                 raise invalid_value("scope", expected=f"'layer' with {setting}", received=repr(self.scope))
 
     def _check_criterion(self) -> None:
@@ -224,59 +221,44 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
     check_patterns(model, config)
     verdicts = _verdicts(model, config.policy)
     importance = _importance(model, config)
-    settings = all_settings(config)
-    pruned = 0
+    budgets = {id(chosen): budget for budget, chosen in enumerate(all_settings(config))}
+    numbers = itertools.count(1)
 
     def masks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
-        nonlocal pruned
         check_without(path, layer, chains, Mask, "pruned")
         chosen = settings_for(path, config)
         reason = Reasons.SETTINGS if chosen is None else verdicts.get(path, "")
         if chosen is None or reason:
             return Choice(reason=reason)
-        weights = weights_to_compress(path, layer, chosen, "get_prunable_weights")
         variables = weights_by_path(layer)
         found: dict[str, Sequence[TensorTransform]] = {}
-        for weight, axes in weights.items():
+        for weight, axes in weights_to_compress(path, layer, chosen, "get_prunable_weights").items():
             _check_weight(path, layer, weight, variables[weight], axes, chosen)
-            if chosen.m_by_n is not None:
-                m, n = chosen.m_by_n
-                channels = variables[weight].shape[_input_axis(axes)]
-                if channels <= n - m:
-                    reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
-                    continue
-            if chosen.criterion in ("activation", "taylor") and f"{path}/{weight}" not in importance:
-                raise invalid_value(
-                    layer_subject(path, layer), expected=f"weights that criterion='{chosen.criterion}' scores",
-                    received=f"'{weight}'", fix=f"Give the layer another one: layers={{'{path}': PruneConfig(...)}}.",
-                )
-            pruned += 1
-            budget = next(index for index, some in enumerate(settings) if some is chosen)
-            found[weight] = [_mask(chosen, axes, pruned, budget, importance.get(f"{path}/{weight}"))]
+            channels = variables[weight].shape[_input_axis(axes)]
+            if chosen.m_by_n is not None and channels <= chosen.m_by_n[1] - chosen.m_by_n[0]:
+                reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
+                continue
+            scores = importance.get(f"{path}/{weight}")
+            if scores is None and chosen.criterion in ("activation", "taylor"):
+                subject, expected = layer_subject(path, layer), f"weights that criterion='{chosen.criterion}' scores"
+                fix = f"Give the layer another one: layers={{'{path}': PruneConfig(...)}}."
+                raise invalid_value(subject, expected=expected, received=f"'{weight}'", fix=fix)
+            found[weight] = [_mask(chosen, axes, next(numbers), budgets[id(chosen)], scores)]
         return Choice(found, reason)
 
     result = compress(model, masks)
-    if not pruned:
-        raise invalid_state(
-            f"model '{model.name}' has no weight that can be pruned.", "tg.summary(model) says why for each layer."
-        )
+    if not has_transform(result, Mask):
+        fix = "tg.summary(model) says why for each layer."
+        raise invalid_state(f"model '{model.name}' has no weight that can be pruned.", fix)
     return result
 
 
-def _mask(config: PruneConfig, axes: Axes, index: int, budget: int, importance: np.ndarray | None) -> Mask:
+def _mask(config: PruneConfig, axes: Axes, number: int, budget: int, importance: np.ndarray | None) -> Mask:
     return Mask(
-        as_schedule(config.schedule),
-        criterion=config.criterion,
-        scope=config.scope,
-        block_size=config.block_size,
-        block_pooling=config.block_pooling,
-        m_by_n=config.m_by_n,
-        input_axis=_input_axis(axes),
-        output_axes=axes.outputs,
-        threshold=config.threshold,
-        seed=config.seed + index,  # or weights of equal shape would lose the same places
-        importance=importance,
-        budget=budget,
+        as_schedule(config.schedule), config.criterion, config.scope, config.block_size, config.block_pooling,
+        config.m_by_n, _input_axis(axes), axes.outputs, config.threshold,
+        seed=config.seed + number,  # or weights of equal shape would lose the same places
+        importance=importance, budget=budget,
     )
 
 
@@ -320,17 +302,12 @@ def _importance(model: keras.Model, config: PruneConfig) -> dict[str, np.ndarray
 def _check_weight(
     path: str, layer: keras.Layer, weight: str, variable: keras.Variable, axes: Axes, config: PruneConfig
 ) -> None:
-    subject = layer_subject(path, layer)
-    bad = int(keras.ops.sum(keras.ops.cast(~keras.ops.isfinite(variable), "int32")))
-    if bad:
-        raise invalid_value(
-            subject, expected=f"finite values in '{weight}'", received=f"{bad} NaN or infinite ones",
-            fix="They cannot be ranked; load a healthy checkpoint.",
-        )
-    outputs = int(np.prod([variable.shape[axis] for axis in axes.outputs]))
-    matrix = (int(np.prod(variable.shape)) // outputs, outputs)
+    subject = f"{layer_subject(path, layer)}, '{weight}'"
+    fix = "They cannot be ranked; load a healthy checkpoint."
+    check_finite(keras.ops.convert_to_numpy(variable), subject, fix)
+    outputs = math.prod(variable.shape[axis] for axis in axes.outputs)
+    matrix = (math.prod(variable.shape) // outputs, outputs)
     if config.block_size[0] > matrix[0] or config.block_size[1] > matrix[1]:
-        raise invalid_value(
-            subject, expected=f"a block no larger than '{weight}', a matrix of {matrix}", received=config.block_size,
-            fix=f"Choose a smaller block_size, or leave the layer out: layers={{'{path}': None}}.",
-        )
+        expected = f"a block no larger than the weight, a matrix of {matrix}"
+        fix = f"Choose a smaller block_size, or leave the layer out: layers={{'{path}': None}}."
+        raise invalid_value(subject, expected=expected, received=config.block_size, fix=fix)

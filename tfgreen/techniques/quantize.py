@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
 import keras
 
@@ -18,7 +18,7 @@ from tfgreen.checks import check_bool, check_integer, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.paths import weights_by_path
-from tfgreen.model.weights import compressible_weights, quantizable_weights
+from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.calibrate import calibrate
 from tfgreen.quantization.histogram import Calibration
@@ -36,7 +36,7 @@ from tfgreen.techniques.overrides import (
 )
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
-from tfgreen.transforms.compressed import Choice, Compressed, compress, compressed_layers
+from tfgreen.transforms.compressed import Choice, compress, compressed_layers, has_transform
 from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.transforms.mask import Mask
 from tfgreen.typing import Samples
@@ -44,7 +44,6 @@ from tfgreen.typing import Samples
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-T = TypeVar("T", bound=TensorTransform)
 Ranges = Literal["moving_average", "learned", "fixed"]
 _RANGES: dict[Ranges, type[ActivationRange]] = {
     "moving_average": MovingAverageRange, "learned": LearnedRange, "fixed": ActivationRange,
@@ -56,9 +55,8 @@ class QuantizeConfig(Config):
     """How to quantize.
 
     Attributes:
-        calibration_data: Inputs of shape (samples, ...) in the structure the model takes, or an iterable of batches of
-            them (or of ``(inputs, targets)``), such as a ``tf.data.Dataset`` or ``PyDataset``: a few hundred training
-            samples.
+        calibration_data: A few hundred training samples: inputs of shape (samples, ...) in the structure the model
+            takes, or an iterable of batches of them or of ``(inputs, targets)``, such as a ``tf.data.Dataset``.
         calibration: The range a tensor starts with: ``"minmax"`` of what calibration saw, ``"percentile"`` (without the
             outermost 0.01 % at either end), or ``"mse"`` (of the least squared error).
         ranges: What moves the ranges of activations while training: ``"moving_average"`` of the batches' extremes,
@@ -102,9 +100,8 @@ class QuantizeConfig(Config):
 
     def __post_init__(self) -> None:
         check_are_patterns("keep_float", self.keep_float, "head*")
-        check_layers(self)
+        check_layers(self, of_model=("calibration_data", "keep_float", "preserve_clusters", "strict"))
         object.__setattr__(self, "keep_float", tuple(self.keep_float))
-        object.__setattr__(self, "layers", dict(self.layers))
         check_option("calibration", self.calibration, get_args(Calibration))
         if not isinstance(self.ranges, ActivationRange):
             check_option("ranges", self.ranges, (*_RANGES, ActivationRange))
@@ -113,18 +110,11 @@ class QuantizeConfig(Config):
         check_integer("freeze_after", self.freeze_after, minimum=0, optional=True)
         for name in ("preserve_sparsity", "preserve_clusters", "strict"):
             check_bool(name, getattr(self, name))
-        for pattern, override in self.layers.items():
-            for name in ("calibration_data", "keep_float", "preserve_clusters", "strict"):
-                if override is not None and getattr(override, name):
-                    raise invalid_value(
-                        f"layers['{pattern}']", expected=f"no {name} of its own", received=getattr(override, name),
-                        fix=f"Set {name} for the whole model.",
-                    )
 
     def for_layer(self, path: str) -> QuantizeConfig | None:
         """The config of a layer; None to keep it float."""
-        kept = any(fnmatch.fnmatchcase(path, pattern) for pattern in self.keep_float)
-        return None if kept else settings_for(path, self)
+        stays_float = any(fnmatch.fnmatchcase(path, pattern) for pattern in self.keep_float)
+        return None if stays_float else settings_for(path, self)
 
     def new_range(self) -> ActivationRange:
         """The range of which each place gets a copy."""
@@ -156,16 +146,14 @@ def quantize(
 
     Weights are rounded per output channel and activations wherever LiteRT rounds them, to ranges that start from
     calibration data, so that the copy scores what post-training quantization scores before any training. Compile and
-    fit it, then ``tg.convert(quantized, tg.ConvertConfig(quantization="int8"))``: the file takes over the trained
-    ranges and needs no data.
+    fit it, then ``tg.convert(quantized, quantization="int8")``: the file takes over the trained ranges without data.
 
     Args:
         model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A kernel whose channels share
             a codebook gets one scale, so that the file holds no more integers than it has clusters; where a
             BatchNormalization follows, channels with a negative gamma take their negatives, and kernels of other
-            layers than Conv2D keep a scale per channel (fold it first: ``ClusterConfig(fold_batch_norm=True)``). A
-            subclassed model runs its layers in code, so only its weights are rounded; its activations are calibrated at
-            conversion.
+            layers than Conv2D keep a scale per channel (fold it first: ``ClusterConfig(fold_batch_norm=True)``). Of a
+            subclassed model only the weights are rounded here, the activations at conversion.
         config: How to quantize; ``calibration_data`` is required unless the model is subclassed.
         options: Fields of the config by name, which override it.
 
@@ -205,11 +193,10 @@ def _check_fits(config: QuantizeConfig, placements: Mapping[str, Placement]) -> 
     for pattern in config.keep_float:
         check_matches("keep_float", pattern, paths)
     if config.strict and not placements:
-        raise invalid_value(
-            "model", expected="a model whose layers are a graph, for strict=True",
-            received="a subclassed one, whose activations are rounded at conversion only",
-            fix="Leave it out here; tg.ConvertConfig(strict=True) checks the file.",
-        )
+        expected = "one whose layers are a graph, for strict=True"
+        received = "a subclassed one, whose activations are rounded at conversion only"
+        fix = "Leave it out here; tg.ConvertConfig(strict=True) checks the file."
+        raise invalid_value("model", expected=expected, received=received, fix=fix)
     if placements and config.calibration_data is None:
         raise invalid_state(
             "calibration_data is missing: the ranges of the activations start from samples.",
@@ -217,9 +204,7 @@ def _check_fits(config: QuantizeConfig, placements: Mapping[str, Placement]) -> 
         )
 
 
-_MORE_INTEGERS = (
-    "a BatchNormalization is fused into it and each channel has its scale: more integers than it has clusters"
-)
+_MORE_INTEGERS = "a BatchNormalization is fused into it and each channel has its scale: more integers than clusters"
 
 
 class _Work:
@@ -247,22 +232,22 @@ class _Work:
         variable, before = weights_by_path(layer)[chain.weight], chain.transforms
         shape, value = tuple(variable.shape), chain.apply(variable.value)
         found: list[TensorTransform] = []
-        if self.config.preserve_clusters and not _of_kind(Codebook, before):
-            channels = compressible_weights(layer)[chain.weight].outputs if axes else ()
-            codebook = codebook_of_values(f"{layer_subject(path, layer)}, '{chain.weight}'", variable, before, channels)
+        codebook = next((item for item in before if isinstance(item, Codebook)), None)
+        if self.config.preserve_clusters and codebook is None:
+            codebook = codebook_of_values(f"{layer_subject(path, layer)}, '{chain.weight}'", variable, before, axes)
             found += [codebook] if codebook is not None else []
-        codebooks = _of_kind(Codebook, [*before, *found])
-        self.clustered += len(codebooks)
+        self.clustered += codebook is not None
         fused = path in self.placements and self.placements[path].fused
         bits = config.weight_bits if axes else 8  # the table of an Embedding: LiteRT looks up 8 bits or floats
         note = ""
-        if any(not codebook.channel_axes for codebook in codebooks):  # one scale keeps its values as so many integers
+        if codebook is not None and not codebook.channel_axes:  # one scale keeps its values as so many integers
             note = _MORE_INTEGERS if axes and fused and not can_share_scale(layer) else ""
             axes = axes if note else ()
         rounding = FakeQuant(bits, axes, "max" if bits == 8 else "learned", marks_scale=not fused, note=note)
         rounding.build(shape)
         rounding.start_from(value)
-        if config.preserve_sparsity and not _of_kind(Mask, before) and bool(keras.ops.any(value == 0)):
+        has_mask = any(isinstance(item, Mask) for item in before)
+        if config.preserve_sparsity and not has_mask and bool(keras.ops.any(value == 0)):
             mask = Mask(schedule=None)
             mask.build(shape)
             mask.hold(value)
@@ -287,25 +272,14 @@ class _Work:
     def check_done(self) -> None:
         """Raise if nothing was found to be rounded, or no clusters to be kept."""
         if self.config.preserve_clusters and not self.clustered:
-            raise invalid_state(
-                "The model has no kernel of at most 256 values, which preserve_clusters=True needs.",
-                "Cluster it with tg.cluster first, or leave preserve_clusters out.",
-            )
+            fix = "Cluster it with tg.cluster first, or leave preserve_clusters out."
+            raise invalid_state("The model has no kernel of at most 256 values for preserve_clusters=True.", fix)
         if not self.rounded:
-            raise invalid_state(
-                "The model has no layer that can be quantized.", "tg.summary(model) says why for each layer."
-            )
-
-
-def _of_kind(kind: type[T], transforms: Sequence[TensorTransform]) -> list[T]:
-    return [transform for transform in transforms if isinstance(transform, kind)]
+            fix = "tg.summary(model) says why for each layer."
+            raise invalid_state("The model has no layer that can be quantized.", fix)
 
 
 def is_quantized(model: keras.Model) -> bool:
     """Whether any layer of a model is one that :func:`quantize` made."""
-    return any(_is_quantized(layer) for _, layer in compressed_layers(model))
-
-
-def _is_quantized(layer: Compressed) -> bool:
-    transforms = [transform for chain in layer.chains for transform in chain.transforms]
-    return layer.activations is not None or bool(_of_kind(FakeQuant, transforms))
+    rounds_activations = any(layer.activations is not None for _, layer in compressed_layers(model))
+    return rounds_activations or has_transform(model, FakeQuant)

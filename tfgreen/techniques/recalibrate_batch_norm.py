@@ -26,9 +26,8 @@ def recalibrate_batch_norm(model: keras.Model, calibration_data: Samples, batch_
 
     Args:
         model: A built model, usually from ``tg.strip``. It is not changed.
-        calibration_data: A few thousand training samples: an array of shape (samples, ...), a list or dict of arrays as
-            the model takes them, or batches of these (a ``tf.data.Dataset``, a ``PyDataset``, a generator), with
-            targets or without.
+        calibration_data: A few thousand training samples: arrays of shape (samples, ...) as the model takes them, or
+            batches of these (a ``tf.data.Dataset``, a ``PyDataset``, a generator), with targets or without.
         batch_size: Samples in a batch that is cut from arrays. A last batch that is smaller than the first is left out.
 
     Returns:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import keras
 
 from tfgreen.model.rebuild import rebuild
-from tfgreen.transforms.compressed import Compressed, CompressedModel
+from tfgreen.transforms.compressed import compressed_in
 
 
 def strip(model: keras.Model) -> keras.Model:
     """Return a copy of ``model`` in which every transformed weight is stored as it was computed with.
 
     Args:
-        model: A model from ``tg.prune`` or another verb, trained or not. It is not changed. A model without compressed
-            layers comes back as a copy.
+        model: A model from ``tg.prune`` or another verb, trained or not. It is not changed.
 
     Returns:
         A model of plain Keras layers with the same predictions, names and shapes, not compiled.
@@ -31,8 +30,7 @@ def strip(model: keras.Model) -> keras.Model:
     """
 
     def bake(path: str, layer: keras.Layer) -> keras.Layer:
-        if isinstance(layer, CompressedModel):
-            layer = layer.compressed
-        return layer.bake() if isinstance(layer, Compressed) else layer
+        compressed = compressed_in(layer)
+        return layer if compressed is None else compressed.bake()
 
     return rebuild(model, bake)

@@ -8,11 +8,11 @@ import math
 import keras
 
 from tfgreen.model.operation_layer import OperationLayer
-from tfgreen.model.paths import check_built_model, own_parameters, replaceable_layers, walk, weights_by_path
-from tfgreen.model.weights import Reasons, compressible_weights, own_compressible, reason_kept
-from tfgreen.tables import html_table, text_table
+from tfgreen.model.paths import check_built_model, join_path, own_parameters, replaceable_layers, walk, weights_by_path
+from tfgreen.model.weights import Reasons, compressible_weights, own_compressible, reason_unchanged
+from tfgreen.tables import TableResult
 from tfgreen.transforms.base import Chain
-from tfgreen.transforms.compressed import Compressed, CompressedModel, compressed_layers
+from tfgreen.transforms.compressed import compressed_in, compressed_layers
 from tfgreen.typing import PlainDict, Tensor
 
 
@@ -52,7 +52,7 @@ class WeightStatus:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ModelSummary:
+class ModelSummary(TableResult):
     """The status of every layer that has weights: a table in ``print`` and in notebooks.
 
     Attributes:
@@ -62,11 +62,14 @@ class ModelSummary:
     Example:
         >>> import keras, tfgreen as tg
         >>> tg.summary(keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)], name="net"))
-        ModelSummary('net': 0 of 1 weights compressed)
+        <ModelSummary: 'net': 0 of 1 weights compressed>
     """
 
     name: str
     weights: tuple[WeightStatus, ...]
+
+    _headings = ("layer", "class", "weight", "what was done", "weights", "non-zero", "sparsity")
+    _left = 4
 
     def to_dict(self) -> PlainDict:
         """Plain values, fit for JSON."""
@@ -76,22 +79,17 @@ class ModelSummary:
         }
 
     def _rows(self) -> list[tuple[str, ...]]:
-        sparsities = [f"{w.sparsity:.1%}" if w.weight else "" for w in self.weights]
-        counts = [(f"{w.size:,}", f"{w.nonzeros:,}", sparsity) for w, sparsity in zip(self.weights, sparsities)]
-        return [(w.layer, w.class_name, w.weight, w.text, *count) for w, count in zip(self.weights, counts)]
+        return [
+            (w.layer, w.class_name, w.weight, w.text, f"{w.size:,}", f"{w.nonzeros:,}",
+             f"{w.sparsity:.1%}" if w.weight else "")
+            for w in self.weights
+        ]
 
-    def __repr__(self) -> str:
-        compressed = sum(bool(w.done) for w in self.weights)
-        return f"ModelSummary('{self.name}': {compressed} of {len(self.weights)} weights compressed)"
+    def _headline(self) -> str:
+        return f"'{self.name}': {sum(bool(w.done) for w in self.weights)} of {len(self.weights)} weights compressed"
 
-    def __str__(self) -> str:
-        return f"model '{self.name}'\n{text_table(_HEADINGS, self._rows(), left=4)}"
-
-    def _repr_html_(self) -> str:
-        return html_table(_HEADINGS, self._rows(), f"model '{self.name}'")
-
-
-_HEADINGS = ("layer", "class", "weight", "what was done", "weights", "non-zero", "sparsity")
+    def _remarks(self) -> tuple[str, ...]:
+        return (f"model {self._headline()}",)
 
 
 def summary(model: keras.Model) -> ModelSummary:
@@ -121,14 +119,13 @@ def summary(model: keras.Model) -> ModelSummary:
     reasons = {path: reason for _, layer in compressed_layers(model) for path, reason in layer.reasons.items()}
     statuses: list[WeightStatus] = []
     for path, layer in replaceable_layers(model):
-        compressed = layer.compressed if isinstance(layer, CompressedModel) else layer
-        inner, chains = (compressed.layer, compressed.chains) if isinstance(compressed, Compressed) else (layer, [])
-        activations = getattr(compressed, "activations", None)
-        float_because = activations.reason if activations is not None else ""
+        inner, chains, float_because = layer, {}, ""
+        if (compressed := compressed_in(layer)) is not None:
+            inner, chains = compressed.layer, {chain.weight: chain for chain in compressed.chains}
+            float_because = getattr(compressed.activations, "reason", "")
         if inner.weights:
             reason = reasons.get(path, float_because or Reasons.NOT_COMPRESSED)
-            by_weight = {chain.weight: chain for chain in chains}
-            statuses += _statuses(path or model.name, inner, by_weight, reason, float_because)
+            statuses += _statuses(path or model.name, inner, chains, reason, float_because)
         elif float_because:
             name = type(inner.operation if isinstance(inner, OperationLayer) else inner).__name__
             statuses.append(WeightStatus(path, name, "", (), 0, 0, float_because))
@@ -143,7 +140,7 @@ def _statuses(
     if not candidates:
         size = sum(math.prod(variable.shape) for variable in weights.values())
         nonzeros = sum(_nonzeros(variable.value) for variable in weights.values())
-        reason = float_because or next(iter(left_out.values()), reason_kept(layer))
+        reason = float_because or next(iter(left_out.values()), reason_unchanged(layer))
         return [WeightStatus(path, class_name, "", (), size, nonzeros, reason)]
     statuses = []
     for name in dict.fromkeys([*candidates, *left_out]):
@@ -166,9 +163,9 @@ def _left_out(layer: keras.Layer) -> dict[str, str]:
         elif chosen:
             reason = Reasons.OTHER_WEIGHTS.format(weights=" and ".join(chosen))
         else:
-            reason = reason_kept(sub)
+            reason = reason_unchanged(sub)
         names = [name for name, variable in own_parameters(sub).items() if len(variable.shape) >= 2]
-        found.update({f"{path}/{name}".lstrip("/"): reason for name in names if name not in chosen})
+        found.update({join_path(path, name): reason for name in names if name not in chosen})
     return found
 
 

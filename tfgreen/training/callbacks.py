@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Hashable, Sequence
 
@@ -11,7 +12,6 @@ import tensorflow as tf
 
 from tfgreen.checks import check_instance, check_integer
 from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
-from tfgreen.model.paths import weights_by_path
 from tfgreen.training.input_ranges import InputRanges
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.compressed import compressed_layers
@@ -22,11 +22,10 @@ from tfgreen.typing import PlainDict, Tensor
 class UpdateCompression(keras.callbacks.Callback):
     """Drive the transforms that have work between batches, such as pruning masks and codebooks.
 
-    A step is a finished batch: an update scheduled for step 0 runs before the first batch, one for step 100 after the
-    hundredth. The model holds the count, so that saving, loading and fitting again continues it. With
-    ``steps_per_execution > 1`` the updates of one execution run once, after it; the last execution of an epoch counts
-    as full where Keras does not know the length of the data. At the end of each epoch the share of zeros over all
-    masked weights goes into the logs, and so into the progress bar and ``History``, as ``sparsity``.
+    A step is a finished batch: an update for step 0 runs before the first batch, one for step 100 after the hundredth.
+    The model holds the count, so that saving, loading and fitting again continues it. With ``steps_per_execution > 1``
+    the updates of one execution run once, after it; the last of an epoch counts as full where Keras does not know the
+    length of the data. The share of zeros over all masked weights is in the logs of each epoch as ``sparsity``.
 
     In a training loop of your own, make it with the model and call :meth:`step` after each optimizer step::
 
@@ -67,16 +66,16 @@ class UpdateCompression(keras.callbacks.Callback):
         compressed = compressed_layers(self.model)
         if not compressed:
             raise without_compressed(self.model)
-        self._scheduled = []
-        for path, layer in compressed:
+        self._scheduled = [
+            _Scheduled(f"{layer_subject(path, layer.layer)}, '{chain.weight}'", weight, chain, transform)
+            for path, layer in compressed
+            for chain, weight in layer.chained
+            for transform in chain.transforms
+            if transform.scheduled
+        ]
+        for _, layer in compressed:
             layer.watched = True
-            weights = weights_by_path(layer.layer)
-            for chain in layer.chains:
-                name = f"{layer_subject(path, layer.layer)}, '{chain.weight}'"
-                for transform in chain.transforms:
-                    if transform.scheduled:
-                        step = int(keras.ops.convert_to_numpy(transform.step))
-                        self._scheduled.append(_Scheduled(name, weights[chain.weight], chain, transform, step))
+        self._read_steps()
         steps = [item.transform.step for item in self._scheduled]
         steps += [layer.activations.step for _, layer in compressed if layer.activations is not None]
         self._advance = tf.function(lambda count: [step.assign_add(count) for step in steps])
@@ -86,8 +85,7 @@ class UpdateCompression(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: PlainDict | None = None) -> None:
         self._batches = 0
-        for item in self._scheduled:  # keras.callbacks.BackupAndRestore may have restored it since
-            item.step = int(keras.ops.convert_to_numpy(item.transform.step))
+        self._read_steps()  # which keras.callbacks.BackupAndRestore may have restored since
 
     def on_train_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
         # With steps_per_execution, several batches have ended, and Keras counts the last execution of an epoch as full.
@@ -121,10 +119,10 @@ class UpdateCompression(keras.callbacks.Callback):
         _update(_due(advanced))
 
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
-        masks = [(item.transform, item.weight) for item in self._scheduled if isinstance(item.transform, Mask)]
+        masks = [item.transform for item in self._scheduled if isinstance(item.transform, Mask)]
         if logs is not None and masks:
-            sizes = [math.prod(weight.shape) for _, weight in masks]
-            logs["sparsity"] = float(sum(mask.sparsity * size for (mask, _), size in zip(masks, sizes)) / sum(sizes))
+            sizes = [math.prod(mask.mask.shape) for mask in masks]
+            logs["sparsity"] = float(sum(mask.sparsity * size for mask, size in zip(masks, sizes)) / sum(sizes))
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
         self._project()  # an optimizer with use_ema=True has just overwritten the weights by their averages
@@ -133,10 +131,12 @@ class UpdateCompression(keras.callbacks.Callback):
 
     def _project(self) -> None:
         for _, layer in compressed_layers(self.model):
-            weights = weights_by_path(layer.layer)
-            for chain in layer.chains:
-                if chain.projects:
-                    weights[chain.weight].assign(chain.project(weights[chain.weight].value))
+            for chain, weight in layer.chained:
+                _project(chain, weight)
+
+    def _read_steps(self) -> None:
+        for item in self._scheduled:
+            item.step = int(keras.ops.convert_to_numpy(item.transform.step))
 
 
 def without_compressed(model: keras.Model) -> InvalidValueError:
@@ -153,7 +153,12 @@ class _Scheduled:
     weight: keras.Variable
     chain: Chain
     transform: TensorTransform
-    step: int
+    step: int = 0
+
+    def value(self) -> Tensor:
+        """The weight as the transform gets it, from those before it in the chain."""
+        before = self.chain.transforms[: self.chain.transforms.index(self.transform)]
+        return functools.reduce(lambda value, transform: transform.apply(value), before, self.weight.value)
 
 
 def _due(advanced: Sequence[tuple[_Scheduled, int]]) -> list[_Scheduled]:
@@ -172,17 +177,12 @@ def _update(due: Sequence[_Scheduled]) -> None:
         group = item.transform.group
         groups.setdefault((type(item.transform), item.step, index if group is None else group), []).append(item)
     for items in groups.values():
-        values = [_before(item) for item in items]
-        names = [item.name for item in items]
+        values, names = [item.value() for item in items], [item.name for item in items]
         items[0].transform.update_together([item.transform for item in items], values, names, items[0].step)
     for item in due:
-        if item.chain.projects:
-            item.weight.assign(item.chain.project(item.weight.value))
+        _project(item.chain, item.weight)
 
 
-def _before(item: _Scheduled) -> Tensor:
-    """The weight as it comes to the transform through the chain."""
-    value = item.weight.value
-    for earlier in item.chain.transforms[: item.chain.transforms.index(item.transform)]:
-        value = earlier.apply(value)
-    return value
+def _project(chain: Chain, weight: keras.Variable) -> None:
+    if chain.projects:
+        weight.assign(chain.project(weight.value))

@@ -22,13 +22,10 @@ class InputRanges:
 
     What a moving average moved by says what it has seen, so nothing is computed for this in the training step. Ranges
     that are learned or fixed do not follow the data, and are not watched.
-
-    Args:
-        model: A built model. Only Sequential and functional ones are rounded at their inputs.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        graph = LayerGraph(model).nodes if is_container(model) else ()
+        graph = LayerGraph(model).nodes if is_container(model) else ()  # no other model is rounded at its inputs
         calls = collections.Counter(node.path for node in graph)
         self._before = [
             (layer_subject(path, layer.layer), range_, range_.numbers(), calls[path])

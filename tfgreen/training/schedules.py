@@ -25,8 +25,8 @@ from tfgreen.typing import PlainDict
 def _tfmot_schedules() -> ModuleType:
     """TFMOT's schedule module, imported without its side effects.
 
-    Importing TFMOT sets ``TF_USE_LEGACY_KERAS``, with which a first look at ``tf.keras`` finds Keras 2. So the first
-    look comes before, and the variable is put back.
+    Importing it sets ``TF_USE_LEGACY_KERAS``, with which a first look at ``tf.keras`` finds Keras 2. So the first look
+    comes before, and the variable is put back.
     """
     import tensorflow as tf
 
@@ -178,14 +178,9 @@ class ConstantSparsity(SparsitySchedule):
 class CallableSchedule(SparsitySchedule):
     """A schedule made of a function of the step, or of any TFMOT ``PruningSchedule``.
 
-    Args:
-        function: Called with the step (int). Returns ``(should_prune, sparsity)`` as TFMOT's schedules do, or only the
-            sparsity; then the masks are computed anew at each step where it differs from the step before. It is saved
-            with a model if it is registered with Keras (``keras.saving.register_keras_serializable``).
-
-    Raises:
-        TypeError: ``function`` cannot be called.
-        ValueError: When used: it returned something else, or a sparsity outside [0, 1).
+    Called with the step it returns ``(should_prune, sparsity)`` as TFMOT's schedules do, or only the sparsity; then the
+    masks are computed anew at each step where it differs from the step before. It is saved with a model if it is
+    registered with Keras (``keras.saving.register_keras_serializable``).
 
     Example:
         >>> ramp = CallableSchedule(lambda step: min(step // 10 * 0.1, 0.5))
@@ -230,11 +225,7 @@ ScheduleLike: TypeAlias = "SparsitySchedule | Callable[[int], float | tuple[bool
 
 
 def as_schedule(schedule: ScheduleLike) -> SparsitySchedule:
-    """Take a schedule in any of its forms: tfgreen's, TFMOT's, or a function of the step.
-
-    Raises:
-        TypeError: It is none of these.
-    """
+    """Take a schedule in any of its forms: tfgreen's, TFMOT's, or a function of the step."""
     if isinstance(schedule, SparsitySchedule):
         return schedule
     ours = {"PolynomialDecay": PolynomialDecay, "ConstantSparsity": ConstantSparsity}
@@ -247,8 +238,7 @@ def as_schedule(schedule: ScheduleLike) -> SparsitySchedule:
     raise invalid_type("schedule", expected=expected, received=schedule)
 
 
-# The masks of all layers share one schedule, so TFMOT's is made once; both are immutable.
-@functools.cache
+@functools.cache  # the masks of all layers share one schedule, so TFMOT's is made once; both are immutable
 def _in_tfmot(class_name: str, schedule: SparsitySchedule) -> Callable[[int], tuple[object, float]]:
     return getattr(_tfmot_schedules(), class_name)(**schedule.get_config())
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfgreen.checks import check_instance
 from tfgreen.errors import invalid_value
-from tfgreen.model.paths import weights_by_path
 from tfgreen.training.callbacks import without_compressed
+from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.mask import Mask
@@ -22,7 +22,7 @@ class CompressionSummaries(keras.callbacks.Callback):
     """Write the state of every masked or clustered weight at the end of each epoch.
 
     The tags are ``<layer>/<weight>/sparsity`` (share of zeros) and ``<layer>/<weight>/threshold`` (the smallest
-    magnitude that is kept); for a clustered weight ``<layer>/<weight>/centroid_<i>`` (the value of cluster i) and
+    magnitude that is not zeroed); for a clustered weight ``<layer>/<weight>/centroid_<i>`` (the value of cluster i) and
     ``<layer>/<weight>/count_<i>`` (how many weights have it), the channels of a cluster one after the other where each
     has its own. The step is the number of finished batches. List it after ``tg.UpdateCompression()``.
 
@@ -59,32 +59,26 @@ class CompressionSummaries(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
         with self._writer.as_default():
             for path, layer in compressed_layers(self.model):
-                weights = weights_by_path(layer.layer)
-                for chain in layer.chains:
+                for chain, weight in layer.chained:
                     for transform in chain.transforms:
-                        tag = f"{path}/{chain.weight}"
-                        if isinstance(transform, Mask) and transform.scheduled:
-                            _write_mask(tag, transform, keras.ops.convert_to_numpy(weights[chain.weight].value))
-                        elif isinstance(transform, Codebook):
-                            _write_codebook(tag, transform)
+                        for name, value in _scalars(transform, weight).items():
+                            step = int(keras.ops.convert_to_numpy(transform.step))
+                            _write_scalar(f"{path}/{chain.weight}/{name}", value, step)
         self._writer.flush()
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
         self._writer.close()
 
 
-def _write_mask(tag: str, mask: Mask, weight: np.ndarray) -> None:
-    kept = np.abs(weight)[keras.ops.convert_to_numpy(mask.mask)]
-    step = int(keras.ops.convert_to_numpy(mask.step))
-    _write_scalar(f"{tag}/sparsity", mask.sparsity, step)
-    _write_scalar(f"{tag}/threshold", float(kept.min()) if kept.size else 0.0, step)
-
-
-def _write_codebook(tag: str, codebook: Codebook) -> None:
-    step = int(keras.ops.convert_to_numpy(codebook.step))
-    for index, (value, count) in enumerate(zip(codebook.values().reshape(-1), codebook.counts().reshape(-1))):
-        _write_scalar(f"{tag}/centroid_{index}", float(value), step)
-        _write_scalar(f"{tag}/count_{index}", float(count), step)
+def _scalars(transform: TensorTransform, weight: keras.Variable) -> dict[str, float]:
+    """The state of a mask or a codebook by name."""
+    if isinstance(transform, Mask) and transform.scheduled:
+        magnitudes = np.abs(keras.ops.convert_to_numpy(weight))[keras.ops.convert_to_numpy(transform.mask)]
+        return {"sparsity": transform.sparsity, "threshold": float(magnitudes.min()) if magnitudes.size else 0.0}
+    if isinstance(transform, Codebook):
+        centroids = {f"centroid_{i}": float(value) for i, value in enumerate(transform.values().reshape(-1))}
+        return {**centroids, **{f"count_{i}": float(count) for i, count in enumerate(transform.counts().reshape(-1))}}
+    return {}
 
 
 def _write_scalar(tag: str, value: float, step: int) -> None:

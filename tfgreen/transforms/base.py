@@ -45,11 +45,11 @@ class TensorTransform(keras.layers.Layer):
     order = 0
     keeps_zeros = True
     note = ""
+    _settings: tuple[str, ...] = ()  # arguments of the constructor, for get_config
 
     def __init__(self, **kwargs: object) -> None:
         # A weight is transformed in the dtype it is stored in, whatever the layer computes in.
-        kwargs = {"dtype": "float32", **kwargs}
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(autocast=False, **{"dtype": "float32", **kwargs})
 
     def build(self, shape: tuple[int, ...]) -> None:
         """Create the variables for a weight of this shape."""
@@ -62,6 +62,9 @@ class TensorTransform(keras.layers.Layer):
     def project(self, weight: Tensor) -> Tensor:
         return weight
 
+    def get_config(self) -> PlainDict:
+        return {**super().get_config(), **{name: getattr(self, name) for name in self._settings}}
+
     def due(self, last_step: int, step: int) -> bool:
         return False
 
@@ -73,24 +76,15 @@ class TensorTransform(keras.layers.Layer):
     def update_together(
         cls, transforms: Sequence[TensorTransform], weights: Sequence[Tensor], names: Sequence[str], step: int
     ) -> None:
-        """Recompute the transforms' variables, each from its weight as it comes to it.
+        """Recompute the variables of one transform, or of all in a group, from the weight that each gets.
 
-        Args:
-            transforms: One, or all of a group.
-            weights: A tensor for each.
-            names: The layer and weight of each, for errors.
-            step: Finished batches.
+        ``names`` are the layer and weight of each, for errors; ``step`` is the number of finished batches.
         """
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class Chain(keras.layers.Layer):
-    """The transforms of one weight, applied in order: ``w' = last(...first(w))``.
-
-    Args:
-        weight: Path of the weight within its layer (``"kernel"``).
-        transforms: The transforms, first one first.
-    """
+    """The transforms of one weight, applied in order; ``weight`` is its path within its layer (``"kernel"``)."""
 
     def __init__(self, weight: str, transforms: Sequence[TensorTransform], **kwargs: object) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -129,10 +123,7 @@ class Chain(keras.layers.Layer):
 
 
 class ActivationHook(keras.layers.Layer):
-    """Base of what a compressed layer runs through, so that more than its weights is changed: its activations.
-
-    It is a Keras layer only so that Keras saves and loads its variables and config; it is never called as one.
-    """
+    """Base of what a compressed layer runs through to change its activations; as a transform it is never called."""
 
     def build(self, input_shape: Shape | None = None) -> None:
         """Create the variables."""
@@ -155,8 +146,7 @@ class ActivationHook(keras.layers.Layer):
 class Projection(keras.constraints.Constraint):
     """A Keras constraint that applies the layer's own constraint, then the chain's projections.
 
-    Optimizers apply a variable's constraint inside the graph after every step, which keeps pruned weights at exactly
-    zero in the stored weight, and so in every checkpoint, without a callback per batch.
+    Optimizers apply it inside the graph after every step, so the stored weight, and every checkpoint, keeps its zeros.
     """
 
     def __init__(self, chain: Chain, inner: keras.constraints.Constraint | None = None) -> None:

@@ -1,12 +1,11 @@
 """Codebook: weights that share a few values, which are trained.
 
 The values, called centroids, are trained by the sum or the average of the gradients of the weights that share them. The
-stored weight is trained too, as if its gradient passed through the centroid that stands in for it (straight-through),
-and every ``frequency`` steps it is assigned anew to the centroid that is nearest by then.
-
-That gradient does not see its own effect until the next assignment, so ``frequency`` must be small: on ResNet-8 with 16
-clusters an assignment every 3 steps ended 0.4 points above one in every step, every 10 steps 2 points below, and every
-50 steps diverged. Training the centroids alone is stable at any frequency, but ended about a point lower.
+stored weight is trained too, as if its gradient passed through its centroid (straight-through), and every ``frequency``
+steps it is assigned to the centroid that is nearest by then. That gradient sees its own effect only at the next
+assignment, so ``frequency`` must be small: on ResNet-8 with 16 clusters an assignment every 3 steps ended 0.4 points
+above one in every step, every 10 steps 2 points below, and every 50 steps diverged. Training the centroids alone is
+stable at any frequency, but ended about a point lower.
 
 References: S. Han et al., "Deep Compression", 2016, arXiv:1510.00149; Y. Bengio et al., "Estimating or Propagating
 Gradients Through Stochastic Neurons", 2013, arXiv:1308.3432 (straight-through).
@@ -23,12 +22,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgreen.errors import InvalidValueError, invalid_state
+from tfgreen.errors import invalid_state
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.exporting import is_exporting
 from tfgreen.transforms.kmeans import Initialization, index_dtype, initial_centroids, nearest, runs
 from tfgreen.transforms.selection import check_finite
-from tfgreen.typing import PlainDict, Tensor
+from tfgreen.typing import Tensor
 
 Aggregation = Literal["sum", "average"]
 
@@ -38,26 +37,18 @@ _COMPARED = 64  # centroids up to which XLA compares each weight with all midpoi
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class Codebook(TensorTransform):
-    """Replace each weight by its centroid: ``w' = centroids[assignments]``.
+    """Replace each weight by its centroid: ``w' = centroids[assignments]``. Settings: :class:`tfgreen.ClusterConfig`.
 
-    Takes one byte per weight up to 256 centroids, and two up to 65,536.
-
-    Args:
-        number_of_clusters: How many different values the weight has, or each of its channels; at least 2.
-        preserve_sparsity: Zero is one of these values and stays it; weights that are zero stay so.
-        channel_axes: Axes of the weight along which each index has centroids of its own; empty for one set.
-        frequency: Steps between two refreshes of the assignments.
-        gradient_aggregation: ``"sum"`` or ``"average"``: the gradient of a centroid, from those of its weights.
-        note: For ``tg.summary``: why there are fewer clusters than were asked for.
-
-    Attributes:
-        centroids: Trained. Shape (number_of_clusters,), or (number_of_clusters, channels); with ``preserve_sparsity``
-            one row less, because the zero, which is number 0, is no variable.
-        assignments: The number of its centroid for each weight.
+    Each index along ``channel_axes`` has ``number_of_clusters`` centroids of its own. These are trained, of shape
+    (clusters,) or (clusters, channels); with ``preserve_sparsity`` one row less, because the zero, number 0, is no
+    variable. Assignments take one byte per weight up to 256 centroids, and two up to 65,536.
     """
 
     scheduled = True
     order = 1
+    _settings = (
+        "number_of_clusters", "preserve_sparsity", "channel_axes", "frequency", "gradient_aggregation", "note",
+    )
 
     def __init__(
         self,
@@ -83,9 +74,8 @@ class Codebook(TensorTransform):
         self._channels = math.prod(shape[axis] for axis in axes)
         self._channels_last = [axis for axis in range(len(shape)) if axis not in axes] + axes
         # For each channel its column in the table of centroids, in a shape that broadcasts against the weight.
-        self._column = np.arange(self._channels, dtype=np.int32).reshape(
-            [size if axis in axes else 1 for axis, size in enumerate(shape)]
-        )
+        column_shape = [size if axis in axes else 1 for axis, size in enumerate(shape)]
+        self._column = np.arange(self._channels, dtype=np.int32).reshape(column_shape)
         trained = self.number_of_clusters - self.preserve_sparsity
         columns = (self._channels,) if axes else ()
         dtype = index_dtype(self.number_of_clusters).name
@@ -122,7 +112,7 @@ class Codebook(TensorTransform):
         flat = tf.reshape(tf.cast(self._table(), weight.dtype), [-1])
         average = self.gradient_aggregation == "average"
         sizes = tf.reshape(tf.convert_to_tensor(self.sizes.value), [-1]) if average else None
-        run = _compiled if math.prod(assignments.shape) >= _LARGE else _plain
+        run = _compiled if math.prod(assignments.shape) >= _LARGE else lambda function: function
 
         @tf.custom_gradient
         def look_up(weight: tf.Tensor, flat: tf.Tensor) -> tuple[tf.Tensor, Callable]:
@@ -149,21 +139,14 @@ class Codebook(TensorTransform):
     def update_together(
         cls, transforms: Sequence[TensorTransform], weights: Sequence[Tensor], names: Sequence[str], step: int
     ) -> None:
-        """Assign each weight to the centroid that is now nearest.
-
-        Raises:
-            ValueError: Weights or centroids are NaN or infinite, or all weights of a layer have fallen to one value.
-        """
+        """Assign each weight to the nearest centroid; raise if they diverged or all are nearest to one."""
         for codebook, weight, name in zip(transforms, weights, names):
             codebook._refresh(weight, name)
 
     def _refresh(self, weight: Tensor, name: str) -> None:
         weight, table = tf.convert_to_tensor(weight), self.values()
         for values in (_view(weight), table):
-            try:
-                check_finite(values)
-            except InvalidValueError as error:
-                raise InvalidValueError(f"{name}: {error} The training diverged: lower the learning rate.") from error
+            check_finite(values, name, "The training diverged: lower the learning rate.")
         counts = self._assign(weight, table)
         if (counts.max(axis=0) == counts.sum(axis=0)).all():
             fix = "The layer is dead: lower the learning rate, or leave it out with layers={...: None}."
@@ -188,8 +171,7 @@ class Codebook(TensorTransform):
         return counts
 
     def counts(self) -> np.ndarray:
-        """How many weights each centroid stands for: int64 of shape (number_of_clusters,) or (number_of_clusters,
-        channels)."""
+        """How many weights each centroid stands for: int64 of shape (clusters,) or (clusters, channels)."""
         return self._count(_view(self.assignments.value))
 
     def _count(self, numbers: np.ndarray) -> np.ndarray:
@@ -210,10 +192,6 @@ class Codebook(TensorTransform):
         """The weight as a matrix with a column per channel."""
         return weight.transpose(self._channels_last).reshape(-1, self._channels)
 
-    def get_config(self) -> PlainDict:
-        names = ("number_of_clusters", "preserve_sparsity", "channel_axes", "frequency", "gradient_aggregation", "note")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 def _view(tensor: Tensor) -> np.ndarray:
     """A tensor or variable as a read-only array over the same memory: the weights are large and read often."""
@@ -230,10 +208,6 @@ def _count(numbers: np.ndarray, most: int) -> np.ndarray:
     return (pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(numbers[even:], minlength=256))[:most]
 
 
-def _plain(function: Callable) -> Callable:
-    return function
-
-
 @functools.cache
 def _compiled(function: Callable) -> Callable:
     return tf.function(function, jit_compile=True, autograph=False)
@@ -243,9 +217,7 @@ def _take(flat: tf.Tensor, assignments: tf.Tensor, column: np.ndarray) -> tf.Ten
     return tf.gather(flat, _places(assignments, column))
 
 
-def _sum_by_centroid(
-    upstream: tf.Tensor, assignments: tf.Tensor, column: np.ndarray, flat: tf.Tensor
-) -> tf.Tensor:
+def _sum_by_centroid(upstream: tf.Tensor, assignments: tf.Tensor, column: np.ndarray, flat: tf.Tensor) -> tf.Tensor:
     return tf.math.unsorted_segment_sum(upstream, _places(assignments, column), flat.shape[0])
 
 

@@ -1,5 +1,4 @@
-"""Compressed: a layer whose weights pass through chains of transforms, and whose activations may be rounded.
-``compress`` puts it into a model."""
+"""Compressed: a layer whose weights pass through chains of transforms, and whose activations may be rounded."""
 
 from __future__ import annotations
 
@@ -29,19 +28,9 @@ class Compressed(keras.layers.Layer):
     ``keras.StatelessScope`` that maps each chained weight to its transformed value, so no layer class needs code of its
     own: convolutions, attention, recurrent layers and blocks of the user's all pass through here.
 
-    Args:
-        layer: Any layer or subclassed model.
-        chains: One :class:`Chain` for each weight to be transformed.
-        activations: Where its activations are rounded; None for nowhere.
-        reasons: Why layers of the model were left as they are, by path, for ``tg.summary``. Keras saves nothing of the
-            kind with a model or a plain layer, so each compressed layer holds the record of its model.
-
-    Attributes:
-        layer: The inner layer; its weights are the stored ones.
-        chains: The chains.
-        activations: The ranges of the activations, or None.
-        reasons: As passed in.
-        watched: True while something (``tg.UpdateCompression``) drives the transforms that have work between batches.
+    ``reasons`` say why layers of the model were left as they are, by path, for ``tg.summary``: Keras saves nothing of
+    the kind with a model or a plain layer, so each compressed layer holds the record of its model. ``watched`` is True
+    while ``tg.UpdateCompression`` drives the transforms that have work between batches.
     """
 
     def __new__(cls, layer: keras.Layer, *args: object, **kwargs: object) -> Compressed:
@@ -79,11 +68,8 @@ class Compressed(keras.layers.Layer):
         weights = weights_by_path(self.layer)
         for chain in self.chains:
             if chain.weight not in weights:
-                raise invalid_value(
-                    layer_subject(self.name, self.layer),
-                    expected=f"a weight of {sorted(weights)}",
-                    received=f"'{chain.weight}'",
-                )
+                subject = layer_subject(self.name, self.layer)
+                raise invalid_value(subject, expected=f"a weight of {sorted(weights)}", received=f"'{chain.weight}'")
             variable = weights[chain.weight]
             chain.build(tuple(variable.shape))
             chain.built = True
@@ -107,9 +93,16 @@ class Compressed(keras.layers.Layer):
         self._build_chains()
 
     @property
+    def chained(self) -> list[tuple[Chain, keras.Variable]]:
+        """Each chain and the weight that it transforms."""
+        weights = weights_by_path(self.layer)
+        return [(chain, weights[chain.weight]) for chain in self.chains]
+
+    @property
     def scheduled(self) -> bool:
         """Whether something in it has work between batches, which ``tg.UpdateCompression`` drives."""
-        return self._freezes() or any(transform.scheduled for chain in self.chains for transform in chain.transforms)
+        freezes = self.activations is not None and self.activations.freezes
+        return freezes or any(transform.scheduled for chain in self.chains for transform in chain.transforms)
 
     def __call__(self, *args: Tensors, **kwargs: object) -> Tensors:
         if isinstance(self.layer, OperationLayer):
@@ -120,11 +113,10 @@ class Compressed(keras.layers.Layer):
         if training is True and not self.watched and self.scheduled:
             _warn_unwatched()
         run = functools.partial(self._run, args, kwargs)
-        norm = isinstance(self.layer, keras.layers.BatchNormalization)
-        if training is True and norm and self.activations is not None and self.activations.freezes:
+        hook, norm = self.activations, isinstance(self.layer, keras.layers.BatchNormalization)
+        if training is True and norm and hook is not None and hook.freezes:
             # The frozen statistics are those that the exported file is folded with.
-            frozen = self.activations.frozen()
-            outputs, values, losses = keras.ops.cond(frozen, lambda: run(False, True), lambda: run(True, True))
+            outputs, values, losses = keras.ops.cond(hook.frozen(), lambda: run(False, True), lambda: run(True, True))
         else:
             outputs, values, losses = run(training)
         # BatchNorm statistics, seeds, recurrent states, and a weight that the layer sets itself (SpectralNormalization)
@@ -135,9 +127,6 @@ class Compressed(keras.layers.Layer):
             self.add_loss(loss)
         return outputs
 
-    def _freezes(self) -> bool:
-        return self.activations is not None and self.activations.freezes
-
     def _run_variables(self) -> list[keras.Variable]:
         return [*self.layer.variables, *(self.activations.variables if self.activations is not None else ())]
 
@@ -145,13 +134,10 @@ class Compressed(keras.layers.Layer):
         self, args: tuple, kwargs: Mapping[str, object], training: bool | None, every: bool = False
     ) -> tuple[Tensors, list[Tensor | None], list[Tensor]]:
         """Outputs, the new value of each variable that the call set (else None, unless ``every``), and losses."""
-        weights = weights_by_path(self.layer)
         # While an optimizer trains the model it keeps the stored weights projected (masked), see `Projection`. Masking
         # them again would cost two more passes over every weight and gradient.
         projected = training is True and self.watched
-        chained = {
-            id(weights[chain.weight]): chain.apply(weights[chain.weight].value, projected) for chain in self.chains
-        }
+        chained = {id(weight): chain.apply(weight.value, projected) for chain, weight in self.chained}
         # All variables are mapped, not only the chained ones: in an outer StatelessScope (the JAX trainer) the inner
         # layer would otherwise see their values of before that scope.
         variables = self._run_variables()
@@ -185,12 +171,9 @@ class Compressed(keras.layers.Layer):
 
     def bake(self) -> keras.Operation:
         """Write every transformed weight into the inner layer and return it, free of chains and ranges."""
-        weights = weights_by_path(self.layer)
-        for chain in self.chains:
-            variable = weights[chain.weight]
-            variable.assign(chain.apply(variable.value))
-            if isinstance(variable.constraint, Projection):
-                variable.constraint = variable.constraint.inner
+        for chain, weight in self.chained:
+            weight.assign(chain.apply(weight.value))
+            _unproject(weight)
         if self.activity_regularizer is not None:
             self.layer.activity_regularizer = self.activity_regularizer
         return self.layer.operation if isinstance(self.layer, OperationLayer) else self.layer
@@ -231,7 +214,6 @@ class CompressedModel(keras.Model):
 
     @property
     def stands_for(self) -> keras.Layer:
-        """As :attr:`Compressed.stands_for`."""
         return self.compressed.layer
 
     def get_build_config(self) -> PlainDict:
@@ -252,12 +234,7 @@ class CompressedModel(keras.Model):
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What a verb adds to the chains of one layer, and why nothing more.
-
-    Attributes:
-        transforms: Path of a weight within the layer -> the transforms to add; empty to leave the layer as it is.
-        reason: Why its other weights are left as they are; "" if there is nothing to say.
-    """
+    """What a verb adds to the chains of a layer, by path of the weight within it, and why nothing more (or "")."""
 
     transforms: Mapping[str, Sequence[TensorTransform]] = dataclasses.field(default_factory=dict)
     reason: str = ""
@@ -267,17 +244,11 @@ Choose = Callable[[str, keras.Layer, Mapping[str, Chain]], Choice]
 Quantize = Callable[[str, keras.Operation], ActivationHook | None]
 
 
-def compress(model: keras.Model, choose: Choose, quantize: Quantize | None = None) -> keras.Model:
-    """Return a copy of ``model`` with transforms added to the chains of its weights, each at its ``order``.
+def compress(model: keras.Model, choose: Choose, quantize: Quantize = lambda path, operation: None) -> keras.Model:
+    """Return a copy of a built model with transforms added to the chains of its weights, each at its ``order``.
 
-    Args:
-        model: A built model, which may hold :class:`Compressed` layers already: their chains are continued.
-        choose: Called once per layer with its path, a copy of the layer (bare of its chains) and the chains it has, by
-            weight. Returns the transforms to add, or the reason why there are none.
-        quantize: Called likewise, for raw operations (``x + y``) too; says where activations are rounded.
-
-    Raises:
-        TypeError, ValueError: As :func:`tfgreen.model.rebuild.rebuild`.
+    ``choose`` is called once per layer with its path, a copy of the layer (bare of its chains) and the chains it has,
+    by weight. ``quantize``, called for raw operations (``x + y``) too, says where activations are rounded.
 
     Example:
         >>> import keras
@@ -287,21 +258,20 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize | None = Non
         >>> rounded.get_layer("out").chains[0].transforms[0].bits
         4
     """
-
     earlier: dict[str, str] = {}
     reasons: dict[str, str] = {}
 
     def replace(path: str, layer: keras.Layer) -> keras.Layer:
-        compressed = layer.compressed if isinstance(layer, CompressedModel) else layer
+        compressed = compressed_in(layer)
         inner, chains, activations = layer, [], None
-        if isinstance(compressed, Compressed):
+        if compressed is not None:
             inner, chains, activations = compressed.layer, compressed.chains, compressed.activations
             earlier.update(compressed.reasons)
         transforms = {chain.weight: list(chain.transforms) for chain in chains}
         choice = choose(path, inner, {chain.weight: chain for chain in chains})
         if choice.reason and compressible_weights(inner):  # else the table says why
             reasons[path] = choice.reason
-        rounded = None if quantize is None else quantize(path, inner)
+        rounded = quantize(path, inner)
         if rounded is not None and activations is not None:
             subject = layer_subject(path, inner)
             raise invalid_state(f"{subject} is quantized already.", "Bake it first with tg.strip(model).")
@@ -311,13 +281,12 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize | None = Non
             transforms[weight] = sorted([*transforms.get(weight, ()), *new], key=lambda transform: transform.order)
             _check_zeros_kept(f"{layer_subject(path, inner)}, '{weight}'", transforms[weight])
         for variable in inner.variables:
-            if isinstance(variable.constraint, Projection):
-                variable.constraint = variable.constraint.inner
+            _unproject(variable)
         new_chains = [Chain(weight, items) for weight, items in transforms.items()]
         return Compressed(inner, new_chains, rounded or activations)
 
     def replace_operation(path: str, operation: keras.Operation) -> keras.Operation:
-        rounded = None if quantize is None else quantize(path, operation)
+        rounded = quantize(path, operation)
         return operation if rounded is None else Compressed(OperationLayer(operation), [], rounded)
 
     result = rebuild(model, replace, replace_operation)
@@ -330,26 +299,40 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize | None = Non
     return CompressedModel(result)
 
 
+def compressed_in(layer: keras.Operation) -> Compressed | None:
+    """The :class:`Compressed` layer that a layer or a whole model is, if it is one."""
+    compressed = layer.compressed if isinstance(layer, CompressedModel) else layer
+    return compressed if isinstance(compressed, Compressed) else None
+
+
 def compressed_layers(model: keras.Layer) -> list[tuple[str, Compressed]]:
     """Every :class:`Compressed` layer of a model, with its path."""
     return [(path, layer) for path, layer in walk(model) if isinstance(layer, Compressed)]
 
 
+def has_transform(model: keras.Layer, kind: type[TensorTransform]) -> bool:
+    """Whether a weight of a model passes through a transform of this class."""
+    chains = [chain for _, layer in compressed_layers(model) for chain in layer.chains]
+    return any(isinstance(transform, kind) for chain in chains for transform in chain.transforms)
+
+
+def _unproject(variable: keras.Variable) -> None:
+    if isinstance(variable.constraint, Projection):
+        variable.constraint = variable.constraint.inner
+
+
 def _check_zeros_kept(subject: str, transforms: Sequence[TensorTransform]) -> None:
     loses = next((transform for transform in transforms if not transform.keeps_zeros), None)
     if loses is not None and isinstance(transforms[0], Mask):
-        raise invalid_value(
-            subject, expected="transforms that keep the zeros of a mask",
-            received=f"a {type(loses).__name__} without zero", fix="Cluster with preserve_sparsity=True.",
-        )
+        expected, received = "transforms that keep the zeros of a mask", f"a {type(loses).__name__} without zero"
+        raise invalid_value(subject, expected=expected, received=received, fix="Cluster with preserve_sparsity=True.")
 
 
 def _warn_unwatched() -> None:
     # One text for all layers, so that Python shows it once; at trace time, so in the first step of the first epoch.
     warnings.warn(
         "A compressed model is being trained without its schedule: nothing updates its masks and the like, so they "
-        "stay as they are. "
-        "Pass callbacks=[tg.UpdateCompression()] to fit.",
+        "stay as they are. Pass callbacks=[tg.UpdateCompression()] to fit.",
         stacklevel=2,
     )
 

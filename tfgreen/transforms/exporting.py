@@ -11,14 +11,7 @@ _exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", d
 
 @contextlib.contextmanager
 def exporting() -> Iterator[None]:
-    """While a model is traced for the converter: what LiteRT's kernels do by themselves is then left out.
-
-    Example:
-        >>> with exporting():
-        ...     inside = is_exporting()
-        >>> inside, is_exporting()
-        (True, False)
-    """
+    """While a model is traced for the converter: what LiteRT's kernels do by themselves is then left out."""
     token = _exporting.set(True)
     try:
         yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import keras
 import numpy as np
@@ -17,34 +17,26 @@ from keras import ops
 
 from tfgreen.checks import check_integer, check_option
 from tfgreen.transforms.base import TensorTransform
-from tfgreen.typing import PlainDict, Tensor
+from tfgreen.typing import Tensor
 
 Scale = Literal["max", "learned"]
 _SMALLEST = 1e-30  # a weight below it is zero: float32 could not hold its scale
 
 
 def largest_magnitude(weight: Tensor, axes: Sequence[int] = ()) -> Tensor:
-    """The largest ``|w|`` per output channel, of a shape that broadcasts against ``weight``; 0 for all zeros.
+    """The largest ``|w|`` for each index along the axes (none: of all), in a shape that broadcasts to ``weight``."""
+    return ops.max(ops.abs(weight), axis=_other_axes(len(weight.shape), axes), keepdims=True)
 
-    Args:
-        weight: Float tensor of any shape.
-        axes: Axes of the output channels; none for one value.
-    """
-    rank = len(weight.shape)
-    kept = {axis % rank for axis in axes}
-    return ops.max(ops.abs(weight), axis=[axis for axis in range(rank) if axis not in kept], keepdims=True)
+
+def _other_axes(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(axis for axis in range(rank) if axis not in axes and axis - rank not in axes)
 
 
 def symmetric_scale(weight: Tensor, bits: int = 8, axes: Sequence[int] = ()) -> Tensor:
-    """What 1 stands for where the largest magnitude is the largest integer.
+    """What 1 stands for where the largest magnitude is the largest integer, ``2^(bits-1) - 1``.
 
-    Args:
-        weight: Float tensor of any shape.
-        bits: Width of the signed integers; the range is narrow, -(2^(bits-1) - 1) to 2^(bits-1) - 1.
-        axes: Axes of the output channels for one scale per channel; none for one scale.
-
-    Returns:
-        Float tensor that broadcasts against ``weight``. It is 1 where all weights are (as good as) zero.
+    One scale for each index along the axes (none: of all), of a shape that broadcasts against ``weight``; 1 where all
+    weights are (as good as) zero.
     """
     largest = largest_magnitude(weight, axes)
     return ops.where(largest > _SMALLEST, largest / float(2 ** (bits - 1) - 1), ops.ones_like(largest))
@@ -72,23 +64,12 @@ def fake_quantize_learned(weight: Tensor, scale: Tensor | float, largest: int) -
 
 
 def best_ratio(weight: np.ndarray, bits: int, axes: Sequence[int] = ()) -> np.ndarray:
-    """The share of the largest magnitude at which to clip a weight for the least squared rounding error.
+    """The share, in [0.3, 1], of the largest magnitude at which to clip a weight for the least squared rounding error.
 
-    Args:
-        weight: Array of any shape.
-        bits: Width of the integers.
-        axes: Axes of the output channels for one ratio per channel; none for one ratio.
-
-    Returns:
-        float32 array that broadcasts against ``weight``, in [0.3, 1].
-
-    Example:
-        >>> float(best_ratio(np.array([1.0, -1.0, 0.5, 0.0]), bits=8).squeeze())
-        1.0
+    One for each index along the axes (none: of all): float32, of a shape that broadcasts against ``weight``.
     """
     weight = np.asarray(weight, np.float32)
-    kept = {axis % weight.ndim for axis in axes}
-    reduced = tuple(axis for axis in range(weight.ndim) if axis not in kept)
+    reduced = _other_axes(weight.ndim, axes)
     top = np.abs(weight).max(axis=reduced, keepdims=True)
     largest = 2 ** (bits - 1) - 1
     best, least = np.ones_like(top), np.full_like(top, np.inf)
@@ -106,19 +87,13 @@ class FakeQuant(TensorTransform):
 
     The values are multiples of a scale whose largest is always taken, so a converter that measures the rounded weight
     finds the same scale and the same integers. It would choose a scale per channel where there is one for the whole
-    weight, which an operation after the rounding has to mark.
-
-    Args:
-        bits: 2 to 8.
-        axes: Axes of the output channels for one scale per channel; none for one scale for the whole weight.
-        scale: ``"max"``: the largest magnitude is the largest integer. ``"learned"``: trained with the weights, from
-            the value of least squared error on.
-        marks_scale: Whether one scale for the whole weight is marked here; not where a BatchNormalization follows, see
-            :func:`tfgreen.quantization.kernels.run_fused`.
-        note: For ``tg.summary``.
+    weight (no ``axes``), which an operation after the rounding has to mark: here with ``marks_scale``, or where a
+    BatchNormalization follows in :func:`tfgreen.quantization.kernels.run_fused`. A ``"max"`` scale makes the largest
+    magnitude the largest integer, a ``"learned"`` one is trained, from the value of least squared error on.
     """
 
     order = 2
+    _settings = ("bits", "axes", "scale", "marks_scale", "note")
 
     def __init__(
         self,
@@ -127,7 +102,7 @@ class FakeQuant(TensorTransform):
         scale: Scale = "max",
         marks_scale: bool = True,
         note: str = "",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         check_integer("bits", bits, minimum=2, maximum=8)
@@ -141,8 +116,8 @@ class FakeQuant(TensorTransform):
     def build(self, shape: tuple[int, ...]) -> None:
         super().build(shape)
         if self.scale == "learned":
-            kept = {axis % len(shape) for axis in self.axes}
-            channels = tuple(size if axis in kept else 1 for axis, size in enumerate(shape))
+            others = _other_axes(len(shape), self.axes)
+            channels = tuple(1 if axis in others else size for axis, size in enumerate(shape))
             # The scale as a share of the largest magnitude at the start, so that one learning rate suits all weights.
             self.ratio = self.add_weight(shape=channels, initializer="ones", name="ratio")
             self.start = self.add_weight(shape=channels, initializer="ones", trainable=False, name="start")
@@ -167,17 +142,12 @@ class FakeQuant(TensorTransform):
         rounded = fake_quantize(weight, ops.stop_gradient(symmetric_scale(weight, self.bits, self.axes)))
         return rounded if self.axes or not self.marks_scale else _mark_one_scale(rounded, self.bits)
 
-    def get_config(self) -> PlainDict:
-        own = {"bits": self.bits, "axes": self.axes, "scale": self.scale, "note": self.note}
-        own["marks_scale"] = self.marks_scale
-        return {**super().get_config(), **own}
-
 
 def _mark_one_scale(weight: Tensor, bits: int) -> Tensor:
     """Mark for the converter that integers of one scale are meant; values on that grid stay as they are."""
     import tensorflow as tf
 
     top = ops.max(ops.abs(weight))
-    top = ops.where(top > 0, top, 1.0)
-    top = ops.stop_gradient(top)  # so that the operation's own gradient passes straight through: all lies within
+    # Without a gradient to it, the operation's own passes straight through: all lies within.
+    top = ops.stop_gradient(ops.where(top > 0, top, 1.0))
     return tf.quantization.fake_quant_with_min_max_vars(weight, -top, top, num_bits=bits, narrow_range=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 
 from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
@@ -20,7 +21,7 @@ from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.layer_calls import around_calls
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.model.samples import sample_arrays, sample_batches
-from tfgreen.model.weights import own_compressible
+from tfgreen.model.weights import channel_axis, own_compressible
 from tfgreen.typing import Arrays, Samples, Tensor, Tensors
 
 # A Keras loss, its name, or a function of targets and outputs.
@@ -30,18 +31,9 @@ _BATCH = 32
 
 
 def activation_importance(model: keras.Model, calibration_data: Samples) -> dict[int, np.ndarray]:
-    """Root of the summed squares of what each weight multiplies, over all samples.
+    """Root of the summed squares of what each weight multiplies, over all samples, with the model in inference mode.
 
-    Args:
-        model: A built model. It runs in inference mode and is not changed.
-        calibration_data: Samples in any form that :func:`tfgreen.model.samples.sample_batches` takes.
-
-    Returns:
-        ``id`` of each compressible variable -> float32 array that broadcasts against it: one norm per input channel.
-
-    Raises:
-        TypeError, ValueError: The data does not fit the model, or the input of a layer does not show its channels; the
-            layer is named.
+    By ``id`` of each compressible variable: a float32 array that broadcasts against it, one norm per input channel.
     """
     spec = read_call_spec(model)
     sums: dict[int, np.ndarray | float] = defaultdict(float)
@@ -56,10 +48,10 @@ def activation_importance(model: keras.Model, calibration_data: Samples) -> dict
                 shape[axis] = variable.shape[axis]
             channels = math.prod(shape)
             if squares is None or math.prod(squares.shape) % channels:
+                subject, path = layer_subject(paths[layer], layer), paths[layer]
                 raise invalid_state(
-                    f"{layer_subject(paths[layer], layer)} does not show in its call the {channels} channels that "
-                    f"'{name}' multiplies.",
-                    f"Choose another criterion for this layer, or leave it out: layers={{'{paths[layer]}': None}}.",
+                    f"{subject} does not show in its call the {channels} channels that '{name}' multiplies.",
+                    f"Choose another criterion for this layer, or leave it out: layers={{'{path}': None}}.",
                 )
             # Groups of a grouped convolution share one kernel axis: their squares add up.
             sums[id(variable)] += ops.convert_to_numpy(squares).reshape(-1, channels).sum(0).reshape(shape)
@@ -68,48 +60,34 @@ def activation_importance(model: keras.Model, calibration_data: Samples) -> dict
     with around_calls(paths, collect):
         for batch in sample_batches(calibration_data, spec):
             call_model(model, spec, batch)
-    return _checked({key: np.sqrt(total).astype(np.float32) for key, total in sums.items()})
+    return _checked({key: np.sqrt(total).astype(np.float32) for key, total in sums.items()}, "calibration_data")
 
 
 def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> dict[int, np.ndarray]:
-    """Root mean square of the gradient of each compressible weight over batches of 32.
+    """Root mean square of the gradient of each weight over batches of 32, with the model in inference mode.
 
     Multiplied by ``|w|`` and squared it is the first-order estimate of how much the loss changes without the weight.
-
-    Args:
-        model: A built model. It runs in inference mode and is not changed.
-        x: Samples in any form that :func:`tfgreen.model.samples.sample_arrays` takes.
-        y: Targets: arrays in the structure of its outputs.
-        loss: A Keras loss, or its name; for several outputs one for all.
-
-    Returns:
-        ``id`` of each compressible variable -> float32 array of its shape.
-
-    Raises:
-        TypeError, ValueError: ``x`` does not fit the model, or ``y`` has another number of samples; the gradients are
-            not finite.
+    By ``id`` of each compressible variable: a float32 array of its shape. Several outputs have one loss for all.
     """
-    import tensorflow as tf
-
     spec = read_call_spec(model)
-    arrays = sample_arrays(x, spec)
-    _check_targets(y, len(next(iter(arrays.values()))))
+    arrays = sample_arrays(x, spec, subject="x")
+    count = len(next(iter(arrays.values())))
+    _check_targets(y, count)
     loss_function = keras.losses.get(loss)
     every_layer = [model, *(layer for _, layer in walk(model))]
     variables = [own_weights(layer)[name] for layer in every_layer for name in own_compressible(layer)]
-    sums: list[np.ndarray | float] = [0.0] * len(variables)
-    count = 0
-    for inputs, targets in zip(sample_batches(arrays, spec, _BATCH), _batches(y)):
+    squares = [np.zeros(variable.shape, np.float32) for variable in variables]
+    for start, inputs in zip(range(0, count, _BATCH), sample_batches(arrays, spec, _BATCH)):
+        targets = keras.tree.map_structure(lambda array: array[start : start + _BATCH], y)
+        values = [variable.value for variable in variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([variable.value for variable in variables])
+            tape.watch(values)
             outputs = keras.tree.flatten(call_model(model, spec, inputs))
             total = sum(ops.mean(loss_function(t, o)) for t, o in zip(keras.tree.flatten(targets), outputs))
-        gradients = tape.gradient(total, [variable.value for variable in variables])
-        dense = [0.0 if g is None else ops.convert_to_numpy(tf.convert_to_tensor(g)) for g in gradients]
-        sums = [s + g**2 for s, g in zip(sums, dense)]
-        count += 1
-    roots = [np.broadcast_to(np.sqrt(s / count), v.shape).astype(np.float32) for v, s in zip(variables, sums)]
-    return _checked({id(variable): root for variable, root in zip(variables, roots)})
+        for square, gradient in zip(squares, tape.gradient(total, values, unconnected_gradients="zero")):
+            square += ops.convert_to_numpy(tf.convert_to_tensor(gradient)) ** 2  # a gradient of a table is sparse
+    roots = [np.sqrt(square / math.ceil(count / _BATCH)) for square in squares]
+    return _checked({id(variable): root for variable, root in zip(variables, roots)}, "x and y")
 
 
 def _check_targets(y: Arrays, count: int) -> None:
@@ -122,17 +100,11 @@ def _check_targets(y: Arrays, count: int) -> None:
         raise invalid_value("y", expected=f"targets of {count} samples, as x has", received=counts)
 
 
-def _checked(importance: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+def _checked(importance: dict[int, np.ndarray], data: str) -> dict[int, np.ndarray]:
     if not all(np.isfinite(array).all() for array in importance.values()):
         fix = "Check its weights, and scale the samples as for training."
-        raise invalid_state("The model computes NaN or infinite values on calibration_data.", fix)
+        raise invalid_state(f"The model computes NaN or infinite values on {data}.", fix)
     return importance
-
-
-def _batches(data: Arrays) -> Iterator[Arrays]:
-    size = len(keras.tree.flatten(data)[0])
-    for start in range(0, size, _BATCH):
-        yield keras.tree.map_structure(lambda array: array[start : start + _BATCH], data)
 
 
 def _squares(layer: keras.Layer, name: str, args: tuple, kwargs: Mapping[str, object]) -> Tensor | None:
@@ -145,13 +117,12 @@ def _squares(layer: keras.Layer, name: str, args: tuple, kwargs: Mapping[str, ob
         return ops.cast(ops.bincount(tokens, minlength=layer.input_dim), "float32")
     value = tensors[1] if name == "recurrent_kernel" and len(tensors) > 1 else tensors[0]
     if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):  # the pointwise kernel comes second
-        value = ops.depthwise_conv(
-            value, layer.depthwise_kernel, layer.strides, layer.padding, layer.data_format, layer.dilation_rate
-        )
+        settings = (layer.strides, layer.padding, layer.data_format, layer.dilation_rate)
+        value = ops.depthwise_conv(value, layer.depthwise_kernel, *settings)
     value = ops.cast(value, "float32")
     if isinstance(layer, layers.EinsumDense):
         letters, kernel = layer.equation.replace(" ", "").split("->")[0].split(",")
-        kept = [letter for letter in kernel if letter in letters]
-        return ops.einsum(f"{letters},{letters}->{''.join(kept)}", value, value)
-    channel = 1 if getattr(layer, "data_format", None) == "channels_first" else len(value.shape) - 1
-    return ops.sum(ops.square(value), axis=[axis for axis in range(len(value.shape)) if axis != channel])
+        shared = [letter for letter in kernel if letter in letters]
+        return ops.einsum(f"{letters},{letters}->{''.join(shared)}", value, value)
+    rank = len(value.shape)
+    return ops.sum(ops.square(value), axis=[axis for axis in range(rank) if axis != channel_axis(layer, rank)])

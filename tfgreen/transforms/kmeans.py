@@ -28,21 +28,12 @@ _CHUNK = 1 << 16  # values compared at a time, so that they stay in the processo
 def initial_centroids(
     values: np.ndarray, count: int, method: Initialization = "kmeans_plus_plus", seed: int = 0, zero: bool = False
 ) -> np.ndarray:
-    """Choose the centroids of an array.
+    """Choose ``count`` centroids of an array of finite floats, in ascending order, or its distinct values if no more.
 
-    Args:
-        values: Finite floats of any shape, at least one.
-        count: How many centroids, at least 1, or 2 with ``zero``.
-        method: ``"kmeans_plus_plus"``: k-means++ seeds, then Lloyd iterations until nothing moves, the best of eight
-            starts. ``"linear"``: evenly spaced over the range. ``"random"``: drawn evenly from it.
-            ``"density_based"``: quantiles, so that all clusters have about as many values.
-        seed: For ``"kmeans_plus_plus"`` and ``"random"``.
-        zero: Whether 0 is to be one of the centroids. The others are then shared out between negative and positive
-            values by how many there are, and chosen for those alone.
-
-    Returns:
-        Centroids in ascending order and the dtype of ``values``: ``count`` of them, or the distinct values themselves
-        where these are no more.
+    ``method`` is ``"kmeans_plus_plus"``: k-means++ seeds, then Lloyd iterations until nothing moves, the best of eight
+    starts; ``"linear"``: evenly spaced over the range; ``"random"``: drawn evenly from it; or ``"density_based"``:
+    quantiles, so that all clusters have about as many values. With ``zero`` one centroid is 0; the others are shared
+    out between negative and positive values by how many there are, and chosen for those alone.
 
     Example:
         >>> initial_centroids(np.array([0.0, 0.1, 0.9, 1.0]), 2).tolist()
@@ -56,8 +47,7 @@ def initial_centroids(
     negative, positive = flat[flat < 0], flat[flat > 0]
     below, above = _share(count - 1, negative, positive)
     parts = [np.zeros(1, values.dtype)]
-    if below:
-        # A mean may round to 0, which lies outside of the values that it stands for.
+    if below:  # a mean may round to 0, which lies outside of the values that it stands for
         parts.insert(0, np.minimum(_of_values(negative, below, method, seed), negative.max()))
     if above:
         parts.append(np.maximum(_of_values(positive, above, method, seed + 1), positive.min()))
@@ -65,14 +55,9 @@ def initial_centroids(
 
 
 def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """The index of the nearest centroid of each value; of two equally near ones the smaller centroid's.
+    """The index of the nearest centroid of each value, in :func:`index_dtype`; of two equally near ones the smaller's.
 
-    Args:
-        values: Floats of shape (...) or, for centroids per channel, (..., channels).
-        centroids: Shape (count,) or (count, channels), in any order.
-
-    Returns:
-        Indices in the shape of ``values``, in the smallest unsigned integer dtype that holds ``count - 1``.
+    ``centroids`` have the shape (count,), or (count, channels) for values of shape (..., channels), in any order.
 
     Example:
         >>> nearest(np.array([0.1, 0.6, 2.0]), np.array([1.0, 0.0]))
@@ -93,37 +78,19 @@ def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def runs(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where, in ascending order, the values of one centroid end and those of the next begin.
-
-    Returns:
-        The centroids' indices in ascending order, and the midpoints between neighbours, one less.
-
-    Example:
-        >>> runs(np.array([1.0, 0.0, 3.0]))
-        (array([1, 0, 2], dtype=uint8), array([0.5, 2. ]))
-    """
+    """The indices of centroids in ascending order, and the midpoints between neighbours, where their values meet."""
     order = np.argsort(centroids, axis=0, kind="stable").astype(index_dtype(len(centroids)))
     ascending = np.take_along_axis(centroids, order.astype(np.int64), axis=0)
     return order, ascending[:-1] + (ascending[1:] - ascending[:-1]) / 2
 
 
 def index_dtype(count: int) -> np.dtype:
-    """The smallest unsigned integer dtype that numbers ``count`` things from 0.
-
-    Example:
-        >>> index_dtype(256), index_dtype(257)
-        (dtype('uint8'), dtype('uint16'))
-    """
+    """The smallest unsigned integer dtype that numbers ``count`` things from 0."""
     return np.min_scalar_type(max(count - 1, 0))
 
 
 def distinct(values: np.ndarray, limit: int) -> int:
-    """How many different values an array has; above ``limit`` only that it has more.
-
-    Example:
-        >>> distinct(np.array([0.5, -0.5, 0.5]), limit=10)
-        2
-    """
+    """How many different values an array has; above ``limit`` only that it has more."""
     # The values of a trained weight nearly all differ: a few of them tell.
     few = len(np.unique(values.reshape(-1)[: 4 * limit]))
     return few if few > limit else len(np.unique(values))

@@ -15,13 +15,11 @@ from typing import Literal, Protocol
 import keras
 import numpy as np
 
-from tfgreen.errors import InvalidValueError
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.selection import (
     Pooling,
     check_finite,
     erdos_renyi_kernel,
-    keep_above,
     keep_blocks,
     keep_largest,
     keep_largest_of_all,
@@ -31,10 +29,6 @@ from tfgreen.typing import PlainDict, Tensor
 
 Criterion = Literal["magnitude", "threshold", "activation", "taylor", "random"]
 Scope = Literal["layer", "global", "erk"]
-_SETTINGS = (
-    "criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes", "threshold", "seed",
-    "budget",
-)
 
 
 class Schedule(Protocol):
@@ -47,15 +41,10 @@ class Schedule(Protocol):
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class Mask(TensorTransform):
-    """Hold part of a weight at zero.
-
-    The mask takes one byte (a bool) per weight. The stored weight is zero where the mask is, after every optimizer step
-    and so in every checkpoint.
+    """Hold part of a weight at zero, by a bool per weight. Settings not listed: :class:`tfgreen.PruneConfig`.
 
     Args:
-        schedule: When the mask is computed anew, and with which sparsity; None for a mask that stays as :meth:`hold`
-            made it.
-        criterion: How a weight is scored, as in :class:`tfgreen.PruneConfig`; so are the other settings not listed.
+        schedule: When the mask is computed anew, and with which sparsity; None for one that stays as it is.
         input_axis: Axis of the input channels, along which ``m_by_n`` counts.
         output_axes: Axes of the output channels, the columns of the matrix that blocks lie in.
         importance: For ``"activation"`` and ``"taylor"``: an array that broadcasts against the weight.
@@ -63,6 +52,10 @@ class Mask(TensorTransform):
     """
 
     projects = True
+    _settings = (
+        "criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes", "threshold", "seed",
+        "budget",
+    )
 
     def __init__(
         self,
@@ -132,21 +125,17 @@ class Mask(TensorTransform):
         scores = [mask._score(weight, name) for mask, weight, name in zip(masks, weights, names)]
         sparsity = first.schedule.sparsity_at(step)
         if first.scope == "global":
-            kept = keep_largest_of_all(scores, sparsity)
+            found = keep_largest_of_all(scores, sparsity)
         else:
-            shares = [sparsity] * len(scores)
-            if first.scope == "erk":
-                shares = erdos_renyi_kernel([score.shape for score in scores], sparsity)
-            kept = [mask._select(score, share) for mask, score, share in zip(masks, scores, shares)]
-        for mask, keep in zip(masks, kept):
-            mask.mask.assign(keep)
+            erk = first.scope == "erk"
+            shares = erdos_renyi_kernel([s.shape for s in scores], sparsity) if erk else [sparsity] * len(scores)
+            found = [mask._select(score, share) for mask, score, share in zip(masks, scores, shares)]
+        for mask, nonzero in zip(masks, found):
+            mask.mask.assign(nonzero)
 
     def _score(self, weight: Tensor, name: str) -> np.ndarray:
         score = np.abs(keras.ops.convert_to_numpy(weight))
-        try:
-            check_finite(score)
-        except InvalidValueError as error:
-            raise InvalidValueError(f"{name}: {error} Weights that diverged cannot be ranked.") from error
+        check_finite(score, name, "Weights that diverged cannot be ranked.")
         if self.criterion == "random":
             return np.random.default_rng(self.seed).random(score.shape, np.float32)
         if self._importance is not None:
@@ -155,7 +144,7 @@ class Mask(TensorTransform):
 
     def _select(self, score: np.ndarray, sparsity: float) -> np.ndarray:
         if self.criterion == "threshold":
-            return keep_above(score, float(self.threshold or 0.0))
+            return score > (self.threshold or 0.0)
         if self.m_by_n is not None:
             m, n = self.m_by_n
             return keep_m_by_n(score, min(m, math.floor(n * sparsity + 1e-6)), n, self.input_axis)
@@ -164,8 +153,8 @@ class Mask(TensorTransform):
             order = [axis for axis in range(score.ndim) if axis not in outputs] + outputs
             columns = math.prod(score.shape[axis] for axis in outputs)
             moved = score.transpose(order)
-            kept = keep_blocks(moved.reshape(-1, columns), sparsity, self.block_size, self.block_pooling)
-            return kept.reshape(moved.shape).transpose(np.argsort(order))
+            nonzero = keep_blocks(moved.reshape(-1, columns), sparsity, self.block_size, self.block_pooling)
+            return nonzero.reshape(moved.shape).transpose(np.argsort(order))
         return keep_largest(score, sparsity)
 
     @property
@@ -175,12 +164,9 @@ class Mask(TensorTransform):
         return float(1.0 - np.count_nonzero(mask) / mask.size)
 
     def get_config(self) -> PlainDict:
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in _SETTINGS},
-            "schedule": keras.saving.serialize_keras_object(self.schedule),
-            "importance_shape": None if self._importance is None else self._importance.shape,
-        }
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        shape = None if self._importance is None else self._importance.shape
+        return {**super().get_config(), "schedule": schedule, "importance_shape": shape}
 
     @classmethod
     def from_config(cls, config: PlainDict) -> Mask:

@@ -20,11 +20,11 @@ Pooling = Literal["AVG", "MAX"]
 _SAMPLE = 1 << 12  # elements drawn to bracket the threshold of a large array
 
 
-def kept_count(size: int, sparsity: float) -> int:
-    """How many of ``size`` candidates are kept: at least one.
+def nonzero_count(size: int, sparsity: float) -> int:
+    """How many of ``size`` candidates a sparsity leaves: at least one.
 
     Example:
-        >>> kept_count(10, 0.25), kept_count(5, 0.5), kept_count(100, 0.9999)
+        >>> nonzero_count(10, 0.25), nonzero_count(5, 0.5), nonzero_count(100, 0.9999)
         (8, 2, 1)
     """
     return max(int(np.round(np.float32(size) * (np.float32(1) - np.float32(sparsity)))), 1)
@@ -35,10 +35,6 @@ def kth_largest(values: np.ndarray, k: int) -> float:
 
     A random sample brackets the answer; only what lies inside the bracket is then selected from (R. W. Floyd and
     R. L. Rivest, "Expected time bounds for selection", 1975). Linear, and about three passes over the array.
-
-    Example:
-        >>> float(kth_largest(np.array([3.0, 1.0, 2.0]), 2))
-        2.0
     """
     while values.size > 4 * _SAMPLE:
         # A stride would meet the structure of a kernel; the generator's seed is fixed so that runs repeat.
@@ -65,32 +61,18 @@ def kth_largest(values: np.ndarray, k: int) -> float:
 
 
 def keep_largest(score: np.ndarray, sparsity: float) -> np.ndarray:
-    """Keep the largest scores of an array of any shape.
-
-    Args:
-        score: Finite floats, any shape.
-        sparsity: Share of candidates dropped, in [0, 1).
-
-    Returns:
-        Bool array of the same shape.
-
-    Raises:
-        ValueError: A score is NaN or infinite: it has no rank.
+    """Keep the largest scores of an array of any shape; ``sparsity``, in [0, 1), is the share of those dropped.
 
     Example:
         >>> keep_largest(np.array([0.1, 0.9, 0.3, 0.2]), 0.5)
         array([False,  True,  True, False])
     """
-    flat = score.ravel()
-    check_finite(flat)
-    return _keep(flat, kept_count(flat.size, sparsity)).reshape(score.shape)
+    check_finite(score)
+    return _keep(score.ravel(), nonzero_count(score.size, sparsity)).reshape(score.shape)
 
 
 def keep_largest_of_all(scores: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
-    """Keep the largest scores over several arrays together, and of each array at least one.
-
-    Returns:
-        One bool array per array of scores. Together they keep as many as :func:`keep_largest` would of one array.
+    """Keep the largest scores over several arrays together, as many as of one array, but of each at least one.
 
     Example:
         >>> [mask.tolist() for mask in keep_largest_of_all([np.array([1.0, 2.0]), np.array([3.0, 4.0])], 0.5)]
@@ -102,34 +84,15 @@ def keep_largest_of_all(scores: Sequence[np.ndarray], sparsity: float) -> list[n
     starts = ends - [score.size for score in scores]
     # A layer without a single weight would cut the network in two: its best one is seeded first.
     best = [start + int(np.argmax(flat[start:end])) for start, end in zip(starts, ends)]
-    count = max(kept_count(flat.size, sparsity), len(best))
     flat[best] = np.inf
-    mask = _keep(flat, count)
+    mask = _keep(flat, max(nonzero_count(flat.size, sparsity), len(best)))
     return [mask[start:end].reshape(score.shape) for start, end, score in zip(starts, ends, scores)]
 
 
-def keep_above(score: np.ndarray, threshold: float) -> np.ndarray:
-    """Keep every score above a fixed threshold.
-
-    Example:
-        >>> keep_above(np.array([0.1, 0.5]), 0.1)
-        array([False,  True])
-    """
-    check_finite(score)
-    return score > threshold
-
-
 def keep_blocks(matrix: np.ndarray, sparsity: float, block: tuple[int, int], pooling: Pooling) -> np.ndarray:
-    """Keep whole blocks of a matrix, ranked by the average or maximum of their scores.
+    """Keep whole blocks of (rows, columns) of a matrix, ranked by the average or maximum of their scores.
 
-    A block at the edge is averaged over the elements it has. Where the block does not divide the matrix, the share of
-    zeros is that of the blocks, not exactly of the elements.
-
-    Args:
-        matrix: Scores, of shape (rows, columns).
-        sparsity: Share of blocks dropped, in [0, 1).
-        block: Rows and columns of a block.
-        pooling: ``"AVG"`` or ``"MAX"``.
+    A block at the edge is averaged over the elements it has, and counts as any other for the sparsity.
 
     Example:
         >>> keep_blocks(np.array([[1.0, 1.0, 9.0, 0.0]]), 0.5, (1, 2), "MAX")
@@ -143,8 +106,7 @@ def keep_blocks(matrix: np.ndarray, sparsity: float, block: tuple[int, int], poo
     widths = np.diff([*column_edges, matrix.shape[1]])
     if pooling == "AVG":
         pooled = pooled / np.outer(heights, widths).astype(pooled.dtype)
-    kept = _keep(pooled.ravel(), kept_count(pooled.size, sparsity)).reshape(pooled.shape)
-    return np.repeat(np.repeat(kept, heights, axis=0), widths, axis=1)
+    return np.repeat(np.repeat(keep_largest(pooled, sparsity), heights, axis=0), widths, axis=1)
 
 
 def keep_m_by_n(score: np.ndarray, zeros: int, group: int, axis: int) -> np.ndarray:
@@ -169,19 +131,12 @@ def keep_m_by_n(score: np.ndarray, zeros: int, group: int, axis: int) -> np.ndar
 
 
 def erdos_renyi_kernel(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[float]:
-    """Share a sparsity out over weights of different shapes so that small ones keep more.
+    """Share a sparsity, in [0, 1), out over weights of these shapes so that small ones keep more.
 
     The density of a weight is proportional to ``sum(shape) / prod(shape)``, scaled so that all weights together have
     the sparsity; where that would exceed 1 a weight stays dense and the others make up for it.
 
     Reference: U. Evci et al., "Rigging the Lottery: Making All Tickets Winners", 2020, arXiv:1911.11134.
-
-    Args:
-        shapes: Shapes of the weights, spatial axes included.
-        sparsity: Share of zeros over all of them, in [0, 1).
-
-    Returns:
-        The sparsity of each weight.
 
     Example:
         >>> [round(s, 2) for s in erdos_renyi_kernel([(10, 10), (100, 100)], 0.8)]
@@ -202,14 +157,14 @@ def erdos_renyi_kernel(shapes: Sequence[tuple[int, ...]], sparsity: float) -> li
         dense |= over
 
 
-def check_finite(score: np.ndarray) -> None:
+def check_finite(score: np.ndarray, subject: str = "weight", fix: str = "") -> None:
     """Raise a ValueError where a score is NaN or infinite, and so has no rank."""
     # One NaN or infinity makes the sum not finite, and so does overflow, which the second look then clears.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = not np.isfinite(score.sum())
     if suspicious and not np.isfinite(score).all():
         bad = int((~np.isfinite(score)).sum())
-        raise invalid_value("weight", expected="finite values", received=f"{bad} NaN or infinite ones")
+        raise invalid_value(subject, expected="finite values", received=f"{bad} NaN or infinite ones", fix=fix)
 
 
 def _keep(flat: np.ndarray, count: int) -> np.ndarray:
