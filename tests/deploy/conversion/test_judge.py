@@ -66,7 +66,7 @@ def test_the_distance_does_not_depend_on_units(unit, shift):
     expected = rng.normal(size=(8, 4)) + shift
     got = expected + rng.normal(size=(8, 4)) * 0.1
     one, other = distance(expected, got, 0.02), distance(expected * unit, got * unit, 0.02 * unit)
-    assert one.mean_scales == pytest.approx(other.mean_scales) and one.sqnr_db == pytest.approx(other.sqnr_db)
+    assert one.scales == pytest.approx(other.scales) and one.sqnr_db == pytest.approx(other.sqnr_db)
 
 
 def test_what_is_far():
@@ -75,6 +75,10 @@ def test_what_is_far():
     assert not distance(expected, expected + 0.004, None).is_far
     assert distance(expected, np.zeros((8, 8)), None).constant
     assert distance(expected, -expected, None).is_far
+    clipped = expected.copy()
+    clipped[0, 0] = -500.0  # one outlier, which a percentile leaves out
+    assert not distance(clipped, expected, 1 / 127).is_far
+    assert distance(expected, np.zeros((8, 8)), 2.0).is_far  # a range so wide that nothing is left
     assert distance(expected, np.where(expected > 0.9, np.nan, expected), None).is_far
     small = expected * 1e-4  # rounding of a small output within a wide range is no fault
     assert not distance(small, np.zeros((8, 8)), 1 / 256).is_far

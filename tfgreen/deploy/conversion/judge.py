@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -24,45 +24,59 @@ from tfgreen.structure import match, name_leaves
 
 FAR = "The file is far from model"  # how the note begins
 _SAMPLES = 8
-_FAR_SCALES, _FAR_DB = 4.0, 10.0  # both are exceeded by a file that no score survives
+_FAR_SCALES, _FAR_DB, _LEAST_SCALES = 4.0, 10.0, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class OutputDistance:
-    """How far an output of a file is from the model's: the mean error in scales, and the ratio of signal to noise."""
+    """How far an output of a file is from the model's on the median sample, which an outlier in the data does not move.
 
-    mean_scales: float
+    Attributes:
+        scales: Mean error, in scales of the output.
+        sqnr_db: Ratio of signal to noise; NaN if the file returns what is not finite.
+        signal_scales: The deviation of the model's output from its median over the samples, in scales.
+        constant: Whether the file returns one number for outputs that differ.
+    """
+
+    scales: float
     sqnr_db: float
+    signal_scales: float
     constant: bool
 
     @property
     def is_far(self) -> bool:
-        """Whether the output is of no use: the noise is a tenth of the signal's power, and no matter of rounding."""
-        return self.constant or math.isnan(self.sqnr_db) or (
-            self.mean_scales > _FAR_SCALES and self.sqnr_db < _FAR_DB
-        )
+        """Whether the output is of no use: the noise is a tenth of the signal's power, because the file computes
+        something else or because its range is so wide that rounding leaves little."""
+        lost = self.sqnr_db < _FAR_DB and (self.scales > _FAR_SCALES or self.signal_scales < _LEAST_SCALES)
+        return self.constant or math.isnan(self.sqnr_db) or lost
 
     def __str__(self) -> str:
         if self.constant:
             return "it is constant"
-        return f"it is {self.mean_scales:.1f} scales off on average, signal over noise {self.sqnr_db:.1f} dB"
+        return f"it is {self.scales:.1f} scales off on average, signal over noise {self.sqnr_db:.1f} dB"
 
 
 def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> OutputDistance:
-    """Compare an output of the model with that of its file; without a scale, 1/255 of the range is one.
+    """Compare an output of the model with that of its file, of shape (samples, ...); without a scale, 1/255 of the
+    range is one.
 
     Example:
         >>> expected = np.linspace(-1.0, 1.0, 9)
-        >>> str(distance(expected, np.clip(expected, -0.5, 0.5), 0.01))
-        'it is 13.9 scales off on average, signal over noise 9.5 dB'
+        >>> str(distance(expected, np.clip(expected, -0.25, 0.25), 0.01))
+        'it is 25.0 scales off on average, signal over noise 6.0 dB'
     """
-    expected, got = expected.astype(np.float64), got.astype(np.float64)
+    expected, got = (x.astype(np.float64).reshape(len(x), -1) for x in (expected, got))
     scale = scale or float(np.ptp(expected)) / 255 or 1.0
-    error = expected - got
-    signal, noise = float(expected.var()) or float((expected**2).mean()), float((error**2).mean())
-    sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
-    constant = expected.size > 1 and float(np.ptp(got)) == 0 and float(expected.std()) > _FAR_SCALES * scale
-    return OutputDistance(float(np.abs(error).mean()) / scale, sqnr if np.isfinite(error).all() else math.nan, constant)
+    error, deviation = expected - got, expected - np.median(expected, axis=0)
+    if len(expected) == 1:
+        deviation = expected - expected.mean()
+    signal, noise = (float(np.median((x**2).mean(axis=1))) for x in (deviation, error))
+    sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else math.inf
+    constant = got.size > 1 and float(np.ptp(got)) == 0 and math.sqrt(signal) > _FAR_SCALES * scale
+    scales = float(np.median(np.abs(error).mean(axis=1))) / scale
+    fixed = scale == 1 / 256  # that of a softmax or sigmoid, whatever the data
+    signal_scales = math.inf if fixed else math.sqrt(signal) / scale
+    return OutputDistance(scales, sqnr if np.isfinite(error).all() else math.nan, signal_scales, constant)
 
 
 def judge(model: keras.Model, conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
@@ -85,17 +99,20 @@ def judge(model: keras.Model, conversion: Conversion, lite: LiteRTModel) -> Lite
     expected = [np.asarray(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]]
     scales = lite.output_scales
     pairs = zip(got.items(), expected)
-    far = [
-        f"output '{name}': {found}"
-        for (name, array), true in pairs
-        if true.dtype.kind == "f" and (found := distance(true, array, scales[name])).is_far
-    ]
+    found = {name: distance(x, y, scales[name]) for (name, y), x in pairs if x.dtype.kind == "f"}
+    far = {name: output for name, output in found.items() if output.is_far}
     return _announced(model, conversion, lite, far) if far else lite
 
 
-def _announced(model: keras.Model, conversion: Conversion, lite: LiteRTModel, far: Sequence[str]) -> LiteRTModel:
-    cause = compare_layers(model, lite, conversion.packed_samples(_SAMPLES)).cause
-    text = f"{FAR} '{conversion.name}' on the calibration data: {'; '.join(far)}. {cause}"
+def _announced(
+    model: keras.Model, conversion: Conversion, lite: LiteRTModel, far: Mapping[str, OutputDistance]
+) -> LiteRTModel:
+    if any(output.signal_scales < _LEAST_SCALES for output in far.values()):
+        cause = "An outlier in the calibration data makes its range too wide: try calibration='percentile'."
+    else:
+        cause = compare_layers(model, lite, conversion.packed_samples(_SAMPLES)).cause
+    outputs = "; ".join(f"output '{name}': {output}" for name, output in far.items())
+    text = f"{FAR} '{conversion.name}' on the calibration data: {outputs}. {cause}"
     if conversion.config.strict:
         raise ConversionError(f"strict=True, but: {text}")
     file = parse(lite.content, "converted model")
