@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _MOST = 1 << 16
-_FEW = 256  # values that an integer of 8 bits can tell apart
+_FEW = 256  # values of an integer of 8 bits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

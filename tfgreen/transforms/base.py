@@ -27,10 +27,9 @@ class TensorTransform(keras.layers.Layer):
 
     It is a Keras layer only so that Keras saves and loads its variables and config; it is never called as one. A
     transform with work between batches sets ``scheduled`` and gets a variable ``step``: the batches it has seen.
-
-    ``order`` is its place in a chain, whatever order the verbs are called in: zeros (0) are chosen before values that
-    weights share (1), and those before integers (2), so that each keeps what the ones before it made. ``keeps_zeros``
-    says whether a zero that comes in leaves as one; ``note`` is for ``tg.summary``.
+    ``order`` is its place in a chain, whatever order the verbs are called in: zeros (0), then values that weights share
+    (1), then integers (2). ``keeps_zeros`` says whether a zero that comes in leaves as one; ``note`` is for
+    ``tg.summary``.
 
     Example:
         >>> class Clip(TensorTransform):

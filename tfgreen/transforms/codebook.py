@@ -46,9 +46,7 @@ class Codebook(TensorTransform):
 
     scheduled = True
     order = 1
-    _settings = (
-        "number_of_clusters", "preserve_sparsity", "channel_axes", "frequency", "gradient_aggregation", "note",
-    )
+    _settings = ("number_of_clusters", "preserve_sparsity", "channel_axes", "frequency", "gradient_aggregation", "note")
 
     def __init__(
         self,

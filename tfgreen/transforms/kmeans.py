@@ -1,9 +1,8 @@
 """Few values that stand for many: centroids of the values of an array, and the nearest centroid of each.
 
-Values on a line need no distance matrix. In ascending order a cluster is a run between two midpoints, so a Lloyd
-iteration finds its ends by bisection and its mean from prefix sums. Up to 2^18 values are ordered exactly; more are
-first counted in 2^18 bins of equal width, each of which then stands for its mean: the centroids keep the exact means of
-their clusters, whose ends are off by at most a bin.
+In ascending order a cluster is a run between two midpoints, so a Lloyd iteration finds its ends by bisection and its
+mean from prefix sums. More than 2^18 values are first counted in 2^18 bins of equal width, each of which then stands
+for its mean: the means of the clusters stay exact, their ends are off by at most a bin.
 
 References: S. Lloyd, "Least squares quantization in PCM", 1982; D. Arthur and S. Vassilvitskii, "k-means++: The
 Advantages of Careful Seeding", 2007; S. Han et al., "Deep Compression", 2016, arXiv:1510.00149 (linear, random and

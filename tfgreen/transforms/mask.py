@@ -45,8 +45,8 @@ class Mask(TensorTransform):
 
     Args:
         schedule: When the mask is computed anew, and with which sparsity; None for one that stays as it is.
-        input_axis: Axis of the input channels, along which ``m_by_n`` counts.
-        output_axes: Axes of the output channels, the columns of the matrix that blocks lie in.
+        input_axis: The axis along which ``m_by_n`` counts.
+        output_axes: The axes that are the columns of the matrix that blocks lie in.
         importance: For ``"activation"`` and ``"taylor"``: an array that broadcasts against the weight.
         budget: For a scope other than ``"layer"``: masks of equal number share a budget, and have one schedule.
     """
