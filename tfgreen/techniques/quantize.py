@@ -204,7 +204,7 @@ def _check_fits(config: QuantizeConfig, placements: Mapping[str, Placement]) -> 
         )
 
 
-_MORE_INTEGERS = "a BatchNormalization is fused into it and each channel has its scale: more integers than clusters"
+_MORE_INTEGERS = "a BatchNormalization is fused and each channel has its scale: more integers than it has clusters"
 
 
 class _Work:
