@@ -96,8 +96,10 @@ class ActivationQuantizer(ActivationHook):
         if place.keep_float:
             return layer(*args, **kwargs)
         outputs = self._run_inside(compressed, args, kwargs, training)
-        if self.output_range is None or (training and place.probabilities):
+        if self.output_range is None:
             return outputs
+        if training and place.probabilities:  # called all the same, because who reads logits listens to it
+            return self.output_range(outputs, rounds=False)
         return keras.tree.map_structure(lambda x: self._round(self.output_range, x, training), outputs)
 
     def _run_inside(self, compressed: Compressed, args: tuple, kwargs: Mapping[str, Any], training: bool) -> Tensors:

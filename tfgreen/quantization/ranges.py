@@ -75,9 +75,10 @@ class ActivationRange(keras.layers.Layer):
         """The range at present, ``[lower, upper]``."""
         return np.array([ops.convert_to_numpy(end) for end in self.ends()])
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, rounds: bool = True) -> Tensor:
         if self.recorder is not None:
             self.recorder.add(ops.convert_to_numpy(x))
+        if self.recorder is not None or not rounds:
             return x
         return ops.cast(self.round(ops.cast(x, "float32")), x.dtype)
 
@@ -85,7 +86,7 @@ class ActivationRange(keras.layers.Layer):
         """Round a float32 tensor. Gradients pass where it lies within the range."""
         return fake_quantize_between(x, *self.ends(), self.bits)
 
-    def compute_output_spec(self, x: Tensor) -> Tensor:
+    def compute_output_spec(self, x: Tensor, rounds: bool = True) -> Tensor:
         return x
 
     def get_config(self) -> PlainDict:
@@ -151,8 +152,9 @@ class FixedRange(ActivationRange):
     def set(self, lower: float, upper: float) -> None:
         """Stay."""
 
-    def call(self, x: Tensor) -> Tensor:
-        return super().call(x) if self.recorder is None else ops.clip(super().call(x), *self.fixed)
+    def call(self, x: Tensor, rounds: bool = True) -> Tensor:
+        passed_on = super().call(x, rounds)
+        return passed_on if self.recorder is None else ops.clip(passed_on, *self.fixed)
 
     def ends(self) -> tuple[Tensor, Tensor]:
         return self.fixed
