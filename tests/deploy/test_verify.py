@@ -70,7 +70,8 @@ def test_limits_decide():
     assert verify(model, lite, x).passed
     assert not verify(model, lite, x, mean_scales=0.0).passed
     assert not verify(model, lite, x, max_scales=0.1).passed
-    assert not verify(model, lite, x, agreement=1.01).passed
+    with pytest.raises(ValueError, match="agreement: expected a number >= 0 and <= 1, received 1.01"):
+        verify(model, lite, x, agreement=1.01)
 
 
 def test_it_prints_a_table_and_gives_plain_values():

@@ -9,7 +9,7 @@ from typing import ClassVar
 import keras
 import numpy as np
 
-from tfgreen.checks import check_instance
+from tfgreen.checks import check_instance, check_number
 from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.inspection.layer_errors import LayerErrors
 from tfgreen.deploy.litert_model import LiteRTModel
@@ -30,6 +30,12 @@ class VerifyLimits:
     mean_scales: float
     max_scales: float
     agreement: float
+
+    def __post_init__(self) -> None:
+        for name in ("mean_scales", "max_scales"):
+            if getattr(self, name) != math.inf:
+                check_number(name, getattr(self, name), minimum=0)
+        check_number("agreement", self.agreement, minimum=0, maximum=1)
 
 
 # A float32 file repeats the same arithmetic, so that anything beyond rounding is a fault. Rounded weights (float16) and

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfgreen.checks import check_option
 from tfgreen.quantization.histogram import Calibration, Histogram
 from tfgreen.transforms.exporting import is_exporting
 from tfgreen.typing import PlainDict, Shape, Tensor
@@ -43,6 +44,7 @@ class ActivationRange(keras.layers.Layer):
 
     def __init__(self, bits: int = 8, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
+        check_option("bits", bits, (8, 16))
         self.bits = bits
         self.recorder: Histogram | None = None  # while set, a tensor is recorded and passed on as it is
 

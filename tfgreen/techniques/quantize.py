@@ -103,8 +103,9 @@ class QuantizeConfig(Config):
         check_layers(self, of_model=("calibration_data", "keep_float", "preserve_clusters", "strict"))
         object.__setattr__(self, "keep_float", tuple(self.keep_float))
         check_option("calibration", self.calibration, get_args(Calibration))
-        if not isinstance(self.ranges, ActivationRange):
-            check_option("ranges", self.ranges, (*_RANGES, ActivationRange))
+        if not isinstance(self.ranges, ActivationRange) and self.ranges not in (*_RANGES,):
+            expected = "'moving_average', 'learned', 'fixed' or a range such as tg.ActivationRange(bits=8)"
+            raise invalid_value("ranges", expected=expected, received=repr(self.ranges))
         check_integer("weight_bits", self.weight_bits, minimum=2, maximum=8)
         check_option("activation_bits", self.activation_bits, (8, 16))
         check_integer("freeze_after", self.freeze_after, minimum=0, optional=True)

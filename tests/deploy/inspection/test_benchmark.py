@@ -80,7 +80,7 @@ def test_random_inputs_have_the_type_and_range_of_the_tensor_and_are_seeded():
 @pytest.mark.parametrize(
     "arguments, error, message",
     [
-        ({"threads": 0}, InvalidValueError, "threads: expected an integer >= 1, received 0"),
+        ({"threads": 0}, InvalidValueError, "threads: expected an integer >= 1 and <= 1024, received 0"),
         ({"runs": 0}, InvalidValueError, "runs: expected an integer >= 1"),
         ({"warmup": -1}, InvalidValueError, "warmup: expected an integer >= 0"),
         ({"runs": 2.5}, InvalidValueError, "runs: expected an integer >= 1, received 2.5"),

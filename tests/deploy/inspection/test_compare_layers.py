@@ -77,7 +77,9 @@ def test_channels_of_unequal_ranges_are_the_cause_that_is_named():
     uneven.kernel.assign(uneven.kernel * np.array([100.0, 1.0, 1.0, 1.0]).reshape(1, 1, 4, 1))
     last = model.get_layer("last")
     last.kernel.assign(last.kernel / np.array([100.0, 1.0, 1.0, 1.0]).reshape(1, 1, 4, 1))
-    errors = compare_layers(model, in_int8(model, noise(0)), noise(1))
+    with pytest.warns(UserWarning, match="far from model"):
+        lite = in_int8(model, noise(0))
+    errors = compare_layers(model, lite, noise(1))
     assert errors.worst.layer == "last"  # it is there that the lost channels count
     assert errors.cause_layers == ("uneven",) and "times: try tg.equalize(model)" in errors.cause
 
@@ -88,12 +90,14 @@ def test_a_stretched_range_is_the_cause_that_is_named_and_a_remedy_works():
     model = keras.Model(inputs, layers.Dense(64, kernel_initializer="identity", name="out")(layers.ReLU()(x)))
     x = noise(0, shape=(1024, 64))
     x[0, 0] = 400.0
-    plain = compare_layers(model, in_int8(model, x), x[1:65])
+    with pytest.warns(UserWarning, match="far from model.*percentile"):
+        lite = in_int8(model, x)
+    plain = compare_layers(model, lite, x[1:65])
     assert max(layer.mean_scales for layer in plain.layers) < 1  # in scales nothing is wrong: they are too wide
     assert plain.layers[0].sqnr_db < 15
     clipped = ConvertConfig(quantization="int8", calibration_data=x, calibration="percentile")
     assert compare_layers(model, convert(model, clipped), x[1:65]).layers[0].sqnr_db > 25
-    with_outlier = compare_layers(model, in_int8(model, x), x)
+    with_outlier = compare_layers(model, lite, x)
     assert "calibration='percentile'" in with_outlier.cause
 
 

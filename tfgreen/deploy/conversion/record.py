@@ -12,7 +12,7 @@ from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_value
 from tfgreen.model.call_spec import CallSpec, read_call_spec
 from tfgreen.model.fingerprint import fingerprint
-from tfgreen.model.paths import check_built_model
+from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.samples import sample_arrays
 from tfgreen.structure import Structure, pack
 from tfgreen.typing import Arrays
@@ -98,7 +98,8 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``, or the data no numbers.
-        ValueError: The model is not built, or does not run on TensorFlow, or the data is unfit for it.
+        ValueError: The model is not built, does not run on TensorFlow, or has NaN weights that are to be integers; or
+            the data is unfit for it.
     """
     check_built_model(model)
     if keras.backend.backend() != "tensorflow":
@@ -108,9 +109,23 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
             received=f"'{keras.backend.backend()}'",
             fix="Save the model as .keras and convert it in a process with KERAS_BACKEND=tensorflow.",
         )
+    if config.integers:
+        _check_numbers(model)
     spec = read_call_spec(model)
     if config.input_dtype == "int8" and any(not item.dtype.startswith("float") for item in spec.inputs):
         expected = "'float32' for a model with integer inputs, which stay as they are"
         raise invalid_value("input_dtype", expected=expected, received="'int8'")
     samples = None if config.calibration_data is None else sample_arrays(config.calibration_data, spec)
     return Conversion(model, config, model.name, fingerprint(model), spec, samples)
+
+
+def _check_numbers(model: keras.Model) -> None:
+    for path, variable in weights_by_path(model).items():
+        if keras.backend.is_float_dtype(variable.dtype):
+            count = int(np.isnan(keras.ops.convert_to_numpy(variable)).sum())
+            if count:
+                subject = f"model '{model.name}', weight '{path}'"
+                raise invalid_value(
+                    subject, expected="numbers to store as integers", received=f"{count} NaN",
+                    fix="Load a healthy checkpoint.",
+                )

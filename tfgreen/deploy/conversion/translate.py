@@ -42,10 +42,15 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
             hint += "quantization='dynamic', or recurrent layers with unroll=True and a fixed number of steps."
             reason = "\n".join([reason, hint, *loops])
         raise conversion.refused(reason) from error
-    if not one_scale:
-        return conversion
-    note = "Dense kernels have one scale each; one for each output would take over 2 % of the file."
-    return dataclasses.replace(conversion, notes=(*conversion.notes, note))
+    notes = list(conversion.notes)
+    if one_scale:
+        notes.append("Dense kernels have one scale each; one for each output would take over 2 % of the file.")
+    if traced.fake_quantized and not config.integers:
+        notes.append(
+            f"The model has trained ranges, to which the file rounds whatever quantization='{mode}' asks for: pass "
+            "quantization='int8' for a file that computes in integers, or tg.strip(model) for one without ranges."
+        )
+    return dataclasses.replace(conversion, notes=tuple(notes))
 
 
 def _check_ranges(conversion: Conversion) -> None:

@@ -148,7 +148,8 @@ def benchmark(
         >>> tg.benchmark(lite, runs=20).runs, list(tg.benchmark({"small": lite}, runs=20))
         (20, ['small'])
     """
-    for name, value, minimum in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
+    check_integer("threads", threads, minimum=1, maximum=1024)  # a machine runs out of more
+    for name, value, minimum in (("runs", runs, 1), ("warmup", warmup, 0), ("seed", seed, 0)):
         check_integer(name, value, minimum=minimum)
     models = dict(lite) if isinstance(lite, Mapping) else {"": lite}
     if not models:

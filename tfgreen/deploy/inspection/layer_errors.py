@@ -119,6 +119,8 @@ class LayerErrors(TableResult):
         worst = self.worst
         if worst is None:
             return "No layer could be compared.", ()
+        if worst.noise < _GOOD:
+            return f"No layer loses much: the most is {worst.noise:.2%} of the power of {_named(worst)}.", worst.paths
         text = f"{_named(worst)} loses most: the noise is {worst.noise:.2%} of the power of its output"
         if worst.noise > worst.added_noise:
             text += f", {worst.noise - worst.added_noise:.2%} of that of its input"
