@@ -89,4 +89,4 @@ def run_conversion(model: keras.Model, config: ConvertConfig) -> LiteRTModel:
         conversion = export(conversion, folder)
         conversion = translate(conversion, folder)
         lite = finish(conversion, folder)
-    return judge(model, conversion, lite)
+    return judge(conversion, lite)

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Mapping
 
-import keras
 import numpy as np
 
 from tfgreen.deploy.conversion.record import Conversion
@@ -79,8 +78,8 @@ def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> Outp
     return OutputDistance(scales, sqnr if np.isfinite(error).all() else math.nan, signal_scales, constant)
 
 
-def judge(model: keras.Model, conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
-    """Return the artifact, with a note if it is far from ``model``, the model passed in.
+def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
+    """Return the artifact, with a note if it is far from the model passed in.
 
     Raises:
         ConversionError: LiteRT's interpreter refuses the file; ``strict``, and the file is far from the model.
@@ -95,22 +94,20 @@ def judge(model: keras.Model, conversion: Conversion, lite: LiteRTModel) -> Lite
         got = match(lite.output_structure, lite.predict(samples), "output")
     except ConversionError as error:
         raise _cannot_run(conversion, lite, error) from error
-    result = call_model(model, conversion.spec, samples)
+    result = call_model(conversion.original, conversion.spec, samples)
     expected = [np.asarray(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]]
     scales = lite.output_scales
     pairs = zip(got.items(), expected)
     found = {name: distance(x, y, scales[name]) for (name, y), x in pairs if x.dtype.kind == "f"}
     far = {name: output for name, output in found.items() if output.is_far}
-    return _announced(model, conversion, lite, far) if far else lite
+    return _announced(conversion, lite, far) if far else lite
 
 
-def _announced(
-    model: keras.Model, conversion: Conversion, lite: LiteRTModel, far: Mapping[str, OutputDistance]
-) -> LiteRTModel:
+def _announced(conversion: Conversion, lite: LiteRTModel, far: Mapping[str, OutputDistance]) -> LiteRTModel:
     if any(output.signal_scales < _LEAST_SCALES for output in far.values()):
         cause = "An outlier in the calibration data makes its range too wide: try calibration='percentile'."
     else:
-        cause = compare_layers(model, lite, conversion.packed_samples(_SAMPLES)).cause
+        cause = compare_layers(conversion.original, lite, conversion.packed_samples(_SAMPLES)).cause
     outputs = "; ".join(f"output '{name}': {output}" for name, output in far.items())
     text = f"{FAR} '{conversion.name}' on the calibration data: {outputs}. {cause}"
     if conversion.config.strict:

@@ -52,6 +52,7 @@ class Conversion:
         source: Its fingerprint.
         spec: What it is called with.
         samples: An array for each input, by name, in the order of ``spec.inputs``; None without calibration data.
+        original: The model passed in, by which the file is judged.
         notes: Sentences for the user on what was done besides converting.
         traced: What :func:`tfgreen.deploy.conversion.export.export` saw.
     """
@@ -62,6 +63,7 @@ class Conversion:
     source: str
     spec: CallSpec
     samples: Mapping[str, np.ndarray] | None
+    original: keras.Model
     notes: tuple[str, ...] = ()
     traced: Traced = Traced()
 
@@ -116,7 +118,7 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
         expected = "'float32' for a model with integer inputs, which stay as they are"
         raise invalid_value("input_dtype", expected=expected, received="'int8'")
     samples = None if config.calibration_data is None else sample_arrays(config.calibration_data, spec)
-    return Conversion(model, config, model.name, fingerprint(model), spec, samples)
+    return Conversion(model, config, model.name, fingerprint(model), spec, samples, original=model)
 
 
 def _check_numbers(model: keras.Model) -> None:
