@@ -71,9 +71,9 @@ NO_GRAPH = "expected a Sequential or functional model"
 NOT_EQUALIZED = ("concat", "shared_layer", "multi_io", "lstm", "attention", "custom_layer")
 
 VERBS = {
-    "prune": Verb(_prune, "a pruned one", compresses=True),
-    "cluster": Verb(_cluster, "a clustered one", exact=None, compresses=True),
-    "quantize": Verb(_quantize, "a quantized one", exact=0.1, compresses=True, rounds=True),
+    "prune": Verb(_prune, "is pruned already", compresses=True),
+    "cluster": Verb(_cluster, "is clustered already", exact=None, compresses=True),
+    "quantize": Verb(_quantize, "is quantized already", exact=0.1, compresses=True, rounds=True),
     "strip": Verb(lambda model, x: tg.strip(model), ""),
     "fold_batch_norm": Verb(lambda model, x: tg.fold_batch_norm(model), "", exact=1e-5, folds=True),
     "equalize": Verb(

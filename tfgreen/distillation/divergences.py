@@ -25,20 +25,25 @@ def kl_divergence(teacher: Tensor, student: Tensor, temperature: Scalar = 1.0) -
 
     The factor keeps gradients of one size over temperatures (Hinton et al.).
     """
-    z_teacher, z_student = _scaled(teacher, temperature), _scaled(student, temperature)
+    # The divergence does not change with a shift; without one, the difference of large logits loses digits.
+    z_teacher, z_student = (_from_largest(_scaled(logits, temperature)) for logits in (teacher, student))
     log_p = _log_softmax(z_teacher)
     p = ops.exp(log_p)
     # KL = log sum(p * e^c) for the difference c of the logits, less its mean under p. As sum(p * c) = 0 that is
     # log(1 + sum(p * (e^c - 1 - c))): a sum of terms >= 0, in which nothing cancels.
-    c = z_student - z_teacher
-    c = c - ops.sum(p * c, axis=-1, keepdims=True)
-    exponent = log_p + c
+    mean = ops.sum(p * (z_student - z_teacher), axis=-1, keepdims=True)
+    c = z_student - z_teacher - mean
+    exponent = z_student - ops.logsumexp(z_teacher, axis=-1, keepdims=True) - mean  # log_p + c
     near = ops.abs(c) < 0.5
     far_terms = ops.exp(ops.minimum(exponent, 60.0)) - p - p * c
     terms = ops.where(near, p * _exp_less_line(ops.where(near, c, 0.0)), far_terms)
     fits = ops.max(exponent, axis=-1) < 60.0  # beyond, e^c overflows and the logarithm alone is exact enough
     kl = ops.where(fits, ops.log1p(ops.sum(terms, axis=-1)), ops.logsumexp(exponent, axis=-1))
     return kl * ops.square(_float32(temperature))
+
+
+def _from_largest(logits: Tensor) -> Tensor:
+    return logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
 
 
 def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: Scalar = 1.0) -> Tensor:
