@@ -51,6 +51,8 @@ class ActivationQuantizer(ActivationHook):
         self.input_ranges = [self._range(OBSERVED, f"input_{index}") for index in placement.inputs]
         self.inside_ranges = [self._range(range_, f"inside_{index}") for index, range_ in enumerate(placement.inside)]
         self.output_range = None if placement.output is None else self._range(placement.output, "output")
+        for range_ in (*self.inside_ranges, *([] if self.output_range is None else [self.output_range])):
+            range_.catches_up = True
 
     def _range(self, range_: Range, name: str) -> ActivationRange:
         if range_ == OBSERVED:
@@ -143,20 +145,19 @@ class ActivationQuantizer(ActivationHook):
             return None
         return args[0] if is_norm else run_fused(compressed, norm.layer, args[0])
 
-    def _round(self, range_: ActivationRange, x: Tensor, training: bool, at_once: bool = True) -> Tensor:
+    def _round(self, range_: ActivationRange, x: Tensor, training: bool) -> Tensor:
         if not _is_float(x):
             return x
         if training:
-            self._follow(range_, ops.stop_gradient(ops.cast(x, "float32")), at_once)
+            self._follow(range_, ops.stop_gradient(ops.cast(x, "float32")))
         return range_(x)
 
-    def _follow(self, range_: ActivationRange, x: Tensor, at_once: bool) -> None:
+    def _follow(self, range_: ActivationRange, x: Tensor) -> None:
+        if not self.freezes:
+            range_.follow(x)
+            return
         before = [variable.value for variable in range_.non_trainable_variables]
         range_.follow(x)
-        if at_once:
-            range_.catch_up(x)
-        if not self.freezes:
-            return
         for variable, value in zip(range_.non_trainable_variables, before):
             variable.assign(ops.where(self.frozen(), value, variable.value))
 
@@ -171,7 +172,7 @@ class ActivationQuantizer(ActivationHook):
             if not ops.is_tensor(x) and not isinstance(x, keras.KerasTensor):
                 return x
             position += 1
-            return self._round(ranges[position], x, training, at_once=False) if position in ranges else x
+            return self._round(ranges[position], x, training) if position in ranges else x
 
         return keras.tree.map_structure(visit, (args, kwargs)) if ranges else (args, kwargs)
 

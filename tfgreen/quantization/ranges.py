@@ -47,6 +47,10 @@ class ActivationRange(keras.layers.Layer):
         check_option("bits", bits, (8, 16))
         self.bits = bits
         self.recorder: Histogram | None = None  # while set, a tensor is recorded and passed on as it is
+        # Whether a training batch that is far from the range moves it there at once. Inside of a model it may be far:
+        # calibration uses the statistics of batch normalization, which may not have settled, and training the batch's.
+        # Batch normalization blows up the gradients of what is clipped, or rounded to a few values.
+        self.catches_up = False
 
     def build(self, input_shape: Shape | None = None) -> None:
         scalar: dict[str, Any] = {"shape": (), "trainable": False, "aggregation": "mean"}
@@ -65,10 +69,6 @@ class ActivationRange(keras.layers.Layer):
 
     def follow(self, x: Tensor) -> None:
         """Look at a float32 training batch of any shape."""
-
-    def catch_up(self, x: Tensor) -> None:
-        """Look at a training batch inside of the model, which may be far from all that calibration saw: there the
-        statistics of a BatchNormalization that has not settled are used, in training those of the batch."""
 
     def ends(self) -> tuple[Tensor, Tensor]:
         return self.lower.value, self.upper.value
@@ -192,17 +192,11 @@ class MovingAverageRange(ActivationRange):
     def follow(self, x: Tensor) -> None:
         lower = ops.minimum(ops.min(x), 0.0) * self.shares[0]
         upper = ops.maximum(ops.max(x), 0.0) * self.shares[1]
-        self.lower.assign(self.lower * self.momentum + lower * (1 - self.momentum))
-        self.upper.assign(self.upper * self.momentum + upper * (1 - self.momentum))
-
-    def catch_up(self, x: Tensor) -> None:
-        lower = ops.minimum(ops.min(x), 0.0) * self.shares[0]
-        upper = ops.maximum(ops.max(x), 0.0) * self.shares[1]
         width = ops.maximum(self.upper - self.lower, 1e-30)
-        # Batch normalization blows up the gradients of what is clipped, or rounded to a few values.
         far = ops.logical_or(upper - lower > 4 * width, upper - lower < width / 8)
-        self.lower.assign(ops.where(far, lower, self.lower))
-        self.upper.assign(ops.where(far, upper, self.upper))
+        momentum = ops.where(far, 0.0, self.momentum) if self.catches_up else self.momentum
+        self.lower.assign(self.lower * momentum + lower * (1 - momentum))
+        self.upper.assign(self.upper * momentum + upper * (1 - momentum))
 
     def extremes(self, range_: np.ndarray) -> np.ndarray:
         """The extremes ``[lower, upper]`` of which a range is the shares."""
