@@ -80,6 +80,9 @@ def test_what_is_far():
     assert not distance(clipped, expected, 1 / 127).is_far
     assert distance(expected, np.zeros((8, 8)), 2.0).is_far  # a range so wide that nothing is left
     assert distance(expected, np.where(expected > 0.9, np.nan, expected), None).is_far
+    constant = np.full((8, 8), 2.0)
+    assert not distance(constant, constant + 0.004, 0.01).is_far
+    assert distance(constant, constant - 1.0, 0.01).is_far  # a constant that is another one
     small = expected * 1e-4  # rounding of a small output within a wide range is no fault
     assert not distance(small, np.zeros((8, 8)), 1 / 256).is_far
 

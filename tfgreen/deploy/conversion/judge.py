@@ -70,11 +70,11 @@ def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> Outp
     if len(expected) == 1:
         deviation = expected - expected.mean()
     signal, noise = (float(np.median((x**2).mean(axis=1))) for x in (deviation, error))
-    sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else math.inf
+    sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
     constant = got.size > 1 and float(np.ptp(got)) == 0 and math.sqrt(signal) > _FAR_SCALES * scale
     scales = float(np.median(np.abs(error).mean(axis=1))) / scale
-    fixed = scale == 1 / 256  # that of a softmax or sigmoid, whatever the data
-    signal_scales = math.inf if fixed else math.sqrt(signal) / scale
+    # The scale of a softmax or sigmoid holds whatever the data, and a constant output has no range to be too wide.
+    signal_scales = math.inf if scale == 1 / 256 or signal == 0 else math.sqrt(signal) / scale
     return OutputDistance(scales, sqnr if np.isfinite(error).all() else math.nan, signal_scales, constant)
 
 
