@@ -8,7 +8,8 @@ A :class:`tfgreen.deploy.conversion.record.Conversion` is handed from step to st
 3. ``place_ranges``: the ranges, bits and layers of choice that TensorFlow's converter has no setting for.
 4. ``export``: trace the model on one sample into a SavedModel in a folder; no later step touches the model.
 5. ``translate``: TensorFlow's converter makes a file of it, in a process of its own where it may crash.
-6. ``finish``: read the file, with 4-bit weights, Keras names and metadata, and ``judge`` it by the model.
+6. ``finish``: read the file, with 4-bit weights, Keras names and metadata. ``try_file`` runs it in a process of its
+   own, where LiteRT's runtime may crash, and ``judge`` compares it with the model.
 
 Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 2018.
@@ -32,7 +33,10 @@ from tfgreen.deploy.conversion.post_training import place_ranges
 from tfgreen.deploy.conversion.prepare import prepare
 from tfgreen.deploy.conversion.record import read
 from tfgreen.deploy.conversion.translate import translate
+from tfgreen.deploy.conversion.trial import try_file
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.apart import Apart
+from tfgreen.deploy.tflite.trial import try_files
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -84,9 +88,9 @@ def run_conversion(model: keras.Model, config: ConvertConfig) -> LiteRTModel:
     conversion = read(model, config)
     conversion = prepare(conversion)
     conversion = place_ranges(conversion)
-    with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary, Apart(try_files) as apart:
         folder = Path(temporary)
         conversion = export(conversion, folder)
         conversion = translate(conversion, folder)
-        lite = finish(conversion, folder)
+        lite = try_file(conversion, finish(conversion, folder), apart)
     return judge(conversion, lite)

@@ -33,7 +33,7 @@ def test_an_equal_bias_is_rounded_channel_by_channel(kind):
     np.testing.assert_allclose(real[0], model.get_layer("layer").bias, rtol=1e-3)
     error = np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).mean()
     assert error <= 0.05 * lite.output_scales["layer"]
-    assert mend_biases(lite.content) is lite.content
+    assert not mend_biases(lite.parsed, trained=True)
 
 
 @pytest.mark.parametrize("kind", ["dense", "conv", "depthwise"])
@@ -53,3 +53,34 @@ def test_a_layer_called_on_tensors_of_different_ranges_adds_its_bias_in_each(kin
     (scale,) = lite.output_scales.values()
     assert np.abs(lite.predict(x) - quantized.predict(x, verbose=0)).mean() <= 0.5 * scale
     assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).mean() <= 2 * scale
+
+
+def dead_models():
+    """Models with a layer that returns 0 on all data, before and after what shares or takes its scale."""
+    initializer = keras.initializers.Constant(-1.0)
+    flat, image = keras.Input((6,)), keras.Input((8, 8, 2))
+    dense = layers.Dense(6, "relu", kernel_initializer=initializer, name="dead")
+    conv = layers.Conv2D(4, 3, activation="relu", kernel_initializer=initializer, name="dead")
+    pooled = layers.MaxPooling2D()(conv(image))
+    return {
+        "bias after": keras.Model(flat, layers.Dense(3, bias_initializer="ones")(dense(flat))),
+        "output": keras.Model(flat, dense(flat)),
+        "sum": keras.Model(flat, dense(flat) + flat),
+        "pooled": keras.Model(image, layers.DepthwiseConv2D(2, bias_initializer="ones")(pooled)),
+    }
+
+
+@pytest.mark.parametrize("name", ["bias after", "output", "sum", "pooled"])
+def test_a_layer_that_returns_0_gets_a_scale_that_the_runtime_takes(name):
+    keras.utils.set_random_seed(0)
+    model = dead_models()[name]
+    x = np.random.default_rng(0).random((32, *model.input_shape[1:]), np.float32)
+    lite = tg.convert(model, quantization="int8", calibration_data=x)
+    np.testing.assert_allclose(lite.predict(x), model.predict(x, verbose=0), atol=0.01)
+    assert any("['dead'] return 0 on all calibration data" in note for note in lite.notes)
+
+
+def test_16_bit_activations_of_a_dead_layer_are_refused_in_words():
+    x = np.random.default_rng(0).random((32, 6), np.float32)
+    with pytest.raises(tg.ConversionError, match="cannot be converted.*returns 0 on all calibration data"):
+        tg.convert(dead_models()["bias after"], quantization="int16x8", calibration_data=x)

@@ -7,12 +7,12 @@ from pathlib import Path
 from tfgreen.deploy.conversion.converter import RESULT
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
-from tfgreen.deploy.tflite.biases import mend_biases
+from tfgreen.deploy.tflite.biases import mend_biases, mend_scales
 from tfgreen.deploy.tflite.contents import count_operators, float_operators
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata, write
 from tfgreen.deploy.tflite.int4 import pack_int4
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
-from tfgreen.errors import ConversionError
+from tfgreen.errors import ConversionError, FileError
 from tfgreen.version import __version__
 
 
@@ -24,15 +24,18 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
             stays float32.
     """
     config, traced = conversion.config, conversion.traced
-    content = (folder / RESULT).read_bytes()
-    if traced.fake_quantized:
-        content = mend_biases(content)
+    try:
+        file = parse((folder / RESULT).read_bytes(), "converted model")
+    except FileError as error:
+        reason = "TensorFlow's converter wrote a file that cannot run, as it does for 16-bit activations of a layer "
+        raise conversion.refused(f"{reason}that returns 0 on all calibration data: {error}") from error
+    dead = mend_scales(file)
+    mend_biases(file, traced.fake_quantized)
     if config.stores_int4:
         try:
-            content = pack_int4(content)
+            pack_int4(file)
         except ConversionError as error:
             raise conversion.refused(str(error)) from error
-    file = parse(content, "converted model")
     operators = count_operators(file)
     if "VAR_HANDLE" in operators:
         raise conversion.writes_variable()
@@ -40,6 +43,12 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     layers = layers_of_operators(file, traced.calls, traced.output_calls)
     rename_tensors(file, traced.calls)
     notes = list(conversion.notes)
+    if dead:
+        where = list(dict.fromkeys(layer for number in dead for layer in layers[number]))
+        notes.append(
+            f"Layers {where} return 0 on all calibration data, or next to nothing, and the file does so on any data: "
+            "look at their weights, or calibrate with samples on which they return more."
+        )
     foreign = [operator for operator in operators if operator.startswith("Flex")]
     if foreign:
         notes.append(f"Needs a runtime with the Flex delegate, for {foreign}; it was not run here.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -11,9 +12,10 @@ from ai_edge_litert.interpreter import Interpreter
 from tfgreen.checks import check_instance, check_integer
 from tfgreen.deploy.inspection.benchmark import ready_interpreter, time_in_turn
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.apart import Apart
 from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
 from tfgreen.deploy.tflite.interpreter import invoke
-from tfgreen.errors import ConversionError
+from tfgreen.errors import ConversionError, TfgreenError
 from tfgreen.tables import TableResult
 from tfgreen.typing import PlainDict
 
@@ -80,7 +82,8 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     LiteRT's Python interpreter has no profiler. So each operator is cut out into a file of its own and gets the values
     that an inference of the model on random inputs gives it. The files run in turn, as in :func:`tfgreen.benchmark`.
     Operators that cannot run alone have a reason in place of a time: those that run other subgraphs or hold variables,
-    and those that unpack constant weights, which LiteRT does once.
+    those that unpack constant weights, which LiteRT does once, and those on which its runtime crashes. All runs in a
+    process of its own.
 
     The sum is not the latency of the whole: XNNPACK holds tensors in its own layout between neighbours, and each time
     includes the call into the interpreter. Trust the order and the large shares, not the microseconds of small ones.
@@ -93,7 +96,7 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     Raises:
         ValueError: ``threads`` or ``runs`` is below 1.
         TypeError: ``lite`` is no ``LiteRTModel``, or a count no integer.
-        ConversionError: The interpreter refuses the model.
+        ConversionError: The interpreter refuses the model, or crashes on it.
 
     Example:
         >>> import keras, tfgreen as tg
@@ -105,17 +108,8 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
     check_integer("threads", threads, minimum=1)
     check_integer("runs", runs, minimum=1)
-    values = ready_interpreter(lite, keep_tensors=True)
-    invoke(values)
     reasons = [reason_not_to_cut(lite.parsed, operator) for operator in lite.parsed.subgraphs[0].operators]
-    interpreters: dict[int, Interpreter] = {}
-    for index in [index for index, reason in enumerate(reasons) if not reason]:
-        try:
-            interpreters[index] = _alone(lite, index, values, threads)
-        except ConversionError as error:
-            reasons[index] = str(error)
-    times = time_in_turn(interpreters, runs, _WARMUP)
-    medians = {index: float(np.median(nanoseconds)) / 1e3 for index, nanoseconds in times.items()}
+    medians = _medians(lite, threads, runs, reasons)
     total = sum(medians.values())
     shares = {index: median / total for index, median in medians.items()}
     rows = [
@@ -123,6 +117,46 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
         for index, row in enumerate(lite.audit.operators)
     ]
     return OperatorProfile(tuple(rows), threads, runs)
+
+
+def _medians(lite: LiteRTModel, threads: int, runs: int, reasons: list[str]) -> dict[int, float]:
+    """Median microseconds by number of the operator; operators that cannot run alone get their reason."""
+    while True:
+        with Apart(measure) as apart:
+            ended = apart.run(lite.content, threads, runs, reasons)
+        for number, reason in ended.items[:-1]:
+            reasons[number] = reason
+        if not ended.items:
+            raise ConversionError(f"LiteRT's runtime crashes on the model ({ended.how}).")
+        if not ended.crashed:
+            break
+        # The last operator that was begun is the one that ended the process: time the others without it.
+        reasons[ended.items[-1][0]] = f"LiteRT's runtime crashes on it ({ended.how})"
+    last = ended.items[-1]
+    if isinstance(last, TfgreenError):
+        raise last
+    return last
+
+
+def measure(content: bytes, threads: int, runs: int, reasons: Sequence[str]) -> Iterator[Any]:
+    """Yield ``(number, "")`` before each operator without a reason is tried and ``(number, reason)`` if it fails, at
+    the end the medians, or the error."""
+    lite = LiteRTModel(content)
+    try:
+        values = ready_interpreter(lite, keep_tensors=True)
+        invoke(values)
+    except ConversionError as error:
+        yield error
+        return
+    interpreters: dict[int, Interpreter] = {}
+    for number in [number for number, reason in enumerate(reasons) if not reason]:
+        yield number, ""
+        try:
+            interpreters[number] = _alone(lite, number, values, threads)
+        except ConversionError as error:
+            yield number, str(error)
+    times = time_in_turn(interpreters, runs, _WARMUP)
+    yield {number: float(np.median(nanoseconds)) / 1e3 for number, nanoseconds in times.items()}
 
 
 def _alone(lite: LiteRTModel, index: int, values: Interpreter, threads: int) -> Interpreter:

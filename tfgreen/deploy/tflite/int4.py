@@ -10,10 +10,8 @@ from tfgreen.deploy.tflite.flatbuffer import (
     is_shared,
     operator_name,
     pack_nibbles,
-    parse,
     set_constant,
     text_of,
-    write,
 )
 from tfgreen.errors import ConversionError
 
@@ -23,9 +21,8 @@ _OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _CODES = np.round(np.arange(-7, 8) * (127 / 7)).astype(np.int8)
 
 
-def pack_int4(content: bytes) -> bytes:
+def pack_int4(model: ModelT) -> None:
     """Rewrite the int8 weights of a file that take 15 evenly spaced values as int4; a file without any is refused."""
-    model = parse(content, "converted model")
     packed, unfit = 0, set[str]()
     for graph in model.subgraphs:
         for index in [i for i, tensor in enumerate(graph.tensors) if _takes_15_values(model, tensor)]:
@@ -41,7 +38,6 @@ def pack_int4(content: bytes) -> bytes:
             f"{', '.join(_OPERATORS)}, of a model that was quantized with tg.QuantizeConfig(weight_bits=4). Convert "
             "with quantization='int8'."
         )
-    return write(model)
 
 
 def _pack_weight(model: ModelT, graph: SubGraphT, index: int, operators: list[OperatorT]) -> bool:

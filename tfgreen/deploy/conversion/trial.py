@@ -1,0 +1,45 @@
+"""Try a new file where a crash of LiteRT's runtime cannot end the user's process, and name the operator."""
+
+from __future__ import annotations
+
+from tfgreen.deploy.conversion.record import Conversion
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.apart import Apart
+from tfgreen.deploy.tflite.audit import OperatorStatus
+from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
+from tfgreen.deploy.tflite.trial import try_files
+
+_SAMPLES = 8
+
+
+def try_file(conversion: Conversion, lite: LiteRTModel, apart: Apart) -> LiteRTModel:
+    """Return the artifact once it has run on the first samples, or on zeros; a file that is refused is left to others.
+
+    Raises:
+        ConversionError: LiteRT's runtime crashes on the file.
+    """
+    if any(operator.startswith("Flex") for operator in lite.operators):
+        return lite
+    samples = conversion.samples or {}
+    stored = {info.index: info.to_stored(samples[info.name][:_SAMPLES]) for info in lite.inputs if samples}
+    count = min(map(len, stored.values()), default=0)
+    ended = apart.run([(lite.content, [{i: x[k : k + 1] for i, x in stored.items()} for k in range(count)])])
+    if not ended.crashed:
+        return lite
+    row = _culprit(lite)
+    where, remedy = "no operator does so alone", "Convert with another quantization."
+    if row is not None:
+        where, remedy = f"at {row.operator} of {row.where}", "Replace its layer, or convert with another quantization."
+        if conversion.config.integers and row.layers:
+            remedy = f"Let its layers compute in float32: keep_float={list(row.layers)}."
+    raise conversion.refused(f"LiteRT's runtime crashes on the file ({ended.how}), {where}. {remedy}")
+
+
+def _culprit(lite: LiteRTModel) -> OperatorStatus | None:
+    """The first operator that crashes alone, or else is refused; None where each of them runs."""
+    operators = lite.parsed.subgraphs[0].operators
+    cut = [number for number, operator in enumerate(operators) if not reason_not_to_cut(lite.parsed, operator)]
+    with Apart(try_files) as apart:
+        ended = apart.run([(cut_operator(lite.parsed, number, {})[0], []) for number in cut])
+    outcomes = [*ended.items, *(["crash"] if ended.crashed else [])]
+    return next((lite.audit.operators[number] for number, outcome in zip(cut, outcomes) if outcome), None)
