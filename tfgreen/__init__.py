@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.deploy.inspection.findings import Findings as Findings
     from tfgreen.deploy.inspection.layer_errors import LayerComparison as LayerComparison
     from tfgreen.deploy.inspection.layer_errors import LayerErrors as LayerErrors
+    from tfgreen.deploy.inspection.output_errors import OutputComparison as OutputComparison
+    from tfgreen.deploy.inspection.output_errors import VerifyLimits as VerifyLimits
     from tfgreen.deploy.inspection.profile_operators import OperatorProfile as OperatorProfile
     from tfgreen.deploy.inspection.profile_operators import OperatorTime as OperatorTime
     from tfgreen.deploy.inspection.profile_operators import profile_operators as profile_operators
@@ -37,8 +39,6 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.deploy.tflite.audit import OperatorStatus as OperatorStatus
     from tfgreen.deploy.tflite.contents import TensorInfo as TensorInfo
     from tfgreen.deploy.tflite.contents import WeightTensor as WeightTensor
-    from tfgreen.deploy.verify import OutputComparison as OutputComparison
-    from tfgreen.deploy.verify import VerifyLimits as VerifyLimits
     from tfgreen.deploy.verify import VerifyResult as VerifyResult
     from tfgreen.deploy.verify import verify as verify
     from tfgreen.distillation.distiller import Distiller as Distiller
@@ -137,8 +137,8 @@ _PUBLIC = {
     "OperatorStatus": "tfgreen.deploy.tflite.audit",
     "TensorInfo": "tfgreen.deploy.tflite.contents",
     "WeightTensor": "tfgreen.deploy.tflite.contents",
-    "OutputComparison": "tfgreen.deploy.verify",
-    "VerifyLimits": "tfgreen.deploy.verify",
+    "OutputComparison": "tfgreen.deploy.inspection.output_errors",
+    "VerifyLimits": "tfgreen.deploy.inspection.output_errors",
     "VerifyResult": "tfgreen.deploy.verify",
     "EnergyReading": "tfgreen.energy.meter",
     "EnergyMeter": "tfgreen.energy.meter",

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tfgreen.errors import FileError
+from tfgreen.errors import FileError, invalid_type
 from tfgreen.typing import FilePath
 
 
@@ -25,9 +25,16 @@ def write_atomic(path: FilePath, data: bytes | str) -> Path:
     return Path(path)
 
 
+def check_path(path: object) -> None:
+    """Raise unless ``path`` is one."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise invalid_type("path", expected="the path of a file, a text or a pathlib.Path", received=path)
+
+
 @contextlib.contextmanager
 def reading(path: FilePath) -> Iterator[None]:
-    """Name the file in whatever the system says against reading it."""
+    """Name the file in whatever the system says against reading it; a TypeError where ``path`` is none."""
+    check_path(path)
     try:
         yield
     except FileError:
@@ -42,6 +49,7 @@ def atomic_file(path: FilePath) -> Iterator[BinaryIO]:
 
     Any error in the block removes it again, and an earlier file stays as it was. The folder must exist.
     """
+    check_path(path)
     target = Path(path)
     temporary = _beside(target)
     try:

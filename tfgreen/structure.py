@@ -6,13 +6,36 @@ plain JSON, so that it can travel inside the .tflite file.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.typing import Shape
 
 Structure = Any  # str | list[Structure] | dict[str, Structure]; mypy has no good way to say so for JSON
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """One input: its Keras name, its shape without the batch (``None`` for a dynamic dimension) and its dtype."""
+
+    name: str
+    shape: Shape
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CallSpec:
+    """How a model is called: the structure of its inputs by name, and each input in reading order.
+
+    ``by_keyword`` says that it is a subclassed model whose ``call()`` takes several arguments.
+    """
+
+    structure: Structure
+    inputs: tuple[InputSpec, ...]
+    by_keyword: bool = False
 
 
 def leaf_names(structure: Structure) -> list[str]:
@@ -98,6 +121,17 @@ def match(structure: Structure, value: Any, subject: str) -> dict[str, Any]:
         listed = several and not isinstance(structure, dict)
         raise _mismatch(structure, f"{len(value)} values" if listed else type(value).__name__, subject)
     return {k: v for part, item in zip(structure, value) for k, v in match(part, item, subject).items()}
+
+
+def rename(values: Mapping[str, Any], structure: Structure, target: Structure, subject: str) -> dict[str, Any]:
+    """The values of one structure by the names of another: those that are the same, or else those in the same places.
+
+    Example:
+        >>> rename({"left": 1, "right": 2}, ["left", "right"], ["input_0", "input_1"], "x")
+        {'input_0': 1, 'input_1': 2}
+    """
+    same = set(values) == set(leaf_names(target))
+    return match(target, values if same else pack(structure, values), subject)
 
 
 def _mismatch(structure: Structure, received: object, subject: str) -> InvalidValueError:

@@ -80,6 +80,15 @@ class SentenceResult(Result):
         return f"<p>{escape(str(self))}</p>"
 
 
+class RowResult(Result):
+    """A result that is a row of a table: notebooks show its fields one below the other. A dataclass."""
+
+    def _repr_html_(self) -> str:
+        cells = self.to_dict().items()
+        rows = [(name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in cells]
+        return html_table(("figure", "value"), rows, type(self).__name__)
+
+
 class TableResult(Result):
     """A result that is a table: ``print`` and notebooks show it with its remarks, ``repr`` gives one line.
 

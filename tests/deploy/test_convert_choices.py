@@ -17,6 +17,7 @@ from tfgreen.deploy.convert import convert
 from tfgreen.deploy.litert_model import load_litert
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 from tfgreen.model.fingerprint import fingerprint
+from tfgreen.structure import match
 from tfgreen.techniques.cluster import ClusterConfig, cluster
 from tfgreen.techniques.quantize import QuantizeConfig, quantize
 from tfgreen.version import __version__
@@ -158,7 +159,7 @@ def test_a_dynamic_batch_takes_any_number_of_samples_at_once(name, quantization)
     one_by_one = lite.predict(x)
     interpreter = lite.new_interpreter()
     signature = interpreter.get_signature_runner()
-    arrays = {info.name: lite.checked_inputs(x)[info.name].astype(info.dtype) for info in lite.inputs}
+    arrays = {info.name: match(lite.input_structure, x, "x")[info.name].astype(info.dtype) for info in lite.inputs}
     together = signature(**arrays)
     for key, value in one_by_one.items() if isinstance(one_by_one, dict) else [(lite.outputs[0].name, one_by_one)]:
         assert together[key].shape == value.shape

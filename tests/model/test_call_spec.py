@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 from tests import zoo
-from tfgreen.model.call_spec import CallSpec, InputSpec, call_model, read_call_spec, symbolic_inputs
-from tfgreen.structure import leaf_names, match
+from tfgreen.model.call_spec import call_model, read_call_spec, symbolic_inputs
+from tfgreen.structure import CallSpec, InputSpec, leaf_names, match
 
 
 class Weighted(keras.Model):

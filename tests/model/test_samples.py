@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import tfgreen as tg
 from tests import zoo
-from tfgreen.model.call_spec import CallSpec, InputSpec, read_call_spec
+from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.samples import comes_in_batches, sample_arrays, sample_batches
+from tfgreen.structure import CallSpec, InputSpec
 
 ONE = CallSpec("x", (InputSpec("x", (3,), "float32"),))
 TWO = CallSpec(["a", "b"], (InputSpec("a", (3,), "float32"), InputSpec("b", (2,), "int32")))

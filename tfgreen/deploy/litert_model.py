@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import gzip
+import math
 import threading
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,7 +17,7 @@ from ai_edge_litert.schema_py_generated import ModelT
 
 from tfgreen.checks import check_instance
 from tfgreen.deploy.compressed.coding import encode
-from tfgreen.deploy.metrics import Metrics, check_classifier, keras_metrics, top1_accuracy
+from tfgreen.deploy.metrics import Metrics, check_classifier, count_nan, keras_metrics, top1_accuracy
 from tfgreen.deploy.tflite import contents
 from tfgreen.deploy.tflite.arena import ArenaEstimate, estimate_arena
 from tfgreen.deploy.tflite.audit import Audit, audit_operators
@@ -24,8 +27,11 @@ from tfgreen.deploy.tflite.flatbuffer import parse, read_metadata
 from tfgreen.deploy.tflite.interpreter import new_interpreter, run_all
 from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.files import reading, write_atomic
-from tfgreen.structure import Structure, match, pack
-from tfgreen.typing import Arrays, FilePath, PlainDict
+from tfgreen.model.samples import joined, labelled_batches
+from tfgreen.structure import CallSpec, InputSpec, Structure, match, pack
+from tfgreen.typing import Arrays, FilePath, PlainDict, Samples
+
+_HIGHEST_GZIP = 2**23  # bytes up to which gzip's highest level takes no more than seconds
 
 
 class LiteRTModel:
@@ -94,8 +100,12 @@ class LiteRTModel:
 
     @functools.cached_property
     def gzip_bytes(self) -> int:
-        """Size of the file in bytes after gzip at its highest level: what sparsity and clustering gain."""
-        return len(gzip.compress(self.content, compresslevel=9, mtime=0))
+        """Size of the file in bytes after gzip: what sparsity and clustering gain.
+
+        Files up to 8 MB are compressed at gzip's highest level, 9. Larger ones are at level 4, which takes seconds
+        where 9 takes minutes; the size is up to a few per cent larger.
+        """
+        return len(gzip.compress(self.content, compresslevel=9 if self.size_bytes <= _HIGHEST_GZIP else 4, mtime=0))
 
     @functools.cached_property
     def operators(self) -> dict[str, int]:
@@ -106,6 +116,11 @@ class LiteRTModel:
     def output_scales(self) -> dict[str, float | None]:
         """Output name -> quantization scale, also of a float output that is dequantized last; None for any other."""
         return {info.name: contents.output_scale(self.parsed, info.index) for info in self.outputs}
+
+    @property
+    def softmax_outputs(self) -> set[str]:
+        """Names of the outputs that a softmax over the last axis makes."""
+        return {info.name for info in self.outputs if contents.ends_in_softmax(self.parsed, info.index)}
 
     @functools.cached_property
     def quantization(self) -> Quantization:
@@ -174,44 +189,102 @@ class LiteRTModel:
     def _interpreter(self) -> Interpreter:
         return self.new_interpreter()
 
-    def predict(self, x: Arrays) -> Any:
+    def predict(self, x: Samples) -> Any:
         """Run the model on every sample, one by one as on the device: a static batch may not allow more.
 
         Args:
-            x: Real values of shape ``(samples, *input shape)`` in the structure of the inputs, at least one sample.
-                They are quantized, and clipped to the range, where the file's input is.
+            x: Real values of shape ``(samples, *input shape)`` in the structure of the inputs, at least one sample; or
+                batches of them, with or without targets: a ``tf.data.Dataset``, ``PyDataset`` or generator. They are
+                quantized, and clipped to the range, where the file's input is.
 
         Returns:
             float32 arrays of shape ``(samples, *output shape)`` in the structure of the outputs, dequantized where the
             file's output is quantized. Outputs that are plain integers stay integers.
 
         Raises:
-            ValueError: An input is missing, empty, of another shape, or cannot be held by the file's input.
+            ValueError: An input is missing, empty, of another shape, or cannot be held by the file's input; or it holds
+                stored integers of a quantized input, not real values.
             TypeError: An input holds no numbers.
             ConversionError: The interpreter fails.
+
+        Warns:
+            UserWarning: Most values are beyond the range of a quantized input.
         """
-        arrays = self.checked_inputs(x)
-        with self._lock:
-            real = run_all(self._interpreter, self.inputs, self.outputs, arrays)
-        return pack(self.output_structure, real)
+        return pack(self.output_structure, self._run(x)[0])
+
+    def _run(self, x: Samples) -> tuple[dict[str, np.ndarray], list[Any]]:
+        """Real values of the outputs by name, and the targets of each batch."""
+        self._check_real(x)
+        found, targets = list[dict[str, np.ndarray]](), list[Any]()
+        for arrays, target in labelled_batches(x, self._spec):
+            if not found:
+                self._check_range(arrays)
+            with self._lock:
+                found.append(run_all(self._interpreter, self.inputs, self.outputs, arrays))
+            targets.append(target)
+        return {info.name: joined([part[info.name] for part in found], info.name) for info in self.outputs}, targets
+
+    @functools.cached_property
+    def _spec(self) -> CallSpec:
+        """What :meth:`predict` takes: real values of quantized inputs."""
+        if any(info.shape and info.shape[0] not in (1, None) for info in self.inputs):
+            shapes = {info.name: info.shape for info in self.inputs}
+            raise invalid_value("model", expected="a file with a batch of 1", received=f"shapes {shapes}")
+        dtypes = ["float32" if info.scale is not None else info.dtype for info in self.inputs]
+        specs = [InputSpec(info.name, info.shape[1:], dtype) for info, dtype in zip(self.inputs, dtypes)]
+        return CallSpec(self.input_structure, tuple(specs))
+
+    def _check_real(self, x: Samples) -> None:
+        """Raise on arrays of the integers that a quantized input stores: they would be quantized again."""
+        parts = x.values() if isinstance(x, Mapping) else x if isinstance(x, (list, tuple)) else [x]
+        dtypes = {str(getattr(part, "dtype", "")) for part in parts}
+        for number, info in enumerate(self.inputs):
+            if info.scale is not None and info.dtype in dtypes and (info.scale, info.zero_point) != (1.0, 0):
+                raise invalid_value(
+                    f"x of input '{info.name}'",
+                    expected="real values, which are quantized here",
+                    received=f"{info.dtype}, as the file stores them",
+                    fix=f"Pass lite.inputs[{number}].to_real(x) for stored values, x.astype('float32') for real ones.",
+                )
+
+    def _check_range(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for info in self.inputs:
+            if info.scale is not None and info.zero_point is not None:
+                limits, x = np.iinfo(info.dtype), arrays[info.name]
+                low, high = ((stored - info.zero_point) * info.scale for stored in (limits.min, limits.max))
+                outside = float(((x < low - info.scale) | (x > high + info.scale)).mean())
+                if outside > 0.5:
+                    warnings.warn(
+                        f"{outside:.0%} of x of input '{info.name}' is outside {low:.4g}..{high:.4g}, the range of the "
+                        f"file's input, and clipped to it: the values lie in {x.min():.4g}..{x.max():.4g}. Scale them "
+                        "as for calibration.",
+                        stacklevel=4,
+                    )
 
     @overload
-    def evaluate(self, x: Arrays, y: Arrays) -> float: ...
+    def evaluate(self, x: Samples, y: Arrays | None = None) -> float: ...
 
     @overload
-    def evaluate(self, x: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]: ...
+    def evaluate(self, x: Samples, y: Arrays | None = None, *, metrics: Metrics) -> dict[str, float]: ...
 
-    def evaluate(self, x: Arrays, y: Arrays, metrics: Metrics | None = None) -> float | dict[str, float]:
+    def evaluate(
+        self, x: Samples, y: Arrays | None = None, metrics: Metrics | None = None
+    ) -> float | dict[str, float]:
         """Score the file: the top-1 accuracy of a classifier, or any of Keras's metrics by name.
 
         Args:
             x: As for :meth:`predict`.
-            y: Targets, in the structure of the outputs; labels are integers or one-hot rows.
+            y: Targets, in the structure of the outputs; labels are integers or one-hot rows. None where ``x`` is
+                batches of ``(inputs, targets)``.
             metrics: Names or ``keras.metrics`` objects, as ``Model.compile`` takes them; None for top-1 accuracy.
 
         Raises:
-            ValueError: ``x`` does not fit, the lengths of ``x`` and ``y`` differ, Keras cannot compute a metric, or
-                without ``metrics`` the file has not one output of shape ``(samples, classes)`` or a label is no class.
+            ValueError: ``x`` does not fit, there are no targets or two, the lengths of ``x`` and ``y`` differ, Keras
+                cannot compute a metric, or without ``metrics`` the file has not one output of shape ``(samples,
+                classes)``, a label is no class, or a score is NaN.
+
+        Warns:
+            UserWarning: A metric is NaN.
 
         Example:
             >>> import keras, tfgreen as tg
@@ -221,10 +294,20 @@ class LiteRTModel:
         """
         if metrics is None:
             check_classifier(self.outputs)
-            (scores,) = match(self.output_structure, self.predict(x), "output").values()
-            return top1_accuracy(scores, np.asarray(y))
-        targets = {name: np.asarray(value) for name, value in match(self.output_structure, y, "y").items()}
-        return keras_metrics(self.predict(x), pack(self.output_structure, targets), metrics)
+        real, batches = self._run(x)
+        given = [target for target in batches if target is not None]
+        if (y is None) == (len(given) < len(batches)):
+            what = "no targets: y is None, and x yields none" if y is None else "two sets of targets: y, and those in x"
+            raise invalid_state(f"evaluate has {what}.", "Pass evaluate(x, y), or batches of (inputs, targets).")
+        parts = [match(self.output_structure, target, "y") for target in (given if y is None else [y])]
+        targets = {name: joined([part[name] for part in parts], "y") for name in parts[0]}
+        if metrics is None:
+            return top1_accuracy(*real.values(), *targets.values())
+        values = keras_metrics(pack(self.output_structure, real), pack(self.output_structure, targets), metrics)
+        if any(math.isnan(value) for value in values.values()):
+            counts = {"predictions": count_nan(real.values()), "targets": count_nan(targets.values())}
+            warnings.warn(f"A metric is NaN: there are NaN values in {counts}.", stacklevel=2)
+        return values
 
     def save(self, path: FilePath, *, name: str | None = None) -> Path:
         """Write the file, or C source that holds it in an array on a 16-byte boundary; return the path written.
@@ -252,17 +335,6 @@ class LiteRTModel:
         if name is not None:
             raise invalid_state(f"name={name!r} is for C source only, and {path} is none.", "Save it as .cc or .h.")
         return write_atomic(path, self.content)
-
-    def checked_inputs(self, x: Arrays) -> dict[str, np.ndarray]:
-        """Return one array per input name, with shapes and counts checked; see :meth:`predict`."""
-        parts = match(self.input_structure, x, "x")
-        arrays = {info.name: np.asarray(parts[info.name]) for info in self.inputs}
-        for info in self.inputs:
-            info.check_samples(arrays[info.name])
-        counts = {name: len(array) for name, array in arrays.items()}
-        if len(set(counts.values())) != 1:
-            raise invalid_value("x", expected="as many samples for every input", received=counts)
-        return arrays
 
 
 def load_litert(path: FilePath) -> LiteRTModel:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 
 from tfgreen.deploy.tflite.contents import TensorInfo
-from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.errors import InvalidValueError, invalid_type, invalid_value
 from tfgreen.typing import Arrays, Tensors
 
 if TYPE_CHECKING:
@@ -41,7 +41,14 @@ def top1_accuracy(scores: np.ndarray, y: np.ndarray) -> float:
         labels = labels.argmax(axis=1)
     elif labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or (labels.dtype.kind not in "iub" and (labels % 1 != 0).any()):
+    if labels.dtype.kind not in "fiub":
+        fix = "Number them in the order of the outputs: y = np.array([names.index(label) for label in labels])."
+        raise invalid_type(f"y (dtype {labels.dtype})", expected="class numbers", received=y, fix=fix)
+    for name, array in (("y", labels), ("scores of the file", scores)):
+        if count := count_nan([array]):
+            fix = "Leave out samples without a label." if name == "y" else "Look for NaN in x, or verify the file."
+            raise invalid_value(name, expected="numbers", received=f"{count} NaN", fix=fix)
+    if labels.ndim != 1 or (labels.dtype.kind == "f" and (labels % 1 != 0).any()):
         raise invalid_value(
             "y",
             expected=f"integer labels, or one-hot rows of {classes} classes",
@@ -52,6 +59,11 @@ def top1_accuracy(scores: np.ndarray, y: np.ndarray) -> float:
     if samples and not (0 <= labels.min() and labels.max() < classes):
         raise invalid_value("y", expected=f"labels from 0 to {classes - 1}", received=f"{labels.min()}..{labels.max()}")
     return float((scores.argmax(axis=1) == labels).mean())
+
+
+def count_nan(arrays: Iterable[np.ndarray]) -> int:
+    """How many values of arrays are NaN."""
+    return sum(int(np.isnan(array).sum()) for array in arrays if array.dtype.kind == "f")
 
 
 def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]:

@@ -4,75 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import keras
 import numpy as np
 
-from tfgreen.checks import check_instance, check_number
+from tfgreen.checks import check_instance
 from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.inspection.layer_errors import LayerErrors
+from tfgreen.deploy.inspection.output_errors import DEFAULT_LIMITS, OutputComparison, VerifyLimits, compare
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_value
 from tfgreen.model.call_spec import call_model, read_call_spec
-from tfgreen.model.paths import check_built_model
-from tfgreen.structure import match, name_leaves
+from tfgreen.model.paths import check_built_model, walk
+from tfgreen.model.samples import sample_arrays
+from tfgreen.structure import CallSpec, match, name_leaves, rename
 from tfgreen.tables import TableResult
-from tfgreen.typing import Arrays, PlainDict
+from tfgreen.typing import PlainDict, Samples
 
 _BATCH = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class VerifyLimits:
-    """What :func:`verify` holds a file to: errors in scales of the output, ``agreement`` as a share of the samples."""
-
-    mean_scales: float
-    max_scales: float
-    agreement: float
-
-    def __post_init__(self) -> None:
-        for name in ("mean_scales", "max_scales"):
-            if getattr(self, name) != math.inf:
-                check_number(name, getattr(self, name), minimum=0)
-        check_number("agreement", self.agreement, minimum=0, maximum=1)
-
-
-# A float32 file repeats the same arithmetic, so that anything beyond rounding is a fault. Rounded weights (float16) and
-# 8-bit arithmetic shift outputs by a scale or two on average; single samples at a decision boundary may move further.
-_ROUNDED = VerifyLimits(mean_scales=2.5, max_scales=math.inf, agreement=0.9)
-DEFAULT_LIMITS = {
-    "float32": VerifyLimits(mean_scales=0.02, max_scales=0.5, agreement=0.99),
-    "float16": VerifyLimits(mean_scales=0.5, max_scales=math.inf, agreement=0.95),
-    **dict.fromkeys(("dynamic", "int8", "int16x8"), _ROUNDED),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputComparison:
-    """How one output differs between the Keras model and the file.
-
-    Attributes:
-        name: The output.
-        max_error, mean_error: Largest and mean absolute difference, in units of the output; NaN if one is not finite.
-        scale: The output's quantization scale, 256 times that for int16 (whose weights have 8 bits all the same), or
-            for an output that is not quantized 1/255 of the range that the Keras output spans on these samples.
-        max_scales, mean_scales: The same errors over ``scale``.
-        agreement: The share of samples with the same top class; None unless the shape is ``(samples, classes)``.
-    """
-
-    name: str
-    max_error: float
-    mean_error: float
-    scale: float
-    max_scales: float
-    mean_scales: float
-    agreement: float | None
-
-    def within(self, limits: VerifyLimits) -> bool:
-        """Whether every figure is within the limits; one that is NaN never is."""
-        agrees = self.agreement is None or self.agreement >= limits.agreement
-        return self.mean_scales <= limits.mean_scales and self.max_scales <= limits.max_scales and agrees
+_CLASS_LOSSES = ("categoricalcrossentropy", "sparsecategoricalcrossentropy", "categoricalfocalcrossentropy")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -94,7 +46,9 @@ class VerifyResult(TableResult):
     limits: VerifyLimits
     layers: LayerErrors | None = None
 
-    _headings: ClassVar[tuple[str, ...]] = ("output", "max error", "mean error", "max scales", "mean scales", "top-1")
+    _headings: ClassVar[tuple[str, ...]] = (
+        "output", "max error", "mean error", "max scales", "mean scales", "SQNR dB", "same"
+    )
 
     @property
     def passed(self) -> bool:
@@ -109,18 +63,24 @@ class VerifyResult(TableResult):
         return f"{'passed' if self.passed else 'FAILED'}, {self.quantization}, {self.samples} samples"
 
     def _rows(self) -> list[tuple[str, ...]]:
-        tops = ["" if o.agreement is None else f"{o.agreement:.2%}" for o in self.outputs]
         return [
-            (o.name, f"{o.max_error:.3g}", f"{o.mean_error:.3g}", f"{o.max_scales:.2f}", f"{o.mean_scales:.3f}", top)
-            for o, top in zip(self.outputs, tops)
+            (
+                *(o.name, f"{o.max_error:.3g}", f"{o.mean_error:.3g}", f"{o.max_scales:.2f}", f"{o.mean_scales:.3f}"),
+                *(f"{o.sqnr_db:.1f}", "" if o.agreement is None else f"{o.agreement:.2%}"),
+            )
+            for o in self.outputs
         ]
 
     def _remarks(self) -> list[str]:
-        limits = f"mean <= {self.limits.mean_scales:g} scales, top-1 agreement >= {self.limits.agreement:.0%}"
-        if math.isfinite(self.limits.max_scales):
-            limits = f"max <= {self.limits.max_scales:g} scales, {limits}"
+        tasks, limits = {o.task for o in self.outputs}, self.limits
+        rules = [f"max <= {limits.max_scales:g} scales"] if math.isfinite(limits.max_scales) else []
+        rules += [f"mean <= {limits.mean_scales:g} scales"] if tasks != {"integers"} else []
+        rules += [f"top-1 agreement >= {limits.agreement:.0%}"] if "classes" in tasks else []
+        rules += [f"equal integers >= {limits.agreement:.0%}"] if "integers" in tasks else []
+        rules += [f"SQNR >= {limits.sqnr_db:g} dB"] if "values" in tasks else []
         verdict = "passed" if self.passed else "FAILED"
-        return [f"{verdict}: {self.quantization}, {self.samples} samples ({limits})"]
+        line = f"{verdict}: {self.quantization}, {self.samples} samples ({', '.join(rules)})"
+        return [line, *(remark for output in self.outputs for remark in output.remarks)]
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n\n{self.layers}" if self.layers else super().__str__()
@@ -132,23 +92,32 @@ class VerifyResult(TableResult):
 def verify(
     model: keras.Model,
     lite: LiteRTModel,
-    x: Arrays,
+    x: Samples,
     *,
     mean_scales: float | None = None,
     max_scales: float | None = None,
     agreement: float | None = None,
+    sqnr_db: float | None = None,
 ) -> VerifyResult:
     """Run both models on the same samples and compare every output; where they differ too much, say which layer it is.
+
+    Scores of classes (see ``task`` of :class:`OutputComparison`) are judged by the mean error and by whether the top
+    classes agree at each position, integers by whether they are equal, all other outputs by the mean error and the
+    signal-to-noise ratio of each channel. NaN in both at the same place is no difference.
 
     Args:
         model: The Keras model, run in inference mode.
         lite: The file converted from it.
-        x: Samples in the structure of the model's inputs, at least one. Use data that was not used for calibration.
+        x: Samples, in any form that ``calibration_data`` takes, at least one. Use data that was not used for
+            calibration.
         mean_scales: Largest mean error allowed, in scales of the output (see :class:`OutputComparison`). By default
-            0.02 for a float32 file, 0.5 for float16, 2.5 for dynamic, int8 and int16x8.
+            0.02 for a float32 file, 0.5 for float16, 2.5 for dynamic, int8 and int16x8, and for any file of a model
+            that computes in bfloat16; float16 counts likewise.
         max_scales: Largest single error allowed, in scales. By default 0.5 for a float32 file, none for others.
-        agreement: Smallest share of samples on which the top classes must agree. By default 0.99 for a float32 file,
-            0.95 for float16, 0.9 for dynamic and int8.
+        agreement: Smallest share of positions at which the top classes must agree, or integers be equal. By default
+            0.99 for a float32 file, 0.95 for float16, 0.9 for the others. Given, and no output known to be classes,
+            all with two values or more in their last axis are.
+        sqnr_db: Smallest signal-to-noise ratio of other outputs in decibels. By default 20, and 10 where 8 bits are.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``, or ``model`` no ``keras.Model``.
@@ -158,13 +127,16 @@ def verify(
         >>> import keras, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
         >>> result = tg.verify(model, tg.convert(model), np.ones((4, 3), "float32"))
-        >>> result.passed, result.limits.mean_scales, [(output.name, output.agreement) for output in result.outputs]
-        (True, 0.02, [('out', 1.0)])
+        >>> result.passed, result.limits.mean_scales, [(output.name, output.task) for output in result.outputs]
+        (True, 0.02, [('out', 'values')])
     """
     check_built_model(model)
     check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
-    got = match(lite.output_structure, lite.predict(x), "output")
-    expected = _keras_outputs(model, x)
+    spec = read_call_spec(model)
+    arrays = sample_arrays(x, spec, "x", finite=False)
+    inputs = rename(arrays, spec.structure, lite.input_structure, "x")
+    got = match(lite.output_structure, lite.predict(inputs), "output")
+    expected = _keras_outputs(model, spec, arrays)
     shapes = {name: array.shape for name, array in got.items()}
     if [array.shape for array in expected] != [*shapes.values()]:
         raise invalid_value(
@@ -173,40 +145,55 @@ def verify(
             received=shapes,
             fix="Verify a file against the model that it was converted from.",
         )
-    options = {"mean_scales": mean_scales, "max_scales": max_scales, "agreement": agreement}
+    options = {"mean_scales": mean_scales, "max_scales": max_scales, "agreement": agreement, "sqnr_db": sqnr_db}
     given = {name: value for name, value in options.items() if value is not None}
-    limits = dataclasses.replace(DEFAULT_LIMITS[lite.quantization], **given)
+    limits = dataclasses.replace(DEFAULT_LIMITS[_precision(model, lite)], **given)
+    classes = _class_outputs(model, lite)
+    if agreement is not None and not classes:
+        classes = {name for name, array in got.items() if array.ndim > 1 and array.shape[-1] > 1}
     fine = 256 if lite.quantization == "int16x8" else 1
     scales = {name: None if scale is None else scale * fine for name, scale in lite.output_scales.items()}
-    outputs = tuple(compare(name, array, got[name], scales[name]) for name, array in zip(got, expected))
+    outputs = tuple(compare(name, a, got[name], scales[name], name in classes) for name, a in zip(got, expected))
     result = VerifyResult(outputs, len(expected[0]), lite.quantization, limits)
     if result.passed or "layers" not in lite.metadata:
         return result
-    return dataclasses.replace(result, layers=compare_layers(model, lite, x))
+    return dataclasses.replace(result, layers=compare_layers(model, lite, arrays))
 
 
-def compare(name: str, expected: np.ndarray, got: np.ndarray, scale: float | None = None) -> OutputComparison:
-    """Compare what the model and the file returned for an output; without a scale, 1/255 of the range is one."""
-    expected, got = expected.astype(np.float64), got.astype(np.float64)
-    if not (np.isfinite(expected).all() and np.isfinite(got).all()):
-        return OutputComparison(name, math.nan, math.nan, scale or math.nan, math.nan, math.nan, None)
-    if scale is None:
-        span = float(np.ptp(expected))
-        # A constant output spans nothing: then its own size gives the measure.
-        scale = (span or float(np.abs(expected).max()) or 1.0) / 255
-    error = np.abs(expected - got)
-    largest, mean = float(error.max()), float(error.mean())
-    classes = expected.ndim == 2 and expected.shape[1] > 1
-    top = float((expected.argmax(axis=1) == got.argmax(axis=1)).mean()) if classes else None
-    return OutputComparison(name, largest, mean, scale, largest / scale, mean / scale, top)
+def _class_outputs(model: keras.Model, lite: LiteRTModel) -> set[str]:
+    """Names of the outputs that are scores of classes: by the file's operators, its labels, and the compiled loss."""
+    names = [info.name for info in lite.outputs]
+    losses = dict(zip(names, _losses(model, len(names))))
+    labels = len(lite.metadata.get("labels", ()))
+    return {
+        info.name
+        for info in lite.outputs
+        if len(info.shape) > 1
+        and info.shape[-1] != 1
+        and (info.name in lite.softmax_outputs or info.shape[-1] == labels or losses.get(info.name) in _CLASS_LOSSES)
+    }
 
 
-def _keras_outputs(model: keras.Model, x: Arrays) -> list[np.ndarray]:
+def _losses(model: keras.Model, count: int) -> list[str]:
+    """The name of the compiled loss of each output, without underscores; one loss is that of all."""
+    compiled = getattr(model, "loss", None)
+    loss = keras.tree.flatten(compiled)
+    found = [x if isinstance(x, str) else getattr(x, "__name__", type(x).__name__) for x in loss]
+    return [name.replace("_", "").lower() for name in (found * count if len(found) == 1 else found)]
+
+
+def _precision(model: keras.Model, lite: LiteRTModel) -> str:
+    """What limits how close the two can be: the file's quantization, or the half precision of the model."""
+    dtypes = {layer.compute_dtype for _, layer in walk(model)} | {model.compute_dtype}
+    if lite.quantization in ("float32", "float16"):
+        return next((half for half in ("bfloat16", "float16") if half in dtypes), lite.quantization)
+    return lite.quantization
+
+
+def _keras_outputs(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """The outputs of the Keras model in reading order, computed in batches without touching its compiled state."""
-    spec = read_call_spec(model)
-    parts = {name: np.asarray(value) for name, value in match(spec.structure, x, "x").items()}
     batches = []
-    for start in range(0, len(next(iter(parts.values()))), _BATCH):
-        result = call_model(model, spec, {name: array[start : start + _BATCH] for name, array in parts.items()})
+    for start in range(0, len(next(iter(arrays.values()))), _BATCH):
+        result = call_model(model, spec, {name: array[start : start + _BATCH] for name, array in arrays.items()})
         batches.append([np.asarray(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]])
     return [np.concatenate(arrays) for arrays in zip(*batches)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,29 +9,8 @@ import keras
 
 from tfgreen.errors import invalid_state
 from tfgreen.model.internals import input_layers
-from tfgreen.structure import Structure, leaf_names, name_leaves, pack
-from tfgreen.typing import Shape, Tensor, Tensors
-
-
-@dataclasses.dataclass(frozen=True)
-class InputSpec:
-    """One input: its Keras name, its shape without the batch (``None`` for a dynamic dimension) and its dtype."""
-
-    name: str
-    shape: Shape
-    dtype: str
-
-
-@dataclasses.dataclass(frozen=True)
-class CallSpec:
-    """How a model is called: the structure of its inputs by name, and each input in reading order.
-
-    ``by_keyword`` says that it is a subclassed model whose ``call()`` takes several arguments.
-    """
-
-    structure: Structure
-    inputs: tuple[InputSpec, ...]
-    by_keyword: bool = False
+from tfgreen.structure import CallSpec, InputSpec, leaf_names, name_leaves, pack
+from tfgreen.typing import Tensor, Tensors
 
 
 def read_call_spec(model: keras.Model) -> CallSpec:

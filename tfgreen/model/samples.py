@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
-from tfgreen.model.call_spec import CallSpec, InputSpec
-from tfgreen.structure import match
+from tfgreen.structure import CallSpec, InputSpec, match
 from tfgreen.typing import Samples
 
 _FORMS = (
@@ -19,7 +18,7 @@ _FORMS = (
 
 
 def sample_batches(
-    data: Samples, spec: CallSpec, batch_size: int | None = 32, subject: str = "calibration_data"
+    data: Samples, spec: CallSpec, batch_size: int | None = 32, subject: str = "calibration_data", finite: bool = True
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield the samples batch by batch, as one checked array of shape ``(batch, *input shape)`` for each input.
 
@@ -29,47 +28,61 @@ def sample_batches(
     the first part counts. Errors call it ``subject``.
 
     Raises:
-        ValueError: There is no sample, or no end of them; an input is missing, of another shape, not finite, or has
-            another number of samples.
+        ValueError: There is no sample, or no end of them; an input is missing, of another shape, or has another number
+            of samples; a number does not fit its dtype, or is not finite and ``finite`` holds.
         TypeError: The data is of another form, or an input does not hold numbers.
 
     Example:
-        >>> from tfgreen.model.call_spec import CallSpec, InputSpec
+        >>> from tfgreen.structure import CallSpec, InputSpec
         >>> spec = CallSpec("x", (InputSpec("x", (2,), "float32"),))
         >>> [batch["x"].shape for batch in sample_batches(np.ones((5, 2)), spec, batch_size=3)]
         [(3, 2), (2, 2)]
     """
-    batches: Iterable[dict[str, Any]]
+    return (batch for batch, _ in labelled_batches(data, spec, batch_size, subject, finite))
+
+
+def labelled_batches(
+    data: Samples, spec: CallSpec, batch_size: int | None = None, subject: str = "x", finite: bool = False
+) -> Iterator[tuple[dict[str, np.ndarray], Any]]:
+    """The batches of :func:`sample_batches`, each with its targets as they come, or None where there are none."""
+    batches: Iterable[tuple[dict[str, Any], Any]]
     if comes_in_batches(data, spec, subject):
-        numbered = enumerate(_inputs_of(data, subject))
-        batches = (_parts(inputs, spec, subject, batch=f", batch {i}") for i, inputs in numbered)
+        numbered = enumerate(_read(data, subject))
+        batches = ((_parts(inputs, spec, subject, f", batch {i}"), targets) for i, (inputs, targets) in numbered)
     else:
         whole = _parts(data, spec, subject)
-        batches = [whole] if batch_size is None else _cut(whole, batch_size, subject)
+        batches = ((part, None) for part in ([whole] if batch_size is None else _cut(whole, batch_size, subject)))
     found = False
-    for batch in batches:
+    for batch, targets in batches:
         if _count(batch, subject):
             found = True
-            yield {item.name: _numbers(batch[item.name], item, subject) for item in spec.inputs}
+            yield {item.name: _numbers(batch[item.name], item, subject, finite) for item in spec.inputs}, targets
     if not found:
         raise invalid_value(subject, expected="at least one sample", received=0)
 
 
-def sample_arrays(data: Samples, spec: CallSpec, subject: str = "calibration_data") -> dict[str, np.ndarray]:
+def sample_arrays(
+    data: Samples, spec: CallSpec, subject: str = "calibration_data", finite: bool = True
+) -> dict[str, np.ndarray]:
     """All the samples: one checked array of shape ``(samples, *input shape)`` and the input's dtype for each input.
 
     Takes and raises what :func:`sample_batches` does; batches of different shapes are a ValueError too. Arrays that
     have the dtype of the input are not copied.
     """
-    batches = list(sample_batches(data, spec, None, subject))
-    joined = {}
-    for item in spec.inputs:
-        arrays = [batch.pop(item.name) for batch in batches]
-        shapes = sorted({array.shape[1:] for array in arrays})
-        if len(shapes) > 1:
-            raise invalid_value(f"{subject} of input '{item.name}'", expected="batches of one shape", received=shapes)
-        joined[item.name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return joined
+    batches = list(sample_batches(data, spec, None, subject, finite))
+    return {
+        item.name: joined([batch.pop(item.name) for batch in batches], f"{subject} of input '{item.name}'")
+        for item in spec.inputs
+    }
+
+
+def joined(batches: list[Any], subject: str) -> np.ndarray:
+    """The arrays of all batches as one, which a single one already is."""
+    arrays = [_array(batch, subject) for batch in batches]
+    shapes = sorted({array.shape[1:] for array in arrays})
+    if len(shapes) > 1:
+        raise invalid_value(subject, expected="batches of one shape", received=shapes)
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def comes_in_batches(data: Samples, spec: CallSpec, subject: str = "calibration_data") -> bool:
@@ -80,6 +93,7 @@ def comes_in_batches(data: Samples, spec: CallSpec, subject: str = "calibration_
         return False
     if isinstance(data, (str, bytes)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         fix = "Load the file first, for instance with numpy.load." if isinstance(data, (str, bytes)) else _FORMS
+        fix = "Call it: pass what the function returns." if callable(data) else fix
         raise invalid_type(subject, expected="arrays, or an iterable of batches", received=data, fix=fix)
     return True
 
@@ -89,13 +103,14 @@ def _cut(parts: Mapping[str, Any], size: int, subject: str) -> Iterator[dict[str
         yield {name: part[start : start + size] for name, part in parts.items()}
 
 
-def _inputs_of(batches: Any, subject: str) -> Iterator[Any]:
-    """The inputs of each batch."""
+def _read(batches: Any, subject: str) -> Iterator[tuple[Any, Any]]:
+    """The inputs and the targets of each batch."""
     endless = hasattr(batches, "cardinality") and int(batches.cardinality()) == -1  # a tf.data.Dataset
     if endless or getattr(batches, "num_batches", 0) is None:  # a PyDataset
         raise invalid_state(f"{subject} never ends.", "Pass a part of it, such as dataset.take(16).")
     for batch in batches if hasattr(batches, "__iter__") else (batches[number] for number in range(len(batches))):
-        yield batch[0] if isinstance(batch, tuple) else batch
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        yield parts[0], parts[1] if len(parts) > 1 else None
 
 
 def _parts(data: Samples, spec: CallSpec, subject: str, batch: str = "") -> dict[str, Any]:
@@ -129,7 +144,7 @@ def _count(parts: Mapping[str, Any], subject: str) -> int:
     return next(iter(counts.values()))
 
 
-def _numbers(value: object, item: InputSpec, subject: str) -> np.ndarray:
+def _numbers(value: object, item: InputSpec, subject: str, finite: bool) -> np.ndarray:
     """The samples of one input as an array of its dtype."""
     subject = f"{subject} of input '{item.name}'"
     array = _array(value, subject)
@@ -139,13 +154,27 @@ def _numbers(value: object, item: InputSpec, subject: str) -> np.ndarray:
         words = array.dtype.kind in "SUO"
         fix = "Turn words into numbers first, as for training." if words else "Pass real numbers."
         raise invalid_type(f"{subject} (dtype {array.dtype})", expected="an array of numbers", received=value, fix=fix)
+    _check_integers(array, item.dtype, subject)
     array = array.astype(item.dtype, copy=False)
-    if array.dtype.kind in "fV" and not (finite := np.isfinite(array)).all():
+    if finite and array.dtype.kind in "fV" and not (good := np.isfinite(array)).all():
         raise invalid_value(
-            subject, expected="finite numbers", received=f"{int((~finite).sum())} NaN or infinite values",
+            subject, expected="finite numbers", received=f"{int((~good).sum())} NaN or infinite values",
             fix="Look for NaN in the samples, and scale them as for training.",
         )
     return array
+
+
+def _check_integers(array: np.ndarray, dtype: str, subject: str) -> None:
+    """Raise where a cast to integers would change a number without a word."""
+    if not array.size or not (dtype == "bool" or dtype.startswith(("int", "uint"))):
+        return
+    if array.dtype.kind not in "iub" and (array.astype("float64") % 1 != 0).any():  # NaN too
+        fix = "Scale or look the values up as for training, where they were integers."
+        raise invalid_value(subject, expected=f"whole numbers ({dtype})", received="fractions or NaN", fix=fix)
+    least, most = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if array.min() < least or array.max() > most:
+        received = f"{array.min()}..{array.max()}"
+        raise invalid_value(subject, expected=f"numbers from {least} to {most} ({dtype})", received=received)
 
 
 def _array(value: object, subject: str) -> np.ndarray:

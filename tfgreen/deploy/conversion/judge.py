@@ -24,6 +24,7 @@ from tfgreen.structure import match, name_leaves
 FAR = "The file is far from model"  # how the note begins
 _SAMPLES = 8
 _FAR_SCALES, _FAR_DB, _LEAST_SCALES = 4.0, 10.0, 2.0
+_MUCH_OF_RANGE = 64.0  # scales of 255, which no outlier has made too wide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +36,14 @@ class OutputDistance:
         sqnr_db: Ratio of signal to noise; NaN if the file returns what is not finite.
         signal_scales: The deviation of the model's output from its median over the samples, in scales.
         constant: Whether the file returns one number for outputs that differ.
+        level_scales: The median magnitude of the model's output, in scales.
     """
 
     scales: float
     sqnr_db: float
     signal_scales: float
     constant: bool
+    level_scales: float
 
     @property
     def is_far(self) -> bool:
@@ -75,7 +78,8 @@ def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> Outp
     scales = float(np.median(np.abs(error).mean(axis=1))) / scale
     # The scale of a softmax or sigmoid holds whatever the data, and a constant output has no range to be too wide.
     signal_scales = math.inf if scale == 1 / 256 or signal == 0 else math.sqrt(signal) / scale
-    return OutputDistance(scales, sqnr if np.isfinite(error).all() else math.nan, signal_scales, constant)
+    level = float(np.median(np.abs(expected))) / scale
+    return OutputDistance(scales, sqnr if np.isfinite(error).all() else math.nan, signal_scales, constant, level)
 
 
 def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
@@ -98,16 +102,20 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     expected = [np.asarray(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]]
     scales = lite.output_scales
     pairs = zip(got.items(), expected)
-    found = {name: distance(x, y, scales[name]) for (name, y), x in pairs if x.dtype.kind == "f"}
+    found = {name: distance(x, y, scales[name]) for (name, y), x in pairs if x.dtype.kind not in "iub"}
     far = {name: output for name, output in found.items() if output.is_far}
     return _announced(conversion, lite, far) if far else lite
 
 
 def _announced(conversion: Conversion, lite: LiteRTModel, far: Mapping[str, OutputDistance]) -> LiteRTModel:
-    if any(output.signal_scales < _LEAST_SCALES for output in far.values()):
+    errors = compare_layers(conversion.original, lite, conversion.packed_samples(_SAMPLES))
+    wide = [output for output in far.values() if output.signal_scales < _LEAST_SCALES]
+    cause = errors.cause
+    if any(output.level_scales > _MUCH_OF_RANGE for output in wide):
+        cause = "Its values lie close together and far from zero, which the range of integers holds too: "
+        cause += "train the model on targets less their mean, and add that after the file."
+    elif wide and "place" in errors.remedies and conversion.config.calibration == "minmax":
         cause = "An outlier in the calibration data makes its range too wide: try calibration='percentile'."
-    else:
-        cause = compare_layers(conversion.original, lite, conversion.packed_samples(_SAMPLES)).cause
     outputs = "; ".join(f"output '{name}': {output}" for name, output in far.items())
     text = f"{FAR} '{conversion.name}' on the calibration data: {outputs}. {cause}"
     if conversion.config.strict:

@@ -10,11 +10,11 @@ import numpy as np
 
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_value
-from tfgreen.model.call_spec import CallSpec, read_call_spec
+from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.samples import sample_arrays
-from tfgreen.structure import Structure, pack
+from tfgreen.structure import CallSpec, Structure, pack
 from tfgreen.typing import Arrays
 
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from tfgreen.deploy.inspection.findings import Finding, Findings
 from tfgreen.model.batch_norm import norm_parameters
-from tfgreen.model.call_spec import CallSpec, InputSpec, call_model, read_call_spec
+from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.layer_calls import around_calls
 from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.samples import sample_arrays
+from tfgreen.structure import CallSpec, InputSpec
 from tfgreen.typing import Samples, Tensor
 
 _FEW = 64  # samples; 100 to 1000 are usual

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -10,21 +11,27 @@ import keras
 import numpy as np
 
 from tfgreen.checks import check_instance
-from tfgreen.deploy.inspection.layer_errors import LayerComparison, LayerErrors
+from tfgreen.deploy.inspection.layer_errors import LayerComparison, LayerErrors, Remedy
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import tensor_info
 from tfgreen.deploy.tflite.interpreter import run_all
-from tfgreen.errors import invalid_state
+from tfgreen.errors import InvalidValueError, invalid_state
 from tfgreen.model.call_spec import call_model, read_call_spec
+from tfgreen.model.fingerprint import fingerprint
+from tfgreen.model.internals import is_container
 from tfgreen.model.layer_calls import LayerCalls
 from tfgreen.model.paths import check_built_model
-from tfgreen.structure import match
-from tfgreen.typing import Arrays
+from tfgreen.model.samples import sample_arrays
+from tfgreen.structure import CallSpec, rename
+from tfgreen.techniques.equalize import equalize
+from tfgreen.techniques.quantize import is_quantized
+from tfgreen.typing import Samples
 
 _MOST_SAMPLES = 64
+_OTHER = "The file was converted from another model, or before the weights of this one changed: convert it again."
 
 
-def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErrors:
+def compare_layers(model: keras.Model, lite: LiteRTModel, x: Samples) -> LayerErrors:
     """Run both models on the same samples and compare the output of each layer.
 
     The file runs on LiteRT's own kernels, because the tensors inside a delegate cannot be read.
@@ -32,7 +39,11 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
     Args:
         model: The Keras model, run in inference mode.
         lite: The file that :func:`tfgreen.convert` returned for it.
-        x: Samples in the structure of the model's inputs, at least one, of which the first 64 are used.
+        x: Samples, in any form that ``calibration_data`` takes, at least one, of which the first 64 are used.
+
+    Returns:
+        The errors of the layers, with the cause and the remedies that apply: equalization is offered where a copy of
+        the model was equalized and its channels came out even. ``notes`` says so if the file is that of another model.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``, or ``model`` no ``keras.Model``.
@@ -49,11 +60,13 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
     check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
     if "layers" not in lite.metadata:
         raise invalid_state("lite: the file does not know its Keras layers.", "Convert the model with tg.convert.")
-    arrays = {name: array[:_MOST_SAMPLES] for name, array in lite.checked_inputs(x).items()}
+    spec = read_call_spec(model)
+    arrays = {k: array[:_MOST_SAMPLES] for k, array in sample_arrays(x, spec, "x", finite=False).items()}
     places, skipped = _places(lite)
-    computed = _layer_outputs(model, x, set(places))
+    computed = _layer_outputs(model, spec, arrays, set(places))
     infos = [tensor_info(lite.parsed, path, index) for path, (_, index) in places.items()]
-    stored = run_all(lite.new_interpreter(keep_tensors=True), lite.inputs, infos, arrays)
+    inputs = rename(arrays, spec.structure, lite.input_structure, "x")
+    stored = run_all(lite.new_interpreter(keep_tensors=True), lite.inputs, infos, inputs)
     sources = _sources(lite, places)
     rows: dict[str, LayerComparison] = {}
     for info in infos:
@@ -81,7 +94,30 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Arrays) -> LayerErr
             outlier_ratio=_outlier_ratio(expected),
             channel_imbalance=_channel_imbalance(expected),
         )
-    return LayerErrors(tuple(rows.values()), skipped)
+    notes = () if lite.metadata.get("source_sha256") in (None, fingerprint(model)) else (_OTHER,)
+    return _with_remedies(LayerErrors(tuple(rows.values()), skipped, notes=notes), model, lite, spec, arrays)
+
+
+def _with_remedies(
+    errors: LayerErrors, model: keras.Model, lite: LiteRTModel, spec: CallSpec, arrays: Mapping[str, np.ndarray]
+) -> LayerErrors:
+    found = set[Remedy]()
+    if is_container(model):
+        found = {"train"} if is_quantized(model) else {"train", "place"} if lite.quantization == "int8" else set()
+    if errors.uneven is not None and _evens_out(errors.uneven, model, spec, arrays):
+        found.add("equalize")
+    return dataclasses.replace(errors, remedies=frozenset(found))
+
+
+def _evens_out(
+    uneven: LayerComparison, model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray]
+) -> bool:
+    """Whether equalization applies to a model and brings the ranges of a layer's channels much closer together."""
+    try:
+        outputs = _layer_outputs(equalize(model), spec, arrays, {uneven.layer})
+    except InvalidValueError:
+        return False
+    return any(_channel_imbalance(output) < uneven.channel_imbalance / 4 for output in outputs.values())
 
 
 def _places(lite: LiteRTModel) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
@@ -117,11 +153,11 @@ def _sources(lite: LiteRTModel, places: Mapping[str, tuple[int, int]]) -> dict[s
     return found
 
 
-def _layer_outputs(model: keras.Model, x: Arrays, paths: set[str]) -> dict[str, np.ndarray]:
+def _layer_outputs(
+    model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray], paths: set[str]
+) -> dict[str, np.ndarray]:
     """The output of each layer that is called once and returns one tensor."""
-    spec = read_call_spec(model)
     calls = LayerCalls(model, lambda number: contextlib.nullcontext())
-    arrays = {name: np.asarray(value)[:_MOST_SAMPLES] for name, value in match(spec.structure, x, "x").items()}
     with calls.listen():
         call_model(model, spec, arrays)
     once = {path: output for path, output in zip(calls.paths, calls.outputs) if calls.paths.count(path) == 1}

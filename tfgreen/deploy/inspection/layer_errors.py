@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from tfgreen.tables import TableResult, plain
+from tfgreen.tables import RowResult, TableResult, plain
 from tfgreen.typing import PlainDict
 
 _OUTLIERS, _IMBALANCE = 4.0, 20.0  # above which a stretched range, or channels of unequal ranges, are the cause
+Remedy = Literal["place", "train", "equalize"]
+_BOTH: frozenset[Remedy] = frozenset({"place", "train"})
 _GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suffers from
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerComparison:
+class LayerComparison(RowResult):
     """How far the output of one layer in the file is from that in the Keras model.
 
     Attributes:
@@ -74,6 +76,10 @@ class LayerComparison:
         """The largest error in scales of the output; None where it is float."""
         return None if self.scale is None else self.max_error / self.scale
 
+    def to_dict(self) -> PlainDict:
+        """Return the fields as plain values, and ``"sqnr_db"``."""
+        return plain({**vars(self), "sqnr_db": self.sqnr_db})
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LayerErrors(TableResult):
@@ -82,10 +88,15 @@ class LayerErrors(TableResult):
     Attributes:
         layers: A :class:`LayerComparison` per layer that could be compared, in the order in which they run.
         skipped: Path of a layer that could not -> why.
+        remedies: What applies to the model and its file: ``"place"`` (``keep_float`` and ``calibration`` of a
+            conversion), ``"train"`` (``keep_float`` of training), ``"equalize"`` (tried: the channels are then even).
+        notes: What makes the comparison doubtful, in sentences.
     """
 
     layers: tuple[LayerComparison, ...]
     skipped: Mapping[str, str]
+    remedies: frozenset[Remedy] = _BOTH
+    notes: tuple[str, ...] = ()
 
     _headings: ClassVar[tuple[str, ...]] = ("layer", "operator", "SQNR dB", "lost dB", "mean scales", "max scales")
     _left: ClassVar[int] = 2
@@ -124,25 +135,39 @@ class LayerErrors(TableResult):
         text = f"{_named(worst)} loses most: the noise is {worst.noise:.2%} of the power of its output"
         if worst.noise > worst.added_noise:
             text += f", {worst.noise - worst.added_noise:.2%} of that of its input"
-        sources = self.sources_of(worst)
-        # A layer is float where its input and output are; that takes the layers before it too.
-        keep = f"keep_float={tuple(path for row in (*sources, worst) for path in row.paths)}"
-        uneven = max(sources, key=lambda row: row.channel_imbalance, default=None)
-        if uneven is not None and uneven.channel_imbalance > _IMBALANCE:
-            why = f"whose channels share one scale though their ranges differ {uneven.channel_imbalance:.0f} times"
-            remedy = f"try tg.equalize(model), or {keep}"
-            return f"{text}. Its input is the output of {_named(uneven)}, {why}: {remedy}.", uneven.paths
+        sources, uneven = self.sources_of(worst), self.uneven
         wide = max((*sources, worst), key=lambda row: row.outlier_ratio)
+        if uneven is not None:
+            why = f"whose channels share one scale though their ranges differ {uneven.channel_imbalance:.0f} times"
+            first = "try tg.equalize(model), or" if "equalize" in self.remedies else "try"
+            return f"{text}. Its input is the output of {_named(uneven)}, {why}: {self._remedy(first)}.", uneven.paths
         if wide.outlier_ratio > _OUTLIERS:
             why = f"is {wide.outlier_ratio:.0f} times the 99.9th percentile"
-            remedy = f"try calibration='percentile', or {keep}"
+            remedy = self._remedy("try calibration='percentile', or" if "place" in self.remedies else "try")
             return f"{text}. The largest value in the output of {_named(wide)} {why}: {remedy}.", wide.paths
-        return f"{text}. Try {keep}, or train it: tg.quantize.", worst.paths
+        train = ", or train it: tg.quantize" if self.remedies >= _BOTH else ""
+        return f"{text}. {self._remedy('Try')}{train}.", worst.paths
+
+    @property
+    def uneven(self) -> LayerComparison | None:
+        """The layer before the worst whose channels have the most different ranges, where that is a cause."""
+        sources = [] if self.worst is None or self.worst.noise < _GOOD else self.sources_of(self.worst)
+        row = max(sources, key=lambda row: row.channel_imbalance, default=None)
+        return row if row is not None and row.channel_imbalance > _IMBALANCE else None
+
+    def _remedy(self, start: str) -> str:
+        """What applies to the worst layer whatever the cause; a layer is float where its input and output are."""
+        rows = () if self.worst is None else (*self.sources_of(self.worst), self.worst)
+        keep = f"keep_float={tuple(path for row in rows for path in row.paths)}"
+        if "place" in self.remedies:
+            return f"{start} {keep}"
+        if "train" in self.remedies:
+            return f"{start} tg.quantize(float_model, {keep}) and train that"
+        return f"{start} quantization='float16'"
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"cause"``; a figure that is not finite is None."""
-        rows = [{**vars(layer), "sqnr_db": layer.sqnr_db} for layer in self.layers]
-        return plain({"layers": rows, "skipped": self.skipped, "cause": self.cause})
+        return plain({"layers": self.layers, "skipped": self.skipped, "notes": self.notes, "cause": self.cause})
 
     def _headline(self) -> str:
         return self.cause
@@ -156,7 +181,8 @@ class LayerErrors(TableResult):
         return rows
 
     def _remarks(self) -> list[str]:
-        return [*(f"not compared: {path} ({reason})" for path, reason in self.skipped.items()), self.cause]
+        skipped = [f"not compared: {path} ({reason})" for path, reason in self.skipped.items()]
+        return [*skipped, *self.notes, self.cause]
 
 
 def _named(row: LayerComparison) -> str:

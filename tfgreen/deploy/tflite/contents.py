@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, TensorT
 
 from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, is_dynamic, operator_name, shape_of, text_of
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.errors import invalid_value
 from tfgreen.typing import Shape
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
@@ -54,17 +54,6 @@ class TensorInfo:
     scale: float | None
     zero_point: int | None
     index: int
-
-    def check_samples(self, array: np.ndarray) -> None:
-        """Raise unless the input takes each sample of an array of numbers, of shape ``(samples, ...)``."""
-        if self.shape and self.shape[0] not in (1, None):
-            raise invalid_value("model", expected="a file with a batch of 1", received=f"shape {self.shape}")
-        fits = array.ndim == len(self.shape) and len(array) > 0
-        if not fits or any(size not in (None, got) for size, got in zip(self.shape[1:], array.shape[1:])):
-            expected = f"shape {('samples', *self.shape[1:])} with at least one sample"
-            raise invalid_value(f"x of input '{self.name}'", expected=expected, received=array.shape)
-        if array.dtype.kind not in "fiub":
-            raise invalid_type(f"x of input '{self.name}'", expected="an array of numbers", received=array.dtype)
 
     def to_stored(self, real: np.ndarray) -> np.ndarray:
         """Real values -> what the tensor stores, saturating where it is quantized; integers take no NaN."""
@@ -153,6 +142,22 @@ def output_scale(model: ModelT, index: int) -> float | None:
             index = int(operator.inputs[0])
     scale, _, _ = _quantization(graph.tensors[index])
     return float(scale[0]) if scale.size else None
+
+
+def ends_in_softmax(model: ModelT, index: int) -> bool:
+    """Whether a tensor is the output of a softmax over its last axis, with nothing after it but a change of form."""
+    graph = model.subgraphs[0]
+    producers = {int(tensor): operator for operator in graph.operators or [] for tensor in operator.outputs}
+    while (operator := producers.get(index)) is not None:
+        name, source = operator_name(model, operator), int(operator.inputs[0]) if len(operator.inputs) else -1
+        if name in ("SOFTMAX", "LOG_SOFTMAX"):
+            return True
+        if name not in ("DEQUANTIZE", "QUANTIZE", "RESHAPE") or source < 0:
+            return False
+        if shape_of(graph.tensors[source])[-1:] != shape_of(graph.tensors[index])[-1:]:
+            return False
+        index = source
+    return False
 
 
 def count_operators(model: ModelT) -> dict[str, int]:
