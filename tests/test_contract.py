@@ -15,7 +15,7 @@ from tests import zoo
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import input_layers
 from tfgreen.model.paths import replaceable_layers, walk, weights_by_path
-from tfgreen.transforms.compressed import Choice, compress
+from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.fake_quant import FakeQuant
 
 

@@ -11,7 +11,7 @@ from tests import zoo
 from tfgreen.config import Config
 from tfgreen.techniques.policies import PruneForLatencyOnXNNPack
 from tfgreen.training.schedules import ConstantSparsity
-from tfgreen.transforms.compressed import Choice, compress
+from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.mask import Mask
 
 POLICY = PruneForLatencyOnXNNPack()

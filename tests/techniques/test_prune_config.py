@@ -12,7 +12,7 @@ from tests import zoo
 from tests.replicas import on_two_replicas
 from tfgreen.model.paths import weights_by_path
 from tfgreen.training.schedules import _tfmot_schedules
-from tfgreen.transforms.compressed import Choice, compress
+from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.fake_quant import FakeQuant
 
 NOW = tg.ConstantSparsity(0.5, begin_step=0)

@@ -69,7 +69,7 @@ def test_each_part_of_a_model_knows_why_its_layers_were_left_out():
 
 def compressed_further(model: keras.Model) -> keras.Model:
     """Another transform behind each mask, as another verb would add."""
-    from tfgreen.transforms.compressed import Choice, compress
+    from tfgreen.transforms.compress import Choice, compress
     from tfgreen.transforms.fake_quant import FakeQuant
 
     return compress(model, lambda path, layer, chains: Choice({weight: [FakeQuant(bits=4)] for weight in chains}))

@@ -11,7 +11,8 @@ import tfgreen as tg
 from tests import zoo
 from tfgreen.model.paths import weights_by_path
 from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.compressed import Choice, Compressed, compress, compressed_layers
+from tfgreen.transforms.compress import Choice, compress
+from tfgreen.transforms.compressed import Compressed, compressed_layers
 from tfgreen.transforms.mask import Mask
 
 HALF = tg.ConstantSparsity(0.5, begin_step=0)
@@ -203,34 +204,3 @@ def test_compressed_layers_are_found_inside_other_models():
     assert [path for path, _ in compressed_layers(pruned)][-1] == "head/logits"
     chain = pruned.get_layer("head").get_layer("logits").chains[0]
     assert isinstance(chain.transforms[0], Mask)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class OwnStep(zoo.TwoLayerNet):
-    def train_step(self, data):
-        return super().train_step(data)
-
-
-def test_a_train_step_that_is_not_carried_over_is_heard_of():
-    model = OwnStep(8)
-    model(np.zeros((1, 6), "float32"))
-    with pytest.warns(UserWarning, match=r"OwnStep.*train_step of its own.*tg.UpdateCompression\(model\).step\(\)"):
-        tg.prune(model, tg.PruneConfig(schedule=HALF))
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class OwnFunctional(keras.Model):
-    def train_step(self, data):
-        return {**super().train_step(data), "own": 1.0}
-
-
-def test_a_functional_subclass_keeps_its_class_and_its_train_step():
-    inputs = keras.Input((6,))
-    model = OwnFunctional(inputs, layers.Dense(4, name="out")(inputs))
-    pruned = tg.prune(model, tg.PruneConfig(schedule=HALF))
-    assert type(pruned) is type(model)
-    pruned.compile("sgd", "mse")
-    data = np.ones((4, 6), "float32"), np.ones((4, 4), "float32")
-    history = pruned.fit(*data, verbose=0, callbacks=[tg.UpdateCompression()])
-    assert history.history["own"] == [1.0]
-    assert (pruned.get_layer("out").layer.kernel.numpy() == 0).mean() == 0.5

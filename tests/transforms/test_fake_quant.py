@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 import tfgreen as tg
 from tests.quantized import in_int8, normal, quantized
-from tfgreen.transforms.compressed import Choice, compress
+from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.fake_quant import FakeQuant, best_ratio, fake_quantize, symmetric_scale
 
 weights = hnp.arrays(

@@ -6,7 +6,7 @@ anew; all else (arrays, tables, policies, plain functions) is shared with the or
 
 - a variable becomes a new one of equal value, path and flags;
 - a layer, a metric or any other object becomes one of the same class with copied attributes, a list one of copies;
-- a bound method is bound to the copy, and a closure holds the copies;
+- a bound method is bound to the copy, and a closure holds the copies, as does a function that reads a global;
 - the graph around a layer, and what ``compile`` set, is left out.
 
 One :class:`Copies` serves a whole model: what two layers share, their copies share.
@@ -111,7 +111,7 @@ class Copies:
         if isinstance(value, keras.layers.InputLayer):
             return copy_input(value)
         if is_functional(value):
-            return copy_functional(value, register, self._copy)
+            return copy_functional(value, register, self.of)
         if isinstance(value, keras.Operation):
             return self._filled(register(empty_copy(value)), copied_attributes(value))
         if is_tracker(value):
@@ -160,7 +160,10 @@ class Copies:
     def _function(self, old: types.FunctionType, register: Callable[[Any], Any]) -> types.FunctionType:
         before = old.__closure__ or ()
         cells = tuple(types.CellType() for _ in before)
-        new = register(types.FunctionType(old.__code__, old.__globals__, old.__name__, old.__defaults__, cells))
+        read = {name: value for name, value in _globals_read(old).items() if self._is_copied.get(id(value))}
+        names = {**old.__globals__, **read} if read else old.__globals__
+        new = register(types.FunctionType(old.__code__, names, old.__name__, old.__defaults__, cells))
+        names.update({name: self._copy(value) for name, value in read.items()})
         functools.update_wrapper(new, old, updated=())
         del new.__wrapped__
         new.__kwdefaults__ = old.__kwdefaults__
@@ -169,6 +172,25 @@ class Copies:
                 cell.cell_contents = self._copy(content)
         vars(new).update({name: self._copy(value) for name, value in vars(old).items()})
         return new
+
+
+def variables_reached(root: object) -> dict[int, keras.Variable]:
+    """The variables of Keras that an object leads to in any way, those of a closure included, by ``id``.
+
+    Example:
+        >>> dense = keras.layers.Dense(2)
+        >>> dense.build((None, 3))
+        >>> [variable.name for variable in variables_reached(lambda x: x @ dense.kernel).values()]
+        ['kernel', 'bias']
+    """
+    seen: dict[int, object] = {}
+    stack = [root]
+    while stack:
+        value = stack.pop()
+        if id(value) not in seen and not _is_closed(value):
+            seen[id(value)] = value
+            stack.extend(_children(value))
+    return {key: value for key, value in seen.items() if isinstance(value, keras.Variable)}
 
 
 def _is_closed(value: object) -> bool:
@@ -184,6 +206,7 @@ def _children(value: Any) -> Iterator[object]:
     """What an object holds, as far as it may be copied."""
     if isinstance(value, types.FunctionType):
         yield from [content for cell in value.__closure__ or () for content in _content(cell)]
+        yield from _globals_read(value).values()
         yield from vars(value).values()
     elif isinstance(value, types.MethodType):
         yield value.__self__
@@ -199,6 +222,20 @@ def _children(value: Any) -> Iterator[object]:
         if isinstance(value, _CONTAINERS):
             yield from [*value.keys(), *value.values()] if isinstance(value, dict) else value
         yield from getattr(value, "__dict__", {}).values()
+
+
+def _globals_read(function: types.FunctionType) -> dict[str, object]:
+    """The layers and variables that a function, or one inside of it, reads from the globals of its module."""
+    found: dict[str, object] = {}
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            if isinstance(value, (keras.Variable, keras.Layer)):
+                found[name] = value
+    return found
 
 
 def _content(cell: types.CellType) -> list[object]:

@@ -84,6 +84,11 @@ def add_bias(layer: keras.Layer, size: int) -> None:
     layer._tracker.lock()
 
 
+def untrack(layer: keras.Layer, variable: keras.Variable) -> None:
+    """Let a built layer forget a variable, as Keras does when it replaces one."""
+    layer._untrack_variable(variable)
+
+
 def set_build_config(layer: keras.Layer, config: PlainDict) -> None:
     """Let a layer without a ``build()`` of its own return ``config`` from ``get_build_config()``."""
     layer._build_shapes_dict = config.get("shapes_dict", config)
@@ -119,6 +124,11 @@ def producing_call(tensor: keras.KerasTensor) -> Any:
     """The call (Keras node) that returns a KerasTensor."""
     history = tensor._keras_history
     return calls_of(history.operation)[history.node_index]
+
+
+def on_copies(call: Callable[..., Any], copy: Copy) -> Callable[..., Any]:
+    """A call with copies of what is passed to it: an operation in a graph may be called on a layer's variable."""
+    return lambda *args, **kwargs: call(*copy(args), **copy(kwargs))
 
 
 # What belongs to the graph around an operation, to its last call, or to `compile`, and so not to a copy.
@@ -196,7 +206,7 @@ def copy_functional(old: Functional, register: Register, copy: Copy) -> Function
     """A functional model of the same class, its graph run again on copies of its operations."""
     new = register(keras.Layer.__new__(type(old)))
     inputs = keras.tree.map_structure(lambda layer: copy(layer).output, input_layers(old))
-    outputs = replay(old, inputs, copy)
+    outputs = replay(old, inputs, lambda operation: on_copies(copy(operation), copy))
     _TRAINER.__init__(new)
     _FUNCTIONAL.__init__(new, inputs, outputs, name=old.name)
     for name, value in copied_attributes(old).items():

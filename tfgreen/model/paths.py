@@ -106,5 +106,8 @@ def own_parameters(layer: keras.Layer) -> dict[str, keras.Variable]:
 
 def weights_by_path(layer: keras.Layer) -> dict[str, keras.Variable]:
     """All weights of a layer and its sublayers by path (``"kernel"``, ``"cell/recurrent_kernel"``), each once."""
-    every = [("", layer), *walk(layer)]
-    return {join_path(path, name): weight for path, sub in every for name, weight in own_weights(sub).items()}
+    found: dict[int, tuple[str, keras.Variable]] = {}
+    for path, sub in [("", layer), *walk(layer)]:
+        for name, weight in own_weights(sub).items():
+            found.setdefault(id(weight), (join_path(path, name), weight))
+    return dict(found.values())

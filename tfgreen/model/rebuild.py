@@ -11,8 +11,8 @@ from collections.abc import Callable
 import keras
 
 from tfgreen.model.copy import Copies
-from tfgreen.model.internals import copy_input, input_layers, is_container, replay, set_build_config
-from tfgreen.model.paths import check_built_model, sublayers, walk
+from tfgreen.model.internals import copy_input, input_layers, is_container, on_copies, replay, set_build_config
+from tfgreen.model.paths import check_built_model, replaceable_layers, sublayers, walk
 from tfgreen.typing import PlainDict, Tensor
 
 Replace = Callable[[str, keras.Layer], keras.Operation | None]
@@ -42,11 +42,12 @@ def rebuild(
     """
     check_built_model(model)
     faithful = Copies()
+    paths = {id(layer): path for path, layer in replaceable_layers(model)}  # a shared layer goes by its first path
     copies: dict[int, keras.Operation | None] = {}  # what stands for each layer, wherever it is used
 
     def copy(operation: keras.Operation, prefix: str) -> keras.Operation | None:
         if id(operation) not in copies:
-            path = prefix + operation.name
+            path = paths.get(id(operation), prefix + operation.name)
             if not isinstance(operation, keras.Layer):
                 copies[id(operation)] = replace_operation(path, faithful.of(operation))
             elif is_container(operation):
@@ -62,7 +63,7 @@ def rebuild(
             result = keras.Sequential([inputs, *layers], name=container.name)
         else:
             tensors = keras.tree.map_structure(lambda layer: layer.output, inputs)
-            outputs = replay(container, tensors, lambda operation: copy(operation, prefix) or _pass_on)
+            outputs = replay(container, tensors, lambda old: on_copies(copy(old, prefix) or _pass_on, faithful.of))
             result = type(container)(tensors, outputs, name=container.name)
         _carry_trainable(container, result)
         return result

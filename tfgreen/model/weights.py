@@ -7,12 +7,15 @@ can be compressed, and those of its sublayers (attention, recurrent layers, Bidi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import keras
 from keras import layers
 
-from tfgreen.model.paths import join_path, own_parameters, own_weights, walk
+from tfgreen.model.paths import own_parameters, own_weights, walk, weights_by_path
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Reasons:
     FEW_CHANNELS = "{channels} input channels are too few for zeros with m_by_n={m_by_n}"
     FEW_WEIGHTS = "{where} has {size} weights, no more than the {clusters} clusters"
     EQUAL_WEIGHTS = "all its weights are equal"
+    ADAPTER = "the LoRA adapter of another weight, with which it is compressed and merged"
+    SHARED = "it is shared with '{other}', which is left as it is: {reason}"
+    READ_UNSEEN = "'{other}' reads it out of reach of a transform; read it in a layer that holds it as an attribute"
 
 
 _MATRIX, _TRANSPOSED = Axes(inputs=(-2,), outputs=(-1,)), Axes(inputs=(-1,), outputs=(-2,))
@@ -53,7 +59,7 @@ TABLE: Mapping[type[keras.Layer], Mapping[str, Axes] | str] = {
     **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), {"kernel": _TRANSPOSED}),
     **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), {"pointwise_kernel": _MATRIX}),
     **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), Reasons.DEPTHWISE),
-    layers.Embedding: {"embeddings": _MATRIX},
+    layers.Embedding: {"embeddings": _MATRIX, "reverse_embeddings": _MATRIX},
     **dict.fromkeys((layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell), _RECURRENT),
     **dict.fromkeys((layers.BatchNormalization, layers.LayerNormalization), Reasons.NORMALIZES),
     **dict.fromkeys((layers.GroupNormalization, layers.UnitNormalization, layers.Normalization), Reasons.NORMALIZES),
@@ -72,8 +78,10 @@ def compressible_weights(layer: keras.Layer) -> dict[str, Axes]:
         >>> compressible_weights(dense)
         {'kernel': Axes(inputs=(-2,), outputs=(-1,))}
     """
-    every = [("", layer), *walk(layer)]
-    return {join_path(path, name): axes for path, sub in every for name, axes in own_compressible(sub).items()}
+    found: dict[str, Axes] = {}
+    for path, axes in _with_paths(layer, own_compressible):
+        found.setdefault(path, axes)
+    return found
 
 
 def quantizable_weights(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
@@ -85,15 +93,29 @@ def quantizable_weights(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
         >>> quantizable_weights(conv)
         {'kernel': (-2, -1)}
     """
-    found = {path: axes.outputs for path, axes in compressible_weights(layer).items()}
-    for path, sub in [("", layer), *walk(layer)]:
-        if isinstance(sub, (layers.DepthwiseConv1D, layers.DepthwiseConv2D)):
-            found[join_path(path, "kernel")] = (-2, -1)
-        elif isinstance(sub, (layers.SeparableConv1D, layers.SeparableConv2D)):
-            found[join_path(path, "depthwise_kernel")] = (-2, -1)
-        elif isinstance(sub, layers.Embedding):
-            found[join_path(path, "embeddings")] = ()
+    found: dict[str, tuple[int, ...]] = {}
+    for path, axes in _with_paths(layer, _own_quantizable):
+        found[path] = axes if found.get(path, axes) == axes else ()  # two sublayers hold it, and each has other axes
     return found
+
+
+def _own_quantizable(layer: keras.Layer) -> Mapping[str, tuple[int, ...]]:
+    found = {name: axes.outputs for name, axes in own_compressible(layer).items()}
+    if isinstance(layer, (layers.DepthwiseConv1D, layers.DepthwiseConv2D)):
+        found["kernel"] = (-2, -1)
+    elif isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
+        found["depthwise_kernel"] = (-2, -1)
+    elif isinstance(layer, layers.Embedding):
+        found["embeddings"] = ()
+    return found
+
+
+def _with_paths(layer: keras.Layer, own: Callable[[keras.Layer], Mapping[str, T]]) -> Iterator[tuple[str, T]]:
+    """What ``own`` says of the weights of a layer and of each sublayer, by path as in ``weights_by_path``."""
+    paths = {id(variable): path for path, variable in weights_by_path(layer).items()}
+    for sub in [layer, *(sub for _, sub in walk(layer))]:
+        weights = own_weights(sub)
+        yield from [(paths[id(weights[name])], value) for name, value in own(sub).items()]
 
 
 def channel_axis(layer: keras.Operation, rank: int) -> int:

@@ -14,7 +14,6 @@ from keras import layers, ops
 
 from tfgreen.model.batch_norm import gain_and_bias
 from tfgreen.model.internals import calls_of, consumers_of, producing_call
-from tfgreen.model.paths import weights_by_path
 from tfgreen.quantization.op_classes import inner_operation, is_identity, is_own
 from tfgreen.quantization.ranges import ActivationRange
 from tfgreen.transforms.compressed import Compressed
@@ -56,8 +55,7 @@ def _accumulator_scale(kernel: Compressed, source: ActivationRange | None) -> Te
     if getattr(layer, "data_format", "") == "channels_first":
         return None
     lower, upper = source.ends()
-    chain = next(chain for chain in kernel.chains if chain.weight == "kernel")
-    weight = chain.apply(weights_by_path(layer)["kernel"].value)
+    weight = next(weight for weight in kernel.chained if weight.chain.weight == "kernel").effective()
     scale = symmetric_scale(weight, rounding.bits, rounding.axes)
     return ops.reshape(scale, (-1,)) * ops.maximum((upper - lower) / 255.0, 1e-30)
 

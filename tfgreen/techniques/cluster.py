@@ -29,10 +29,13 @@ from tfgreen.techniques.overrides import (
 )
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Aggregation, Codebook
-from tfgreen.transforms.compressed import Choice, compress, has_transform
+from tfgreen.transforms.compress import Choice, compress
+from tfgreen.transforms.compressed import has_transform
 from tfgreen.transforms.kmeans import Initialization, distinct
+from tfgreen.transforms.lora import merged_value
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.selection import check_finite
+from tfgreen.typing import Tensor
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -162,7 +165,7 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
             # "Per channel" as in LiteRT, whose depthwise kernels have two axes of channels.
             channel_axes = channels.get(name, axes.outputs) if chosen.per_channel else ()
             subject = f"{layer_subject(path, layer)}, '{name}'"
-            codebook = _codebook(subject, variables[name], before, channel_axes, chosen)
+            codebook = _codebook(subject, merged_value(layer, variables[name]), before, channel_axes, chosen)
             if isinstance(codebook, str):
                 reason = codebook
             else:
@@ -182,17 +185,17 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
 
 
 def codebook_of_values(
-    subject: str, variable: keras.Variable, before: Sequence[TensorTransform], channel_axes: tuple[int, ...]
+    subject: str, value: Tensor, before: Sequence[TensorTransform], channel_axes: tuple[int, ...]
 ) -> Codebook | None:
     """The codebook of a weight that was clustered and stripped, one for each channel where those differ; None if it
     takes more than 256 values, or each less than twice on average. ``subject`` names the weight in errors."""
-    weight = _value_after(variable, before)
+    weight = _value_after(value, before)
     for axes in dict.fromkeys([(), channel_axes]):
         channels = np.moveaxis(weight, axes, range(len(axes))).reshape(-1, weight.size // _size(weight, axes))
         values = max(distinct(channel, _FEW) for channel in channels)
         if 1 < values <= min(_FEW, channels.shape[1] // 2):
             config = ClusterConfig(number_of_clusters=max(values, 3))  # 3, as one may be zero
-            codebook = _codebook(subject, variable, before, axes, config)
+            codebook = _codebook(subject, value, before, axes, config)
             return codebook if isinstance(codebook, Codebook) else None  # none for a kernel of three weights
     return None
 
@@ -202,11 +205,11 @@ def _size(weight: np.ndarray, axes: tuple[int, ...]) -> int:
 
 
 def _codebook(
-    name: str, variable: keras.Variable, before: Sequence[TensorTransform], channel_axes: tuple[int, ...],
+    name: str, value: Tensor, before: Sequence[TensorTransform], channel_axes: tuple[int, ...],
     config: ClusterConfig,
 ) -> Codebook | str:
     """The codebook of a weight, initialized, or why it has none."""
-    weight = _value_after(variable, before)
+    weight = _value_after(value, before)
     check_finite(weight, name, "They cannot be clustered; load a healthy checkpoint.")
     wanted = config.number_of_clusters
     size = weight.size // _size(weight, channel_axes)
@@ -233,9 +236,8 @@ def _codebook(
     return codebook
 
 
-def _value_after(variable: keras.Variable, before: Sequence[TensorTransform]) -> np.ndarray:
+def _value_after(value: Tensor, before: Sequence[TensorTransform]) -> np.ndarray:
     """The weight as a codebook will get it."""
-    value = variable.value
     for transform in before:
         if transform.order < Codebook.order:
             value = transform.apply(value)

@@ -24,6 +24,7 @@ from tfgreen.model.samples import sample_arrays
 from tfgreen.model.weights import channel_axis, quantizable_weights
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 from tfgreen.transforms.fake_quant import fake_quantize, symmetric_scale
+from tfgreen.transforms.lora import merge_adapters
 from tfgreen.transforms.selection import check_finite
 from tfgreen.typing import Samples, Tensor
 
@@ -109,6 +110,7 @@ def _has_bias(layer: keras.Layer) -> bool:
 def _rounded(path: str, layer: keras.Layer) -> keras.Layer:
     """A layer with the weights that the int8 file holds, in float."""
     if type(layer) in _LINEAR:
+        merge_adapters(layer)
         weights = weights_by_path(layer)
         for name, axes in quantizable_weights(layer).items():
             weight = weights[name].value

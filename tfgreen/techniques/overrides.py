@@ -13,6 +13,7 @@ from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_sub
 from tfgreen.model.paths import join_path, replaceable_layers, weights_by_path
 from tfgreen.model.weights import Axes, compressible_weights
 from tfgreen.transforms.base import Chain, TensorTransform
+from tfgreen.transforms.lora import adapters
 
 
 class LayerSettings(Protocol):
@@ -94,7 +95,10 @@ def weights_to_compress(path: str, layer: keras.Layer, config: WeightSettings, m
         variables = {id(item[1] if isinstance(item, tuple) else item) for item in getattr(layer, method)()}
         listed = {weight for weight, variable in weights.items() if id(variable) in variables}
     found = {}
+    own = {id(variable) for adapter in adapters(layer).values() for variable in (adapter.a, adapter.b)}
     for weight, variable in weights.items():
+        if id(variable) in own:  # compressed with the weight that it adapts
+            continue
         name = join_path(path, weight)
         if weight in listed or any(fnmatch.fnmatchcase(name, pattern) for pattern in config.extra_weights):
             default = Axes((-2,), (-1,)) if len(variable.shape) >= 2 else Axes((), (-1,))

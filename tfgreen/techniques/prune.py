@@ -30,8 +30,10 @@ from tfgreen.techniques.overrides import (
 )
 from tfgreen.training.schedules import ConstantSparsity, PolynomialDecay, ScheduleLike, as_schedule
 from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.compressed import Choice, compress, has_transform
+from tfgreen.transforms.compress import Choice, compress
+from tfgreen.transforms.compressed import has_transform
 from tfgreen.transforms.importance import Loss, activation_importance, taylor_importance
+from tfgreen.transforms.lora import merged_value
 from tfgreen.transforms.mask import Criterion, Mask, Scope
 from tfgreen.transforms.selection import Pooling, check_finite
 from tfgreen.typing import Arrays, Samples
@@ -233,7 +235,8 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
         variables = weights_by_path(layer)
         found: dict[str, Sequence[TensorTransform]] = {}
         for weight, axes in weights_to_compress(path, layer, chosen, "get_prunable_weights").items():
-            _check_weight(path, layer, weight, variables[weight], axes, chosen)
+            value = keras.ops.convert_to_numpy(merged_value(layer, variables[weight]))
+            _check_weight(path, layer, weight, value, axes, chosen)
             channels = variables[weight].shape[_input_axis(axes)]
             if chosen.m_by_n is not None and channels <= chosen.m_by_n[1] - chosen.m_by_n[0]:
                 reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
@@ -300,13 +303,13 @@ def _importance(model: keras.Model, config: PruneConfig) -> dict[str, np.ndarray
 
 
 def _check_weight(
-    path: str, layer: keras.Layer, weight: str, variable: keras.Variable, axes: Axes, config: PruneConfig
+    path: str, layer: keras.Layer, weight: str, value: np.ndarray, axes: Axes, config: PruneConfig
 ) -> None:
     subject = f"{layer_subject(path, layer)}, '{weight}'"
     fix = "They cannot be ranked; load a healthy checkpoint."
-    check_finite(keras.ops.convert_to_numpy(variable), subject, fix)
-    outputs = math.prod(variable.shape[axis] for axis in axes.outputs)
-    matrix = (math.prod(variable.shape) // outputs, outputs)
+    check_finite(value, subject, fix)
+    outputs = math.prod(value.shape[axis] for axis in axes.outputs)
+    matrix = (value.size // outputs, outputs)
     if config.block_size[0] > matrix[0] or config.block_size[1] > matrix[1]:
         expected = f"a block no larger than the weight, a matrix of {matrix}"
         fix = f"Choose a smaller block_size, or leave the layer out: layers={{'{path}': None}}."

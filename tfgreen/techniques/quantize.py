@@ -36,9 +36,12 @@ from tfgreen.techniques.overrides import (
 )
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
-from tfgreen.transforms.compressed import Choice, compress, compressed_layers, has_transform
+from tfgreen.transforms.compress import Choice, compress
+from tfgreen.transforms.compressed import compressed_layers, has_transform
 from tfgreen.transforms.fake_quant import FakeQuant
+from tfgreen.transforms.lora import merged_value
 from tfgreen.transforms.mask import Mask
+from tfgreen.transforms.ties import tied_variables
 from tfgreen.typing import Samples
 
 if TYPE_CHECKING:
@@ -179,7 +182,7 @@ def quantize(
     config = resolve_config(QuantizeConfig, config, options)
     placements = place_activations(model, lambda path: config.for_layer(path) is None)
     _check_fits(config, placements)
-    work = _Work(config, placements)
+    work = _Work(model, config, placements)
     result = compress(model, work.choose, work.hook)
     work.check_done()
     if placements:
@@ -209,11 +212,12 @@ _MORE_INTEGERS = "a BatchNormalization is fused and each channel has its scale: 
 
 
 class _Work:
-    """What is added to each layer of a model, for :func:`tfgreen.transforms.compressed.compress` to ask."""
+    """What is added to each layer of a model, for :func:`tfgreen.transforms.compress.compress` to ask."""
 
-    def __init__(self, config: QuantizeConfig, placements: Mapping[str, Placement]) -> None:
+    def __init__(self, model: keras.Model, config: QuantizeConfig, placements: Mapping[str, Placement]) -> None:
         self.config = config
         self.placements = placements
+        self.tied = tied_variables(model)
         self.rounded = self.clustered = 0
 
     def choose(self, path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
@@ -231,11 +235,13 @@ class _Work:
         self, path: str, layer: keras.Layer, chain: Chain, axes: tuple[int, ...], config: QuantizeConfig
     ) -> list[TensorTransform]:
         variable, before = weights_by_path(layer)[chain.weight], chain.transforms
-        shape, value = tuple(variable.shape), chain.apply(variable.value)
+        shape, stored = tuple(variable.shape), merged_value(layer, variable)
+        value = chain.apply(stored)
+        axes = () if id(variable) in self.tied else axes  # what is a row to one reader is a column to another
         found: list[TensorTransform] = []
         codebook = next((item for item in before if isinstance(item, Codebook)), None)
         if self.config.preserve_clusters and codebook is None:
-            codebook = codebook_of_values(f"{layer_subject(path, layer)}, '{chain.weight}'", variable, before, axes)
+            codebook = codebook_of_values(f"{layer_subject(path, layer)}, '{chain.weight}'", stored, before, axes)
             found += [codebook] if codebook is not None else []
         self.clustered += codebook is not None
         fused = path in self.placements and self.placements[path].fused

@@ -29,8 +29,10 @@ def strip(model: keras.Model) -> keras.Model:
         'Dense'
     """
 
+    baked: set[int] = set()
+
     def bake(path: str, layer: keras.Layer) -> keras.Layer:
         compressed = compressed_in(layer)
-        return layer if compressed is None else compressed.bake()
+        return layer if compressed is None else compressed.bake(baked)
 
     return rebuild(model, bake)

@@ -11,8 +11,8 @@ from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.model.paths import check_built_model, join_path, own_parameters, replaceable_layers, walk, weights_by_path
 from tfgreen.model.weights import Reasons, compressible_weights, own_compressible, reason_unchanged
 from tfgreen.tables import TableResult
-from tfgreen.transforms.base import Chain
-from tfgreen.transforms.compressed import compressed_in, compressed_layers
+from tfgreen.transforms.compressed import ChainedWeight, compressed_in, compressed_layers
+from tfgreen.transforms.lora import adapters, merged_value
 from tfgreen.typing import PlainDict, Tensor
 
 
@@ -28,6 +28,7 @@ class WeightStatus:
         size: Number of weights.
         nonzeros: How many of them are not zero as the layer computes with them.
         reason: Why nothing was done, or less than was asked for, or why the layer computes in float32; else "".
+        counted_with: The layer that is listed with this weight, where several read it; the size is 0 then. Else "".
     """
 
     layer: str
@@ -37,6 +38,7 @@ class WeightStatus:
     size: int
     nonzeros: int
     reason: str
+    counted_with: str = ""
 
     @property
     def sparsity(self) -> float:
@@ -46,6 +48,8 @@ class WeightStatus:
     @property
     def text(self) -> str:
         """What was done, or why nothing was, in words."""
+        if self.counted_with:
+            return f"the weight of '{self.counted_with}'"
         if not self.done:
             return f"unchanged: {self.reason}"
         return " -> ".join(self.done) + (f" ({self.reason})" if self.reason else "")
@@ -86,7 +90,8 @@ class ModelSummary(TableResult):
         ]
 
     def _headline(self) -> str:
-        return f"'{self.name}': {sum(bool(w.done) for w in self.weights)} of {len(self.weights)} weights compressed"
+        counted = [w for w in self.weights if not w.counted_with]
+        return f"'{self.name}': {sum(bool(w.done) for w in counted)} of {len(counted)} weights compressed"
 
     def _remarks(self) -> tuple[str, ...]:
         return (f"model {self._headline()}",)
@@ -117,15 +122,16 @@ def summary(model: keras.Model) -> ModelSummary:
     """
     check_built_model(model)
     reasons = {path: reason for _, layer in compressed_layers(model) for path, reason in layer.reasons.items()}
+    listed: dict[int, str] = {}  # weights, by the layer that they are listed with
     statuses: list[WeightStatus] = []
     for path, layer in replaceable_layers(model):
-        inner, chains, float_because = layer, {}, ""
+        inner, chained, float_because = layer, {}, ""
         if (compressed := compressed_in(layer)) is not None:
-            inner, chains = compressed.layer, {chain.weight: chain for chain in compressed.chains}
+            inner, chained = compressed.layer, {weight.chain.weight: weight for weight in compressed.chained}
             float_because = getattr(compressed.activations, "reason", "")
         if inner.weights:
             reason = reasons.get(path, float_because or Reasons.NOT_COMPRESSED)
-            statuses += _statuses(path or model.name, inner, chains, reason, float_because)
+            statuses += _statuses(path or model.name, inner, chained, reason, float_because, listed)
         elif float_because:
             name = type(inner.operation if isinstance(inner, OperationLayer) else inner).__name__
             statuses.append(WeightStatus(path, name, "", (), 0, 0, float_because))
@@ -133,22 +139,27 @@ def summary(model: keras.Model) -> ModelSummary:
 
 
 def _statuses(
-    path: str, layer: keras.Layer, chains: dict[str, Chain], unchanged_because: str, float_because: str
+    path: str, layer: keras.Layer, chained: dict[str, ChainedWeight], unchanged_because: str, float_because: str,
+    listed: dict[int, str],
 ) -> list[WeightStatus]:
     weights, left_out = weights_by_path(layer), _left_out(layer)
-    candidates, class_name = list(dict.fromkeys([*chains, *compressible_weights(layer)])), type(layer).__name__
+    candidates, class_name = list(dict.fromkeys([*chained, *compressible_weights(layer)])), type(layer).__name__
     if not candidates:
         size = sum(math.prod(variable.shape) for variable in weights.values())
         nonzeros = sum(_nonzeros(variable.value) for variable in weights.values())
         reason = float_because or next(iter(left_out.values()), reason_unchanged(layer))
         return [WeightStatus(path, class_name, "", (), size, nonzeros, reason)]
     statuses = []
-    for name in dict.fromkeys([*candidates, *left_out]):
-        chain, variable = chains.get(name), weights[name]
-        done = tuple(type(transform).__name__ for transform in chain.transforms) if chain else ()
-        nonzeros = _nonzeros(chain.apply(variable.value) if chain else variable.value)
-        notes = [note for note in (*(t.note for t in chain.transforms), float_because) if note] if chain else []
-        reason = "; ".join(notes) if chain else left_out.get(name, unchanged_because)
+    for name in [name for name in dict.fromkeys([*candidates, *left_out]) if name in weights]:
+        weight, variable = chained.get(name), weights[name]
+        transforms = weight.chain.transforms if weight is not None else []
+        done = tuple(type(transform).__name__ for transform in transforms)
+        if listed.setdefault(id(variable), path) != path:
+            statuses.append(WeightStatus(path, class_name, name, done, 0, 0, "", listed[id(variable)]))
+            continue
+        nonzeros = _nonzeros(weight.effective() if weight is not None else merged_value(layer, variable))
+        notes = [note for note in (*(t.note for t in transforms), float_because) if note]
+        reason = "; ".join(notes) if weight is not None else left_out.get(name, unchanged_because)
         statuses.append(WeightStatus(path, class_name, name, done, math.prod(variable.shape), nonzeros, reason))
     return statuses
 
@@ -164,8 +175,10 @@ def _left_out(layer: keras.Layer) -> dict[str, str]:
             reason = Reasons.OTHER_WEIGHTS.format(weights=" and ".join(chosen))
         else:
             reason = reason_unchanged(sub)
-        names = [name for name, variable in own_parameters(sub).items() if len(variable.shape) >= 2]
-        found.update({join_path(path, name): reason for name in names if name not in chosen})
+        lora = [id(variable) for adapter in adapters(sub).values() for variable in (adapter.a, adapter.b)]
+        for name, variable in own_parameters(sub).items():
+            if len(variable.shape) >= 2 and name not in chosen:
+                found[join_path(path, name)] = Reasons.ADAPTER if id(variable) in lora else reason
     return found
 
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 from tfgreen.checks import check_instance, check_integer
 from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
 from tfgreen.training.input_ranges import InputRanges
-from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.transforms.base import TensorTransform
+from tfgreen.transforms.compressed import ChainedWeight, chained_weights, compressed_layers
 from tfgreen.transforms.mask import Mask
 from tfgreen.typing import PlainDict, Tensor
 
@@ -67,10 +67,9 @@ class UpdateCompression(keras.callbacks.Callback):
         if not compressed:
             raise without_compressed(self.model)
         self._scheduled = [
-            _Scheduled(f"{layer_subject(path, layer.layer)}, '{chain.weight}'", weight, chain, transform)
-            for path, layer in compressed
-            for chain, weight in layer.chained
-            for transform in chain.transforms
+            _Scheduled(f"{layer_subject(path, layer.layer)}, '{weight.chain.weight}'", weight, transform)
+            for path, layer, weight in chained_weights(self.model)
+            for transform in weight.chain.transforms
             if transform.scheduled
         ]
         for _, layer in compressed:
@@ -130,9 +129,8 @@ class UpdateCompression(keras.callbacks.Callback):
             layer.watched = False
 
     def _project(self) -> None:
-        for _, layer in compressed_layers(self.model):
-            for chain, weight in layer.chained:
-                _project(chain, weight)
+        for _, _, weight in chained_weights(self.model):
+            weight.project()
 
     def _read_steps(self) -> None:
         for item in self._scheduled:
@@ -150,14 +148,14 @@ class _Scheduled:
     """A transform with work between batches, where it sits, and the batches it has seen."""
 
     name: str
-    weight: keras.Variable
-    chain: Chain
+    weight: ChainedWeight
     transform: TensorTransform
     step: int = 0
 
     def value(self) -> Tensor:
         """The weight as the transform gets it, from those before it in the chain."""
-        before = self.chain.transforms[: self.chain.transforms.index(self.transform)]
+        transforms = self.weight.chain.transforms
+        before = transforms[: transforms.index(self.transform)]
         return functools.reduce(lambda value, transform: transform.apply(value), before, self.weight.value)
 
 
@@ -165,7 +163,7 @@ def _due(advanced: Sequence[tuple[_Scheduled, int]]) -> list[_Scheduled]:
     """Those with work since the step given for each, and those that a transform before them in the chain changes."""
     due: list[_Scheduled] = []
     for item, last in advanced:
-        if item.transform.due(last, item.step) or any(earlier.chain is item.chain for earlier in due):
+        if item.transform.due(last, item.step) or any(earlier.weight is item.weight for earlier in due):
             due.append(item)
     return due
 
@@ -180,9 +178,4 @@ def _update(due: Sequence[_Scheduled]) -> None:
         values, names = [item.value() for item in items], [item.name for item in items]
         items[0].transform.update_together([item.transform for item in items], values, names, items[0].step)
     for item in due:
-        _project(item.chain, item.weight)
-
-
-def _project(chain: Chain, weight: keras.Variable) -> None:
-    if chain.projects:
-        weight.assign(chain.project(weight.value))
+        item.weight.project()

@@ -13,9 +13,9 @@ from tfgreen.errors import invalid_value
 from tfgreen.training.callbacks import without_compressed
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.codebook import Codebook
-from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.transforms.compressed import chained_weights, compressed_layers
 from tfgreen.transforms.mask import Mask
-from tfgreen.typing import FilePath, PlainDict
+from tfgreen.typing import FilePath, PlainDict, Tensor
 
 
 class CompressionSummaries(keras.callbacks.Callback):
@@ -58,19 +58,18 @@ class CompressionSummaries(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
         with self._writer.as_default():
-            for path, layer in compressed_layers(self.model):
-                for chain, weight in layer.chained:
-                    for transform in chain.transforms:
-                        for name, value in _scalars(transform, weight).items():
-                            step = int(keras.ops.convert_to_numpy(transform.step))
-                            _write_scalar(f"{path}/{chain.weight}/{name}", value, step)
+            for path, _, weight in chained_weights(self.model):
+                for transform in weight.chain.transforms:
+                    for name, value in _scalars(transform, weight.value).items():
+                        step = int(keras.ops.convert_to_numpy(transform.step))
+                        _write_scalar(f"{path}/{weight.chain.weight}/{name}", value, step)
         self._writer.flush()
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
         self._writer.close()
 
 
-def _scalars(transform: TensorTransform, weight: keras.Variable) -> dict[str, float]:
+def _scalars(transform: TensorTransform, weight: Tensor) -> dict[str, float]:
     """The state of a mask or a codebook by name."""
     if isinstance(transform, Mask) and transform.scheduled:
         magnitudes = np.abs(keras.ops.convert_to_numpy(weight))[keras.ops.convert_to_numpy(transform.mask)]

@@ -112,13 +112,21 @@ class Chain(keras.layers.Layer):
         return any(transform.projects for transform in self.transforms)
 
     def get_config(self) -> PlainDict:
-        transforms = [keras.saving.serialize_keras_object(transform) for transform in self.transforms]
+        transforms = [serialize_shared(transform) for transform in self.transforms]
         return {**super().get_config(), "weight": self.weight, "transforms": transforms}
 
     @classmethod
     def from_config(cls, config: PlainDict) -> Chain:
         transforms = [keras.saving.deserialize_keras_object(transform) for transform in config["transforms"]]
         return cls(**{**config, "transforms": transforms})
+
+
+def serialize_shared(layer: keras.Layer) -> PlainDict:
+    """The config of a layer that another layer may hold too, so that Keras loads both with one and the same.
+
+    Keras gives the second config the number of the first, but loses it in the first where that is part of another.
+    """
+    return {**keras.saving.serialize_keras_object(layer), "shared_object_id": id(layer)}
 
 
 class ActivationHook(keras.layers.Layer):

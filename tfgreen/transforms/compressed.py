@@ -6,18 +6,53 @@ import dataclasses
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
-from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.errors import invalid_value, layer_subject
 from tfgreen.model.operation_layer import OperationLayer, with_signature_of
 from tfgreen.model.paths import walk, weights_by_path
-from tfgreen.model.rebuild import build_configs, build_from_configs, rebuild
-from tfgreen.model.weights import compressible_weights
-from tfgreen.transforms.base import ActivationHook, Chain, Projection, TensorTransform
-from tfgreen.transforms.mask import Mask
+from tfgreen.model.rebuild import build_configs, build_from_configs
+from tfgreen.transforms.base import ActivationHook, Chain, Projection, TensorTransform, serialize_shared
+from tfgreen.transforms.lora import Adapter, adapters
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class ChainedWeight:
+    """A weight of a layer and the chain that it passes through, together with its adapter if LoRA is enabled."""
+
+    chain: Chain
+    variable: keras.Variable
+    adapter: Adapter | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """What the chain gets."""
+        return self.variable.value if self.adapter is None else self.adapter.added_to(self.variable.value)
+
+    def effective(self, projected: bool = False) -> Tensor:
+        """What the layer computes with; ``projected`` says that an optimizer keeps the stored weight projected."""
+        return self.chain.apply(self.value, projected and self.adapter is None)
+
+    def mapping(self, projected: bool) -> list[tuple[keras.Variable, Tensor]]:
+        """The values under which the layer computes with the effective weight: its adapter adds zeros to that."""
+        silenced = [] if self.adapter is None else [(self.adapter.b, keras.ops.zeros_like(self.adapter.b.value))]
+        return [(self.variable, self.effective(projected)), *silenced]
+
+    def project(self) -> None:
+        """Hold the stored weight to what the chain allows. One with an adapter is frozen, and only a part."""
+        if self.chain.projects and self.adapter is None:
+            self.variable.assign(self.chain.project(self.variable.value))
+
+    def bake(self) -> None:
+        """Store the effective weight, without chain and adapter."""
+        self.variable.assign(self.effective())
+        unproject(self.variable)
+        if self.adapter is not None:
+            self.variable.trainable = True
+            self.adapter.remove()
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -65,7 +100,8 @@ class Compressed(keras.layers.Layer):
             self._build_chains()
 
     def _build_chains(self) -> None:
-        weights = weights_by_path(self.layer)
+        weights, lora = weights_by_path(self.layer), adapters(self.layer)
+        adapted = {path for path, variable in weights.items() if id(variable) in lora}
         for chain in self.chains:
             if chain.weight not in weights:
                 subject = layer_subject(self.name, self.layer)
@@ -73,7 +109,8 @@ class Compressed(keras.layers.Layer):
             variable = weights[chain.weight]
             chain.build(tuple(variable.shape))
             chain.built = True
-            if chain.projects:
+            if chain.projects and chain.weight not in adapted:  # LoRA has frozen it, and refuses a constraint
+                unproject(variable)  # a layer that it is tied to may have come first
                 variable.constraint = Projection(chain, variable.constraint)
         if self.activations is not None and not self.activations.built:
             self.activations.build()
@@ -93,10 +130,10 @@ class Compressed(keras.layers.Layer):
         self._build_chains()
 
     @property
-    def chained(self) -> list[tuple[Chain, keras.Variable]]:
+    def chained(self) -> list[ChainedWeight]:
         """Each chain and the weight that it transforms."""
-        weights = weights_by_path(self.layer)
-        return [(chain, weights[chain.weight]) for chain in self.chains]
+        weights, lora = weights_by_path(self.layer), adapters(self.layer)
+        return [ChainedWeight(c, weights[c.weight], lora.get(id(weights[c.weight]))) for c in self.chains]
 
     @property
     def scheduled(self) -> bool:
@@ -137,7 +174,8 @@ class Compressed(keras.layers.Layer):
         # While an optimizer trains the model it keeps the stored weights projected (masked), see `Projection`. Masking
         # them again would cost two more passes over every weight and gradient.
         projected = training is True and self.watched
-        chained = {id(weight): chain.apply(weight.value, projected) for chain, weight in self.chained}
+        mapped = [pair for weight in self.chained for pair in weight.mapping(projected)]
+        chained = {id(variable): value for variable, value in mapped}
         # All variables are mapped, not only the chained ones: in an outer StatelessScope (the JAX trainer) the inner
         # layer would otherwise see their values of before that scope.
         variables = self._run_variables()
@@ -169,18 +207,22 @@ class Compressed(keras.layers.Layer):
         """The layer that remains when compression is done; ``tg.profile`` counts it in the place of this one."""
         return self.layer
 
-    def bake(self) -> keras.Operation:
-        """Write every transformed weight into the inner layer and return it, free of chains and ranges."""
-        for chain, weight in self.chained:
-            weight.assign(chain.apply(weight.value))
-            _unproject(weight)
+    def bake(self, baked: set[int]) -> keras.Operation:
+        """Write every transformed weight into the inner layer and return it, free of chains and ranges.
+
+        ``baked`` holds the ``id`` of weights that were written for a layer that they are tied to, and gets the others.
+        """
+        for weight in self.chained:
+            if id(weight.variable) not in baked:
+                weight.bake()
+                baked.add(id(weight.variable))
         if self.activity_regularizer is not None:
             self.layer.activity_regularizer = self.activity_regularizer
         return self.layer.operation if isinstance(self.layer, OperationLayer) else self.layer
 
     def get_config(self) -> PlainDict:
         config = super().get_config()
-        config["layer"] = keras.saving.serialize_keras_object(self.layer)
+        config["layer"] = serialize_shared(self.layer)
         config["chains"] = [keras.saving.serialize_keras_object(chain) for chain in self.chains]
         if self.activations is not None:
             config["activations"] = keras.saving.serialize_keras_object(self.activations)
@@ -201,7 +243,7 @@ class Compressed(keras.layers.Layer):
 class CompressedModel(keras.Model):
     """A subclassed model inside one :class:`Compressed`: what a verb returns when the model is no graph of layers.
 
-    ``call`` is the inner model's; a ``train_step`` of its own is not carried over, of which :func:`compress` warns.
+    ``call`` is the inner model's; a ``train_step`` of its own is not carried over, of which ``compress`` warns.
     """
 
     def __init__(self, compressed: Compressed, **kwargs: object) -> None:
@@ -232,73 +274,6 @@ class CompressedModel(keras.Model):
         return cls(**{**config, "compressed": compressed})
 
 
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """What a verb adds to the chains of a layer, by path of the weight within it, and why nothing more (or "")."""
-
-    transforms: Mapping[str, Sequence[TensorTransform]] = dataclasses.field(default_factory=dict)
-    reason: str = ""
-
-
-Choose = Callable[[str, keras.Layer, Mapping[str, Chain]], Choice]
-Quantize = Callable[[str, keras.Operation], ActivationHook | None]
-
-
-def compress(model: keras.Model, choose: Choose, quantize: Quantize = lambda path, operation: None) -> keras.Model:
-    """Return a copy of a built model with transforms added to the chains of its weights, each at its ``order``.
-
-    ``choose`` is called once per layer with its path, a copy of the layer (bare of its chains) and the chains it has,
-    by weight. ``quantize``, called for raw operations (``x + y``) too, says where activations are rounded.
-
-    Example:
-        >>> import keras
-        >>> from tfgreen.transforms.fake_quant import FakeQuant
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
-        >>> rounded = compress(model, lambda path, layer, chains: Choice({"kernel": [FakeQuant(bits=4)]}))
-        >>> rounded.get_layer("out").chains[0].transforms[0].bits
-        4
-    """
-    earlier: dict[str, str] = {}
-    reasons: dict[str, str] = {}
-
-    def replace(path: str, layer: keras.Layer) -> keras.Layer:
-        compressed = compressed_in(layer)
-        inner, chains, activations = layer, [], None
-        if compressed is not None:
-            inner, chains, activations = compressed.layer, compressed.chains, compressed.activations
-            earlier.update(compressed.reasons)
-        transforms = {chain.weight: list(chain.transforms) for chain in chains}
-        choice = choose(path, inner, {chain.weight: chain for chain in chains})
-        if choice.reason and compressible_weights(inner):  # else the table says why
-            reasons[path] = choice.reason
-        rounded = quantize(path, inner)
-        if rounded is not None and activations is not None:
-            subject = layer_subject(path, inner)
-            raise invalid_state(f"{subject} is quantized already.", "Bake it first with tg.strip(model).")
-        if not choice.transforms and rounded is None:
-            return layer
-        for weight, new in choice.transforms.items():
-            transforms[weight] = sorted([*transforms.get(weight, ()), *new], key=lambda transform: transform.order)
-            _check_zeros_kept(f"{layer_subject(path, inner)}, '{weight}'", transforms[weight])
-        for variable in inner.variables:
-            _unproject(variable)
-        new_chains = [Chain(weight, items) for weight, items in transforms.items()]
-        return Compressed(inner, new_chains, rounded or activations)
-
-    def replace_operation(path: str, operation: keras.Operation) -> keras.Operation:
-        rounded = quantize(path, operation)
-        return operation if rounded is None else Compressed(OperationLayer(operation), [], rounded)
-
-    result = rebuild(model, replace, replace_operation)
-    for layer in (result, *(layer for _, layer in compressed_layers(result))):
-        if isinstance(layer, Compressed):
-            layer.reasons = {**earlier, **reasons}
-    if not isinstance(result, Compressed):
-        return result
-    _warn_of_lost_methods(result.layer)
-    return CompressedModel(result)
-
-
 def compressed_in(layer: keras.Operation) -> Compressed | None:
     """The :class:`Compressed` layer that a layer or a whole model is, if it is one."""
     compressed = layer.compressed if isinstance(layer, CompressedModel) else layer
@@ -310,22 +285,25 @@ def compressed_layers(model: keras.Layer) -> list[tuple[str, Compressed]]:
     return [(path, layer) for path, layer in walk(model) if isinstance(layer, Compressed)]
 
 
+def chained_weights(model: keras.Layer) -> list[tuple[str, Compressed, ChainedWeight]]:
+    """Every weight of a model that passes through a chain, once, with the first layer that reads it and its path."""
+    found: dict[int, tuple[str, Compressed, ChainedWeight]] = {}
+    for path, layer in compressed_layers(model):
+        for weight in layer.chained:
+            found.setdefault(id(weight.variable), (path, layer, weight))
+    return list(found.values())
+
+
 def has_transform(model: keras.Layer, kind: type[TensorTransform]) -> bool:
     """Whether a weight of a model passes through a transform of this class."""
     chains = [chain for _, layer in compressed_layers(model) for chain in layer.chains]
     return any(isinstance(transform, kind) for chain in chains for transform in chain.transforms)
 
 
-def _unproject(variable: keras.Variable) -> None:
+def unproject(variable: keras.Variable) -> None:
+    """Leave a variable the constraint that it had before a chain."""
     if isinstance(variable.constraint, Projection):
         variable.constraint = variable.constraint.inner
-
-
-def _check_zeros_kept(subject: str, transforms: Sequence[TensorTransform]) -> None:
-    loses = next((transform for transform in transforms if not transform.keeps_zeros), None)
-    if loses is not None and isinstance(transforms[0], Mask):
-        expected, received = "transforms that keep the zeros of a mask", f"a {type(loses).__name__} without zero"
-        raise invalid_value(subject, expected=expected, received=received, fix="Cluster with preserve_sparsity=True.")
 
 
 def _warn_unwatched() -> None:
@@ -335,15 +313,3 @@ def _warn_unwatched() -> None:
         "stay as they are. Pass callbacks=[tg.UpdateCompression()] to fit.",
         stacklevel=2,
     )
-
-
-def _warn_of_lost_methods(model: keras.Model) -> None:
-    steps = ("train_step", "test_step", "predict_step", "compute_loss")
-    own = [name for name in steps if getattr(type(model), name) is not getattr(keras.Model, name)]
-    if own:
-        warnings.warn(
-            f"model '{model.name}' ({type(model).__name__}) has {', '.join(own)} of its own, which its compressed copy "
-            "does not run: fit trains the copy as Keras does. Train it in a loop of your own, with "
-            "tg.UpdateCompression(model).step() after each step.",
-            stacklevel=4,
-        )
