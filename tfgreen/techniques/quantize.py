@@ -17,7 +17,7 @@ import keras
 from tfgreen.checks import check_bool, check_integer, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
-from tfgreen.model.paths import weights_by_path
+from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.calibrate import calibrate
@@ -180,6 +180,7 @@ def quantize(
         1
     """
     config = resolve_config(QuantizeConfig, config, options)
+    check_built_model(model)
     placements = place_activations(model, lambda path: config.for_layer(path) is None)
     _check_fits(config, placements)
     work = _Work(model, config, placements)
