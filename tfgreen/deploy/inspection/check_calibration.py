@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,21 +21,27 @@ from tfgreen.typing import Samples, Tensor
 
 _FEW = 64  # samples; 100 to 1000 are usual
 _RUN, _BATCH, _ROWS = 128, 16, 4096  # samples that the model runs on, at a time, and rows of each batch
+_ENOUGH = 48  # samples, where these make as many rows
 _VALUES = 2**18  # of the inputs of one batch: Keras holds every tensor of a large model until the end
-_PER_CLASS = 10  # samples per class from which on a class that is never predicted is worth a word
 _ALIKE = 0.05  # correlation of neighbours below which nothing in nature lies
 _SPREAD = 3.0  # how many times wider or narrower than in training is another scale
+_FAR_SPREAD = 10.0  # and where a normalization that has hardly begun to learn might explain it
 _SHIFT = 3.0  # standard deviations by which a mean is off
+_SWAPPED = 0.5  # share of the distance from training that is left where swapped channels are put right
+_VOUCHED = 0.2  # distance from training below which a normalization knows the data
+_APART = 0.05  # distance from training that is worth a look
 _STRETCHED = 20.0  # largest magnitude over the 99.9th percentile
 
 
 def check_calibration(model: keras.Model, calibration_data: Samples) -> Findings:
     """Look for signs, not proofs, that calibration data is not what a model was trained on.
 
-    These are: few samples, or all alike; channels (last axis) that never change; values that look random (neighbours
-    along the axes before the last are not alike); a few values far outside all others; another scale than in training,
-    judged by what comes out of ``BatchNormalization``, ``Normalization`` and ``Rescaling`` layers, as when images are
-    divided by 255 twice; and classes that the model predicts for no sample. ``tg.convert`` notes the same in its file.
+    These are: few samples, or all alike; channels of images (last axis) that never change; images that look random
+    (neighbours are not alike); a few values far outside all others; and what ``BatchNormalization``, ``Normalization``
+    and ``Rescaling`` layers know of the data in training: another scale, as when images are divided by 255 twice, and
+    the channels of images in reverse (BGR for RGB). Moving statistics that few steps have brought on their way from 0
+    and 1 count as what they are, so that the data of training itself raises no word. ``tg.convert`` notes the same in
+    its file.
 
     Args:
         model: A built Keras model.
@@ -71,7 +78,7 @@ def _of_values(item: InputSpec, array: np.ndarray) -> Iterator[Finding]:
     if len(array) > 1 and (array == array[0]).all():
         yield Finding(subject, f"all {len(array)} samples are the same.")
         return
-    if array.ndim > 1:
+    if array.ndim == 4:
         still = np.flatnonzero(np.ptp(array.reshape(-1, array.shape[-1]), axis=0) == 0)
         if len(still):
             which = f"channels {_some(still)}" if len(still) > 1 else f"channel {still[0]}"
@@ -79,56 +86,59 @@ def _of_values(item: InputSpec, array: np.ndarray) -> Iterator[Finding]:
     most, largest = np.percentile(np.abs(array), (99.9, 100))
     if most and largest / most > _STRETCHED:
         message = f"its largest value is {largest / most:.0f} times the 99.9th percentile and stretches the range."
-        yield Finding(subject, message, "Leave such samples out, or set calibration='percentile'.")
-    likeness = _likeness_of_neighbours(array)
-    if likeness is not None and abs(likeness) < _ALIKE:
-        message = f"neighbouring values are no more alike than random ones (correlation {likeness:.3f})."
-        yield Finding(subject, message, "Pass samples from training: random data has other ranges.")
+        yield Finding(subject, message, "calibration='percentile' leaves it out of the range of an int8 file.")
 
 
-def _likeness_of_neighbours(array: np.ndarray) -> float | None:
-    """Correlation of neighbours along the axes between the first and the last; None for too few to tell."""
-    axes = [axis for axis in range(1, array.ndim - 1) if array.shape[axis] >= 4]
-    views = [np.moveaxis(array[:_RUN], axis, 0) for axis in axes]
+def _of_noise(item: InputSpec, array: np.ndarray) -> Iterator[Finding]:
+    """Whether images look random."""
+    if not item.dtype.startswith("float") or array.ndim != 4 or array.shape[-1] not in (1, 3, 4):
+        return
+    views = [np.moveaxis(array[:_RUN], axis, 0) for axis in (1, 2) if array.shape[axis] >= 4]
     neighbours = [(along[:-1].ravel(), along[1:].ravel()) for along in views]
     if not neighbours:
-        return None
+        return
     one, other = (np.concatenate(parts).astype(np.float64) for parts in zip(*neighbours))
-    return float(np.corrcoef(one, other)[0, 1]) if len(one) >= 1000 and one.std() and other.std() else None
+    likeness = float(np.corrcoef(one, other)[0, 1]) if len(one) >= 1000 and one.std() and other.std() else 1.0
+    if abs(likeness) < _ALIKE:
+        message = f"neighbouring values are no more alike than random ones (correlation {likeness:.3f})."
+        fix = "Pass samples from training, unless these are: random data has other ranges."
+        yield Finding(f"Calibration data of input '{item.name}'", message, fix)
 
 
 def _of_layers(model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray]) -> Iterator[Finding]:
     """What layers show that know the data they were trained on, up to the first normalization."""
-    layers = dict(walk(model))
-    outputs, scores = _run(model, spec, arrays, layers)
+    layers, vouched = dict(walk(model)), False
+    outputs = _run(model, spec, arrays, layers)
     for path, output in outputs.items():
         layer = layers[path]
         if isinstance(layer, keras.layers.Rescaling):
             yield from _of_rescaling(path, layer, output)
-        else:
-            yield from _of_scale(path, _normalized(layer, output))
-            break
-    if scores is not None:
-        yield from _of_classes(scores)
+            continue
+        seen = _Seen.of(layer, output)
+        if seen is not None:
+            vouched = seen.distance < _VOUCHED
+            yield from _of_scale(path, seen)
+            yield from _of_order(model, spec, arrays, path, seen)
+        break
+    for item, array in zip(spec.inputs, () if vouched else arrays):
+        yield from _of_noise(item, array)
 
 
 def _run(
     model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray], layers: Mapping[str, keras.Layer]
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """Outputs of the layers that know a scale, as rows of channels, and the model's output if it is one matrix."""
+) -> dict[str, np.ndarray]:
+    """Outputs of the layers that know a scale, as rows of channels."""
     picked = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), _RUN)).astype(int)
-    rows, scores = dict[str, list[np.ndarray]](), list[np.ndarray]()
+    rows = dict[str, list[np.ndarray]]()
     size = max(1, min(_BATCH, _VALUES // max(1, sum(array[0].size for array in arrays))))
     with _recording(layers, rows):
         for start in range(0, len(picked), size):
             batch = picked[start : start + size]
-            result = call_model(model, spec, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
-            if not isinstance(result, (list, tuple, dict)) and len(result.shape) == 2:
-                scores.append(np.asarray(result))
-            judged = bool(scores) and 2 < scores[0].shape[1] <= len(picked) // _PER_CLASS
-            if not judged and start + size >= _BATCH and all(sum(map(len, parts)) >= _ROWS for parts in rows.values()):
+            call_model(model, spec, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
+            enough = start + size >= _ENOUGH and all(sum(map(len, parts)) >= _ROWS for parts in rows.values())
+            if not rows or enough:
                 break
-    return {path: np.concatenate(parts) for path, parts in rows.items()}, np.concatenate(scores) if scores else None
+    return {path: np.concatenate(parts) for path, parts in rows.items()}
 
 
 def _recording(layers: Mapping[str, keras.Layer], rows: dict[str, list[np.ndarray]]) -> AbstractContextManager[None]:
@@ -154,34 +164,72 @@ def _of_rescaling(path: str, layer: keras.layers.Rescaling, output: np.ndarray) 
         yield Finding(f"Layer '{path}'", message, "The data was probably scaled before: pass it as the model takes it.")
 
 
-def _normalized(layer: keras.Layer, output: np.ndarray) -> np.ndarray:
-    """Rows of the output of a normalization before gamma and beta, for its trained channels only."""
-    if isinstance(layer, keras.layers.Normalization):
-        return output
-    gamma, beta, mean, variance = map(np.asarray, norm_parameters(layer, "float64"))
-    used = (np.abs(gamma) > 1e-4) & (variance > 1e-6) & ((mean != 0) | (variance != 1))
-    return (output[:, used] - beta[used]) / gamma[used]
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What a normalization saw in training, beside what it sees of the calibration data, channel by channel.
+
+    Attributes:
+        spread: How many times as wide the data is, the median of the channels.
+        shift: By how many standard deviations its mean is off.
+        distance: Of all means and deviations together; 0 where they are equal.
+    """
+
+    spread: float
+    shift: float
+    distance: float
+
+    @classmethod
+    def of(cls, layer: keras.Layer, output: np.ndarray) -> _Seen | None:
+        """None where the layer has learned nothing."""
+        least = 1.0
+        mean, variance, rows = np.zeros(output.shape[1]), np.ones(output.shape[1]), output
+        if isinstance(layer, keras.layers.BatchNormalization):
+            gamma, beta, mean, variance = (np.asarray(x) for x in norm_parameters(layer, "float64"))
+            used = (np.abs(gamma) > 1e-4) & (variance > 1e-6) & ((mean != 0) | (variance != 1))
+            mean, variance = mean[used], variance[used] + layer.epsilon
+            rows = (output[:, used] - beta[used]) / gamma[used] * np.sqrt(variance) + mean
+            least = 1 - layer.momentum  # one step takes in this share of a batch
+        if not rows.size:
+            return None
+        seen_mean, seen = rows.mean(axis=0), np.maximum(rows.var(axis=0), 1e-30)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # After k steps the statistics are m**k of what they began with and 1 - m**k of the data's: between these.
+            ends = np.sort([1 + least * (seen - 1), seen], axis=0)
+            reached, to = np.clip(variance, *ends), np.sort([least * seen_mean, seen_mean], axis=0)
+        else:
+            reached, to = seen, np.array([seen_mean, seen_mean])
+        shift = np.abs(np.clip(mean, *to) - mean) / np.sqrt(variance)
+        apart = (seen_mean - mean) ** 2 / variance + np.log(seen / variance) ** 2 / 4
+        spread = float(np.sqrt(np.median(reached / variance)))
+        wide, logs = float(np.sqrt(np.median(seen / variance))), (np.log(seen), np.log(variance))
+        if wide < 1 / _FAR_SPREAD and len(seen) > 3 and min(map(np.std, logs)) > 0.05 and np.polyfit(*logs, 1)[0] > 0.5:
+            # Statistics near their start are alike whatever the data; these follow it, and so have learned its scale.
+            spread = wide
+        return cls(spread, float(np.median(shift)), float(np.mean(apart)))
 
 
-def _of_scale(path: str, rows: np.ndarray) -> Iterator[Finding]:
-    """What values show that had a mean of 0 and a variance of 1 per channel in training."""
-    if not rows.size:
-        return
-    spread, shift = float(np.median(rows.std(axis=0))), float(np.median(np.abs(rows.mean(axis=0))))
-    if not 1 / _SPREAD < spread < _SPREAD or shift > _SHIFT:
+def _of_scale(path: str, seen: _Seen) -> Iterator[Finding]:
+    if not 1 / _SPREAD < seen.spread < _SPREAD or seen.shift > _SHIFT:
         message = (
-            f"its input is spread {spread:.3g} times as wide as in training, with means {shift:.2g} standard "
+            f"its input is spread {seen.spread:.3g} times as wide as in training, with means {seen.shift:.2g} standard "
             "deviations off: the calibration data has another scale."
         )
         yield Finding(f"Layer '{path}'", message, "Preprocess it exactly as for training, once.")
 
 
-def _of_classes(scores: np.ndarray) -> Iterator[Finding]:
-    count, classes = scores.shape
-    missing = np.setdiff1d(np.arange(classes), scores.argmax(axis=1))
-    if classes > 2 and count >= _PER_CLASS * classes and len(missing):
-        message = f"the model predicts {_some(missing)} of {classes} classes for none of {count} samples."
-        yield Finding("Calibration data", message, "Take samples of all classes.")
+def _of_order(
+    model: keras.Model, spec: CallSpec, arrays: Sequence[np.ndarray], path: str, seen: _Seen
+) -> Iterator[Finding]:
+    """Whether the colours of images are closer to those of training in reverse."""
+    if len(arrays) != 1 or arrays[0].ndim != 4 or arrays[0].shape[-1] != 3 or seen.distance < _APART:
+        return
+    layers = dict(walk(model))
+    swapped = _Seen.of(layers[path], _run(model, spec, [arrays[0][..., ::-1]], layers)[path])
+    if swapped is not None and swapped.distance < _SWAPPED * seen.distance:
+        closer = seen.distance / swapped.distance
+        message = f"with its colours in reverse the data is {closer:.1f} times closer to that of training."
+        fix = "Pass x[..., ::-1] if the model was trained on that order (RGB or BGR)."
+        yield Finding(f"Layer '{path}'", message, fix)
 
 
 def _some(numbers: np.ndarray) -> str:
