@@ -9,7 +9,7 @@ A :class:`tfgreen.deploy.conversion.record.Conversion` is handed from step to st
 4. ``export``: trace the model on one sample into a SavedModel in a folder; no later step touches the model.
 5. ``translate``: TensorFlow's converter makes a file of it, in a process of its own where it may crash.
 6. ``finish``: read the file, with 4-bit weights, Keras names and metadata. ``try_file`` runs it in a process of its
-   own, where LiteRT's runtime may crash, and ``judge`` compares it with the model.
+   own, where LiteRT's runtime may crash; ``check_sizes`` and ``judge`` compare it with the model.
 
 Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 2018.
@@ -29,6 +29,7 @@ from tfgreen.deploy.conversion.config import ConvertConfig, ConvertOptions
 from tfgreen.deploy.conversion.export import export
 from tfgreen.deploy.conversion.finish import finish
 from tfgreen.deploy.conversion.judge import FAR, judge
+from tfgreen.deploy.conversion.open_sizes import check_sizes, runs_at_sizes
 from tfgreen.deploy.conversion.post_training import place_ranges
 from tfgreen.deploy.conversion.prepare import prepare
 from tfgreen.deploy.conversion.record import read
@@ -92,5 +93,7 @@ def run_conversion(model: keras.Model, config: ConvertConfig) -> LiteRTModel:
         folder = Path(temporary)
         conversion = export(conversion, folder)
         conversion = translate(conversion, folder)
-        lite = try_file(conversion, finish(conversion, folder), apart)
+        lite, runs = finish(conversion, folder), runs_at_sizes(conversion)
+        try_file(conversion, lite, runs, apart)
+    check_sizes(conversion, lite, runs)
     return judge(conversion, lite)

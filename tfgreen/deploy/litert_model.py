@@ -7,7 +7,7 @@ import gzip
 import math
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -25,7 +25,7 @@ from tfgreen.deploy.tflite.c_array import HEADERS, SOURCES, c_source
 from tfgreen.deploy.tflite.contents import Quantization, WeightTensor
 from tfgreen.deploy.tflite.flatbuffer import parse, read_metadata
 from tfgreen.deploy.tflite.interpreter import new_interpreter, run_all
-from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.errors import ConversionError, invalid_state, invalid_value
 from tfgreen.files import reading, write_atomic
 from tfgreen.model.samples import joined, labelled_batches
 from tfgreen.structure import CallSpec, InputSpec, Structure, match, pack
@@ -79,6 +79,7 @@ class LiteRTModel:
         self.inputs = contents.edge_tensors(self.parsed, "inputs")
         self.outputs = contents.edge_tensors(self.parsed, "outputs")
         self._lock = threading.Lock()  # of the one interpreter
+        self._interpreter: Interpreter | None = None
         inputs, outputs = ([info.name for info in side] for side in (self.inputs, self.outputs))
         by_name = {name: name for name in outputs}
         self.input_structure: Structure = self.metadata.get("inputs", inputs[0] if len(inputs) == 1 else inputs)
@@ -171,7 +172,9 @@ class LiteRTModel:
         """
         return estimate_arena(self.parsed, self.audit)
 
-    def new_interpreter(self, threads: int = 1, keep_tensors: bool = False) -> Interpreter:
+    def new_interpreter(
+        self, threads: int = 1, keep_tensors: bool = False, input_shapes: Mapping[str, Sequence[int]] | None = None
+    ) -> Interpreter:
         """Return an ``ai_edge_litert`` interpreter of this model with its tensors allocated.
 
         LiteRT writes one line about its XNNPACK delegate to stderr when the first interpreter of a process is made.
@@ -179,15 +182,16 @@ class LiteRTModel:
         Args:
             threads: CPU threads, at least 1.
             keep_tensors: Whether every tensor can be read after a run, on LiteRT's own kernels instead of XNNPACK.
+            input_shapes: Name of an input -> its shape, batch included. What is not given, or open in the file
+                (``None`` in :attr:`inputs`), has the size that the file states: 1 where that is open.
 
         Raises:
-            ConversionError: The interpreter refuses the model, for instance an operator that it does not have.
+            ConversionError: The interpreter refuses the model, for instance an operator that it does not have, or the
+                shapes.
         """
-        return new_interpreter(self.content, threads, keep_tensors)
-
-    @functools.cached_property
-    def _interpreter(self) -> Interpreter:
-        return self.new_interpreter()
+        indices = {info.name: info.index for info in self.inputs}
+        shapes = {indices[name]: tuple(shape) for name, shape in (input_shapes or {}).items()}
+        return new_interpreter(self.content, threads, keep_tensors, shapes)
 
     def predict(self, x: Samples) -> Any:
         """Run the model on every sample, one by one as on the device: a static batch may not allow more.
@@ -219,10 +223,27 @@ class LiteRTModel:
         for arrays, target in labelled_batches(x, self._spec):
             if not found:
                 self._check_range(arrays)
-            with self._lock:
-                found.append(run_all(self._interpreter, self.inputs, self.outputs, arrays))
+            found.append(self._run_arrays(arrays))
             targets.append(target)
         return {info.name: joined([part[info.name] for part in found], info.name) for info in self.outputs}, targets
+
+    def _run_arrays(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        shapes = {name: (1, *array.shape[1:]) for name, array in arrays.items()}
+        if "VAR_HANDLE" in self.operators:  # variables that only a new interpreter starts anew
+            rows = [
+                run_all(self.new_interpreter(input_shapes=shapes), self.inputs, self.outputs, sample)
+                for k in range(len(arrays[self.inputs[0].name]))
+                for sample in [{name: array[k : k + 1] for name, array in arrays.items()}]
+            ]
+            return {info.name: joined([row[info.name] for row in rows], info.name) for info in self.outputs}
+        with self._lock:
+            if self._interpreter is None:
+                self._interpreter = self.new_interpreter(input_shapes=shapes)
+            try:
+                return run_all(self._interpreter, self.inputs, self.outputs, arrays)
+            except ConversionError:
+                self._interpreter = None  # what a refused shape has left
+                raise
 
     @functools.cached_property
     def _spec(self) -> CallSpec:

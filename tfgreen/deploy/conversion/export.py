@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import keras
 
 from tfgreen.deploy.conversion.converter import SAVED_MODEL, errors_only
+from tfgreen.deploy.conversion.open_sizes import open_size_calls
 from tfgreen.deploy.conversion.record import Conversion, Traced
 from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
-from tfgreen.model.layer_calls import LayerCalls
+from tfgreen.model.layer_calls import LayerCalls, listening
 from tfgreen.model.paths import walk
 from tfgreen.structure import Structure, name_leaves
 from tfgreen.transforms.exporting import exporting
@@ -57,7 +58,7 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     signature = [tf.TensorSpec((batch, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
     updates = keras.StatelessScope()  # keeps the seeds of layers that draw numbers in inference too out of the file
     try:
-        with exporting(), updates, calls.listen():
+        with exporting(), updates, listening(open_size_calls(model)), calls.listen():
             function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
     except Exception as error:  # noqa: B902 - whatever a user's call() raises
         text = re.sub(r"\x1b\[\d*m", "", str(error)).strip() or "no message"  # Keras prints headings in bold

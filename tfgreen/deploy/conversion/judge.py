@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -93,7 +92,8 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     samples = None if conversion.samples is None else {k: v[:_SAMPLES] for k, v in conversion.samples.items()}
     try:
         if samples is None:
-            lite.new_interpreter()
+            if not conversion.has_open_sizes:
+                lite.new_interpreter()
             return lite
         got = match(lite.output_structure, lite.predict(samples), "output")
     except ConversionError as error:
@@ -127,11 +127,9 @@ def _announced(conversion: Conversion, lite: LiteRTModel, far: Mapping[str, Outp
 
 def _cannot_run(conversion: Conversion, lite: LiteRTModel, error: ConversionError) -> ConversionError:
     """The error for a file with an operator that the interpreter lacks: known now, not on the device."""
-    found = re.search(r"Node number (\d+)", str(error))
-    rows = lite.audit.operators
-    if found is None or int(found[1]) >= len(rows):
+    row = lite.audit.operator_of(str(error))
+    if row is None:
         return error
-    row = rows[int(found[1])]
     return ConversionError(
         f"model '{conversion.name}' converts with quantization='{conversion.config.quantization}' to a file that "
         f"cannot run: layers {list(row.layers) or row.tensor!r} need {row.operator} of {', '.join(row.inputs)}, "

@@ -36,8 +36,12 @@ def prepare(conversion: Conversion) -> Conversion:
     half = [path for path, layer in layers.items() if layer.compute_dtype in _HALF]
     loops = [path for path, layer in layers.items() if isinstance(layer, keras.layers.RNN) and not layer.unroll]
     open_ended = [path for path in loops if _is_open_ended(layers[path])]
-    unrolls = bool(loops) and (config.integers or config.dynamic_batch)
-    if unrolls and open_ended and any(None in item.shape for item in conversion.spec.inputs):
+    # Steps of an open number become the samples of a batch, see open_sizes.py.
+    steps = {path: layer for path, layer in layers.items() if type(layer) is keras.layers.TimeDistributed}
+    outer = tuple(f"{path}/" for path, layer in steps.items() if _is_open_ended(layer))
+    batched = config.dynamic_batch or any(path.startswith(outer) for path in loops)
+    unrolls = bool(loops) and (config.integers or batched)
+    if unrolls and open_ended and conversion.has_open_sizes:
         notes.append(f"Recurrent layers {open_ended} run in loops: their number of steps is not fixed.")
         unrolls = False
     windows = {} if conversion.samples is None else _pooling_windows(model, layers)
@@ -60,8 +64,8 @@ def prepare(conversion: Conversion) -> Conversion:
     return dataclasses.replace(conversion, model=model, notes=tuple(notes))
 
 
-def _is_open_ended(layer: keras.layers.RNN) -> bool:
-    """Whether a recurrent layer was built for any number of steps."""
+def _is_open_ended(layer: keras.layers.RNN | keras.layers.TimeDistributed) -> bool:
+    """Whether a layer was built for any number of steps."""
     shape = next(iter((layer.get_build_config() or {"": (None, 1)}).values()))
     return (next(iter(shape.values())) if isinstance(shape, dict) else shape)[1] is None
 

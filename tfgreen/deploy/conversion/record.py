@@ -67,6 +67,11 @@ class Conversion:
     notes: tuple[str, ...] = ()
     traced: Traced = Traced()
 
+    @property
+    def has_open_sizes(self) -> bool:
+        """Whether an input leaves a size open besides the batch."""
+        return any(None in item.shape for item in self.spec.inputs)
+
     def packed_samples(self, count: int) -> Arrays:
         """The first samples in the structure of the model's inputs; only where there are any."""
         return pack(self.spec.structure, {name: array[:count] for name, array in (self.samples or {}).items()})

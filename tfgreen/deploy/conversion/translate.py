@@ -76,6 +76,9 @@ def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
         flex = " A float file may have it, for a runtime with the Flex delegate: ConvertConfig(flex=True)."
         allows = flex if all(kind == "TF Select" for kind, _ in found) else ""
         return f"{subject} {', '.join(lacking)}, for which LiteRT has no operator.{allows}"
+    if "TensorListReserve" in reason:
+        place = f"layers {layers} loop" if layers else "it loops"
+        return f"{place} over a batch of open size. Give recurrent layers unroll=True and a fixed number of steps."
     no_range = _NO_RANGE.search(reason)
     if no_range:
         place = f"layers {layers}" if layers else no_range[1].removeprefix("serving_default_").removesuffix(":0")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tfgreen.deploy.conversion.open_sizes import SizedRun
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.apart import Apart
@@ -12,20 +15,27 @@ from tfgreen.deploy.tflite.trial import try_files
 _SAMPLES = 8
 
 
-def try_file(conversion: Conversion, lite: LiteRTModel, apart: Apart) -> LiteRTModel:
-    """Return the artifact once it has run on the first samples, or on zeros; a file that is refused is left to others.
+def try_file(conversion: Conversion, lite: LiteRTModel, runs: Sequence[SizedRun], apart: Apart) -> None:
+    """Run the artifact on the first samples and at several sizes, or else on zeros; a file that is refused is left to
+    others.
 
     Raises:
         ConversionError: LiteRT's runtime crashes on the file.
     """
     if any(operator.startswith("Flex") for operator in lite.operators):
-        return lite
-    samples = conversion.samples or {}
-    stored = {info.index: info.to_stored(samples[info.name][:_SAMPLES]) for info in lite.inputs if samples}
-    count = min(map(len, stored.values()), default=0)
-    ended = apart.run([(lite.content, [{i: x[k : k + 1] for i, x in stored.items()} for k in range(count)])])
+        return
+    batches = [run.inputs for run in runs]
+    if conversion.samples is not None:
+        batches.append({name: array[:_SAMPLES] for name, array in conversion.samples.items()})
+    stored = [{info.index: info.to_stored(arrays[info.name]) for info in lite.inputs} for arrays in batches]
+    samples = [
+        {index: array[k : k + 1] for index, array in arrays.items()}
+        for arrays in stored
+        for k in range(min(map(len, arrays.values())))
+    ]
+    ended = apart.run([(lite.content, samples)])
     if not ended.crashed:
-        return lite
+        return
     row = _culprit(lite)
     where, remedy = "no operator does so alone", "Convert with another quantization."
     if row is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -54,6 +55,11 @@ class Audit(TableResult):
     def float_layers(self) -> tuple[str, ...]:
         """Paths of the layers of which an operator computes in float32."""
         return tuple(dict.fromkeys(layer for row in self.operators if row.in_float for layer in row.layers))
+
+    def operator_of(self, error: str) -> OperatorStatus | None:
+        """The operator that LiteRT speaks of in an error; None where it names none, or one of a delegate."""
+        found = re.search(r"Node number (\d+)", error)
+        return self.operators[int(found[1])] if found and int(found[1]) < len(self.operators) else None
 
     def _headline(self) -> str:
         return f"{len(self.operators)} operators, {sum(row.in_float for row in self.operators)} in float32"

@@ -13,8 +13,10 @@ from tfgreen.errors import ConversionError
 _BLOCK = 256  # samples quantized at a time: a float64 copy of a whole data set could fill the memory
 
 
-def new_interpreter(content: bytes, threads: int, keep_tensors: bool) -> Interpreter:
-    """Make an interpreter; arguments and errors are those of ``LiteRTModel.new_interpreter``."""
+def new_interpreter(
+    content: bytes, threads: int, keep_tensors: bool, shapes: Mapping[int, Sequence[int]] | None = None
+) -> Interpreter:
+    """Make an interpreter; arguments and errors are those of ``LiteRTModel.new_interpreter``, inputs by index."""
     kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_tensors else OpResolverType.AUTO
     try:
         interpreter = Interpreter(
@@ -23,9 +25,12 @@ def new_interpreter(content: bytes, threads: int, keep_tensors: bool) -> Interpr
             experimental_op_resolver_type=kernels,
             experimental_preserve_all_tensors=keep_tensors,
         )
+        for index, shape in (shapes or {}).items():
+            interpreter.resize_tensor_input(index, shape)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        raise ConversionError(f"the LiteRT interpreter refuses the model: {error}") from error
+        at = f" with inputs of shapes {[tuple(shape) for shape in shapes.values()]}" if shapes else ""
+        raise ConversionError(f"the LiteRT interpreter refuses the model{at}: {error}") from error
     return interpreter
 
 
