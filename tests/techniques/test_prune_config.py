@@ -47,9 +47,9 @@ def test_criteria_from_data_run_on_every_kind_of_layer(name, tmp_path):
     x, y = zoo.sample(name, 40), zoo.targets(name, 40)
     model = zoo.ZOO[name]()
     before = model.get_weights()
-    loss = "sparse_categorical_crossentropy"
-    for options in ({"criterion": "activation", "calibration_data": x}, {"criterion": "taylor", "x": x, "y": y}):
-        pruned = trained(model, name, **options, loss=loss)
+    taylor = {"criterion": "taylor", "x": x, "y": y, "loss": "sparse_categorical_crossentropy"}
+    for options in ({"criterion": "activation", "calibration_data": x}, taylor):
+        pruned = trained(model, name, **options)
         assert all(abs(share - 0.5) < 0.1 for share in zeros(pruned).values())
         pruned.save(tmp_path / "m.keras")
         loaded = keras.models.load_model(tmp_path / "m.keras")

@@ -101,3 +101,24 @@ def test_data_that_are_no_arrays_of_samples_are_named(data):
 def test_a_policy_must_return_reasons(verdicts):
     with pytest.raises(TypeError, match="policy.*a dict of layer path -> '', or the reason"):
         tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, policy=lambda model: verdicts))
+
+
+class Unfinished(tg.SparsitySchedule):
+    def updates_at(self, step):
+        return True
+
+
+@pytest.mark.parametrize("schedule, text", [
+    (tg.SparsitySchedule(), "defines updates_at and sparsity_at"),
+    (Unfinished(), "defines sparsity_at"),
+    (lambda: 0.5, "one argument, the step"),
+    (lambda step, epoch: 0.5, "one argument, the step"),
+])
+def test_a_schedule_that_cannot_be_asked_is_refused_at_once(schedule, text):
+    with pytest.raises(TypeError, match=text):
+        tg.PruneConfig(schedule=schedule)
+
+
+def test_a_loss_that_no_criterion_uses_is_refused():
+    with pytest.raises(ValueError, match="loss: expected None.*Choose criterion='taylor'"):
+        tg.PruneConfig(loss="mse")

@@ -130,8 +130,9 @@ def test_it_shows_as_a_line_a_table_a_page_and_plain_values():
     assert 0 < done < len(summary.weights)
     assert repr(summary) == f"<ModelSummary: 'separable_net': {done} of {len(summary.weights)} weights compressed>"
     lines = str(summary).splitlines()
-    assert len(lines) == len(summary.weights) + 2 and lines[0].startswith("layer")
-    assert lines[-1] == f"model 'separable_net': {done} of {len(summary.weights)} weights compressed"
+    assert len(lines) == len(summary.weights) + 3 and lines[0].startswith("layer")
+    assert "no update of their schedule" in lines[-1]
+    assert lines[-2] == f"model 'separable_net': {done} of {len(summary.weights)} weights compressed"
     assert "Mask" in lines[1] and lines[1].endswith("0.0%")  # before the first step
     html = summary._repr_html_()
     assert html.count("<tr>") == len(summary.weights) + 1 and "unchanged: it normalizes" in html

@@ -114,7 +114,8 @@ def test_a_shared_layer_steps_once_per_batch():
     model = tg.prune(zoo.shared_layer(), tg.PruneConfig(schedule=tg.ConstantSparsity(0.5, begin_step=3, frequency=1)))
     model.compile("sgd", zoo.loss("shared_layer"))
     x, y = zoo.sample("shared_layer", 8), zoo.targets("shared_layer", 8)
-    model.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
+    with pytest.warns(UserWarning, match="goes on to 50.0 % at step 3"):
+        model.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
     assert {int(layer.chains[0].transforms[0].step.numpy()) for _, layer in compressed_layers(model)} == {2}
     assert model.get_layer("shared").chains[0].transforms[0].sparsity == 0
 
@@ -209,3 +210,24 @@ def test_a_step_without_a_model_or_inside_a_traced_function_says_what_to_do():
     update = tg.UpdateCompression(pruned(tg.ConstantSparsity(0.5, begin_step=0)))
     with pytest.raises(ValueError, match="inside a tf.function.*Call it after the function"):
         tf.function(update.step, autograph=False)()
+
+
+@pytest.mark.parametrize("verb", ["prune", "cluster", "quantize"])
+def test_weights_that_become_nan_are_named(verb):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(16, activation="relu", name="hidden"), layers.Dense(4)])
+    x, y = np.ones((16, 8), "float32"), np.ones((16, 4), "float32")
+    options = {"calibration_data": x} if verb == "quantize" else {}
+    result = getattr(tg, verb)(model, **options)
+    result.compile(keras.optimizers.SGD(1e25), "mse")
+    with pytest.raises(ValueError, match="layer 'hidden'.*NaN.*lower the learning rate"):
+        result.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
+
+
+def test_a_loop_of_the_users_own_is_told_of_nan_within_a_hundred_steps():
+    model = tg.prune(dense(), schedule=tg.ConstantSparsity(0.5, begin_step=0, frequency=1000))
+    update = tg.UpdateCompression(model)
+    bias = model.layers[0].layer.bias
+    bias.assign(bias * np.nan)
+    with pytest.raises(ValueError, match="'bias'.*NaN"):
+        for _ in range(100):
+            update.step()

@@ -15,7 +15,7 @@ from tfgreen.training.input_ranges import InputRanges
 def trained(model: keras.Model, name: str, scale: float = 1.0, **options) -> list[str]:
     """The warnings of one epoch on data of a scale."""
     x = keras.tree.map_structure(lambda array: array * scale, zoo.sample(name, 32))
-    model.compile("sgd", zoo.loss(name), **options)
+    model.compile(keras.optimizers.SGD(1e-6), zoo.loss(name), **options)  # inputs of 255 must not make it diverge
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(x, zoo.targets(name, 32), batch_size=8, verbose=0, callbacks=[tg.UpdateCompression()])

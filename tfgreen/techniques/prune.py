@@ -28,7 +28,7 @@ from tfgreen.techniques.overrides import (
     settings_for,
     weights_to_compress,
 )
-from tfgreen.training.schedules import ConstantSparsity, PolynomialDecay, ScheduleLike, as_schedule
+from tfgreen.training.schedules import ConstantSparsity, ScheduleLike, as_schedule
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.compressed import has_transform
@@ -121,10 +121,10 @@ class PruneConfig(Config):
             m, n = self.m_by_n
             if m >= n:
                 raise invalid_value("m_by_n", expected="fewer zeros (m) than weights (n)", received=self.m_by_n)
-            last = _last_sparsity(self.schedule)
-            if last is not None and round(n * last, 6) < m:
+            goal = as_schedule(self.schedule).goal
+            if goal is not None and round(n * goal[1], 6) < m:
                 expected = f"a final sparsity >= {m / n:g}, which m_by_n={self.m_by_n} needs"
-                raise invalid_value("schedule", expected=expected, received=last, fix=f"Set it to {m / n:g}.")
+                raise invalid_value("schedule", expected=expected, received=goal[1], fix=f"Set it to {m / n:g}.")
             if self.block_size != (1, 1):
                 raise invalid_value("block_size", expected="(1, 1) with m_by_n", received=self.block_size)
         clashes = {
@@ -173,7 +173,9 @@ class PruneOptions(TypedDict, total=False):
 
 
 # Field -> the one criterion that needs it.
-_NEEDED_BY = {"threshold": "threshold", "calibration_data": "activation", "x": "taylor", "y": "taylor"}
+_NEEDED_BY = {
+    "threshold": "threshold", "calibration_data": "activation", **dict.fromkeys(("x", "y", "loss"), "taylor"),
+}
 
 
 def _pair(name: str, value: Sequence[int]) -> tuple[int, int]:
@@ -182,12 +184,6 @@ def _pair(name: str, value: Sequence[int]) -> tuple[int, int]:
     for number in value:
         check_integer(name, number, minimum=1)
     return int(value[0]), int(value[1])
-
-
-def _last_sparsity(schedule: ScheduleLike) -> float | None:
-    if isinstance(schedule, PolynomialDecay):
-        return schedule.final_sparsity
-    return schedule.target_sparsity if isinstance(schedule, ConstantSparsity) else None
 
 
 def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpack[PruneOptions]) -> keras.Model:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 
 from tfgreen.model.rebuild import rebuild
-from tfgreen.transforms.compressed import compressed_in
+from tfgreen.training.shortfall import shortfall
+from tfgreen.transforms.compressed import compressed_in, compressed_layers
 
 
 def strip(model: keras.Model) -> keras.Model:
@@ -29,6 +32,9 @@ def strip(model: keras.Model) -> keras.Model:
         'Dense'
     """
 
+    compressed = [layer for _, layer in compressed_layers(model)] if isinstance(model, keras.Model) else []
+    if any(layer.ran_training for layer in compressed) and (text := shortfall(model)):
+        warnings.warn(f"{text} The stripped model keeps what they hold.", stacklevel=2)
     baked: set[int] = set()
 
     def bake(path: str, layer: keras.Layer) -> keras.Layer:

@@ -11,6 +11,7 @@ from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.model.paths import check_built_model, join_path, own_parameters, replaceable_layers, walk, weights_by_path
 from tfgreen.model.weights import Reasons, compressible_weights, own_compressible, reason_unchanged
 from tfgreen.tables import TableResult
+from tfgreen.training.shortfall import shortfall
 from tfgreen.transforms.compressed import ChainedWeight, compressed_in, compressed_layers
 from tfgreen.transforms.lora import adapters, merged_value
 from tfgreen.typing import PlainDict, Tensor
@@ -62,6 +63,7 @@ class ModelSummary(TableResult):
     Attributes:
         name: Name of the model.
         weights: The statuses, in the order of the layers.
+        remark: How far masks are from the end of their schedules; "" if they have come to it.
 
     Example:
         >>> import keras, tfgreen as tg
@@ -71,6 +73,7 @@ class ModelSummary(TableResult):
 
     name: str
     weights: tuple[WeightStatus, ...]
+    remark: str = ""
 
     _headings = ("layer", "class", "weight", "what was done", "weights", "non-zero", "sparsity")
     _left = 4
@@ -79,6 +82,7 @@ class ModelSummary(TableResult):
         """Plain values, fit for JSON."""
         return {
             "name": self.name,
+            "remark": self.remark,
             "weights": [{**dataclasses.asdict(w), "done": list(w.done), "sparsity": w.sparsity} for w in self.weights],
         }
 
@@ -94,7 +98,7 @@ class ModelSummary(TableResult):
         return f"'{self.name}': {sum(bool(w.done) for w in counted)} of {len(counted)} weights compressed"
 
     def _remarks(self) -> tuple[str, ...]:
-        return (f"model {self._headline()}",)
+        return (f"model {self._headline()}", *([self.remark] if self.remark else []))
 
 
 def summary(model: keras.Model) -> ModelSummary:
@@ -135,7 +139,7 @@ def summary(model: keras.Model) -> ModelSummary:
         elif float_because:
             name = type(inner.operation if isinstance(inner, OperationLayer) else inner).__name__
             statuses.append(WeightStatus(path, name, "", (), 0, 0, float_because))
-    return ModelSummary(model.name, tuple(statuses))
+    return ModelSummary(model.name, tuple(statuses), shortfall(model))
 
 
 def _statuses(

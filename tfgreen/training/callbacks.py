@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Hashable, Sequence
 
 import keras
@@ -12,11 +13,16 @@ import tensorflow as tf
 
 from tfgreen.checks import check_instance, check_integer
 from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
+from tfgreen.model.paths import weights_by_path
 from tfgreen.training.input_ranges import InputRanges
+from tfgreen.training.shortfall import shortfall
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.compressed import ChainedWeight, chained_weights, compressed_layers
 from tfgreen.transforms.mask import Mask
+from tfgreen.transforms.selection import check_finite
 from tfgreen.typing import PlainDict, Tensor
+
+_CHECKED = 100  # steps after which weights are looked at, besides the end of an epoch
 
 
 class UpdateCompression(keras.callbacks.Callback):
@@ -56,7 +62,7 @@ class UpdateCompression(keras.callbacks.Callback):
     def __init__(self, model: keras.Model | None = None) -> None:
         super().__init__()
         self._scheduled: list[_Scheduled] = []
-        self._batches = 0
+        self._batches = self._seen = 0
         if model is not None:
             check_instance("model", model, keras.Model, "a keras.Model")
             self.set_model(model)
@@ -77,6 +83,7 @@ class UpdateCompression(keras.callbacks.Callback):
         self._read_steps()
         steps = [item.transform.step for item in self._scheduled]
         steps += [layer.activations.step for _, layer in compressed if layer.activations is not None]
+        self._finite = _Finite(self.model)
         self._advance = tf.function(lambda count: [step.assign_add(count) for step in steps])
         self._input_ranges = InputRanges(self.model)
         self._project()  # weights may have been set since the last training
@@ -112,12 +119,16 @@ class UpdateCompression(keras.callbacks.Callback):
     def _step(self, count: int) -> None:
         self._advance(tf.constant(count, "int64"))  # all counters in one call of a graph: a fifth of the time
         self._input_ranges.compare(count)
+        self._seen += count
+        if self._seen >= _CHECKED:
+            self._check_finite()
         advanced = [(item, item.step) for item in self._scheduled]
         for item in self._scheduled:
             item.step += count
         _update(_due(advanced))
 
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
+        self._check_finite()
         masks = [item.transform for item in self._scheduled if isinstance(item.transform, Mask)]
         if logs is not None and masks:
             sizes = [math.prod(mask.mask.shape) for mask in masks]
@@ -125,8 +136,15 @@ class UpdateCompression(keras.callbacks.Callback):
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
         self._project()  # an optimizer with use_ema=True has just overwritten the weights by their averages
+        self._check_finite()
+        if text := shortfall(self.model):
+            warnings.warn(f"{text} Train on, or end it earlier: an epoch has as many steps as batches.", stacklevel=2)
         for _, layer in compressed_layers(self.model):
             layer.watched = False
+
+    def _check_finite(self) -> None:
+        self._seen = 0
+        self._finite.check()
 
     def _project(self) -> None:
         for _, _, weight in chained_weights(self.model):
@@ -135,6 +153,25 @@ class UpdateCompression(keras.callbacks.Callback):
     def _read_steps(self) -> None:
         for item in self._scheduled:
             item.step = int(keras.ops.convert_to_numpy(item.transform.step))
+
+
+class _Finite:
+    """Raise where a weight of a compressed layer is NaN or infinite, found by one call of a graph."""
+
+    def __init__(self, model: keras.Model) -> None:
+        found: dict[int, tuple[str, keras.Variable]] = {}
+        for path, layer in compressed_layers(model):
+            for name, variable in weights_by_path(layer.layer).items():
+                if keras.backend.is_float_dtype(variable.dtype):
+                    found.setdefault(id(variable), (f"{layer_subject(path, layer.layer)}, '{name}'", variable))
+        self._named = list(found.values())
+        self._all = tf.function(lambda: [tf.reduce_all(tf.math.is_finite(item.value)) for _, item in self._named])
+
+    def check(self) -> None:
+        for (name, variable), finite in zip(self._named, self._all()):
+            if not finite:
+                fix = "The training diverged: lower the learning rate."
+                check_finite(keras.ops.convert_to_numpy(variable), name, fix)
 
 
 def without_compressed(model: keras.Model) -> InvalidValueError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import os
 from collections.abc import Callable
 from types import ModuleType
@@ -63,6 +64,11 @@ class SparsitySchedule(Config):
     def sparsity_at(self, step: int) -> float:
         """The share of zeros at this step, in [0, 1)."""
         raise NotImplementedError
+
+    @property
+    def goal(self) -> tuple[int, float] | None:
+        """The step of the first update with the sparsity of the end, and that; None where it is not known."""
+        return None
 
     def __call__(self, step: int) -> tuple[bool, float]:
         """TFMOT's call: ``(should_prune, sparsity)``, as Python values."""
@@ -120,6 +126,10 @@ class PolynomialDecay(SparsitySchedule):
             expected = f"a step >= begin_step ({self.begin_step})"
             raise invalid_value("end_step", expected=expected, received=self.end_step)
 
+    @property
+    def goal(self) -> tuple[int, float]:
+        return self.end_step, self.final_sparsity
+
     def updates_at(self, step: int) -> bool:
         inside = self.begin_step <= step <= self.end_step
         # The last update falls on end_step even where the frequency does not divide the span, or the final sparsity
@@ -165,6 +175,10 @@ class ConstantSparsity(SparsitySchedule):
             expected = f"a step >= begin_step ({self.begin_step}), or -1 for no end"
             raise invalid_value("end_step", expected=expected, received=self.end_step)
 
+    @property
+    def goal(self) -> tuple[int, float]:
+        return self.begin_step, self.target_sparsity
+
     def updates_at(self, step: int) -> bool:
         inside = self.begin_step <= step and (self.end_step == -1 or step <= self.end_step)
         return inside and (step - self.begin_step) % self.frequency == 0
@@ -191,8 +205,8 @@ class CallableSchedule(SparsitySchedule):
     function: Callable[[int], float | tuple[bool, float]]
 
     def __post_init__(self) -> None:
-        if not callable(self.function):
-            raise invalid_type("schedule", expected="a function of the step", received=self.function)
+        if not callable(self.function) or not _takes_a_step(self.function):
+            raise invalid_type("schedule", expected="a function of one argument, the step", received=self.function)
 
     def updates_at(self, step: int) -> bool:
         due, sparsity = self._call(step)
@@ -227,6 +241,10 @@ ScheduleLike: TypeAlias = "SparsitySchedule | Callable[[int], float | tuple[bool
 def as_schedule(schedule: ScheduleLike) -> SparsitySchedule:
     """Take a schedule in any of its forms: tfgreen's, TFMOT's, or a function of the step."""
     if isinstance(schedule, SparsitySchedule):
+        lacking = [name for name in ("updates_at", "sparsity_at") if name not in _defined(type(schedule))]
+        if lacking:
+            expected = f"a subclass of SparsitySchedule that defines {' and '.join(lacking)}"
+            raise invalid_type("schedule", expected=expected, received=schedule)
         return schedule
     ours = {"PolynomialDecay": PolynomialDecay, "ConstantSparsity": ConstantSparsity}
     theirs = type(schedule).__module__.startswith("tensorflow_model_optimization.")
@@ -241,6 +259,22 @@ def as_schedule(schedule: ScheduleLike) -> SparsitySchedule:
 @functools.cache  # the masks of all layers share one schedule, so TFMOT's is made once; both are immutable
 def _in_tfmot(class_name: str, schedule: SparsitySchedule) -> Callable[[int], tuple[object, float]]:
     return getattr(_tfmot_schedules(), class_name)(**schedule.get_config())
+
+
+def _takes_a_step(function: Callable) -> bool:
+    try:
+        inspect.signature(function).bind(0)
+    except ValueError:  # a function of C shows no signature
+        return True
+    except TypeError:
+        return False
+    return True
+
+
+def _defined(cls: type) -> set[str]:
+    """The methods that a class or those between it and the base define."""
+    own = cls.__mro__[: cls.__mro__.index(SparsitySchedule)]
+    return {name for one in own for name in vars(one)}
 
 
 def _check_sparsity(name: str, value: float) -> None:

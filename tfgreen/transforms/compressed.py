@@ -65,7 +65,8 @@ class Compressed(keras.layers.Layer):
 
     ``reasons`` say why layers of the model were left as they are, by path, for ``tg.summary``: Keras saves nothing of
     the kind with a model or a plain layer, so each compressed layer holds the record of its model. ``watched`` is True
-    while ``tg.UpdateCompression`` drives the transforms that have work between batches.
+    while ``tg.UpdateCompression`` drives the transforms that have work between batches, and ``ran_training`` once the
+    layer was called to be trained.
     """
 
     def __new__(cls, layer: keras.Layer, *args: object, **kwargs: object) -> Compressed:
@@ -89,7 +90,7 @@ class Compressed(keras.layers.Layer):
         self.chains = list(chains)
         self.activations = activations
         self.reasons = dict(reasons or {})
-        self.watched = False
+        self.watched = self.ran_training = False
         if activations is not None and layer.activity_regularizer is not None:
             # The hook may run the layer without its activation, or as several operations: this layer sees the output.
             self.activity_regularizer, layer.activity_regularizer = layer.activity_regularizer, None
@@ -147,8 +148,10 @@ class Compressed(keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def call(self, *args: Tensors, training: bool | None = None, **kwargs: object) -> Tensors:
-        if training is True and not self.watched and self.scheduled:
-            _warn_unwatched()
+        if training is True:
+            self.ran_training = True
+            if not self.watched and self.scheduled:
+                _warn_unwatched()
         run = functools.partial(self._run, args, kwargs)
         hook, norm = self.activations, isinstance(self.layer, keras.layers.BatchNormalization)
         if training is True and norm and hook is not None and hook.freezes:

@@ -38,6 +38,9 @@ class Schedule(Protocol):
 
     def sparsity_at(self, step: int) -> float: ...
 
+    @property
+    def goal(self) -> tuple[int, float] | None: ...
+
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class Mask(TensorTransform):
