@@ -70,8 +70,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.techniques.policies import PruneForLatencyOnXNNPack as PruneForLatencyOnXNNPack
     from tfgreen.techniques.prune import PruneConfig as PruneConfig
     from tfgreen.techniques.prune import prune as prune
-    from tfgreen.techniques.quantize import QuantizeConfig as QuantizeConfig
     from tfgreen.techniques.quantize import quantize as quantize
+    from tfgreen.techniques.quantize_config import QuantizeConfig as QuantizeConfig
     from tfgreen.techniques.recalibrate_batch_norm import recalibrate_batch_norm as recalibrate_batch_norm
     from tfgreen.techniques.strip import strip as strip
     from tfgreen.techniques.summary import ModelSummary as ModelSummary
@@ -96,7 +96,7 @@ _PUBLIC = {
     "prune": "tfgreen.techniques.prune",
     "ClusterConfig": "tfgreen.techniques.cluster",
     "cluster": "tfgreen.techniques.cluster",
-    "QuantizeConfig": "tfgreen.techniques.quantize",
+    "QuantizeConfig": "tfgreen.techniques.quantize_config",
     "quantize": "tfgreen.techniques.quantize",
     "ActivationRange": "tfgreen.quantization.ranges",
     "Distiller": "tfgreen.distillation.distiller",

@@ -20,7 +20,8 @@ class Config:
 
     A subclass is a frozen dataclass that checks its fields in ``__post_init__`` and raises :class:`ValueError` or
     :class:`TypeError`. A field of data rather than settings (calibration arrays) takes no part in comparison and
-    ``to_dict``.
+    ``to_dict``. A function or an object of a class of the user's, where a field takes one, goes into ``to_dict`` if it
+    is registered with ``keras.saving.register_keras_serializable``.
 
     Example:
         >>> import tfgreen as tg
@@ -90,12 +91,23 @@ def _plain(name: str, value: object) -> object:
         return {str(key): _plain(name, item) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise invalid_type(name, expected="a plain value (number, string, list, dict, Config)", received=value)
+    import keras  # only for objects of Keras: a file is loaded and inspected without it
+
+    kind = value if callable(value) and hasattr(value, "__name__") else type(value)
+    if keras.saving.get_registered_object(keras.saving.get_registered_name(kind)) is not kind:
+        expected = "a plain value (number, string, list, dict, Config), or what is registered with Keras"
+        fix = "Put @keras.saving.register_keras_serializable() on the function or class."
+        raise invalid_type(name, expected=expected, received=value, fix=fix)
+    return keras.saving.serialize_keras_object(value)
 
 
 def _restore(value: object) -> Any:
     if isinstance(value, dict) and set(value) == {"class_name", "config"}:
         return Config.from_dict(value)
+    if isinstance(value, dict) and "registered_name" in value:
+        import keras
+
+        return keras.saving.deserialize_keras_object(value)
     if isinstance(value, dict):
         return {k: _restore(v) for k, v in value.items()}
     if isinstance(value, list):

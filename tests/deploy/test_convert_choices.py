@@ -19,7 +19,8 @@ from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.structure import match
 from tfgreen.techniques.cluster import ClusterConfig, cluster
-from tfgreen.techniques.quantize import QuantizeConfig, quantize
+from tfgreen.techniques.quantize import quantize
+from tfgreen.techniques.quantize_config import QuantizeConfig
 from tfgreen.version import __version__
 
 SEQUENTIAL, BATCHNORM = (pytest.param(name, marks=pytest.mark.slow) for name in ("sequential", "batchnorm"))

@@ -276,3 +276,16 @@ def test_ways_to_train(options):
     pruned.fit(x, y, batch_size=4, verbose=0, callbacks=[tg.UpdateCompression()])
     stored = weights_by_path(pruned.get_layer("conv2d_1").layer)["kernel"].numpy()
     assert (stored == 0).mean() == 0.75
+
+
+def test_m_by_n_holds_for_a_bias_that_is_asked_for():
+    model = zoo.functional()
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dense):
+            layer.bias.assign(np.arange(1.0, layer.units + 1))
+    pruned = tg.prune(model, m_by_n=(2, 4), extra_weights=("hidden/bias",))
+    tg.UpdateCompression(pruned)
+    bias = keras.ops.convert_to_numpy(tg.strip(pruned).get_layer("hidden").bias)
+    expected = np.arange(1.0, len(bias) + 1)
+    expected[np.arange(len(bias)) % 4 < 2] = 0  # the smaller two of every four
+    np.testing.assert_array_equal(bias, expected)

@@ -100,7 +100,7 @@ def test_a_raw_operation_is_kept_in_float_by_its_name():
         ({"weight_bits": 1}, "weight_bits.*>= 2 and <= 8, received 1"),
         ({"weight_bits": 9}, "weight_bits.*>= 2 and <= 8, received 9"),
         ({"weight_bits": 8.0}, "weight_bits.*an integer"),
-        ({"activation_bits": 4}, "activation_bits.*received 4"),
+        ({"activation_bits": 9}, "activation_bits.*received 9"),
         ({"freeze_after": -1}, "freeze_after.*>= 0"),
         ({"freeze_after": 1.5}, "freeze_after.*>= 0"),
         ({"layers": {"a": tg.QuantizeConfig(layers={"b": None})}}, r"layers\['a'\].*no layers of its own"),

@@ -48,7 +48,7 @@ class ActivationQuantizer(ActivationHook):
         self.placement = placement
         self.kind = kind
         self.freeze_after = freeze_after
-        self.input_ranges = [self._range(OBSERVED, f"input_{index}") for index in placement.inputs]
+        self.input_ranges = [self._range(placement.input, f"input_{index}") for index in placement.inputs]
         self.inside_ranges = [self._range(range_, f"inside_{index}") for index, range_ in enumerate(placement.inside)]
         self.output_range = None if placement.output is None else self._range(placement.output, "output")
         for range_ in (*self.inside_ranges, *([] if self.output_range is None else [self.output_range])):
@@ -129,7 +129,7 @@ class ActivationQuantizer(ActivationHook):
         outputs = run(layer, quantize, args, kwargs) if run is not None else layer(*args, **kwargs)
         if place.averaging:
             source = range_before(compressed)
-            return outputs if source is None or source.bits > 8 else round_average(outputs, *source.ends())
+            return outputs if source is None or source.bits != 8 else round_average(outputs, *source.ends())
         kernel = fused_kernel(compressed) if place.fused else None
         if kernel is not None and isinstance(layer, keras.layers.BatchNormalization):
             return round_in_accumulator(outputs, kernel, range_before(kernel), layer)

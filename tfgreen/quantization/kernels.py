@@ -81,12 +81,12 @@ def run_fused(kernel: Compressed, norm: layers.BatchNormalization, x: Tensor) ->
     The converter finds a scale for each channel once it has fused a BatchNormalization into a kernel, no longer the one
     that makes few integers of a codebook. So the two are fused here, and an operation tells the scales.
     """
-    layer, rounding = kernel.layer, weight_rounding(kernel)
+    layer = kernel.layer
     weight = tf.convert_to_tensor(layer.kernel)
     gain, bias = gain_and_bias(norm, _bias(layer))
     largest = ops.maximum(ops.max(ops.abs(weight)) * ops.abs(gain), 1e-12)
     weight = tf.quantization.fake_quant_with_min_max_vars_per_channel(
-        weight * gain, -largest, largest, num_bits=rounding.bits if rounding else 8, narrow_range=True
+        weight * gain, -largest, largest, num_bits=8, narrow_range=True
     )
     return ops.conv(x, weight, layer.strides, layer.padding, layer.data_format, layer.dilation_rate) + bias
 

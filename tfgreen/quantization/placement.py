@@ -67,6 +67,7 @@ class Placement:
         keep_float: Whether the config keeps it in float.
         float_island: Whether it then stands between layers that are not in float.
         reason: Why LiteRT computes it in float32, else "".
+        input: The range of the inputs that are rounded.
     """
 
     inputs: tuple[int, ...] = ()
@@ -78,6 +79,7 @@ class Placement:
     keep_float: bool = False
     float_island: bool = False
     reason: str = ""
+    input: Range = OBSERVED
 
     def __str__(self) -> str:
         """As in the table at the top of this module."""

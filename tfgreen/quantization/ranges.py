@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfgreen.checks import check_option
+from tfgreen.checks import check_bool, check_option
 from tfgreen.quantization.histogram import Calibration, Histogram
 from tfgreen.transforms.exporting import is_exporting
 from tfgreen.typing import PlainDict, Shape, Tensor
@@ -31,7 +31,8 @@ class ActivationRange(keras.layers.Layer):
     - ``ends()``: the tensors ``(lower, upper)`` to round with, the variables by default.
 
     Args:
-        bits: Width of the integers, 8 or 16.
+        bits: Width of the integers: 2 to 8, or 16.
+        symmetric: Whether the range is widened to -128 to 127 times a scale (of 8 bits), so that the zero point is 0.
 
     Example:
         >>> import numpy as np
@@ -42,10 +43,12 @@ class ActivationRange(keras.layers.Layer):
 
     only_rounds = True  # who reads what a model ends in looks through it, see tfgreen/model/capture.py
 
-    def __init__(self, bits: int = 8, **kwargs: Any) -> None:
+    def __init__(self, bits: int = 8, symmetric: bool = False, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
-        check_option("bits", bits, (8, 16))
+        check_option("bits", bits, (*range(2, 9), 16))
+        check_bool("symmetric", symmetric)
         self.bits = bits
+        self.symmetric = symmetric
         self.recorder: Histogram | None = None  # while set, a tensor is recorded and passed on as it is
         # Whether a training batch that is far from the range moves it there at once. Inside of a model it may be far:
         # calibration uses the statistics of batch normalization, which may not have settled, and training the batch's.
@@ -71,7 +74,13 @@ class ActivationRange(keras.layers.Layer):
         """Look at a float32 training batch of any shape."""
 
     def ends(self) -> tuple[Tensor, Tensor]:
-        return self.lower.value, self.upper.value
+        lower, upper = self.lower.value, self.upper.value
+        if self.symmetric:
+            bits = max(self.bits, 8) if is_exporting() else self.bits
+            share = 1 - 2.0 ** (1 - bits)  # of the upper end in the lower: 127 of 128 for 8 bits
+            lower = ops.minimum(lower, -upper / share)
+            upper = -lower * share
+        return lower, upper
 
     def numbers(self) -> np.ndarray:
         """The range at present, ``[lower, upper]``."""
@@ -92,7 +101,7 @@ class ActivationRange(keras.layers.Layer):
         return x
 
     def get_config(self) -> PlainDict:
-        return {**super().get_config(), "bits": self.bits}
+        return {**super().get_config(), "bits": self.bits, "symmetric": self.symmetric}
 
 
 def fake_quantize_between(x: Tensor, lower: Tensor | float, upper: Tensor | float, bits: int = 8) -> Tensor:
@@ -103,7 +112,7 @@ def fake_quantize_between(x: Tensor, lower: Tensor | float, upper: Tensor | floa
     Args:
         x: float32 tensor of any shape.
         lower, upper: Scalars, ``lower <= 0 <= upper``.
-        bits: 2 to 16.
+        bits: 2 to 16. While a model is exported, 8 for fewer: LiteRT has no activations of less.
 
     Returns:
         float32 tensor of the same shape. Its gradient is that of ``x`` within the range and 0 outside.
@@ -113,6 +122,7 @@ def fake_quantize_between(x: Tensor, lower: Tensor | float, upper: Tensor | floa
             return x  # the converter takes trained ranges of 8 bits only, and calibrates those of 16
         top = tf.maximum(-lower, upper)
         lower, upper = -top, top * (1 - 2.0 ** (1 - bits))
+    bits = max(bits, 8) if is_exporting() else bits
     return tf.quantization.fake_quant_with_min_max_vars(x, lower, upper, num_bits=bits)
 
 

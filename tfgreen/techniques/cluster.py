@@ -16,7 +16,7 @@ import numpy as np
 
 from tfgreen.checks import check_bool, check_integer, check_option
 from tfgreen.config import Config, resolve_config
-from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import Reasons, quantizable_weights
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
@@ -28,10 +28,10 @@ from tfgreen.techniques.overrides import (
     weights_to_compress,
 )
 from tfgreen.transforms.base import Chain, TensorTransform
-from tfgreen.transforms.codebook import Aggregation, Codebook
+from tfgreen.transforms.codebook import Aggregation, Assignment, Codebook
 from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.compressed import has_transform
-from tfgreen.transforms.kmeans import Initialization, distinct
+from tfgreen.transforms.kmeans import Initialization, Initializer, distinct
 from tfgreen.transforms.lora import merged_value
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.selection import check_finite
@@ -52,6 +52,10 @@ class ClusterConfig(Config):
         number_of_clusters: How many different values a weight is to have, 2 to 65,536; 3 or more where one is zero.
         centroids_init: How these values are chosen from the weight: ``"kmeans_plus_plus"`` (with Lloyd iterations),
             ``"linear"``, ``"random"`` or ``"density_based"``; see :func:`tfgreen.transforms.kmeans.initial_centroids`.
+            Or a function ``(values, count) -> centroids`` of arrays of shape (n,) and (at most count,).
+        assignment: Which weight takes which value: None for the nearest, or a function ``(weights, centroids) ->
+            numbers`` of arrays of shape (n,), (clusters,) and (n,), called for each channel with values of its own.
+            Register it with ``keras.saving.register_keras_serializable``, and the model can be loaded.
         per_channel: Whether each output channel gets values of its own, so many for each.
         preserve_sparsity: Whether zero is one of the values, and stays it. None: where the weight has zeros or a mask.
         gradient_aggregation: The gradient of a value, from those of its weights: ``"average"``, with which a learning
@@ -77,7 +81,8 @@ class ClusterConfig(Config):
     """
 
     number_of_clusters: int = 16
-    centroids_init: Initialization = "kmeans_plus_plus"
+    centroids_init: Initializer = "kmeans_plus_plus"
+    assignment: Assignment | None = None
     per_channel: bool = False
     preserve_sparsity: bool | None = None
     gradient_aggregation: Aggregation = "average"
@@ -95,7 +100,10 @@ class ClusterConfig(Config):
         if self.preserve_sparsity and self.number_of_clusters < 3:
             expected = "an integer >= 3 with preserve_sparsity=True, because one of them is 0"
             raise invalid_value("number_of_clusters", expected=expected, received=self.number_of_clusters)
-        check_option("centroids_init", self.centroids_init, get_args(Initialization))
+        if not callable(self.centroids_init):
+            check_option("centroids_init", self.centroids_init, get_args(Initialization))
+        if self.assignment is not None and not callable(self.assignment):
+            raise invalid_type("assignment", expected="a function of weights and centroids", received=self.assignment)
         check_option("gradient_aggregation", self.gradient_aggregation, get_args(Aggregation))
         check_bool("per_channel", self.per_channel)
         check_bool("fold_batch_norm", self.fold_batch_norm)
@@ -107,7 +115,8 @@ class ClusterOptions(TypedDict, total=False):
     """The fields of :class:`ClusterConfig` as keyword arguments."""
 
     number_of_clusters: int
-    centroids_init: Initialization
+    centroids_init: Initializer
+    assignment: Assignment | None
     per_channel: bool
     preserve_sparsity: bool | None
     gradient_aggregation: Aggregation
@@ -187,17 +196,22 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
 def codebook_of_values(
     subject: str, value: Tensor, before: Sequence[TensorTransform], channel_axes: tuple[int, ...]
 ) -> Codebook | None:
-    """The codebook of a weight that was clustered and stripped, one for each channel where those differ; None if it
-    takes more than 256 values, or each less than twice on average. ``subject`` names the weight in errors."""
+    """The codebook of a weight that was clustered and stripped, one for each channel where those share no values; None
+    if it takes more than 256 values, or hardly any but 0 more than once. ``subject`` names the weight in errors."""
     weight = _value_after(value, before)
-    for axes in dict.fromkeys([(), channel_axes]):
-        channels = np.moveaxis(weight, axes, range(len(axes))).reshape(-1, weight.size // _size(weight, axes))
-        values = max(distinct(channel, _FEW) for channel in channels)
-        if 1 < values <= min(_FEW, channels.shape[1] // 2):
-            config = ClusterConfig(number_of_clusters=max(values, 3))  # 3, as one may be zero
-            codebook = _codebook(subject, value, before, axes, config)
-            return codebook if isinstance(codebook, Codebook) else None  # none for a kernel of three weights
-    return None
+    channels = np.moveaxis(weight, channel_axes, range(len(channel_axes))).reshape(_size(weight, channel_axes), -1)
+    values = max(distinct(channel, _FEW) for channel in channels)
+    if values > _FEW:
+        return None
+    apart = sum(len(np.unique(channel[channel != 0])) for channel in channels)
+    together = len(np.unique(weight[weight != 0]))
+    axes = channel_axes if len(channels) > 1 and together >= 0.95 * apart else ()
+    values = values if axes else together + bool((weight == 0).any())
+    if not 1 < values <= _FEW or (apart if axes else together) > 0.9 * np.count_nonzero(weight):
+        return None
+    config = ClusterConfig(number_of_clusters=max(values, 3))  # 3, as one may be zero
+    codebook = _codebook(subject, value, before, axes, config)
+    return codebook if isinstance(codebook, Codebook) else None  # none for a kernel of three weights
 
 
 def _size(weight: np.ndarray, axes: tuple[int, ...]) -> int:
@@ -230,7 +244,9 @@ def _codebook(
     # A zero that the weight lacks, but that a mask will bring, counts as a value.
     count = wanted if channel_axes else min(wanted, values + (sparse and not has_zeros))
     note = f"{count} clusters, because it has no more values" if count < wanted else ""
-    codebook = Codebook(count, sparse, channel_axes, config.frequency, config.gradient_aggregation, note)
+    codebook = Codebook(
+        count, sparse, channel_axes, config.frequency, config.gradient_aggregation, note, config.assignment
+    )
     codebook.build(weight.shape)
     codebook.initialize(weight, config.centroids_init, config.seed)
     return codebook

@@ -8,32 +8,26 @@ Inference", 2018, arXiv:1712.05877. Weights are rounded in ``transforms/fake_qua
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 
-from tfgreen.checks import check_bool, check_integer, check_option
-from tfgreen.config import Config, data_field, resolve_config
+from tfgreen.config import resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.calibrate import calibrate
-from tfgreen.quantization.histogram import Calibration
 from tfgreen.quantization.kernels import can_share_scale
+from tfgreen.quantization.lowering import OBSERVED
+from tfgreen.quantization.op_classes import inner_operation, is_pass_through
 from tfgreen.quantization.placement import Placement, place_activations
-from tfgreen.quantization.ranges import ActivationRange, LearnedRange, MovingAverageRange
 from tfgreen.techniques.cluster import codebook_of_values
-from tfgreen.techniques.overrides import (
-    check_are_patterns,
-    check_layer_patterns,
-    check_layers,
-    check_matches,
-    check_without,
-    settings_for,
-)
+from tfgreen.techniques.overrides import check_layer_patterns, check_matches, check_without
+from tfgreen.techniques.quantize_config import QuantizeConfig, QuantizeOptions
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import Choice, compress
@@ -42,105 +36,9 @@ from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.transforms.lora import merged_value
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.ties import tied_variables
-from tfgreen.typing import Samples
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-Ranges = Literal["moving_average", "learned", "fixed"]
-_RANGES: dict[Ranges, type[ActivationRange]] = {
-    "moving_average": MovingAverageRange, "learned": LearnedRange, "fixed": ActivationRange,
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizeConfig(Config):
-    """How to quantize.
-
-    Attributes:
-        calibration_data: A few hundred training samples: inputs of shape (samples, ...) in the structure the model
-            takes, or an iterable of batches of them or of ``(inputs, targets)``, such as a ``tf.data.Dataset``.
-        calibration: The range a tensor starts with: ``"minmax"`` of what calibration saw, ``"percentile"`` (without the
-            outermost 0.01 % at either end), or ``"mse"`` (of the least squared error).
-        ranges: What moves the ranges of activations while training: ``"moving_average"`` of the batches' extremes,
-            ``"learned"`` by gradient (LSQ), ``"fixed"``, or an instance of a :class:`tfgreen.ActivationRange`.
-        weight_bits: 2 to 8, of kernels; embeddings have 8. Below 8 the scale of a weight is learned too.
-        activation_bits: 8, or 16 to be converted with ``quantization="int16x8"``, for which the converter needs
-            calibration data again.
-        freeze_after: Number of training batches after which ranges and BatchNormalization statistics stay as they are;
-            None for never. Needs ``tg.UpdateCompression()`` among the callbacks.
-        preserve_sparsity: Keep the zeros of a weight that was pruned and stripped. A model that still holds its masks
-            keeps them anyway.
-        preserve_clusters: Keep the shared values of a kernel that was clustered and stripped: one of at most 256
-            values. A model that still holds its codebooks keeps them anyway.
-        keep_float: Patterns of layers (``"head*"``) that compute in float32, in the converted file too.
-        layers: Name pattern -> another ``QuantizeConfig`` for the layers it matches, or None to keep them float. The
-            first that matches counts. Overrides do not nest, and say nothing of data, ``keep_float``,
-            ``preserve_clusters`` and ``strict``.
-        strict: Whether a layer that LiteRT computes in float32 is an error, unless it was asked for.
-
-    Raises:
-        ValueError, TypeError: A setting is out of range or of another type.
-
-    Example:
-        >>> import tfgreen as tg
-        >>> config = tg.QuantizeConfig(ranges="learned", keep_float=("stem",), layers={"head": None})
-        >>> tg.QuantizeConfig.from_dict(config.to_dict()) == config
-        True
-    """
-
-    calibration_data: Samples | None = data_field()
-    calibration: Calibration = "minmax"
-    ranges: Ranges | ActivationRange = "moving_average"
-    weight_bits: int = 8
-    activation_bits: int = 8
-    freeze_after: int | None = None
-    preserve_sparsity: bool = False
-    preserve_clusters: bool = False
-    keep_float: tuple[str, ...] = ()
-    layers: Mapping[str, QuantizeConfig | None] = dataclasses.field(default_factory=dict)
-    strict: bool = False
-
-    def __post_init__(self) -> None:
-        check_are_patterns("keep_float", self.keep_float, "head*")
-        check_layers(self, of_model=("calibration_data", "keep_float", "preserve_clusters", "strict"))
-        object.__setattr__(self, "keep_float", tuple(self.keep_float))
-        check_option("calibration", self.calibration, get_args(Calibration))
-        if not isinstance(self.ranges, ActivationRange) and self.ranges not in (*_RANGES,):
-            expected = "'moving_average', 'learned', 'fixed' or a range such as tg.ActivationRange(bits=8)"
-            raise invalid_value("ranges", expected=expected, received=repr(self.ranges))
-        check_integer("weight_bits", self.weight_bits, minimum=2, maximum=8)
-        check_option("activation_bits", self.activation_bits, (8, 16))
-        check_integer("freeze_after", self.freeze_after, minimum=0, optional=True)
-        for name in ("preserve_sparsity", "preserve_clusters", "strict"):
-            check_bool(name, getattr(self, name))
-
-    def for_layer(self, path: str) -> QuantizeConfig | None:
-        """The config of a layer; None to keep it float."""
-        stays_float = any(fnmatch.fnmatchcase(path, pattern) for pattern in self.keep_float)
-        return None if stays_float else settings_for(path, self)
-
-    def new_range(self) -> ActivationRange:
-        """The range of which each place gets a copy."""
-        if isinstance(self.ranges, ActivationRange):
-            return self.ranges
-        return _RANGES[self.ranges](bits=self.activation_bits)
-
-
-class QuantizeOptions(TypedDict, total=False):
-    """The fields of :class:`QuantizeConfig` as keyword arguments."""
-
-    calibration_data: Samples | None
-    calibration: Calibration
-    ranges: Ranges | ActivationRange
-    weight_bits: int
-    activation_bits: int
-    freeze_after: int | None
-    preserve_sparsity: bool
-    preserve_clusters: bool
-    keep_float: tuple[str, ...]
-    layers: Mapping[str, QuantizeConfig | None]
-    strict: bool
 
 
 def quantize(
@@ -183,6 +81,7 @@ def quantize(
     check_built_model(model)
     placements = place_activations(model, lambda path: config.for_layer(path) is None)
     _check_fits(config, placements)
+    placements = _with_given_ranges(model, config, placements)
     work = _Work(model, config, placements)
     result = compress(model, work.choose, work.hook)
     work.check_done()
@@ -209,7 +108,52 @@ def _check_fits(config: QuantizeConfig, placements: Mapping[str, Placement]) -> 
         )
 
 
+def _with_given_ranges(
+    model: keras.Model, config: QuantizeConfig, placements: Mapping[str, Placement]
+) -> dict[str, Placement]:
+    """The placements with the ranges that the config gives instead of observed ones; raise for one without effect."""
+    found = dict(placements)
+    edges = _edges(model) if found else {}
+    for field in ("input_range", "output_range"):
+        used: set[int] = set()
+        for path, place in placements.items():
+            chosen = config.for_layer(path)
+            given = None if chosen is None else getattr(chosen, field)
+            if given is None or (chosen is config and path not in edges[field]):
+                continue
+            if field == "input_range" and place.inputs:
+                found[path] = dataclasses.replace(place, input=given)
+            elif field == "output_range" and place.output == OBSERVED:
+                found[path] = dataclasses.replace(found[path], output=given)
+            elif field == "output_range" and place.output is not None:
+                if not np.allclose(given, place.output, rtol=0, atol=1 / 128):
+                    subject, expected = f"{field} of layer '{path}'", f"{place.output}, which LiteRT gives it, or none"
+                    raise invalid_value(subject, expected=expected, received=given)
+            else:
+                continue
+            used.add(id(chosen))
+        for chosen in (config, *config.layers.values()):
+            if chosen is not None and getattr(chosen, field) is not None and id(chosen) not in used:
+                expected = "one of a tensor that is rounded there, to a range of its own"
+                fix = "Leave it out, or give the range of the layer that makes, or joins, the tensor: layers={...}."
+                raise invalid_value(field, expected=expected, received=getattr(chosen, field), fix=fix)
+    return found
+
+
+def _edges(model: keras.Model) -> dict[str, set[str]]:
+    """The paths of the layers that take in inputs of a model, and of those in whose ranges its outputs are."""
+    graph = LayerGraph(model)
+
+    def source(node: LayerNode) -> LayerNode:
+        passes = is_pass_through(inner_operation(node.layer)) and len(node.producers) == 1
+        return source(node.producers[0]) if passes else node
+
+    first = {node.path for node in graph.nodes if any(producer in graph.inputs for producer in node.producers)}
+    return {"input_range": first, "output_range": {source(node).path for node in graph.outputs}}
+
+
 _MORE_INTEGERS = "a BatchNormalization is fused and each channel has its scale: more integers than it has clusters"
+_SCALE_PER_CHANNEL = "a BatchNormalization is fused, so each channel has its scale: fold it first (tg.fold_batch_norm)"
 
 
 class _Work:
@@ -246,14 +190,10 @@ class _Work:
             found += [codebook] if codebook is not None else []
         self.clustered += codebook is not None
         fused = path in self.placements and self.placements[path].fused
-        bits = config.weight_bits if axes else 8  # the table of an Embedding: LiteRT looks up 8 bits or floats
-        note = ""
-        if codebook is not None and not codebook.channel_axes:  # one scale keeps its values as so many integers
-            note = _MORE_INTEGERS if axes and fused and not can_share_scale(layer) else ""
-            axes = axes if note else ()
-        rounding = FakeQuant(bits, axes, "max" if bits == 8 else "learned", marks_scale=not fused, note=note)
+        rounding = self._rounding(layer, axes, config, fused, codebook)
         rounding.build(shape)
-        rounding.start_from(value)
+        if isinstance(rounding, FakeQuant):
+            rounding.start_from(value)
         has_mask = any(isinstance(item, Mask) for item in before)
         if config.preserve_sparsity and not has_mask and bool(keras.ops.any(value == 0)):
             mask = Mask(schedule=None)
@@ -261,6 +201,22 @@ class _Work:
             mask.hold(value)
             found.insert(0, mask)
         return [*found, rounding]
+
+    def _rounding(
+        self, layer: keras.Layer, axes: tuple[int, ...], config: QuantizeConfig, fused: bool, codebook: Codebook | None
+    ) -> TensorTransform:
+        own = config.weight_transform
+        if own is not None:
+            return type(own).from_config({**own.get_config(), "name": None})
+        bits = config.weight_bits if axes else 8  # the table of an Embedding: LiteRT looks up 8 bits or floats
+        note, shared = "", codebook is not None and not codebook.channel_axes  # one scale keeps so many integers
+        if shared:
+            note = _MORE_INTEGERS if axes and fused and not can_share_scale(layer) else ""
+            axes = axes if note else ()
+        elif config.weight_granularity == "per_tensor":
+            note = _SCALE_PER_CHANNEL if axes and fused else ""
+            axes = axes if note else ()
+        return FakeQuant(bits, axes, "max" if bits == 8 else "learned", marks_scale=not fused, note=note)
 
     def hook(self, path: str, layer: keras.Operation) -> ActivationQuantizer | None:
         """The rounding of the activations of a layer or raw operation."""
@@ -291,3 +247,9 @@ def is_quantized(model: keras.Model) -> bool:
     """Whether any layer of a model is one that :func:`quantize` made."""
     rounds_activations = any(layer.activations is not None for _, layer in compressed_layers(model))
     return rounds_activations or has_transform(model, FakeQuant)
+
+
+def narrow_bits(model: keras.Model) -> list[int]:
+    """The widths below 8 bits in which activations of a model are rounded."""
+    hooks = [layer.activations for _, layer in compressed_layers(model) if layer.activations is not None]
+    return sorted({range_.bits for hook in hooks for range_ in hook.ranges() if range_.bits < 8})

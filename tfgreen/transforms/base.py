@@ -28,8 +28,8 @@ class TensorTransform(keras.layers.Layer):
     It is a Keras layer only so that Keras saves and loads its variables and config; it is never called as one. A
     transform with work between batches sets ``scheduled`` and gets a variable ``step``: the batches it has seen.
     ``order`` is its place in a chain, whatever order the verbs are called in: zeros (0), then values that weights share
-    (1), then integers (2). ``keeps_zeros`` says whether a zero that comes in leaves as one; ``note`` is for
-    ``tg.summary``.
+    (1), then integers (2, the default). ``keeps_zeros`` says whether a zero that comes in leaves as one; ``note`` is
+    for ``tg.summary``.
 
     Example:
         >>> class Clip(TensorTransform):
@@ -41,7 +41,7 @@ class TensorTransform(keras.layers.Layer):
 
     scheduled = False
     projects = False
-    order = 0
+    order = 2
     keeps_zeros = True
     note = ""
     _settings: tuple[str, ...] = ()  # arguments of the constructor, for get_config

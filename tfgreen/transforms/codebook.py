@@ -16,20 +16,22 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgreen.errors import invalid_state
+from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.exporting import is_exporting
-from tfgreen.transforms.kmeans import Initialization, index_dtype, initial_centroids, nearest, runs
+from tfgreen.transforms.kmeans import Initializer, index_dtype, initial_centroids, nearest, runs
 from tfgreen.transforms.selection import check_finite
-from tfgreen.typing import Tensor
+from tfgreen.typing import PlainDict, Tensor
 
 Aggregation = Literal["sum", "average"]
+# (weights of shape (n,), centroids of shape (clusters,)) -> the number of the centroid of each weight, of shape (n,).
+Assignment: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _LARGE = 1 << 15  # weights from which on XLA, 4 to 10 times as fast, is worth the compilation
 _COMPARED = 64  # centroids up to which XLA compares each weight with all midpoints
@@ -56,9 +58,11 @@ class Codebook(TensorTransform):
         frequency: int = 100,
         gradient_aggregation: Aggregation = "sum",
         note: str = "",
+        assignment: Assignment | None = None,
         **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
+        self.assignment = assignment
         self.number_of_clusters = number_of_clusters
         self.preserve_sparsity = preserve_sparsity
         self.channel_axes = tuple(channel_axes)
@@ -87,7 +91,7 @@ class Codebook(TensorTransform):
             shape = (self.number_of_clusters, *columns)
             self.sizes = self.add_weight(shape=shape, **values, trainable=False, name="sizes")
 
-    def initialize(self, weight: np.ndarray, method: Initialization, seed: int = 0) -> None:
+    def initialize(self, weight: np.ndarray, method: Initializer, seed: int = 0) -> None:
         """Set centroids and assignments from a weight; see :func:`tfgreen.transforms.kmeans.initial_centroids`."""
         count, zero = self.number_of_clusters, self.preserve_sparsity
         columns = self._columns(weight)
@@ -153,7 +157,9 @@ class Codebook(TensorTransform):
     def _assign(self, weight: Tensor, table: np.ndarray) -> np.ndarray:
         """Give each weight the number of its nearest centroid; return :meth:`counts`."""
         array = _view(weight)
-        if self.channel_axes:
+        if self.assignment is not None:
+            numbers = self._assign_by(self.assignment, array, table)
+        elif self.channel_axes:
             moved = [array.shape[axis] for axis in self._channels_last]
             numbers = nearest(self._columns(array), table).reshape(moved).transpose(np.argsort(self._channels_last))
         elif array.size >= _LARGE and self.number_of_clusters <= _COMPARED:
@@ -167,6 +173,23 @@ class Codebook(TensorTransform):
         if self.gradient_aggregation == "average":
             self.sizes.value.assign(counts.astype(self.sizes.dtype), read_value=False)
         return counts
+
+    def _assign_by(self, function: Assignment, array: np.ndarray, table: np.ndarray) -> np.ndarray:
+        """The number of the centroid of each weight, as a function of the user's has it; zeros stay zeros."""
+        columns, tables = self._columns(array), table.reshape(len(table), -1)
+        numbers = np.empty(columns.shape, index_dtype(self.number_of_clusters))
+        for channel in range(columns.shape[1]):
+            found = np.asarray(function(columns[:, channel], tables[:, channel]))
+            whole = found.shape == columns[:, channel].shape and found.dtype.kind in "iu"
+            if not whole or found.min() < 0 or found.max() >= len(tables):
+                expected = f"{len(columns)} integers from 0 to {len(tables) - 1}, the centroid of each weight"
+                received = f"an array of shape {found.shape} and dtype {found.dtype}"
+                raise invalid_value("assignment, its result", expected=expected, received=received)
+            numbers[:, channel] = found
+        if self.preserve_sparsity:
+            numbers[columns == 0] = 0
+        moved = [array.shape[axis] for axis in self._channels_last]
+        return numbers.reshape(moved).transpose(np.argsort(self._channels_last))
 
     def counts(self) -> np.ndarray:
         """How many weights each centroid stands for: int64 of shape (clusters,) or (clusters, channels)."""
@@ -189,6 +212,14 @@ class Codebook(TensorTransform):
     def _columns(self, weight: np.ndarray) -> np.ndarray:
         """The weight as a matrix with a column per channel."""
         return weight.transpose(self._channels_last).reshape(-1, self._channels)
+
+    def get_config(self) -> PlainDict:
+        return {**super().get_config(), "assignment": keras.saving.serialize_keras_object(self.assignment)}
+
+    @classmethod
+    def from_config(cls, config: PlainDict) -> Codebook:
+        assignment = keras.saving.deserialize_keras_object(config.get("assignment"))
+        return cls(**{**config, "assignment": assignment})
 
 
 def _view(tensor: Tensor) -> np.ndarray:

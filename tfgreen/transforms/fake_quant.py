@@ -17,6 +17,7 @@ from keras import ops
 
 from tfgreen.checks import check_integer, check_option
 from tfgreen.transforms.base import TensorTransform
+from tfgreen.transforms.exporting import is_exporting
 from tfgreen.typing import Tensor
 
 Scale = Literal["max", "learned"]
@@ -92,7 +93,6 @@ class FakeQuant(TensorTransform):
     magnitude the largest integer, a ``"learned"`` one is trained, from the value of least squared error on.
     """
 
-    order = 2
     _settings = ("bits", "axes", "scale", "marks_scale", "note")
 
     def __init__(
@@ -138,16 +138,18 @@ class FakeQuant(TensorTransform):
             # No wider than lets the outermost integer be taken, or the converter could not find the scale again.
             widest = ops.stop_gradient(largest_magnitude(weight, self.axes)) / (largest - 0.49)
             scale = ops.minimum(ops.abs(ratio) * self.start, ops.where(widest > 0, widest, 1.0))
-            return fake_quantize_learned(weight, ops.maximum(scale, 1e-12), largest)
-        rounded = fake_quantize(weight, ops.stop_gradient(symmetric_scale(weight, self.bits, self.axes)))
-        return rounded if self.axes or not self.marks_scale else _mark_one_scale(rounded, self.bits)
+            rounded = fake_quantize_learned(weight, ops.maximum(scale, 1e-12), largest)
+        else:
+            rounded = fake_quantize(weight, ops.stop_gradient(symmetric_scale(weight, self.bits, self.axes)))
+        marks = self.marks_scale and not self.axes and is_exporting()
+        return _mark_one_scale(rounded) if marks else rounded
 
 
-def _mark_one_scale(weight: Tensor, bits: int) -> Tensor:
-    """Mark for the converter that integers of one scale are meant; values on that grid stay as they are."""
+def _mark_one_scale(weight: Tensor) -> Tensor:
+    """Mark for the converter that integers of one scale are meant: in 8 bits, among which those of fewer are found."""
     import tensorflow as tf
 
     top = ops.max(ops.abs(weight))
     # Without a gradient to it, the operation's own passes straight through: all lies within.
     top = ops.stop_gradient(ops.where(top > 0, top, 1.0))
-    return tf.quantization.fake_quant_with_min_max_vars(weight, -top, top, num_bits=bits, narrow_range=True)
+    return tf.quantization.fake_quant_with_min_max_vars(weight, -top, top, num_bits=8, narrow_range=True)

@@ -11,11 +11,16 @@ density-based initialisation).
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from tfgreen.errors import invalid_value
+
 Initialization = Literal["kmeans_plus_plus", "linear", "random", "density_based"]
+# One of these, or a function of the user's: (values of shape (n,), count) -> at most so many centroids.
+Initializer: TypeAlias = "Initialization | Callable[[np.ndarray, int], np.ndarray]"
 
 _BINS = 1 << 18
 _RESTARTS = 8
@@ -25,13 +30,14 @@ _CHUNK = 1 << 16  # values compared at a time, so that they stay in the processo
 
 
 def initial_centroids(
-    values: np.ndarray, count: int, method: Initialization = "kmeans_plus_plus", seed: int = 0, zero: bool = False
+    values: np.ndarray, count: int, method: Initializer = "kmeans_plus_plus", seed: int = 0, zero: bool = False
 ) -> np.ndarray:
     """Choose ``count`` centroids of an array of finite floats, in ascending order, or its distinct values if no more.
 
     ``method`` is ``"kmeans_plus_plus"``: k-means++ seeds, then Lloyd iterations until nothing moves, the best of eight
-    starts; ``"linear"``: evenly spaced over the range; ``"random"``: drawn evenly from it; or ``"density_based"``:
-    quantiles, so that all clusters have about as many values. With ``zero`` one centroid is 0; the others are shared
+    starts; ``"linear"``: evenly spaced over the range; ``"random"``: drawn evenly from it; ``"density_based"``:
+    quantiles, so that all clusters have about as many values; or a function ``(values, count) -> centroids``, of which
+    there may be fewer. With ``zero`` one centroid is 0; the others are shared
     out between negative and positive values by how many there are, and chosen for those alone.
 
     Example:
@@ -116,9 +122,17 @@ def _share(count: int, negative: np.ndarray, positive: np.ndarray) -> tuple[int,
     return below, count - below
 
 
-def _of_values(flat: np.ndarray, count: int, method: Initialization, seed: int) -> np.ndarray:
+def _of_values(flat: np.ndarray, count: int, method: Initializer, seed: int) -> np.ndarray:
     if distinct(flat, count) <= count:
         return np.unique(flat)
+    if callable(method):
+        found = np.asarray(method(flat, count))
+        numbers = found.dtype.kind in "fiu" and bool(np.isfinite(found).all())
+        if not numbers or found.ndim != 1 or not 1 <= len(found) <= count:
+            expected = f"1 to {count} finite centroids, as an array of shape (n,)"
+            received = f"an array of shape {found.shape} and dtype {found.dtype}"
+            raise invalid_value("centroids_init, its result", expected=expected, received=received)
+        return np.sort(found.astype(flat.dtype))
     if method == "linear":
         centroids = np.linspace(flat.min(), flat.max(), count)
     elif method == "random":

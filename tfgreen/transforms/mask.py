@@ -55,6 +55,7 @@ class Mask(TensorTransform):
     """
 
     projects = True
+    order = 0
     _settings = (
         "criterion", "scope", "block_size", "block_pooling", "m_by_n", "input_axis", "output_axes", "threshold", "seed",
         "budget",

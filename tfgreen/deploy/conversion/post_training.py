@@ -19,7 +19,8 @@ from tfgreen.model.internals import is_container
 from tfgreen.quantization.placement import averaging_before_concat
 from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns
-from tfgreen.techniques.quantize import QuantizeConfig, is_quantized, quantize
+from tfgreen.techniques.quantize import is_quantized, narrow_bits, quantize
+from tfgreen.techniques.quantize_config import QuantizeConfig
 
 _BITS = {"int8": 8, "int4": 4}
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
@@ -35,6 +36,12 @@ def place_ranges(conversion: Conversion) -> Conversion:
     model, config, samples = conversion.model, conversion.config, conversion.samples
     notes = [] if samples is None else [*map(str, calibration_findings(model, conversion.spec, [*samples.values()]))]
     quantized = is_quantized(model)
+    narrow = narrow_bits(model)
+    if narrow:
+        notes.append(
+            f"Activations trained in {' and '.join(map(str, narrow))} bits are stored in 8, between the same ends: "
+            "LiteRT has none of fewer, so the file rounds finer than the model."
+        )
     if config.places_ranges or (config.stores_int4 and not quantized):
         model, wide = _with_ranges(conversion)
         notes += [f"Weights in 8 bits, because LiteRT has no kernel for 4 there: {wide}."] if wide else []
