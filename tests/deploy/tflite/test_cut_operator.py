@@ -9,8 +9,8 @@ from tests import zoo
 from tests.deploy import cases
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
-from tfgreen.deploy.tflite.flatbuffer import write
 from tfgreen.deploy.tflite.interpreter import run_all
+from tfgreen.deploy.tflite.writing import write
 
 
 def _dynamic() -> LiteRTModel:

@@ -20,8 +20,8 @@ from tfgreen.deploy.tflite.flatbuffer import (
     read_metadata,
     set_constant,
     set_metadata,
-    write,
 )
+from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import FileError
 
 

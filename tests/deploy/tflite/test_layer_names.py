@@ -47,3 +47,13 @@ def test_tensors_are_named_after_the_paths_of_their_layers_and_stay_different():
         b"block/dense/kernel",
         b"block/dense",
     ]
+
+
+def test_names_do_not_list_all_that_the_converter_found_equal():
+    same = ";".join(f"rnn_1/call.0/unstack{step}" for step in range(100)).encode()
+    model = model_of([b"x", *(same + str(k).encode() for k in range(3)), b"a;b", b"a;c"], [(CONV, [0], [1])], [1])
+    rename_tensors(model, ["rnn"])
+    found = [tensor.name for tensor in model.subgraphs[0].tensors]
+    assert found[4:] == [b"a;b", b"a;c"]
+    assert len(set(found)) == len(found) and all(name.startswith(b"rnn/unstack0;") for name in found[1:4])
+    assert max(map(len, found)) < 20

@@ -9,9 +9,10 @@ from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales
 from tfgreen.deploy.tflite.contents import count_operators, float_operators
-from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata, write
+from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.int4 import pack_int4
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
+from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError, FileError
 from tfgreen.version import __version__
 
@@ -69,6 +70,12 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     }
     set_metadata(file, metadata)
     lite = LiteRTModel(write(file))
+    if conversion.unrolled:
+        beside = lite.size_bytes - sum(weight.stored_bytes for weight in lite.weights.values())
+        steps = ", ".join(f"{count or 'all'} steps of '{path}'" for path, count in conversion.unrolled.items())
+        notes.append(f"Unrolled {steps}: {beside:,} of the file's {lite.size_bytes:,} bytes are no weights.")
+        set_metadata(file, metadata)
+        lite = LiteRTModel(write(file))
     if config.strict and config.integers:
         _check_integer(conversion, lite)
     return lite

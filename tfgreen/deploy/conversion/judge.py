@@ -15,7 +15,8 @@ import numpy as np
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.litert_model import LiteRTModel
-from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata, write
+from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata
+from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
 from tfgreen.structure import match, name_leaves

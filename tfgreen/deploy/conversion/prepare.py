@@ -35,10 +35,10 @@ def prepare(conversion: Conversion) -> Conversion:
     layers = dict(walk(model))
     half = [path for path, layer in layers.items() if layer.compute_dtype in _HALF]
     loops = [path for path, layer in layers.items() if isinstance(layer, keras.layers.RNN) and not layer.unroll]
-    open_ended = [path for path in loops if _is_open_ended(layers[path])]
+    open_ended = [path for path in loops if _steps(layers[path]) is None]
     # Steps of an open number become the samples of a batch, see open_sizes.py.
     steps = {path: layer for path, layer in layers.items() if type(layer) is keras.layers.TimeDistributed}
-    outer = tuple(f"{path}/" for path, layer in steps.items() if _is_open_ended(layer))
+    outer = tuple(f"{path}/" for path, layer in steps.items() if _steps(layer) is None)
     batched = config.dynamic_batch or any(path.startswith(outer) for path in loops)
     unrolls = bool(loops) and (config.integers or batched)
     if unrolls and open_ended and conversion.has_open_sizes:
@@ -61,13 +61,14 @@ def prepare(conversion: Conversion) -> Conversion:
     if unrolls:
         reason = "integers need" if config.integers else "a dynamic batch needs"
         notes.append(f"Recurrent layers written out step by step, which {reason}: {loops}.")
-    return dataclasses.replace(conversion, model=model, notes=tuple(notes))
+    unrolled = {path: _steps(layers[path]) or 0 for path in loops} if unrolls else {}
+    return dataclasses.replace(conversion, model=model, notes=tuple(notes), unrolled=unrolled)
 
 
-def _is_open_ended(layer: keras.layers.RNN | keras.layers.TimeDistributed) -> bool:
-    """Whether a layer was built for any number of steps."""
+def _steps(layer: keras.layers.RNN | keras.layers.TimeDistributed) -> int | None:
+    """The number of steps that a layer was built for; None for any number."""
     shape = next(iter((layer.get_build_config() or {"": (None, 1)}).values()))
-    return (next(iter(shape.values())) if isinstance(shape, dict) else shape)[1] is None
+    return (next(iter(shape.values())) if isinstance(shape, dict) else shape)[1]
 
 
 def _pooling_windows(model: keras.Model, layers: Mapping[str, keras.Layer]) -> dict[str, tuple[int, ...]]:

@@ -54,6 +54,7 @@ class Conversion:
         samples: An array for each input, by name, in the order of ``spec.inputs``; None without calibration data.
         original: The model passed in, by which the file is judged.
         notes: Sentences for the user on what was done besides converting.
+        unrolled: The recurrent layers that are written out step by step: path -> steps, 0 where unknown.
         traced: What :func:`tfgreen.deploy.conversion.export.export` saw.
     """
 
@@ -65,6 +66,7 @@ class Conversion:
     samples: Mapping[str, np.ndarray] | None
     original: keras.Model
     notes: tuple[str, ...] = ()
+    unrolled: Mapping[str, int] = dataclasses.field(default_factory=dict)
     traced: Traced = Traced()
 
     @property

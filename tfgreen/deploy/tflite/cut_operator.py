@@ -9,7 +9,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT
 
-from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, operator_name, write
+from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, operator_name
+from tfgreen.deploy.tflite.writing import write
 
 
 def reason_not_to_cut(model: ModelT, operator: OperatorT) -> str:

@@ -1,4 +1,4 @@
-"""The .tflite file itself, as the schema's objects: parse and check it, name its edges, read its tensors, write it."""
+"""The .tflite file itself, as the schema's objects: parse and check it, name its edges, read its tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, TensorT
@@ -18,7 +17,7 @@ from tfgreen.structure import Structure, leaf_names
 
 METADATA_NAME = "tfgreen"
 
-_IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _DTYPES = {name: np.dtype(name) for name in (*_NUMBERS, "bool")}
 
@@ -30,7 +29,7 @@ def parse(content: bytes, subject: str) -> ModelT:
     end is an exception. Damage inside weights, and most of that inside an operator's options, cannot be seen. Buffers
     that files above 2 GB keep behind the flatbuffer are read into the model.
     """
-    if len(content) < 8 or content[4:8] != _IDENTIFIER:
+    if len(content) < 8 or content[4:8] != IDENTIFIER:
         raise FileError(f"{subject}: expected a LiteRT model (identifier 'TFL3'), received another kind of file.")
     try:
         model = flatbuffer_utils.convert_bytearray_to_object(content)
@@ -124,39 +123,6 @@ def set_metadata(model: ModelT, metadata: Mapping[str, Any]) -> None:
             return
     model.metadata = [*(model.metadata or []), schema.MetadataT(METADATA_NAME.encode(), len(model.buffers))]
     model.buffers = [*model.buffers, schema.BufferT(np.frombuffer(payload, np.uint8))]
-
-
-class _AlignedBuffer(schema.BufferT):
-    """The schema asks for tensor data on 16 bytes; Python's writer (and so TensorFlow's converter) gives 4."""
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 - the schema's name
-        if self.data is not None:
-            builder.Prep(16, len(self.data))
-        return super().Pack(builder)
-
-
-class _SharingBuilder(flatbuffers.Builder):
-    """Equal vectors, a sixth of a small file, are written once; those of bytes hold tensor data, which is aligned."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.written: dict[tuple[str, bytes], int] = {}
-
-    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - the library's name
-        if x.itemsize == 1:
-            return super().CreateNumpyVector(x)
-        key = x.dtype.str, x.tobytes()
-        if key not in self.written:
-            self.written[key] = super().CreateNumpyVector(x)
-        return self.written[key]
-
-
-def write(model: ModelT) -> bytes:
-    """Pack a model into the bytes of a file, storing equal shapes, scales and zero points once."""
-    model.buffers = [_AlignedBuffer(buffer.data, buffer.offset, buffer.size) for buffer in model.buffers]
-    builder = _SharingBuilder(4096 + sum(len(b.data) for b in model.buffers if b.data is not None))
-    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
-    return bytes(builder.Output())
 
 
 def read_metadata(model: ModelT) -> dict[str, Any]:

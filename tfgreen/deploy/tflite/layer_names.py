@@ -40,12 +40,18 @@ def layers_of_operators(model: ModelT, calls: Sequence[str], output_calls: Seque
 
 
 def rename_tensors(model: ModelT, calls: Sequence[str]) -> None:
-    """Name tensors after the paths of their layers: ``relu/Relu``, or ``relu/Relu;norm/mul_1`` where that is taken."""
+    """Name tensors after the paths of their layers: ``relu/Relu``; where that is taken ``relu/Relu;norm/mul_1``, or
+    else ``relu/Relu;2``.
+
+    Names are the largest part of a file after its weights. Those of what the converter finds equal, such as the steps
+    of a recurrent layer, list all of it, and grow with the square of the steps.
+    """
     for graph in model.subgraphs:
         parts = [[_renamed(part, calls) for part in text_of(tensor.name).split(";")] for tensor in graph.tensors]
-        firsts = Counter(names[0] for names in parts)
-        for tensor, names in zip(graph.tensors, parts):  # short, because they are the largest part after weights
-            tensor.name = (names[0] if firsts[names[0]] == 1 else ";".join(names)).encode()
+        counts = Counter(name for names in parts for name in {names[0], ";".join(names[:2])})
+        for number, (tensor, names) in enumerate(zip(graph.tensors, parts)):
+            options = (names[0], ";".join(names[:2]))
+            tensor.name = next((name for name in options if counts[name] == 1), f"{names[0]};{number}").encode()
 
 
 def _renamed(part: str, calls: Sequence[str]) -> str:
