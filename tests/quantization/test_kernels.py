@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import tfgreen as tg
-from tests.quantized import in_int8, normal, quantized, varied
+from tests.quantized import error_in_scales, in_int8, normal, quantized, varied
 from tfgreen.quantization.activation_quantizer import range_before
 from tfgreen.quantization.histogram import Histogram
 from tfgreen.quantization.kernels import (
@@ -70,7 +70,7 @@ def test_a_fused_norm_makes_multiples_of_the_scale_times_the_gain_whatever_its_s
     gain = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
     scale = np.abs(kernel.layer.kernel.numpy()).max((0, 1, 2)) / 127 * STEP * np.abs(gain)
     y = keras.ops.convert_to_numpy(norm(kernel(RANGE(normal(6, 6, 3)))))
-    ours = keras.ops.convert_to_numpy(round_in_accumulator(y, kernel, RANGE, norm))
+    ours = keras.ops.convert_to_numpy(round_in_accumulator(y, kernel, RANGE, norm=norm))
     assert off_grid(ours[..., :3], scale[:3]) < 0.02
     assert (np.abs(ours - y) <= scale * 0.51).all()  # nothing where the gain is 0
 
@@ -95,6 +95,19 @@ def test_what_has_no_such_accumulator_is_left_as_it_is(layer, shape):
     chains = [Chain("kernel", [FakeQuant()])] if hasattr(layer, "kernel") else []
     x = normal(3)
     assert round_in_accumulator(x, Compressed(layer, chains), RANGE) is x
+
+
+def test_a_deep_network_computes_what_its_file_does_to_the_bit():
+    """One value in 100,000 that is rounded the other way would become scales of difference at the end."""
+    inputs = x = keras.Input((12, 12, 3))
+    for _ in range(8):
+        y = layers.BatchNormalization()(layers.Conv2D(24, 1, use_bias=False)(x))
+        y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(layers.Activation("silu")(y))
+        y = layers.Activation("silu")(layers.BatchNormalization()(y))
+        x = layers.Add()([layers.Conv2D(24, 1)(y), y])
+    model, data = varied(keras.Model(inputs, x)), normal(12, 12, 3)
+    trained = quantized(model, data)
+    assert error_in_scales(trained, in_int8(trained), data) < 1e-4
 
 
 def test_without_a_range_of_8_bits_or_a_rounded_kernel_nothing_is_known():

@@ -125,14 +125,16 @@ class ActivationQuantizer(ActivationHook):
         # LiteRT's kernels round some things by themselves, too finely to matter for training.
         if lowering.activate is not None and not place.fused and has_kernel(layer):
             x = without_activation(layer, lambda: layer(*args, **kwargs))
-            return lowering.activate(layer, quantize, round_in_accumulator(x, compressed, range_before(compressed)))
+            target = self.inside_ranges[0] if self.inside_ranges else self.output_range
+            x = round_in_accumulator(x, compressed, range_before(compressed), target)
+            return lowering.activate(layer, quantize, x)
         outputs = run(layer, quantize, args, kwargs) if run is not None else layer(*args, **kwargs)
         if place.averaging:
             source = range_before(compressed)
             return outputs if source is None or source.bits != 8 else round_average(outputs, *source.ends())
         kernel = fused_kernel(compressed) if place.fused else None
         if kernel is not None and isinstance(layer, keras.layers.BatchNormalization):
-            return round_in_accumulator(outputs, kernel, range_before(kernel), layer)
+            return round_in_accumulator(outputs, kernel, range_before(kernel), self.output_range, layer)
         return outputs
 
     def _export_fused(self, compressed: Compressed, args: tuple) -> Tensor | None:
