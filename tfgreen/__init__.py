@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.deploy.tflite.audit import Audit as Audit
     from tfgreen.deploy.tflite.audit import OperatorStatus as OperatorStatus
     from tfgreen.deploy.tflite.contents import TensorInfo as TensorInfo
-    from tfgreen.deploy.tflite.contents import WeightTensor as WeightTensor
+    from tfgreen.deploy.tflite.stored_weights import WeightTensor as WeightTensor
     from tfgreen.deploy.verify import VerifyResult as VerifyResult
     from tfgreen.deploy.verify import verify as verify
     from tfgreen.distillation.distiller import Distiller as Distiller
@@ -136,7 +136,7 @@ _PUBLIC = {
     "Audit": "tfgreen.deploy.tflite.audit",
     "OperatorStatus": "tfgreen.deploy.tflite.audit",
     "TensorInfo": "tfgreen.deploy.tflite.contents",
-    "WeightTensor": "tfgreen.deploy.tflite.contents",
+    "WeightTensor": "tfgreen.deploy.tflite.stored_weights",
     "OutputComparison": "tfgreen.deploy.inspection.output_errors",
     "VerifyLimits": "tfgreen.deploy.inspection.output_errors",
     "VerifyResult": "tfgreen.deploy.verify",

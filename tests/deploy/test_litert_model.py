@@ -10,16 +10,18 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
+import tfgreen as tg
 from tests.deploy import cases
 from tests.zoo import ZOO
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
 from tfgreen.deploy.litert_model import LiteRTModel, load_litert
-from tfgreen.errors import FileError, InvalidTypeError, InvalidValueError
+from tfgreen.errors import ConversionError, FileError, InvalidTypeError, InvalidValueError
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -315,3 +317,61 @@ def test_threads_may_share_a_model():
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for found in pool.map(lite.predict, [x[k:] for k in range(32)]):
             np.testing.assert_array_equal(found, expected[-len(found) :])
+
+
+def from_tensorflow(function, owner) -> LiteRTModel:
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], owner)
+    converter.experimental_enable_resource_variables = True
+    converter.allow_custom_ops = True
+    return LiteRTModel(converter.convert())
+
+
+def test_variables_start_anew_with_each_sample():
+    class Counter(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.count = tf.Variable(tf.ones((1, 3)))
+
+        @tf.function(input_signature=[tf.TensorSpec((1, 3))])
+        def add(self, x):
+            self.count.assign_add(x)
+            return self.count + 0.0
+
+    counter = Counter()
+    lite = from_tensorflow(counter.add, counter)
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    for _ in range(2):
+        np.testing.assert_array_equal(lite.predict(x), x + 1)
+
+
+def test_an_operator_of_another_library_is_refused_by_name():
+    @tf.function(input_signature=[tf.TensorSpec((1, 3, 3))])
+    def solve(x):
+        return tf.linalg.cholesky(x)
+
+    lite = from_tensorflow(solve, tf.Module())
+    assert list(lite.operators) == ["Cholesky"] and str(lite.audit)
+    with pytest.raises(ConversionError, match="Cholesky"):
+        lite.predict(np.eye(3)[None])
+
+
+def test_an_open_batch_is_a_batch_of_one_on_a_microcontroller():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    lite = LiteRTModel(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    assert lite.inputs[0].shape == (None, 3)
+    assert not tg.check_target(lite, "tflm") and lite.arena_bytes.planned_bytes == 32
+    length = tg.convert(keras.Sequential([keras.Input((None, 3)), layers.Dense(2)]))
+    assert any(finding.severity == "error" for finding in tg.check_target(length, "tflm"))
+    with pytest.raises(InvalidValueError, match="its size is open"):
+        length.arena_bytes
+
+
+def test_inputs_of_an_open_size_take_the_shapes_given_to_the_interpreter():
+    lite = convert(keras.Sequential([keras.Input((None, 3)), layers.Conv1D(2, 5)]))
+    name = lite.inputs[0].name
+    assert tuple(lite.new_interpreter(input_shapes={name: (1, 9, 3)}).get_output_details()[0]["shape"]) == (1, 5, 2)
+    with pytest.raises(ConversionError, match=r"refuses the model with inputs of shapes \[\(1, 2, 3\)\]"):
+        lite.new_interpreter(input_shapes={name: (1, 2, 3)})
+    with pytest.raises(ConversionError):
+        lite.predict(np.zeros((1, 2, 3)))
+    assert lite.predict(np.zeros((2, 9, 3))).shape == (2, 5, 2)

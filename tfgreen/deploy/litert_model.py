@@ -22,9 +22,10 @@ from tfgreen.deploy.tflite import contents
 from tfgreen.deploy.tflite.arena import ArenaEstimate, estimate_arena
 from tfgreen.deploy.tflite.audit import Audit, audit_operators
 from tfgreen.deploy.tflite.c_array import HEADERS, SOURCES, c_source
-from tfgreen.deploy.tflite.contents import Quantization, WeightTensor
+from tfgreen.deploy.tflite.contents import Quantization
 from tfgreen.deploy.tflite.flatbuffer import parse, read_metadata
 from tfgreen.deploy.tflite.interpreter import new_interpreter, run_all
+from tfgreen.deploy.tflite.stored_weights import WeightTensor, read_weights
 from tfgreen.errors import ConversionError, invalid_state, invalid_value
 from tfgreen.files import reading, write_atomic
 from tfgreen.model.samples import joined, labelled_batches
@@ -50,7 +51,8 @@ class LiteRTModel:
         inputs, outputs: A :class:`TensorInfo` for each, in the file's order.
         input_structure: Names of the inputs where ``predict`` takes their arrays: a name, a list or a dict.
         output_structure: The same for what ``predict`` returns.
-        notes: Sentences on what the conversion did besides converting.
+        notes: Sentences on what the conversion did besides converting; of a file of another tool, on signatures that
+            are not run.
         metadata: What tfgreen stored in the file: its version (``"tfgreen"``), a hash of the Keras model's architecture
             and weights (``"source_sha256"``), class names if given (``"labels"``). Empty in a file of another tool.
 
@@ -84,7 +86,7 @@ class LiteRTModel:
         by_name = {name: name for name in outputs}
         self.input_structure: Structure = self.metadata.get("inputs", inputs[0] if len(inputs) == 1 else inputs)
         self.output_structure: Structure = self.metadata.get("outputs", outputs[0] if len(outputs) == 1 else by_name)
-        self.notes: tuple[str, ...] = tuple(self.metadata.get("notes", ()))
+        self.notes: tuple[str, ...] = tuple(self.metadata.get("notes", contents.signature_notes(self.parsed)))
 
     def __reduce__(self) -> tuple[type, tuple[bytes]]:
         return type(self), (self.content,)  # an interpreter cannot be copied or pickled; the bytes can
@@ -141,7 +143,7 @@ class LiteRTModel:
     @functools.cached_property
     def weights(self) -> dict[str, WeightTensor]:
         """Tensor name -> stored weights: constants of rank 2 or more, each stored buffer once; no biases, no shapes."""
-        return contents.read_weights(self.parsed)
+        return read_weights(self.parsed)
 
     @property
     def sparsity(self) -> float:

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from ai_edge_litert import schema_py_generated as schema
 
 from tests.deploy import cases
 from tfgreen.deploy.tflite import contents
-from tfgreen.deploy.tflite.contents import TensorInfo, WeightTensor
+from tfgreen.deploy.tflite.contents import TensorInfo
+from tfgreen.deploy.tflite.flatbuffer import parse
+from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import InvalidValueError
 
 
@@ -50,30 +50,6 @@ def test_the_scale_of_an_output_is_that_of_its_last_integer_tensor(mode):
     assert contents.output_scale(lite.parsed, output.index) is None
 
 
-@given(
-    hnp.arrays(np.int8, (3, 4), elements=st.integers(-128, 127)),
-    hnp.arrays(np.float64, 3, elements=st.floats(0.01, 10)),
-    hnp.arrays(np.int64, 3, elements=st.integers(-5, 5)),
-)
-def test_a_weight_per_channel_is_numpys(values, scale, zero_point):
-    weight = WeightTensor(values, 8, scale, zero_point, axis=0)
-    expected = (values.astype(np.float64) - zero_point[:, None]) * scale[:, None]
-    np.testing.assert_allclose(weight.real, expected, rtol=1e-6)
-    assert weight.zeros == (expected == 0).sum() and weight.stored_bytes == 12
-    assert WeightTensor(values, 4, scale, zero_point, 0).stored_bytes == 6
-    plain = WeightTensor(values.astype("float32"), 32, np.zeros(0), np.zeros(0, np.int64), 0)
-    np.testing.assert_array_equal(plain.real, values)
-    assert plain.zeros == (values == 0).sum()
-
-
-def test_weights_are_the_kernels_each_buffer_once():
-    model = cases.model("shared_layer")
-    kernels = [w for w in model.get_weights() if w.ndim >= 2]
-    found = contents.read_weights(cases.artifact("shared_layer", "float32").parsed)
-    assert sorted(w.values.size for w in found.values()) == sorted(kernel.size for kernel in kernels)
-    assert all(w.bits == 32 and not w.scale.size for w in found.values())
-
-
 def test_real_values_go_in_and_out_as_the_tensor_stores_them():
     int8 = TensorInfo("x", (1, 2), "int8", 0.5, 3, index=0)
     stored = int8.to_stored(np.array([-1.0, 99.0]))
@@ -83,3 +59,38 @@ def test_real_values_go_in_and_out_as_the_tensor_stores_them():
     for bad in ([0.5, 1.0], [np.nan, 1.0]):
         with pytest.raises(InvalidValueError, match="tensor 'tokens': expected whole numbers"):
             tokens.to_stored(np.array(bad))
+
+
+def foreign(state: str = "int16") -> schema.ModelT:
+    """An 8-bit LSTM as other tools write it: its cell state is a variable of 16 bits."""
+    types = {"int8": schema.TensorType.INT8, "int16": schema.TensorType.INT16, "float32": schema.TensorType.FLOAT32}
+
+    def tensor(name, dtype, variable=False):
+        quantization = schema.QuantizationParametersT(scale=np.float32([0.1]), zeroPoint=np.int64([0]))
+        shape = np.int32([1, 4])
+        return schema.TensorT(shape, types[dtype], 0, name.encode(), quantization, isVariable=variable)
+
+    tensors = [tensor("x", "int8"), tensor("cell", state, True), tensor("y", "int8"), tensor("gate", state)]
+    code = schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM
+    lstm = schema.OperatorT(0, np.int32([0, 1]), np.int32([2]), intermediates=np.int32([3]))
+    graph = schema.SubGraphT(tensors, np.int32([0]), np.int32([2]), [lstm], b"main")
+    model = schema.ModelT(3, [schema.OperatorCodeT(code, builtinCode=code)], [graph], b"", [schema.BufferT()])
+    return parse(write(model), "foreign")
+
+
+def test_the_16_bit_state_of_an_8_bit_lstm_does_not_make_the_file_int16x8():
+    assert contents.quantization_of(foreign()) == "int8"
+    model = foreign()
+    for tensor in (model.subgraphs[0].tensors[i] for i in (0, 2)):
+        tensor.type = schema.TensorType.INT16
+    assert contents.quantization_of(model) == "int16x8"
+
+
+def test_a_file_of_several_signatures_says_which_one_runs():
+    model = foreign()
+    assert contents.signature_notes(model) == []
+    graph = model.subgraphs[0]
+    model.subgraphs.append(graph)
+    model.signatureDefs = [schema.SignatureDefT([], [], name, k) for k, name in enumerate([b"infer", b"train"])]
+    (note,) = contents.signature_notes(parse(write(model), "foreign"))
+    assert "['infer'], not ['train']" in note

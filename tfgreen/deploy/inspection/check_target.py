@@ -10,7 +10,14 @@ from tfgreen.checks import check_instance, check_option
 from tfgreen.deploy.inspection.findings import Finding, Findings
 from tfgreen.deploy.inspection.target_tables import TARGETS, Target, TargetName
 from tfgreen.deploy.litert_model import LiteRTModel
-from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dtype_name, is_dynamic, operator_name, text_of
+from tfgreen.deploy.tflite.flatbuffer import (
+    buffer_bytes,
+    dtype_name,
+    is_dynamic,
+    opens_batch_only,
+    operator_name,
+    text_of,
+)
 
 _INDICES = ("int32", "int64", "bool")  # and conditions, not values of a layer
 _REPLACE, _TO_INT8 = "Replace its layer.", "Convert with quantization='int8'."
@@ -65,11 +72,12 @@ def _graphs(lite: LiteRTModel, target: Target) -> list[SubGraphT]:
 
 def _dynamic(lite: LiteRTModel, target: Target) -> Iterator[Finding]:
     """A finding about tensors whose size the file leaves open."""
-    tensors = [tensor for graph in _graphs(lite, target) for tensor in graph.tensors if is_dynamic(tensor)]
+    graphs, batch = _graphs(lite, target), not opens_batch_only(lite.parsed.subgraphs[0])
+    tensors = [tensor for graph in graphs for tensor in graph.tensors if is_dynamic(tensor, batch)]
     names = [f"'{text_of(tensor.name)}'" for tensor in tensors]
     if names and target.static_shapes:
         remedy = _REMEDIES["WHILE"] if "WHILE" in lite.operators else _REPLACE
-        if any(None in info.shape for info in lite.inputs):
+        if batch:
             remedy = "Give every keras.Input a full shape and convert again."
         message = f"{target.title} needs every size fixed, so the file cannot run there."
         yield Finding(f"Tensors of a dynamic size ({_some(names)})", message, remedy, "error")

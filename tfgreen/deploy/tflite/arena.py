@@ -9,7 +9,14 @@ import numpy as np
 from ai_edge_litert.schema_py_generated import ModelT, SubGraphT, TensorT
 
 from tfgreen.deploy.tflite.audit import Audit
-from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, dense_bytes, dtype_name, is_dynamic, text_of
+from tfgreen.deploy.tflite.flatbuffer import (
+    buffer_bytes,
+    dense_bytes,
+    dtype_name,
+    is_dynamic,
+    opens_batch_only,
+    text_of,
+)
 from tfgreen.errors import invalid_state
 from tfgreen.tables import SentenceResult
 from tfgreen.typing import PlainDict
@@ -46,7 +53,7 @@ def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
     """Estimate the arena of a parsed file; raises as ``LiteRTModel.arena_bytes``.
 
     A tensor that is not constant takes memory from its first use to its last, but inputs from the start, outputs to the
-    end and variables always.
+    end and variables always. An open batch is 1.
     """
     if len(model.subgraphs) > 1:
         raise invalid_state(
@@ -55,10 +62,11 @@ def estimate_arena(model: ModelT, audit: Audit) -> ArenaEstimate:
         )
     graph = model.subgraphs[0]
     first, last = _lifetimes(graph)
-    variables = sum(_aligned_size(tensor) for tensor in graph.tensors if tensor.isVariable)
+    batch = not opens_batch_only(graph)
+    variables = sum(_aligned_size(tensor, batch) for tensor in graph.tensors if tensor.isVariable)
     used = [(i, graph.tensors[i]) for i in sorted(first)]
     planned = [i for i, tensor in used if not tensor.isVariable and not len(buffer_bytes(model, tensor))]
-    sizes = [_aligned_size(graph.tensors[i]) for i in planned]
+    sizes = [_aligned_size(graph.tensors[i], batch) for i in planned]
     starts, ends = [first[i] for i in planned], [last[i] for i in planned]
     alive = alive_bytes(sizes, starts, ends)
     end = max((offset + size for offset, size in zip(plan(sizes, starts, ends), sizes)), default=0)
@@ -109,9 +117,9 @@ def _lifetimes(graph: SubGraphT) -> tuple[dict[int, int], dict[int, int]]:
     return dict.fromkeys(outputs, 0) | first, last | dict.fromkeys(outputs, len(graph.operators))
 
 
-def _aligned_size(tensor: TensorT) -> int:
+def _aligned_size(tensor: TensorT, batch: bool) -> int:
     name, size = text_of(tensor.name), dense_bytes(tensor)
-    if is_dynamic(tensor):
+    if is_dynamic(tensor, batch):
         raise invalid_state(
             f"tensor '{name}' has the shape {np.asarray(tensor.shapeSignature).tolist()}: its size is open.",
             "Give every keras.Input a full shape and convert again.",

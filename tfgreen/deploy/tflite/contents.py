@@ -1,4 +1,4 @@
-"""What a .tflite file holds: operators, weights and their zeros, inputs and outputs, and how it is quantized."""
+"""What a .tflite file holds: operators, inputs and outputs, and how it is quantized."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Literal
 import numpy as np
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, TensorT
 
-from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, is_dynamic, operator_name, shape_of, text_of
+from tfgreen.deploy.tflite.flatbuffer import (
+    buffer_bytes,
+    dtype_name,
+    is_dynamic,
+    operator_name,
+    shape_of,
+    text_of,
+)
 from tfgreen.errors import invalid_value
 from tfgreen.typing import Shape
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
-
-_WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int4")
 
 
 def quantize_array(
@@ -70,43 +75,6 @@ class TensorInfo:
         return stored
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class WeightTensor:
-    """A constant tensor as the file stores it.
-
-    ``values`` holds the stored numbers, integers for a quantized tensor (those of 4 bits as int8), and ``bits`` says
-    how many bits the file spends on each. A quantized tensor has one ``scale`` and ``zero_point``, or one per index of
-    ``axis``; they are empty for a float tensor.
-    """
-
-    values: np.ndarray
-    bits: int
-    scale: np.ndarray
-    zero_point: np.ndarray
-    axis: int
-
-    @property
-    def zeros(self) -> int:
-        """How many of the values stand for 0: in a quantized tensor those equal to the zero point."""
-        return int((self.values == (self._along(self.zero_point) if self.zero_point.size else 0)).sum())
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes in the file."""
-        return (self.values.size * self.bits + 7) // 8
-
-    @property
-    def real(self) -> np.ndarray:
-        """The float32 values that the stored ones stand for."""
-        if not self.scale.size:
-            return self.values.astype(np.float32)
-        return dequantize_array(self.values, self._along(self.scale), self._along(self.zero_point))
-
-    def _along(self, numbers: np.ndarray) -> np.ndarray:
-        """One number, or one per index of ``axis``, shaped to broadcast with the values."""
-        return numbers.reshape([-1 if axis == self.axis else 1 for axis in range(self.values.ndim)])
-
-
 def edge_tensors(model: ModelT, side: Literal["inputs", "outputs"]) -> tuple[TensorInfo, ...]:
     """The inputs or outputs in the file's order, with the names of the signature, or else those of the tensors."""
     graph = model.subgraphs[0]
@@ -129,7 +97,7 @@ def tensor_info(model: ModelT, name: str, index: int) -> TensorInfo:
     shape: Shape = shape_of(tensor)
     if is_dynamic(tensor) and len(tensor.shapeSignature) == len(shape):
         shape = tuple(None if size < 0 else int(size) for size in tensor.shapeSignature)
-    scales, zero_points, _ = _quantization(tensor)
+    scales, zero_points, _ = scales_of(tensor)
     scale, zero_point = (float(scales[0]), int(zero_points[0])) if scales.size else (None, None)
     return TensorInfo(name, shape, dtype_name(tensor), scale, zero_point, index)
 
@@ -140,7 +108,7 @@ def output_scale(model: ModelT, index: int) -> float | None:
     for operator in graph.operators:
         if index in operator.outputs and operator_name(model, operator) == "DEQUANTIZE":
             index = int(operator.inputs[0])
-    scale, _, _ = _quantization(graph.tensors[index])
+    scale, _, _ = scales_of(graph.tensors[index])
     return float(scale[0]) if scale.size else None
 
 
@@ -158,6 +126,14 @@ def ends_in_softmax(model: ModelT, index: int) -> bool:
             return False
         index = source
     return False
+
+
+def signature_notes(model: ModelT) -> list[str]:
+    """A sentence where the file can be called in several ways, of which the first subgraph is what is run here."""
+    signatures = [(text_of(entry.signatureKey), int(entry.subgraphIndex)) for entry in model.signatureDefs or []]
+    others = [name for name, subgraph in signatures if subgraph != 0]
+    own = [name for name, subgraph in signatures if subgraph == 0] or [text_of(model.subgraphs[0].name)]
+    return [f"The file has several signatures; what is run and measured is {own}, not {others}."] if others else []
 
 
 def count_operators(model: ModelT) -> dict[str, int]:
@@ -178,45 +154,32 @@ def computes_in_float(model: ModelT, graph: SubGraphT, operator: OperatorT) -> b
 
 
 def quantization_of(model: ModelT) -> Quantization:
-    """Judge by the integers among activations, or else by the dtypes of weights; small ones may be left in float."""
-    activations, weights = set(), set()
-    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
-        stored, quantized = constant(model, tensor), _quantization(tensor)[0].size > 0
-        if stored is None and quantized:
-            activations.add(dtype_name(tensor))
-        elif stored is not None and (quantized or stored.dtype == np.float16):
-            weights.add(dtype_name(tensor))
-    if "int16" in activations:
-        return "int16x8"
-    if activations & {"int8", "uint8"}:
-        return "int8"
-    if weights & {"int8", "uint8"}:
+    """Judge by the integers that most operators return, or else by the dtypes of weights; small ones may be left in
+    float. The 16-bit state of an LSTM among 8-bit activations is no output of an operator."""
+    computed = [(graph, index) for graph, operator in _operators(model) for index in operator.outputs if index >= 0]
+    computed += [(graph, index) for graph in model.subgraphs for index in graph.inputs]
+    tensors = [graph.tensors[index] for graph, index in computed]
+    counts = collections.Counter(dtype_name(tensor) for tensor in tensors if scales_of(tensor)[0].size)
+    most = max(("int8", "uint8", "int16"), key=lambda dtype: counts[dtype])
+    if counts[most]:
+        return "int16x8" if most == "int16" else "int8"
+    stored = [t for graph in model.subgraphs for t in graph.tensors if len(buffer_bytes(model, t))]
+    weights = {dtype_name(t) for t in stored if _is_quantized(t) or dtype_name(t) == "float16"}
+    if any(dtype in ("int8", "uint8", "int4", "uint4", "int2") for dtype in weights):
         return "dynamic"
     return "float16" if "float16" in weights else "float32"
 
 
-def read_weights(model: ModelT) -> dict[str, WeightTensor]:
-    """Tensor name -> weight: each dense constant of rank 2 or more (no bias, shape or padding), shared ones once."""
-    found: dict[str, WeightTensor] = {}
-    seen = set()
-    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
-        values = constant(model, tensor)
-        if values is None or values.ndim < 2 or tensor.buffer in seen or dtype_name(tensor) not in _WEIGHT_DTYPES:
-            continue
-        seen.add(tensor.buffer)
-        name = wanted = text_of(tensor.name)
-        while name in found:
-            name = f"{wanted}:{len(found)}"
-        bits = 4 if dtype_name(tensor) == "int4" else 8 * values.itemsize
-        found[name] = WeightTensor(values, bits, *_quantization(tensor))
-    return found
+def _is_quantized(tensor: TensorT) -> bool:
+    """Whether a constant has scales, or one for each block of it, which other tensors hold."""
+    return scales_of(tensor)[0].size > 0 or getattr(tensor.quantization, "details", None) is not None
 
 
 def _operators(model: ModelT) -> Iterator[tuple[SubGraphT, OperatorT]]:
     return ((graph, operator) for graph in model.subgraphs for operator in graph.operators or [])
 
 
-def _quantization(tensor: TensorT) -> tuple[np.ndarray, np.ndarray, int]:
+def scales_of(tensor: TensorT) -> tuple[np.ndarray, np.ndarray, int]:
     """Scales, zero points and channel axis; empty arrays for a tensor that is not quantized."""
     q = tensor.quantization
     if q is None or q.scale is None or not len(q.scale):

@@ -176,9 +176,15 @@ def shape_of(tensor: TensorT) -> tuple[int, ...]:
     return tuple(int(d) for d in tensor.shape) if tensor.shape is not None else ()
 
 
-def is_dynamic(tensor: TensorT) -> bool:
-    """Whether the file leaves a dimension of a tensor open."""
-    return tensor.shapeSignature is not None and bool((np.asarray(tensor.shapeSignature) < 0).any())
+def is_dynamic(tensor: TensorT, with_batch: bool = True) -> bool:
+    """Whether the file leaves a dimension of a tensor open, the first one included or not."""
+    signature = np.zeros(0) if tensor.shapeSignature is None else np.asarray(tensor.shapeSignature)
+    return bool((signature[int(not with_batch) :] < 0).any())
+
+
+def opens_batch_only(graph: SubGraphT) -> bool:
+    """Whether inputs leave nothing open but the batch, as TensorFlow's converter writes them: it is 1 by default."""
+    return not any(is_dynamic(graph.tensors[index], with_batch=False) for index in graph.inputs)
 
 
 def operator_name(model: ModelT, operator: OperatorT) -> str:
