@@ -180,8 +180,8 @@ def variables_reached(root: object) -> dict[int, keras.Variable]:
     Example:
         >>> dense = keras.layers.Dense(2)
         >>> dense.build((None, 3))
-        >>> [variable.name for variable in variables_reached(lambda x: x @ dense.kernel).values()]
-        ['kernel', 'bias']
+        >>> sorted(variable.name for variable in variables_reached(lambda x: x @ dense.kernel).values())
+        ['bias', 'kernel']
     """
     seen: dict[int, object] = {}
     stack = [root]

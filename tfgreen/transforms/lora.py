@@ -47,7 +47,7 @@ def adapters(layer: keras.Layer) -> dict[int, Adapter]:
         >>> dense = keras.layers.Dense(2)
         >>> dense.build((None, 3))
         >>> dense.enable_lora(1)
-        >>> [adapter.a.shape for adapter in adapters(dense).values()]
+        >>> [tuple(adapter.a.shape) for adapter in adapters(dense).values()]
         [(3, 1)]
     """
     found = {}
