@@ -112,6 +112,7 @@ class FakeQuant(TensorTransform):
         self.scale = scale
         self.marks_scale = marks_scale
         self.note = note
+        self._exports = 0
 
     def build(self, shape: tuple[int, ...]) -> None:
         super().build(shape)
@@ -141,15 +142,21 @@ class FakeQuant(TensorTransform):
             rounded = fake_quantize_learned(weight, ops.maximum(scale, 1e-12), largest)
         else:
             rounded = fake_quantize(weight, ops.stop_gradient(symmetric_scale(weight, self.bits, self.axes)))
-        marks = self.marks_scale and not self.axes and is_exporting()
-        return _mark_one_scale(rounded) if marks else rounded
+        if self.axes or not self.marks_scale or not is_exporting():
+            return rounded
+        self._exports += 1
+        return _mark_one_scale(rounded, self._exports)
 
 
-def _mark_one_scale(weight: Tensor) -> Tensor:
-    """Mark for the converter that integers of one scale are meant: in 8 bits, among which those of fewer are found."""
+def _mark_one_scale(weight: Tensor, exports: int) -> Tensor:
+    """Mark for the converter that integers of one scale are meant: in 8 bits, among which those of fewer are found.
+
+    It would merge the marks of a weight that is read several times, and then store that in float32: each of them
+    (``exports``) gets a scale that differs in the last digits, and the same integers.
+    """
     import tensorflow as tf
 
     top = ops.max(ops.abs(weight))
     # Without a gradient to it, the operation's own passes straight through: all lies within.
-    top = ops.stop_gradient(ops.where(top > 0, top, 1.0))
+    top = ops.stop_gradient(ops.where(top > 0, top, 1.0)) * (1.0 + 1e-6 * exports)
     return tf.quantization.fake_quant_with_min_max_vars(weight, -top, top, num_bits=8, narrow_range=True)

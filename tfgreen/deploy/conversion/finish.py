@@ -12,6 +12,7 @@ from tfgreen.deploy.tflite.contents import count_operators, float_operators
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.int4 import pack_int4
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
+from tfgreen.deploy.tflite.ties import repeated, share_buffers, share_tables
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError, FileError
 from tfgreen.version import __version__
@@ -31,6 +32,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
         reason = "TensorFlow's converter wrote a file that cannot run, as it does for 16-bit activations of a layer "
         raise conversion.refused(f"{reason}that returns 0 on all calibration data: {error}") from error
     dead = mend_scales(file)
+    share_tables(file)
     mend_biases(file, traced.fake_quantized)
     if config.stores_int4:
         try:
@@ -43,6 +45,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     name_edges(file, conversion.spec.structure, traced.outputs)
     layers = layers_of_operators(file, traced.calls, traced.output_calls)
     rename_tensors(file, traced.calls)
+    share_buffers(file)
     notes = list(conversion.notes)
     if dead:
         where = list(dict.fromkeys(layer for number in dead for layer in layers[number]))
@@ -50,6 +53,9 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
             f"Layers {where} return 0 on all calibration data, or next to nothing, and the file does so on any data: "
             "look at their weights, or calibrate with samples on which they return more."
         )
+    for numbers, size in repeated(file):
+        where = list(dict.fromkeys(layer for number in sorted(numbers) for layer in layers[number]))
+        notes.append(f"Weights of layers {where} are stored twice, in two forms, which takes {size:,} bytes.")
     foreign = [operator for operator in operators if operator.startswith("Flex")]
     if foreign:
         notes.append(f"Needs a runtime with the Flex delegate, for {foreign}; it was not run here.")
