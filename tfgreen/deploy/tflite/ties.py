@@ -36,7 +36,7 @@ def share_tables(model: ModelT) -> None:
 
 def _share_table(model: ModelT, graph: SubGraphT, table: TensorT, weights: TensorT) -> None:
     """Round a table anew as weights are, symmetrically, and with it all that passes on what is looked up."""
-    real, _ = _dequantized(model, weights)
+    real = np.asarray(_dequantized(model, weights)[0])
     scale = np.float32(max(np.abs(real).max() / 127, 1e-30))
     set_constant(model, graph, weights, np.clip(np.round(real / scale), -127, 127).astype(np.int8))
     old = table.quantization.scale[0], table.quantization.zeroPoint[0]
@@ -93,14 +93,13 @@ def _uses(model: ModelT, graph: SubGraphT) -> dict[int, set[tuple[str, int]]]:
 
 def _is_same(model: ModelT, one: TensorT, other: TensorT) -> bool:
     """Whether two matrices hold the same numbers, as far as their scales tell them apart, one perhaps transposed."""
-    values, scales = zip(_dequantized(model, one), _dequantized(model, other))
-    if values[0] is None or values[1] is None or not np.any(values[0]):
+    (first, scale), (second, other_scale) = _dequantized(model, one), _dequantized(model, other)
+    if first is None or second is None or not np.any(first):
         return False
-    for turn in (False, True):
-        first, scale = (values[0].T, scales[0].T) if turn else (values[0], scales[0])
-        if first.shape == values[1].shape:
-            limit = 0.51 * (scale + scales[1])
-            if _near(first[:1], values[1][:1], limit[:1]) and _near(first, values[1], limit):
+    for turned, turned_scale in ((first, scale), (first.T, scale.T)):
+        if turned.shape == second.shape:
+            limit = 0.51 * (turned_scale + other_scale)
+            if _near(turned[:1], second[:1], limit[:1]) and _near(turned, second, limit):
                 return True
     return False
 
