@@ -116,3 +116,23 @@ def test_fields_come_from_the_config_and_are_overridden_by_options():
         resolve_config(Inner, None, {"pover": 2})
     with pytest.raises(TypeError, match="config: expected a tg.Inner, received Outer"):
         resolve_config(Inner, Outer(), {})
+
+
+def test_a_misspelled_option_names_the_nearest_wherever_it_is_passed():
+    import keras
+
+    import tfgreen as tg
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    calls = {
+        "schedule": lambda: tg.PruneConfig(shedule=0.5),
+        "calibration_data": lambda: tg.ConvertConfig(calibraton_data=None),
+        "weight_bits": lambda: tg.QuantizeConfig(weigth_bits=8),
+        "max_drop": lambda: tg.search_precision(model, None, max_dorp=0.1),
+        "student_loss_weight": lambda: tg.Distiller(model, model, tg.LogitsDistillation(), student_loss_wieght=0.1),
+        "mean_scales": lambda: tg.verify(model, None, None, mean_scale=1),
+        "threads": lambda: tg.benchmark(None, thread=2),
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=f"Did you mean '{name}'"):
+            call()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from tfgreen.checks import check_instance
 from tfgreen.errors import InvalidTypeError, invalid_type, invalid_value
 from tfgreen.typing import PlainDict
 
 C = TypeVar("C", bound="Config")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Config:
         >>> tg.Config.from_dict(config.to_dict()) == config
         True
     """
+
+    def __new__(cls: type[C], *args: object, **options: object) -> C:
+        check_options(options, [field.name for field in dataclasses.fields(cls)], f"field of {cls.__name__}")
+        return super().__new__(cls)
 
     def to_dict(self) -> PlainDict:
         """Return ``{"class_name": ..., "config": {...}}`` of plain Python values, fit for JSON or YAML."""
@@ -64,13 +71,39 @@ def resolve_config(cls: type[C], config: C | None, options: Mapping[str, object]
     """
     if config is not None:
         check_instance("config", config, cls, f"a tg.{cls.__name__}")
-    names = [field.name for field in dataclasses.fields(cls)]
+    check_options(options, [field.name for field in dataclasses.fields(cls)], f"field of tg.{cls.__name__}")
+    return cls(**options) if config is None else dataclasses.replace(config, **options)
+
+
+def check_options(options: Iterable[str], names: Sequence[str], what: str) -> None:
+    """Raise on an option that is none of the names, which are each a ``what``, with the name that is nearest to it."""
     for option in options:
         if option not in names:
             near = difflib.get_close_matches(option, names, 1)
-            fix = f"Did you mean '{near[0]}'?" if near else f"Its fields are {', '.join(names)}."
-            raise InvalidTypeError(f"'{option}' is no field of tg.{cls.__name__}. {fix}")
-    return cls(**options) if config is None else dataclasses.replace(config, **options)
+            fix = f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(names)}."
+            raise InvalidTypeError(f"'{option}' is no {what}. {fix}")
+
+
+def named_options(function: F) -> F:
+    """Let a function that takes its options one by one name the nearest to a misspelled one.
+
+    Example:
+        >>> @named_options
+        ... def scaled(x, *, factor=1):
+        ...     return factor * x
+        >>> scaled(2, facter=3)
+        Traceback (most recent call last):
+        ...
+        tfgreen.errors.InvalidTypeError: 'facter' is no option of scaled. Did you mean 'factor'?
+    """
+    names = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*args: object, **options: object) -> object:
+        check_options(options, names, f"option of {function.__name__}")
+        return function(*args, **options)
+
+    return cast(F, call)
 
 
 def data_field() -> Any:

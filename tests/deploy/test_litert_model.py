@@ -116,6 +116,46 @@ def test_evaluate_gives_keras_metrics_for_any_task():
     assert found == {"label_accuracy": 1.0, "size_error": pytest.approx(2.0, rel=1e-6)}
 
 
+def test_batches_bring_their_targets_or_are_refused():
+    import tensorflow as tf
+
+    lite, x = cases.artifact("functional", "int8"), cases.unseen("functional", 20)
+    labels = lite.predict(x).argmax(axis=1)
+    labels[:5] = (labels[:5] + 1) % 4
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(8)
+    assert lite.evaluate(data) == lite.evaluate(iter(list(data))) == 0.75
+    assert lite.evaluate(data, metrics=["accuracy"]) == {"accuracy": 0.75}
+    np.testing.assert_array_equal(lite.predict(data), lite.predict(x))
+    np.testing.assert_array_equal(lite.predict([x]), lite.predict(data.map(lambda x, y: x)))
+    for arguments in ((x,), (data, labels), (data.map(lambda x, y: x),)):
+        with pytest.raises(InvalidValueError, match=r"targets: y.*Pass evaluate\(x, y\), or batches"):
+            lite.evaluate(*arguments)
+    with pytest.raises(InvalidValueError, match="dataset.batch"):
+        lite.predict(data.unbatch())
+
+
+def test_nan_and_text_in_what_is_evaluated_are_named():
+    lite, x = cases.artifact("functional", "float32"), cases.unseen("functional", 8)
+    with pytest.raises(InvalidValueError, match="y: expected numbers, received 8 NaN"):
+        lite.evaluate(x, np.full(8, np.nan))
+    with pytest.raises(InvalidValueError, match="scores of the file: expected numbers, received 4 NaN. Look for"):
+        lite.evaluate(np.where(np.arange(8)[:, None] == 2, np.nan, x), np.zeros(8))
+    with pytest.raises(InvalidTypeError, match=r"y \(dtype <U3\): expected class numbers.*names.index"):
+        lite.evaluate(x, ["cat"] * 8)
+    with pytest.warns(UserWarning, match="A metric is NaN.*'targets': 32"):
+        lite.evaluate(x, np.full((8, 4), np.nan), metrics=["mae"])
+
+
+def test_stored_integers_are_not_quantized_again_and_clipped_values_are_said():
+    lite, x = cases.artifact("sequential", "int8-io"), cases.unseen("sequential", 6)
+    stored = lite.inputs[0].to_stored(x)
+    with pytest.raises(InvalidValueError, match=r"received int8, as the file stores.*Pass lite.inputs\[0\].to_real"):
+        lite.predict(stored)
+    np.testing.assert_array_equal(lite.predict(lite.inputs[0].to_real(stored)), lite.predict(x))
+    with pytest.warns(UserWarning, match="is outside .* the range of the file's input"):
+        lite.predict(np.full((2, 8, 8, 3), 200, "uint8"))
+
+
 def test_evaluate_refuses_what_has_no_top_class():
     with pytest.raises(InvalidValueError, match="one output of shape"):
         cases.artifact("multi_io", "float32").evaluate(cases.unseen("multi_io"), np.zeros(48))

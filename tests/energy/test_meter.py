@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import logging
 import subprocess
@@ -311,3 +312,15 @@ def test_a_fresh_process_is_fast_silent_offline_and_leaves_no_trace(tmp_path):
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [".codecarbon.config", "tmp"]
+
+
+def test_threads_may_share_a_meter(no_rapl):
+    meter, inside = EnergyMeter(components=("cpu",)), threading.Barrier(4)
+
+    def work(_):
+        with meter:
+            inside.wait(10)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert meter.reading.joules is not None and meter.reading.duration_s > 0

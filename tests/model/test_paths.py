@@ -115,3 +115,13 @@ def test_attributes_that_differ_in_underscores_hide_no_layer(attributes):
         setattr(layer, attribute, layers.Dense(2))
     assert [(path, id(sub)) for path, sub in walk(layer)] == [
         ("block", id(getattr(layer, attributes[0]))), ("_block", id(getattr(layer, attributes[1])))]
+
+
+def test_a_distiller_is_no_model_to_compress():
+    import tfgreen as tg
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    distiller = tg.Distiller(model, keras.models.clone_model(model), tg.LogitsDistillation())
+    for verb in (tg.convert, tg.profile, tg.prune, tg.cluster, tg.quantize, tg.summary, tg.strip, tg.equalize):
+        with pytest.raises(TypeError, match="received Distiller. Pass distiller.student"):
+            verb(distiller)

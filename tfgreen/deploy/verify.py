@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from tfgreen.checks import check_instance
+from tfgreen.config import named_options
 from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.inspection.layer_errors import LayerErrors
 from tfgreen.deploy.inspection.output_errors import DEFAULT_LIMITS, OutputComparison, VerifyLimits, compare
@@ -89,6 +90,7 @@ class VerifyResult(TableResult):
         return super()._repr_html_() + (self.layers._repr_html_() if self.layers else "")
 
 
+@named_options
 def verify(
     model: keras.Model,
     lite: LiteRTModel,

@@ -12,6 +12,7 @@ this file holds the walk and the modules beside it the detail:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfgreen.checks import check_instance
+from tfgreen.config import check_options
 from tfgreen.distillation.adapters import KerasAdapter, Teacher, adapt_teacher
 from tfgreen.distillation.cached_teacher import CachedTeacher, split_rows
 from tfgreen.distillation.losses import AnyLoss, LossSetting, check_schedule, value_at
@@ -87,6 +89,8 @@ class Distiller(keras.Model):
         cache: TeacherCache | None = None,
         **kwargs: object,
     ) -> None:
+        options = [*inspect.signature(type(self)).parameters][:-1]  # without kwargs, which Keras takes
+        check_options(kwargs, [*options, "dtype", "trainable", "autocast"], "option of Distiller")
         reader = KerasAdapter(student, "student")
         # Inputs are for the student to cast; loss scaling goes by the policy of the model that is trained.
         super().__init__(name=name, **{"dtype": student.dtype_policy, **kwargs, "autocast": False})

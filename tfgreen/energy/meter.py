@@ -88,7 +88,8 @@ class EnergyMeter:
     Counters (RAPL, NVML, AMD SMI) are read where the system allows it; they cover the whole machine. Where there is
     none, the CPU is estimated from this process's CPU time and memory from what it occupies, and the reading says so.
     Without a region there is energy but no CO2. Nothing is printed, written, sent or run with raised rights. Meters
-    can be nested in each other and in themselves (the outermost block counts), and any number can run at once.
+    can be nested in each other and in themselves (the outermost block counts), and any number can run at once. Threads
+    that share one get one reading, from the first that enters to the last that leaves.
 
     Args:
         region: ISO 3166 alpha-3 code of the country whose grid feeds the machine, or None.
@@ -126,6 +127,7 @@ class EnergyMeter:
         check_number("sample_seconds", sample_seconds, above=0)
         self._settings = tuple(components), cpu_watts, sample_seconds
         self._depth = 0
+        self._lock = threading.Lock()
         self._reading: EnergyReading | None = None
 
     @property
@@ -141,18 +143,20 @@ class EnergyMeter:
         return self._reading
 
     def __enter__(self) -> EnergyMeter:
-        if not self._depth:
-            self._run = _Run(*self._settings)
-        self._depth += 1
+        with self._lock:
+            if not self._depth:
+                self._run = _Run(*self._settings)
+            self._depth += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            components, duration = self._run.stop()
-            self._reading = _summarize(components, duration, self._intensity)
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                components, duration = self._run.stop()
+                self._reading = _summarize(components, duration, self._intensity)
 
 
 class _Run:

@@ -16,12 +16,12 @@ from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.layer_calls import trace_calls
 from tfgreen.model.macs import count_macs
 from tfgreen.model.paths import check_built_model, join_path, own_weights, walk, weights_by_path
-from tfgreen.tables import TableResult
+from tfgreen.tables import RowResult, TableResult
 from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerCost:
+class LayerCost(RowResult):
     """Cost of one layer, without its sublayers.
 
     Attributes:

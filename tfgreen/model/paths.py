@@ -18,6 +18,9 @@ def check_built_model(model: object, argument: str = "model") -> None:
     """Raise a TypeError unless ``model`` is a ``keras.Model``, and a ValueError unless it has its weights."""
     if not isinstance(model, keras.Model):
         raise invalid_type(argument, expected="a keras.Model (Keras 3)", received=model)
+    if isinstance(getattr(model, "student", None), keras.Model) and hasattr(model, "teacher"):  # or Keras's own
+        fix = "Pass distiller.student, which is what is trained and shipped."
+        raise invalid_type(argument, expected="one model", received=model, fix=fix)
     if not model.built:
         raise invalid_value(
             f"{argument} '{model.name}'", expected="a built model", received="one without weights",

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from tfgreen.checks import check_bool, check_instance, check_number
+from tfgreen.config import named_options
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import run_conversion
 from tfgreen.deploy.inspection.compare_layers import compare_layers
@@ -22,7 +23,7 @@ from tfgreen.model.paths import check_built_model
 from tfgreen.model.samples import sample_arrays
 from tfgreen.recipes.fewest import fewest
 from tfgreen.structure import pack
-from tfgreen.tables import TableResult, plain
+from tfgreen.tables import RowResult, TableResult, plain
 from tfgreen.techniques.equalize import equalize, find_pairs
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm
 from tfgreen.transforms.compressed import compressed_layers
@@ -32,7 +33,7 @@ Score = Callable[[LiteRTModel], float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class Trial(RowResult):
     """A file that was tried: ``"float32"``, ``"int8"`` or ``"equalized int8"``, and the paths of its float layers."""
 
     name: str
@@ -92,6 +93,7 @@ class MixedPrecision(TableResult):
         return [self.cause, kept] if self.cause else [kept]
 
 
+@named_options
 def search_precision(
     model: keras.Model,
     calibration_data: Samples,

@@ -10,7 +10,7 @@ import keras
 from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.model.paths import check_built_model, join_path, own_parameters, replaceable_layers, walk, weights_by_path
 from tfgreen.model.weights import Reasons, compressible_weights, own_compressible, reason_unchanged
-from tfgreen.tables import TableResult
+from tfgreen.tables import RowResult, TableResult
 from tfgreen.training.shortfall import shortfall
 from tfgreen.transforms.compressed import ChainedWeight, compressed_in, compressed_layers
 from tfgreen.transforms.lora import adapters, merged_value
@@ -18,7 +18,7 @@ from tfgreen.typing import PlainDict, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightStatus:
+class WeightStatus(RowResult):
     """One weight of one layer, or a layer that has none to compress.
 
     Attributes:

@@ -146,3 +146,25 @@ def test_a_header_that_does_not_fit_is_named(change, message, tmp_path):
     path = _rewritten(tg.save_compressed(dense(8), tmp_path / "m.npz"), change)
     with pytest.raises(ValueError, match=f"m.npz.*{message}"):
         tg.load_compressed(path)
+
+
+def test_own_classes_come_by_name_and_code_only_if_it_is_trusted(tmp_path):
+    class Mine(keras.layers.Dense):
+        pass
+
+    path = tg.save_compressed(keras.Sequential([keras.Input((3,)), Mine(2, name="out")]), tmp_path / "m.npz")
+    with pytest.raises(ValueError, match="m.npz.*'Mine' is not known. Pass custom_objects="):
+        tg.load_compressed(path)
+    assert isinstance(tg.load_compressed(path, custom_objects={"Mine": Mine}).get_layer("out"), Mine)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: 2 * x), keras.layers.Dense(2)])
+    path = tg.save_compressed(model, tmp_path / "m.npz")
+    with pytest.raises(ValueError, match="Python code .*safe_mode=False"):
+        tg.load_compressed(path)
+    x = np.ones((1, 3), "float32")
+    np.testing.assert_array_equal(tg.load_compressed(path, safe_mode=False)(x), model(x))
+
+
+def test_a_keras_file_is_said_to_be_one(tmp_path):
+    dense().save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="received a .keras file, for tg.load_model"):
+        tg.load_compressed(tmp_path / "m.keras")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tfgreen.deploy.inspection.findings import Finding, Findings
+from tfgreen.errors import InvalidTypeError
 
 WARNING = Finding("layer <a>", "it is slow.", "Replace it.")
 ERROR = Finding("layer 'b'", "it fails.", severity="error")
@@ -34,3 +35,8 @@ def test_repr_counts_and_print_lists(findings, line):
 
 def test_html_escapes_what_it_shows():
     assert "layer &lt;a&gt;" in Findings([WARNING])._repr_html_() and "<a>" not in Findings([WARNING])._repr_html_()
+
+
+def test_only_findings_are_taken():
+    with pytest.raises(InvalidTypeError, match=r"findings\[0\]: expected a tg.Finding, received int"):
+        Findings([1])

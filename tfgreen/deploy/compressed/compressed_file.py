@@ -11,14 +11,17 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from tfgreen.checks import check_bool
 from tfgreen.deploy.compressed.coding import Coded, decode, encode
 from tfgreen.errors import InvalidValueError, invalid_value
-from tfgreen.files import reading, write_atomic
+from tfgreen.files import check_path, reading, write_atomic
+from tfgreen.model.keras2.load import check_custom_objects, load_reason
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.techniques.fold_batch_norm import check_plain
 from tfgreen.typing import FilePath, PlainDict
@@ -72,16 +75,22 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
     return write_atomic(path, buffer.getvalue())
 
 
-def load_compressed(path: FilePath) -> keras.Model:
+def load_compressed(
+    path: FilePath, custom_objects: Mapping[str, object] | None = None, safe_mode: bool = True
+) -> keras.Model:
     """Read a model that :func:`save_compressed` wrote, not compiled; its weights are the same to the bit.
 
     Args:
-        path: The file. Classes of your own must be registered with
-            ``keras.saving.register_keras_serializable``, as for ``keras.models.load_model``.
+        path: The file.
+        custom_objects: Name -> class or function, for what is neither Keras's nor registered with
+            ``keras.saving.register_keras_serializable``.
+        safe_mode: Whether to refuse Python code in the file (a Lambda layer), which would be run.
 
     Raises:
         OSError: There is no such file, or it cannot be read.
-        ValueError: It is damaged, cut short, or no file of :func:`save_compressed`, or a class in it is not registered.
+        ValueError: It is damaged, cut short, or no file of :func:`save_compressed`, or Keras cannot build the model: a
+            class is not known, or it holds code.
+        TypeError: ``path`` is no path, or ``custom_objects`` no dict of names.
 
     Example:
         >>> import keras, tfgreen as tg
@@ -89,8 +98,15 @@ def load_compressed(path: FilePath) -> keras.Model:
         >>> tg.load_compressed(tg.save_compressed(model, "model.npz")).get_layer("out").units
         2
     """
+    check_path(path)
+    check_custom_objects(custom_objects)
+    check_bool("safe_mode", safe_mode)
     header, data = _read(Path(path))
-    model = keras.saving.deserialize_keras_object(header["model"])
+    try:
+        model = keras.saving.deserialize_keras_object(header["model"], custom_objects, safe_mode)
+    except Exception as error:  # whatever Keras, or a custom class of the user's, raises over this config
+        reason = load_reason(error, "safe_mode=False")
+        raise InvalidValueError(f"{path}: Keras cannot build this model: {reason}") from error
     variables, forms = weights_by_path(model), header["weights"]
     if set(variables) != set(forms):
         raise _damaged(path, f"weights {sorted(set(variables) ^ set(forms))} on one side only")
@@ -117,7 +133,8 @@ def _read(path: Path) -> tuple[PlainDict, bytes]:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             header, data = json.loads(arrays["header"].tobytes()), arrays["weights"].tobytes()
     except _UNREADABLE as error:
-        raise _damaged(path, f"{type(error).__name__}: {str(error)[:200]}") from error
+        what = "a .keras file, for tg.load_model" if _is_keras(content) else "other content, or a damaged one"
+        raise _damaged(path, what) from error
     if not isinstance(header, dict) or header.get("tfgreen_format") != FORMAT:
         raise _damaged(path, "a header of another format")
     missing = {"model", "weights", "sha256"} - set(header)
@@ -126,6 +143,14 @@ def _read(path: Path) -> tuple[PlainDict, bytes]:
     if hashlib.sha256(data).hexdigest() != header["sha256"]:
         raise _damaged(path, "weights that do not match their checksum")
     return header, data
+
+
+def _is_keras(content: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return "config.json" in archive.namelist()
+    except _UNREADABLE:
+        return False
 
 
 def _damaged(path: FilePath, received: str) -> InvalidValueError:

@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from tfgreen.checks import check_instance, check_integer
+from tfgreen.config import named_options
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
 from tfgreen.errors import ConversionError, invalid_state
@@ -119,6 +120,7 @@ def benchmark(
 ) -> BenchmarkResults: ...
 
 
+@named_options
 def benchmark(
     lite: LiteRTModel | Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
 ) -> BenchmarkResult | BenchmarkResults:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
+from tfgreen.checks import check_instance
 from tfgreen.tables import SentenceResult, TableResult, plain
 from tfgreen.typing import PlainDict
 
@@ -47,6 +48,9 @@ class Findings(TableResult, tuple[Finding, ...]):
     _headings: ClassVar[tuple[str, ...]] = ("severity", "subject", "message", "fix")
 
     def __new__(cls, findings: Iterable[Finding] = ()) -> Findings:
+        findings = tuple(findings)
+        for number, finding in enumerate(findings):
+            check_instance(f"findings[{number}]", finding, Finding, "a tg.Finding")
         return super().__new__(cls, sorted(findings, key=lambda finding: finding.severity != "error"))
 
     @property

@@ -16,14 +16,14 @@ from tfgreen.deploy.tflite.apart import Apart
 from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
 from tfgreen.deploy.tflite.interpreter import invoke
 from tfgreen.errors import ConversionError, TfgreenError
-from tfgreen.tables import TableResult
+from tfgreen.tables import RowResult, TableResult
 from tfgreen.typing import PlainDict
 
 _WARMUP = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class OperatorTime:
+class OperatorTime(RowResult):
     """The time of one operator of the main graph; ``operator``, ``layers`` and ``tensor`` are those of the audit.
 
     Attributes:

@@ -12,11 +12,11 @@ from ai_edge_litert.schema_py_generated import ModelT, OperatorT
 
 from tfgreen.deploy.tflite.contents import computes_in_float
 from tfgreen.deploy.tflite.flatbuffer import dtype_name, operator_name, text_of
-from tfgreen.tables import TableResult
+from tfgreen.tables import RowResult, TableResult
 
 
 @dataclasses.dataclass(frozen=True)
-class OperatorStatus:
+class OperatorStatus(RowResult):
     """One operator of the main graph of a file.
 
     Attributes:

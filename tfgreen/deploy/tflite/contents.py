@@ -19,6 +19,7 @@ from tfgreen.deploy.tflite.flatbuffer import (
     text_of,
 )
 from tfgreen.errors import invalid_value
+from tfgreen.tables import RowResult
 from tfgreen.typing import Shape
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
@@ -41,7 +42,7 @@ def dequantize_array(stored: np.ndarray, scale: float | np.ndarray, zero_point: 
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(RowResult):
     """An input or output of a :class:`LiteRTModel`, or another tensor of its main subgraph.
 
     ``shape`` begins with the batch; ``None`` marks a dynamic dimension. ``dtype`` is what the file stores. A quantized

@@ -42,7 +42,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     Raises:
         OSError: The file is missing, unreadable or holds no Keras model.
         ValueError: A layer cannot be built; the message names the layer and the way out.
-        TypeError: ``path`` is not a path.
+        TypeError: ``path`` is not a path, or ``custom_objects`` no dict of names.
 
     Example:
         >>> import tempfile
@@ -53,6 +53,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
         'head'
     """
     file = _checked(path)
+    check_custom_objects(custom_objects)
     objects = dict(custom_objects or {})
     if h5py.is_hdf5(file):
         return _load_h5(file, objects)
@@ -66,10 +67,7 @@ def _checked(path: str | os.PathLike[str]) -> Path:
         raise invalid_type("path", expected="the path of a model file", received=path)
     file = Path(path)
     if file.is_dir():
-        raise FileError(
-            f"{file}: {_EXPECTED}, received a folder. If it is a TensorFlow SavedModel, load it with the Keras that "
-            "wrote it and save it as .keras."
-        )
+        raise FileError(f"{file}: {_EXPECTED}, received {folder_kind(file)}")
     if not file.exists():
         raise FileError(f"{file}: {_EXPECTED}, but there is no such file.")
     with reading(file):
@@ -77,13 +75,39 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     return file
 
 
+def folder_kind(folder: Path) -> str:
+    """What a folder is that was passed as a model, and how its model becomes a file."""
+    if (folder / "saved_model.pb").exists():
+        return (
+            "a TensorFlow SavedModel (a folder). Load it with the Keras that wrote it and save it as one file: "
+            "tf_keras.models.load_model(folder).save('model.h5')."
+        )
+    return "a folder."
+
+
+def check_custom_objects(custom_objects: object) -> None:
+    """Raise unless these are named classes and functions, or None."""
+    names = {} if custom_objects is None else custom_objects
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names):
+        expected = "a dict of name -> class or function"
+        raise invalid_type("custom_objects", expected=expected, received=custom_objects, fix="{'Mine': Mine}, for one.")
+
+
 def _load_keras(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        if "config.json" not in names:
-            raise FileError(f"{file}: {_EXPECTED}, received a zip archive without config.json.")
-        metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
-    version = str(metadata.get("keras_version", "3"))
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            if "config.json" not in names:
+                raise FileError(f"{file}: {_EXPECTED}, received a zip archive without config.json.")
+            broken = archive.testzip()
+            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
+        version = str(metadata.get("keras_version", "3"))
+    except FileError:
+        raise
+    except Exception as error:  # damaged bytes raise anything: BadZipFile, zlib.error, RuntimeError, UnicodeError, ...
+        raise _damaged(file, ".keras", error) from error
+    if broken is not None:
+        raise _damaged(file, ".keras", broken)
     if version.startswith("2"):
         raise FileError(
             f"{file}: expected a .keras file of Keras 3, received one of Keras {version}. "
@@ -98,7 +122,7 @@ def _keras_load(file: Path, custom_objects: dict[str, Any], fix: str = "") -> ke
     try:
         return keras.saving.load_model(file, custom_objects=custom_objects, compile=False)
     except Exception as error:  # whatever Keras, or a custom class of the user's, raises over this file
-        raise FileError(f"{file}: Keras cannot load this model: {_reason(error)} {fix}".rstrip()) from error
+        raise FileError(f"{file}: Keras cannot load this model: {load_reason(error)} {fix}".rstrip()) from error
 
 
 def _load_h5(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
@@ -117,8 +141,12 @@ def _load_h5(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
             return model
     except (InvalidValueError, FileError) as error:
         raise error if str(file) in str(error) else type(error)(f"{file}: {error}") from error
-    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise FileError(f"{file}: the HDF5 file is damaged: {one_line(str(error))}.") from error
+    except Exception as error:  # damaged bytes raise anything: OSError, KeyError, RuntimeError, UnicodeError, ...
+        raise _damaged(file, "HDF5", error) from error
+
+
+def _damaged(file: Path, kind: str, reason: object) -> FileError:
+    return FileError(f"{file}: the {kind} file is damaged: {one_line(str(reason))}. Copy it, or save the model, again.")
 
 
 def _version(archive: h5py.File) -> str:
@@ -135,7 +163,7 @@ def _single_tensors(model: keras.Model) -> keras.Model:
     return model if (inputs, outputs) == ends else type(model)(inputs=inputs, outputs=outputs, name=model.name)
 
 
-def _reason(error: Exception) -> str:
+def load_reason(error: Exception, trust: str = "") -> str:
     """One line of Keras's message, and what to do about the two refusals that people meet."""
     text = str(error).strip()
     missing = re.search(r"Could not locate class '([^']+)'|Unknown layer: '([^']+)'", text)
@@ -143,5 +171,5 @@ def _reason(error: Exception) -> str:
         name = (missing[1] or missing[2]).split(">")[-1]
         return f"class '{name}' is not known. Pass custom_objects={{'{name}': {name}}}."
     if refuses_code(error):
-        return f"it holds Python code (a Lambda layer), which is not run by default. {TRUST}"
+        return f"it holds Python code (a Lambda layer), which is not run by default. {f'Pass {trust} if you trust it.' if trust else TRUST}"
     return f"{type(error).__name__}: {one_line(text)}."
