@@ -32,6 +32,10 @@ from tfgreen.model.samples import joined, labelled_batches
 from tfgreen.structure import CallSpec, InputSpec, Structure, match, pack
 from tfgreen.typing import Arrays, FilePath, PlainDict, Samples
 
+_KINDS = {
+    "dynamic": "dynamic-range (weights int8, activations float)",
+    "int16x8": "int16x8 (weights int8, activations int16)",
+}
 _HIGHEST_GZIP = 2**23  # bytes up to which gzip's highest level takes no more than seconds
 
 
@@ -94,7 +98,8 @@ class LiteRTModel:
     def __repr__(self) -> str:
         sides = [[f"{t.name}: {t.dtype}{list(t.shape)}" for t in side] for side in (self.inputs, self.outputs)]
         inputs, outputs = map(", ".join, sides)
-        return f"<LiteRTModel {self.quantization}, {self.size_bytes} bytes, ({inputs}) -> ({outputs})>"
+        kind = _KINDS.get(self.quantization, self.quantization)
+        return f"<LiteRTModel {kind}, {self.size_bytes} bytes, ({inputs}) -> ({outputs})>"
 
     @property
     def size_bytes(self) -> int:
@@ -127,7 +132,8 @@ class LiteRTModel:
 
     @functools.cached_property
     def quantization(self) -> Quantization:
-        """``"float32"``, ``"float16"``, ``"dynamic"``, ``"int8"`` or ``"int16x8"``, judged by what the file holds."""
+        """``"float32"``, ``"float16"``, ``"dynamic"`` (dynamic-range: weights int8, activations float), ``"int8"`` or
+        ``"int16x8"`` (weights int8, activations int16), judged by what the file holds."""
         return contents.quantization_of(self.parsed)
 
     @functools.cached_property
@@ -246,6 +252,12 @@ class LiteRTModel:
             except ConversionError:
                 self._interpreter = None  # what a refused shape has left
                 raise
+
+    def first_sample(self, x: Samples) -> dict[str, np.ndarray]:
+        """The first sample of ``x``, as :meth:`predict` takes it: real values of shape ``(1, ...)`` by input name."""
+        self._check_real(x)
+        arrays, _ = next(iter(labelled_batches(x, self._spec)))
+        return {name: array[:1] for name, array in arrays.items()}
 
     @functools.cached_property
     def _spec(self) -> CallSpec:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
+import numpy as np
 import pytest
 
 from tests.zoo import ZOO
@@ -12,6 +14,7 @@ from tfgreen.deploy.conversion.converter import RESULT, ConverterSettings, run_c
 from tfgreen.deploy.conversion.export import export
 from tfgreen.deploy.conversion.finish import finish
 from tfgreen.deploy.conversion.record import read
+from tfgreen.deploy.convert import convert
 from tfgreen.errors import ConversionError
 from tfgreen.version import __version__
 
@@ -60,3 +63,24 @@ def test_a_file_is_read_from_the_folder(converted):
     (folder / RESULT).unlink()
     with pytest.raises(FileNotFoundError):
         finish(conversion, folder)
+
+
+def test_a_dynamic_file_is_dynamic_or_says_that_it_is_plain():
+    ids = keras.Input((5,), dtype="int32", name="ids")
+    looked_up = keras.layers.Flatten()(keras.layers.Embedding(50, 40)(ids))
+    for outputs in (looked_up, keras.layers.Dense(8)(looked_up)):
+        lite = convert(keras.Model(ids, outputs), quantization="dynamic")
+        assert lite.quantization == "dynamic" and "dynamic-range (weights int8, activations float)" in repr(lite)
+    small = convert(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), quantization="dynamic")
+    assert small.quantization == "float32" and "The file is float32: no weight has the 1024" in small.notes[0]
+
+
+def test_half_precision_is_called_by_its_name():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype="mixed_bfloat16", name="out")])
+    assert convert(model).notes == ("Computed in float32 instead of bfloat16: layers ['out'].",)
+    with pytest.raises(ConversionError, match="'int8', or 'dynamic'"):
+        ids = keras.Input((5,), dtype="int32")
+        tokens = keras.Model(ids, keras.layers.Dense(2)(keras.layers.Embedding(9, 4)(ids)))
+        convert(tokens, quantization="int16x8", calibration_data=np.ones((8, 5)))
+    with pytest.raises(ValueError, match=r"input_dtype: expected 'float32' or 'int8', received 'uint8'.*less 128"):
+        convert(model, quantization="int8", calibration_data=np.ones((8, 4)), input_dtype="uint8")

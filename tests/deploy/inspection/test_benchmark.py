@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests import zoo
 from tests.deploy import cases
+from tfgreen.deploy.convert import convert
 from tfgreen.deploy.inspection.benchmark import BenchmarkResults, benchmark, random_input, slower_notes, summarize
 from tfgreen.deploy.tflite.contents import TensorInfo
 from tfgreen.errors import InvalidTypeError, InvalidValueError
@@ -27,7 +29,7 @@ def test_several_models_run_in_turn_under_their_names():
         {"a": cases.artifact("functional", "float32"), "b": cases.artifact("lstm", "int8")}, runs=20, threads=2
     )
     assert list(results) == ["a", "b"] and results["a"].threads == 2
-    assert str(results).splitlines()[0].split() == ["model", "median", "ms", "p90", "min", "spread", "MB"]
+    assert str(results).splitlines()[0].split() == ["model", "median", "ms", "p90", "min", "spread", "MB", "inputs"]
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=50))
@@ -52,7 +54,7 @@ def test_a_note_says_which_quantized_model_is_slower_than_the_fastest_float_one(
     assert slower_notes({"dyn": results["dyn"], "int": results["int"]}, quantizations) == ()
     found = BenchmarkResults(results, notes)
     lines = str(found).splitlines()
-    assert lines[1].split() == ["f32", "2", "2", "2", "0", "0.00"] and lines[-1] == notes[0]
+    assert lines[1].split() == ["f32", "2", "2", "2", "0", "0.00", "inputs"] and lines[-1] == notes[0]
     assert repr(found).startswith("<BenchmarkResults: f32 2 ms, f16 2.2 ms") and found._repr_html_().count("<tr>") == 6
     assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
     assert found.to_dict()["results"]["f16"]["median_ms"] == 2.2 and len(found) == 5
@@ -99,3 +101,17 @@ def test_bad_models_are_refused():
         benchmark({"a": b"TFL3"})
     with pytest.raises(InvalidTypeError, match="lite: expected a LiteRTModel"):
         benchmark(b"TFL3")
+
+
+def test_real_inputs_and_the_shapes_that_ran():
+    model = keras.Sequential([keras.Input((None, 4), name="x"), keras.layers.GlobalAveragePooling1D()])
+    lite = convert(model)
+    random = benchmark(lite, runs=2, warmup=0)
+    assert random.shapes == {"x": (1, 1, 4)} and "inputs x 1x1x4; open sizes ran as 1: pass x=real" in str(random)
+    x = np.random.default_rng(0).normal(size=(3, 5000, 4)).astype("float32")
+    for data in (x, [x], {"x": x}, iter([(x, np.zeros(3))])):
+        real = benchmark({"one": lite, "two": lite}, x=data, runs=2, warmup=0)
+        assert real["two"].shapes == {"x": (1, 5000, 4)} and "open sizes" not in str(real)
+        assert "x 1x5000x4" in str(real) and real.to_dict()
+    with pytest.raises(ValueError, match="x of input 'x': expected shape"):
+        benchmark(lite, x=x[0], runs=1)

@@ -105,7 +105,7 @@ def load_compressed(
     try:
         model = keras.saving.deserialize_keras_object(header["model"], custom_objects, safe_mode)
     except Exception as error:  # whatever Keras, or a custom class of the user's, raises over this config
-        reason = load_reason(error, "safe_mode=False")
+        reason = load_reason(error, "Pass safe_mode=False if you trust it.")
         raise InvalidValueError(f"{path}: Keras cannot build this model: {reason}") from error
     variables, forms = weights_by_path(model), header["weights"]
     if set(variables) != set(forms):

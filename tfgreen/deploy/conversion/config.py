@@ -91,6 +91,9 @@ class ConvertConfig(Config):
         """Check that the settings go with the quantization."""
         given = f"with quantization='{self.quantization}'"
         for name in ("input_dtype", "output_dtype"):
+            if getattr(self, name) == "uint8":
+                fix = "Set 'int8' and calibrate from black to white: bytes less 128, (x ^ 0x80).view('int8'), fit it."
+                raise invalid_value(name, expected="'float32' or 'int8'", received="'uint8'", fix=fix)
             check_option(name, getattr(self, name), get_args(EdgeDtype))
             if getattr(self, name) == "int8" and self.quantization not in ("int8", "int4"):
                 fix = "Set quantization='int8' too."

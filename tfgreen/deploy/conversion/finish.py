@@ -8,7 +8,7 @@ from tfgreen.deploy.conversion.converter import RESULT
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales
-from tfgreen.deploy.tflite.contents import count_operators, float_operators
+from tfgreen.deploy.tflite.contents import count_operators, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.int4 import pack_int4
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
@@ -61,7 +61,10 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
         notes.append(f"Needs a runtime with the Flex delegate, for {foreign}; it was not run here.")
     in_float = float_operators(file)
     if config.integers and in_float:
-        notes.append(f"Operators that compute in float32, without an int8 kernel or a range: {in_float}.")
+        kernel = "a kernel for 16-bit activations" if config.quantization == "int16x8" else "an int8 kernel"
+        notes.append(f"Operators that compute in float32, without {kernel} or a range: {in_float}.")
+    if config.quantization == "dynamic" and quantization_of(file) == "float32":
+        notes.append("The file is float32: no weight has the 1024 elements from which on 'dynamic' stores it as int8.")
     idle = traced.image_layers.intersection(traced.calls).difference(*layers)
     if idle:
         notes.append(f"Image layers that do nothing in inference, left out: {sorted(idle)}.")

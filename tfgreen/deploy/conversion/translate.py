@@ -82,7 +82,10 @@ def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
     no_range = _NO_RANGE.search(reason)
     if no_range:
         place = f"layers {layers}" if layers else no_range[1].removeprefix("serving_default_").removesuffix(":0")
-        return f"{place}: with 16-bit activations TensorFlow wants a range for every tensor, and has none for integers."
+        return (
+            f"{place}: with 16-bit activations TensorFlow wants a range for every tensor, and has none for integers. "
+            "Convert it with quantization='int8', or 'dynamic' where that costs too much."
+        )
     unprepared = _UNPREPARED.search(reason)
     if unprepared:
         return f"TensorFlow's calibration cannot run {unprepared[1]}: {reason}"

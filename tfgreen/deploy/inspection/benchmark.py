@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,11 @@ from tfgreen.checks import check_instance, check_integer
 from tfgreen.config import named_options
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
+from tfgreen.deploy.tflite.interpreter import resize
 from tfgreen.errors import ConversionError, invalid_state
+from tfgreen.structure import rename
 from tfgreen.tables import SentenceResult, TableResult
-from tfgreen.typing import PlainDict
+from tfgreen.typing import PlainDict, Samples
 
 _Key = TypeVar("_Key")
 _SLOWER = 1.05  # ratio of medians above which a file is called slower
@@ -28,6 +31,7 @@ _FLOAT = ("float32", "float16")
 
 # The first interpreter also brings the library's code into memory, which the second finds there.
 _MEASURE = """
+import json
 import sys
 import psutil
 from ai_edge_litert.interpreter import Interpreter
@@ -36,6 +40,8 @@ process, interpreters, before = psutil.Process(), [], 0
 for _ in range(2):
     before = process.memory_info().rss
     interpreter = Interpreter(model_path=sys.argv[1], num_threads=int(sys.argv[2]))
+    for index, shape in json.loads(sys.argv[3]):
+        interpreter.resize_tensor_input(index, shape)
     interpreter.allocate_tensors()
     for _ in range(2):
         interpreter.invoke()
@@ -50,6 +56,7 @@ class BenchmarkResult(SentenceResult):
 
     Nine runs in ten stay below ``p90_ms``; ``spread_ms`` is the interquartile range, and large beside the median on a
     busy machine. ``peak_memory_bytes`` is of one more interpreter in a process, measured in a process of its own.
+    ``shapes`` are those of the inputs that ran, by name; ``assumed`` names the inputs of open size that ran with 1.
     """
 
     median_ms: float
@@ -60,6 +67,8 @@ class BenchmarkResult(SentenceResult):
     runs: int
     warmup: int
     peak_memory_bytes: int
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"source": "measured"``."""
@@ -68,7 +77,13 @@ class BenchmarkResult(SentenceResult):
     def __str__(self) -> str:
         median, p90, least, spread, memory = self._figures()
         times = f"{median} ms median (p90 {p90}, min {least}, spread {spread})"
-        return f"{times}, {self.threads} thread{'s' * (self.threads > 1)}, {self.runs} runs, {memory} MB"
+        return f"{times}, {self.threads} thread{'s' * (self.threads > 1)}, {self.runs} runs, {memory} MB, {self.inputs}"
+
+    @property
+    def inputs(self) -> str:
+        """The shapes that ran, and which sizes were assumed, in words."""
+        shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in self.shapes.items())
+        return f"inputs {shapes}" + "; open sizes ran as 1: pass x=real inputs" * bool(self.assumed)
 
     def _figures(self) -> tuple[str, ...]:
         times = (self.median_ms, self.p90_ms, self.min_ms, self.spread_ms)
@@ -87,7 +102,7 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
     results: Mapping[str, BenchmarkResult]
     notes: tuple[str, ...]
 
-    _headings: ClassVar[tuple[str, ...]] = ("model", "median ms", "p90", "min", "spread", "MB")
+    _headings: ClassVar[tuple[str, ...]] = ("model", "median ms", "p90", "min", "spread", "MB", "inputs")
 
     def __getitem__(self, name: str) -> BenchmarkResult:
         return self.results[name]
@@ -102,7 +117,7 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
         return ", ".join(f"{name} {result.median_ms:.4g} ms" for name, result in self.items())
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(name, *result._figures()) for name, result in self.items()]
+        return [(name, *result._figures(), result.inputs) for name, result in self.items()]
 
     def _remarks(self) -> tuple[str, ...]:
         return self.notes
@@ -110,19 +125,31 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
 
 @overload
 def benchmark(
-    lite: LiteRTModel, *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+    lite: LiteRTModel, *, x: Samples | None = None, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
 ) -> BenchmarkResult: ...
 
 
 @overload
 def benchmark(
-    lite: Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+    lite: Mapping[str, LiteRTModel],
+    *,
+    x: Samples | None = None,
+    threads: int = 1,
+    runs: int = 100,
+    warmup: int = 10,
+    seed: int = 0,
 ) -> BenchmarkResults: ...
 
 
 @named_options
 def benchmark(
-    lite: LiteRTModel | Mapping[str, LiteRTModel], *, threads: int = 1, runs: int = 100, warmup: int = 10, seed: int = 0
+    lite: LiteRTModel | Mapping[str, LiteRTModel],
+    *,
+    x: Samples | None = None,
+    threads: int = 1,
+    runs: int = 100,
+    warmup: int = 10,
+    seed: int = 0,
 ) -> BenchmarkResult | BenchmarkResults:
     """Measure the latency and memory of one model, or of several in turn.
 
@@ -133,6 +160,8 @@ def benchmark(
 
     Args:
         lite: A model, or models by name.
+        x: Real inputs, as :meth:`LiteRTModel.predict` takes them, of which the first sample runs. None for random ones,
+            with which an open size runs as 1, and the result says so.
         threads: CPU threads for the interpreter, at least 1.
         runs: Inferences timed per model, at least 1.
         warmup: Inferences run before, per model; the first ones allocate.
@@ -159,8 +188,21 @@ def benchmark(
     for key, item in models.items():
         check_instance(f"lite['{key}']" if key else "lite", item, LiteRTModel, "a LiteRTModel")
     interpreters = {key: ready_interpreter(item, threads, seed) for key, item in models.items()}
+    if x is not None:
+        one = next(iter(models.values()))
+        sample = one.first_sample(x)  # read once, because x may be a generator
+        for key, item in models.items():
+            inputs = item.first_sample(rename(sample, one.input_structure, item.input_structure, "x"))
+            set_inputs(interpreters[key], item, inputs)
     times = time_in_turn(interpreters, runs, warmup)
-    results = {key: summarize(times[key], threads, warmup, peak_memory(models[key], threads)) for key in models}
+    results = {}
+    for key, item in models.items():
+        details = {detail["index"]: detail for detail in interpreters[key].get_input_details()}
+        shapes = {info.name: tuple(map(int, details[info.index]["shape"])) for info in item.inputs}
+        assumed = tuple(info.name for info in item.inputs if None in info.shape[1:]) if x is None else ()
+        memory = peak_memory(item, threads, shapes)
+        result = summarize(times[key], threads, warmup, memory)
+        results[key] = dataclasses.replace(result, shapes=shapes, assumed=assumed)
     if not isinstance(lite, Mapping):
         return results[""]
     return BenchmarkResults(results, slower_notes(results, {key: item.quantization for key, item in models.items()}))
@@ -199,17 +241,18 @@ def summarize(nanoseconds: list[int], threads: int, warmup: int, memory: int) ->
     return BenchmarkResult(median, p90, float(ms.min()), high - low, threads, len(ms), warmup, memory)
 
 
-def peak_memory(lite: LiteRTModel, threads: int = 1) -> int:
+def peak_memory(lite: LiteRTModel, threads: int = 1, shapes: Mapping[str, tuple[int, ...]] | None = None) -> int:
     """Bytes of resident memory that one more interpreter of the model takes, measured in a process of its own.
 
-    That is the mapped file, the tensors (a dynamic dimension has the size 1), and the weights as XNNPACK packs them,
-    without the code of the library. An interpreter frees nothing before it ends: what it holds after two inferences is
-    its peak. Memory comes in pages: figures below 100 kB are coarse.
+    That is the mapped file, the tensors (with inputs of ``shapes``, or a dynamic dimension of size 1), and the weights
+    as XNNPACK packs them, without the code of the library. An interpreter frees nothing before it ends: what it holds
+    after two inferences is its peak. Memory comes in pages: figures below 100 kB are coarse.
     """
     with tempfile.TemporaryDirectory(prefix="tfgreen-") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(lite.content)
-        command = [sys.executable, "-c", _MEASURE, str(path), str(threads)]
+        sizes = [(info.index, shapes[info.name]) for info in lite.inputs] if shapes else []
+        command = [sys.executable, "-c", _MEASURE, str(path), str(threads), json.dumps(sizes)]
         child = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if child.returncode:
         reason = child.stderr.strip().splitlines()[-1:] or [f"its process ended with {child.returncode}"]
@@ -226,6 +269,13 @@ def random_input(info: TensorInfo, shape: tuple[int, ...], rng: np.random.Genera
         return rng.integers(0, 2, shape).astype(dtype)
     limits = np.iinfo(dtype)
     return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+
+
+def set_inputs(interpreter: Interpreter, lite: LiteRTModel, sample: Mapping[str, np.ndarray]) -> None:
+    """Give an interpreter one sample of real values for each input, by name."""
+    resize(interpreter, {info.index: sample[info.name].shape for info in lite.inputs})
+    for info in lite.inputs:
+        interpreter.set_tensor(info.index, info.to_stored(sample[info.name]))
 
 
 def ready_interpreter(lite: LiteRTModel, threads: int = 1, seed: int = 0, keep_tensors: bool = False) -> Interpreter:

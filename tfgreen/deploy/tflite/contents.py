@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -157,7 +157,7 @@ def computes_in_float(model: ModelT, graph: SubGraphT, operator: OperatorT) -> b
 def quantization_of(model: ModelT) -> Quantization:
     """Judge by the integers that most operators return, or else by the dtypes of weights; small ones may be left in
     float. The 16-bit state of an LSTM among 8-bit activations is no output of an operator."""
-    computed = [(graph, index) for graph, operator in _operators(model) for index in operator.outputs if index >= 0]
+    computed = [pair for graph in model.subgraphs for pair in _computed(model, graph)]
     computed += [(graph, index) for graph in model.subgraphs for index in graph.inputs]
     tensors = [graph.tensors[index] for graph, index in computed]
     counts = collections.Counter(dtype_name(tensor) for tensor in tensors if scales_of(tensor)[0].size)
@@ -169,6 +169,23 @@ def quantization_of(model: ModelT) -> Quantization:
     if any(dtype in ("int8", "uint8", "int4", "uint4", "int2") for dtype in weights):
         return "dynamic"
     return "float16" if "float16" in weights else "float32"
+
+
+def _computed(model: ModelT, graph: SubGraphT) -> Iterator[tuple[SubGraphT, int]]:
+    """The outputs of operators but those that only take or move weights, as the lookup of an embedding does."""
+    moved = {index for index, tensor in enumerate(graph.tensors) if len(buffer_bytes(model, tensor))}
+    for operator in graph.operators or []:
+        quantized = [i for i in operator.inputs if i >= 0 and scales_of(graph.tensors[i])[0].size]
+        outputs = [index for index in operator.outputs if index >= 0]
+        if len(quantized) == 1 and quantized[0] in moved and _equal_scales(graph, quantized[0], outputs):
+            moved.update(outputs)
+        else:
+            yield from ((graph, index) for index in outputs)
+
+
+def _equal_scales(graph: SubGraphT, source: int, outputs: Sequence[int]) -> bool:
+    scales = [scales_of(graph.tensors[index])[0].tolist() for index in (source, *outputs)]
+    return all(scale == scales[0] for scale in scales)
 
 
 def _is_quantized(tensor: TensorT) -> bool:

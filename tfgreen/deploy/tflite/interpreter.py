@@ -46,7 +46,7 @@ def run_all(
     interpreter: Interpreter, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], x: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Run on arrays of shape ``(samples, *input shape)``; return real values of the outputs, or of any tensors kept."""
-    _resize(interpreter, {info.index: (1, *x[info.name].shape[1:]) for info in inputs})
+    resize(interpreter, {info.index: (1, *x[info.name].shape[1:]) for info in inputs})
     count, results = len(x[inputs[0].name]), {info.name: list[np.ndarray]() for info in outputs}
     for start in range(0, count, _BLOCK):
         stored = {info.index: info.to_stored(x[info.name][start : start + _BLOCK]) for info in inputs}
@@ -60,7 +60,7 @@ def run_all(
     return {info.name: info.to_real(np.concatenate(results[info.name])) for info in outputs}
 
 
-def _resize(interpreter: Interpreter, shapes: dict[int, tuple[int, ...]]) -> None:
+def resize(interpreter: Interpreter, shapes: dict[int, tuple[int, ...]]) -> None:
     """Set dynamic dimensions to those of the data."""
     if shapes == {detail["index"]: tuple(detail["shape"]) for detail in interpreter.get_input_details()}:
         return

@@ -163,7 +163,7 @@ def _single_tensors(model: keras.Model) -> keras.Model:
     return model if (inputs, outputs) == ends else type(model)(inputs=inputs, outputs=outputs, name=model.name)
 
 
-def load_reason(error: Exception, trust: str = "") -> str:
+def load_reason(error: Exception, trust: str = TRUST) -> str:
     """One line of Keras's message, and what to do about the two refusals that people meet."""
     text = str(error).strip()
     missing = re.search(r"Could not locate class '([^']+)'|Unknown layer: '([^']+)'", text)
@@ -171,5 +171,5 @@ def load_reason(error: Exception, trust: str = "") -> str:
         name = (missing[1] or missing[2]).split(">")[-1]
         return f"class '{name}' is not known. Pass custom_objects={{'{name}': {name}}}."
     if refuses_code(error):
-        return f"it holds Python code (a Lambda layer), which is not run by default. {f'Pass {trust} if you trust it.' if trust else TRUST}"
+        return f"it holds Python code (a Lambda layer), which is not run by default. {trust}"
     return f"{type(error).__name__}: {one_line(text)}."
