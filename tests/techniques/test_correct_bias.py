@@ -128,3 +128,15 @@ def test_models_that_cannot_be_corrected_are_named():
         tg.correct_bias(keras.Sequential([keras.Input((12,)), layers.ReLU()], name="bare"), x)
     with pytest.raises(TypeError, match="a keras.Model.*received str"):
         tg.correct_bias("model.keras", x)
+
+
+def test_a_model_that_is_corrected_already_is_refused_until_its_biases_change():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1, name="out")])
+    model.set_weights([np.array([[127.0], [0.25]]), np.zeros(1)])
+    data = np.array([[0.0, 3.0], [0.0, 5.0]], "float32")
+    once = tg.correct_bias(model, data)
+    with pytest.raises(ValueError, match="'out'.*corrected already"):
+        tg.correct_bias(once, data)
+    once.get_layer("out").bias.assign([0.5])
+    np.testing.assert_allclose(tg.correct_bias(once, data).get_layer("out").bias, [1.5])
+    np.testing.assert_allclose(tg.correct_bias(model, data).get_layer("out").bias, [1.0])

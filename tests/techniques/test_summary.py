@@ -138,3 +138,10 @@ def test_it_shows_as_a_line_a_table_a_page_and_plain_values():
     assert html.count("<tr>") == len(summary.weights) + 1 and "unchanged: it normalizes" in html
     plain = json.loads(json.dumps(summary.to_dict()))
     assert [weight["sparsity"] for weight in plain["weights"]] == [status.sparsity for status in summary.weights]
+
+
+def test_a_layer_without_a_weight_left_is_named_dead():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="out")])
+    pruned = tg.prune(model, criterion="threshold", threshold=1e6, schedule=tg.ConstantSparsity(0.5, begin_step=0))
+    tg.UpdateCompression(pruned)
+    assert "dead" in tg.summary(pruned).weights[0].reason

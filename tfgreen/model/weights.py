@@ -44,6 +44,7 @@ class Reasons:
     FEW_CHANNELS = "{channels} input channels are too few for zeros with m_by_n={m_by_n}"
     FEW_WEIGHTS = "{where} has {size} weights, no more than the {clusters} clusters"
     EQUAL_WEIGHTS = "all its weights are equal"
+    DEAD = "all its weights are zero: the layer is dead; leave it out, or ask for less"
     ADAPTER = "the LoRA adapter of another weight, with which it is compressed and merged"
     SHARED = "it is shared with '{other}', which is left as it is: {reason}"
     READ_UNSEEN = "'{other}' reads it out of reach of a transform; read it in a layer that holds it as an attribute"

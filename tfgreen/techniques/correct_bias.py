@@ -33,6 +33,8 @@ _LINEAR = (
     layers.Conv2DTranspose, layers.SeparableConv1D, layers.SeparableConv2D,
 )
 
+_CORRECTED = "corrected_bias"  # an attribute with what a bias was corrected to; it may be trained since
+
 Watch = Callable[[str, Tensor], Tensor]
 
 
@@ -59,8 +61,9 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``, or the data holds no numbers.
-        ValueError: The model is not built, subclassed, or pruned, clustered or quantized and not stripped; no layer can
-            be corrected; the data is empty, not finite or of another shape, or the outputs of a layer are not finite.
+        ValueError: The model is not built, subclassed, or pruned, clustered or quantized and not stripped; it is
+            corrected already, or no layer can be; the data is empty, not finite or of another shape, or the outputs of
+            a layer are not finite.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -77,6 +80,10 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
     found = {path: la for path, la in replaceable_layers(result) if _has_bias(la) and calls[path] == 1}
     if not found:
         raise invalid_state(f"model '{model.name}' has no Dense or convolution with a bias that is called once.")
+    for path, layer in found.items():
+        if np.array_equal(getattr(layer, _CORRECTED, None), layer.bias):
+            fix = "Correct the model that it was made from: the errors would be taken off twice."
+            raise invalid_state(f"The bias of {layer_subject(path, layer)} is corrected already.", fix)
     spec = read_call_spec(model)
     x = sample_arrays(calibration_data, spec)
     exact: dict[str, np.ndarray] = {}
@@ -89,6 +96,7 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
         layer = found[path]
         shift = exact[path] - _means(layer, outputs)
         layer.bias.assign(keras.ops.convert_to_numpy(layer.bias) + shift)
+        setattr(layer, _CORRECTED, keras.ops.convert_to_numpy(layer.bias))
         rank = len(outputs.shape)
         return outputs + shift.reshape([-1 if axis == channel_axis(layer, rank) else 1 for axis in range(rank)])
 

@@ -162,7 +162,8 @@ def _statuses(
             statuses.append(WeightStatus(path, class_name, name, done, 0, 0, "", listed[id(variable)]))
             continue
         nonzeros = _nonzeros(weight.effective() if weight is not None else merged_value(layer, variable))
-        notes = [note for note in (*(t.note for t in transforms), float_because) if note]
+        dead = Reasons.DEAD if done and not nonzeros else ""
+        notes = [note for note in (*(t.note for t in transforms), dead, float_because) if note]
         reason = "; ".join(notes) if weight is not None else left_out.get(name, unchanged_because)
         statuses.append(WeightStatus(path, class_name, name, done, math.prod(variable.shape), nonzeros, reason))
     return statuses
