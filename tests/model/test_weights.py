@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import tfgreen as tg
 from tests import zoo
 from tfgreen.model.paths import weights_by_path
 from tfgreen.model.weights import TABLE, Axes, compressible_weights, reason_unchanged
@@ -110,3 +111,20 @@ def test_output_axes_are_those_along_which_outputs_are_independent(cls):
         variable.assign(weight)
         silent = (keras.ops.convert_to_numpy(layer(x)) == 0).all(axis=tuple(range(rank + 1)))
         assert silent.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("verb", ["prune", "cluster", "quantize"])
+def test_integers_that_keras_made_are_left_alone(verb):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(16, name="done"), layers.Dense(4, name="out")])
+    model.get_layer("done").quantize("int8")
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    result = getattr(tg, verb)(model, **({"calibration_data": x} if verb == "quantize" else {}))
+    rows = {row.layer: row for row in tg.summary(result).weights}
+    assert rows["out"].done and not rows["done"].done and "quantize() of Keras" in rows["done"].reason
+    np.testing.assert_allclose(result(x), model(x), atol=0.1)
+
+
+def test_both_tables_of_a_reversible_embedding_that_is_not_tied():
+    table = layers.ReversibleEmbedding(7, 3, tie_weights=False)
+    table.build(None)
+    assert list(compressible_weights(table)) == ["embeddings", "reverse_embeddings"]

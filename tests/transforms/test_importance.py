@@ -95,3 +95,14 @@ def test_data_that_do_not_fit_are_named():
         taylor_importance(model, normal(4, 3), normal(4, 2) * np.nan, "mse")
     with pytest.raises(TypeError, match=r"y: expected arrays of shape \(samples, ...\)"):
         taylor_importance(model, normal(4, 3), 1.0, "mse")
+
+
+def test_a_table_that_is_also_multiplied_counts_in_both_of_its_roles():
+    tokens = np.random.default_rng(0).integers(0, 7, (16, 5)).astype("int32")
+    inputs = keras.Input((5,), dtype="int32")
+    table, hidden = layers.ReversibleEmbedding(7, 3, name="table"), layers.Dense(3, name="hidden")
+    x = hidden(table(inputs))
+    found = activation_importance(keras.Model(inputs, table(x, reverse=True)), tokens)[id(table.embeddings)]
+    looked_up = np.bincount(tokens.ravel(), minlength=7)[:, None]
+    multiplied = (keras.Model(inputs, x).predict(tokens, verbose=0).astype("float64") ** 2).sum((0, 1))
+    np.testing.assert_allclose(found, np.sqrt(looked_up + multiplied), rtol=1e-5)

@@ -45,6 +45,7 @@ class Reasons:
     FEW_WEIGHTS = "{where} has {size} weights, no more than the {clusters} clusters"
     EQUAL_WEIGHTS = "all its weights are equal"
     DEAD = "all its weights are zero: the layer is dead; leave it out, or ask for less"
+    INTEGERS = "quantize() of Keras has made integers of its weights; compress the model before that"
     ADAPTER = "the LoRA adapter of another weight, with which it is compressed and merged"
     SHARED = "it is shared with '{other}', which is left as it is: {reason}"
     READ_UNSEEN = "'{other}' reads it out of reach of a transform; read it in a layer that holds it as an attribute"
@@ -129,6 +130,8 @@ def reason_unchanged(layer: keras.Layer) -> str:
     row = _row(layer)
     if isinstance(row, str):
         return row
+    if _holds_integers(layer):
+        return Reasons.INTEGERS
     return Reasons.NO_MATRIX if layer.weights else Reasons.NO_WEIGHTS
 
 
@@ -143,6 +146,8 @@ def own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
     if chosen is not None:
         wanted = {id(variable) for variable in chosen()}
         return {name: _MATRIX if len(v.shape) >= 2 else _VECTOR for name, v in weights.items() if id(v) in wanted}
+    if _holds_integers(layer):
+        return {}
     if isinstance(layer, layers.EinsumDense):
         return {"kernel": _einsum_axes(layer)}
     row = _row(layer)
@@ -151,6 +156,10 @@ def own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
     if row is not None:
         return {name: axes for name, axes in row.items() if name in weights}
     return {name: _MATRIX for name, v in own_parameters(layer).items() if len(v.shape) >= 2}
+
+
+def _holds_integers(layer: keras.Layer) -> bool:
+    return getattr(layer, "quantization_mode", None) in ("int8", "int4", "gptq", "awq")
 
 
 def _einsum_axes(layer: layers.EinsumDense) -> Axes:

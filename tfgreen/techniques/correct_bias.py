@@ -81,7 +81,7 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
     if not found:
         raise invalid_state(f"model '{model.name}' has no Dense or convolution with a bias that is called once.")
     for path, layer in found.items():
-        if np.array_equal(getattr(layer, _CORRECTED, None), layer.bias):
+        if np.array_equal(getattr(layer, _CORRECTED, np.nan), layer.bias):
             fix = "Correct the model that it was made from: the errors would be taken off twice."
             raise invalid_state(f"The bias of {layer_subject(path, layer)} is corrected already.", fix)
     spec = read_call_spec(model)

@@ -21,7 +21,7 @@ from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.layer_calls import around_calls
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.model.samples import sample_arrays, sample_batches
-from tfgreen.model.weights import channel_axis, own_compressible
+from tfgreen.model.weights import Axes, channel_axis, own_compressible
 from tfgreen.typing import Arrays, Samples, Tensor, Tensors
 
 # A Keras loss, its name, or a function of targets and outputs.
@@ -40,7 +40,7 @@ def activation_importance(model: keras.Model, calibration_data: Samples) -> dict
     paths = {layer: path for path, layer in [(model.name, model), *walk(model)]}
 
     def collect(layer: keras.Layer, call: Callable[..., Tensors], /, *args: Tensors, **kwargs: object) -> Tensors:
-        for name, axes in own_compressible(layer).items():
+        for name, axes in _multiplying(layer, args, kwargs).items():
             variable = own_weights(layer)[name]
             squares = _squares(layer, name, args, kwargs)
             shape = [1] * len(variable.shape)
@@ -54,7 +54,8 @@ def activation_importance(model: keras.Model, calibration_data: Samples) -> dict
                     f"Choose another criterion for this layer, or leave it out: layers={{'{path}': None}}.",
                 )
             # Groups of a grouped convolution share one kernel axis: their squares add up.
-            sums[id(variable)] += ops.convert_to_numpy(squares).reshape(-1, channels).sum(0).reshape(shape)
+            total = sums[id(variable)]  # of another shape where the layer multiplies by rows and by columns
+            sums[id(variable)] = total + ops.convert_to_numpy(squares).reshape(-1, channels).sum(0).reshape(shape)
         return call(*args, **kwargs)
 
     with around_calls(paths, collect):
@@ -107,12 +108,30 @@ def _checked(importance: dict[int, np.ndarray], data: str) -> dict[int, np.ndarr
     return importance
 
 
+def _multiplying(layer: keras.Layer, args: tuple, kwargs: Mapping[str, object]) -> Mapping[str, Axes]:
+    """The weights that take part in this call, and the axes that its inputs meet."""
+    weights = own_compressible(layer)
+    if not isinstance(layer, layers.ReversibleEmbedding):
+        return weights
+    if not _is_reversed(layer, args, kwargs):
+        return {"embeddings": weights["embeddings"]}
+    if layer.tie_weights:  # the transpose of the table
+        return {"embeddings": Axes(weights["embeddings"].outputs, weights["embeddings"].inputs)}
+    return {"reverse_embeddings": weights["reverse_embeddings"]}
+
+
+def _is_reversed(layer: keras.Layer, args: tuple, kwargs: Mapping[str, object]) -> bool:
+    is_reversible = isinstance(layer, layers.ReversibleEmbedding)
+    return is_reversible and bool(args[1] if len(args) > 1 else kwargs.get("reverse", False))
+
+
 def _squares(layer: keras.Layer, name: str, args: tuple, kwargs: Mapping[str, object]) -> Tensor | None:
     """Summed squares of what the weight ``name`` multiplies in this call, one per input channel, or None."""
     tensors = [t for t in keras.tree.flatten((args, kwargs)) if hasattr(t, "shape")]
     if not tensors:
         return None
-    if isinstance(layer, layers.Embedding):  # row i is multiplied by how often token i occurs
+    if isinstance(layer, layers.Embedding) and not _is_reversed(layer, args, kwargs):
+        # row i is multiplied by how often token i occurs
         tokens = ops.reshape(ops.cast(tensors[0], "int32"), (-1,))
         return ops.cast(ops.bincount(tokens, minlength=layer.input_dim), "float32")
     value = tensors[1] if name == "recurrent_kernel" and len(tensors) > 1 else tensors[0]
