@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -324,3 +325,84 @@ def test_files_that_hold_no_model_say_what_was_expected(tmp_path):
         assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(TypeError, match="received int"):
         load_model(3)
+
+
+def double(x):
+    return 2.0 * x
+
+
+class MyOnes(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None, **kwargs):
+        return keras.ops.ones(shape, dtype)
+
+    def get_config(self):
+        return {}
+
+
+MyOnes.__module__ = "elsewhere"  # Keras imports the module that a class comes from
+
+
+class OldOnes(tf_keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None, **kwargs):
+        return tf.ones(shape, dtype)
+
+
+LACKING = {
+    "function.keras": lambda: keras.layers.Dense(2, activation=double),
+    "function.h5": lambda: keras.layers.Activation(double),
+    "initializer.keras": lambda: keras.layers.Dense(2, kernel_initializer=MyOnes()),
+    "old function.h5": lambda: L.Dense(2, activation=double),
+    "old initializer.h5": lambda: L.Dense(2, kernel_initializer=OldOnes()),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_a_function_or_initializer_that_is_not_known_is_asked_for_by_name(name, tmp_path):
+    library, path = tf_keras if name.startswith("old") else keras, tmp_path / name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        library.Sequential([library.Input((3,)), LACKING[name]()]).save(path)
+    with pytest.raises(TfgreenError, match=r"custom_objects=\{'(\w+)': \1\}") as caught:
+        load_model(path)
+    asked = re.search(r"custom_objects=\{'(\w+)'", str(caught.value))[1]
+    model = load_model(path, custom_objects={asked: {"double": double, "MyOnes": MyOnes, "OldOnes": MyOnes}[asked]})
+    assert model(np.ones((1, 3))).shape[0] == 1
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_sequential_whose_config_is_a_list_of_layers_loads(nested, tmp_path):
+    """Keras wrote it so before 2.2.3."""
+    inner = tf_keras.Sequential([Input((3,)), L.Dense(4, "relu")], name="inner")
+    model = tf_keras.Sequential([Input((3,)), *([inner] if nested else inner.layers), L.Dense(2)])
+    save_h5(model, tmp_path / "old.h5")
+    with h5py.File(tmp_path / "old.h5", "a") as archive:
+        config = json.loads(archive.attrs["model_config"])
+        for entry in [config, *config["config"]["layers"]]:
+            if entry["class_name"] == "Sequential":
+                shape, *layers = entry["config"]["layers"]
+                layers[0]["config"]["batch_input_shape"] = shape["config"]["batch_input_shape"]
+                entry["name"], entry["config"] = entry["config"]["name"], layers
+        archive.attrs["model_config"] = json.dumps(config)
+        archive.attrs["keras_version"] = "2.1.6"
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    np.testing.assert_allclose(load_model(tmp_path / "old.h5")(x), model(x), atol=1e-6)
+
+
+def test_what_to_do_with_a_keras_archive_of_keras_2_works(tmp_path, monkeypatch):
+    model = tf_keras.Sequential([Input((3,)), L.Dense(2)])
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(FileError, match="one of Keras 2") as caught:
+        load_model(tmp_path / "model.keras")
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(re.search(r'python -c "(.*)"', str(caught.value))[1])
+    np.testing.assert_allclose(load_model("model.h5")(np.ones((1, 3))), model(np.ones((1, 3))), atol=1e-6)
+
+
+def test_a_file_of_keras_1_is_named_as_such(tmp_path):
+    save_h5(tf_keras.Sequential([Input((3,)), L.Dense(2)]), tmp_path / "old.h5")
+    with h5py.File(tmp_path / "old.h5", "a") as archive:
+        archive.attrs["keras_version"] = "1.2.2"
+    with pytest.raises(FileError, match=r"one of Keras 1\.2\.2.*2\.2\.4"):
+        load_model(tmp_path / "old.h5")

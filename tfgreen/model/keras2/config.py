@@ -53,6 +53,12 @@ RENAMED: dict[str, dict[str, str]] = {
 # Keys that old files leave out because they did not exist yet; Keras 3's default is not what those files mean.
 MISSING: dict[str, dict[str, Any]] = {"GRU": {"reset_after": False}, "GRUCell": {"reset_after": False}}
 
+_MISSING_NAME = re.compile(
+    r"Could not locate (?:class|function) '([^']+)'|Unknown layer: '([^']+)'"
+    r"|Cannot deserialize object of type `([^`]+)`"
+    r"|Could not interpret [\w ]+ identifier: (?:\{.*?'class_name': ')?(\w+)"
+)
+
 # Where the objects inside a layer's config live, by the end of their key; anything else is a layer.
 MODULES = {"_initializer": "initializers", "_regularizer": "regularizers", "_constraint": "constraints"}
 
@@ -142,16 +148,25 @@ def _lambda(config: dict[str, Any]) -> dict[str, Any]:
     return {**same, "function": code}
 
 
-def unknown_class(where: str, name: str) -> InvalidValueError:
-    """The error for a layer whose class is neither Keras's nor registered nor given."""
+def unknown_class(where: str, name: str, layer_class: str = "") -> InvalidValueError:
+    """The error for a layer whose class, or a function of which, is neither Keras's nor registered nor given."""
     return invalid_value(
-        f"layer '{where}' ({name})", expected="a class of Keras 3 or one given in custom_objects", received=f"'{name}'",
+        f"layer '{where}' ({layer_class or name})", expected="what Keras 3 has or custom_objects holds",
+        received=f"'{name}'",
         fix=f"Pass custom_objects={{'{name}': {name.split('>')[-1]}}}.",
     )
 
 
+def missing_name(error: Exception) -> str:
+    """The class or function that Keras says it does not know, as custom_objects takes it; "" in any other error."""
+    found = _MISSING_NAME.search(str(error))
+    return next(name for name in found.groups() if name).split(">")[-1] if found else ""
+
+
 def refused(where: str, name: str, error: Exception) -> InvalidValueError:
     """Keras's own refusal of a layer, in one line with the way out."""
+    if missing_name(error):
+        return unknown_class(where, missing_name(error), name)
     if refuses_code(error):
         expected = "no Python code stored in the file, which is not run by default"
         return invalid_value(f"layer '{where}' ({name})", expected=expected, received="a lambda", fix=TRUST)

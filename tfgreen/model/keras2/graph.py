@@ -30,11 +30,17 @@ def model_from_keras2(config: dict[str, Any], custom_objects: dict[str, Any] | N
 
 
 def _model(entry: dict[str, Any], path: str) -> keras.Model:
-    config = entry["config"]
+    config = _config(entry)
     model = _functional(entry, config, path) if "input_layers" in config else _sequential(config, path)
     if config.get("trainable") is False:
         model.trainable = False
     return model
+
+
+def _config(entry: dict[str, Any]) -> dict[str, Any]:
+    """The config of an entry; that of a Sequential was a list of its layers before Keras 2.2.3."""
+    config = entry["config"]
+    return {"name": entry.get("name"), "layers": config} if isinstance(config, list) else config
 
 
 def _sequential(config: dict[str, Any], path: str) -> keras.Model:
@@ -173,12 +179,12 @@ def _arguments(node: Json) -> dict[str, Any]:
 
 
 def _counts_own_call(entry: dict[str, Any]) -> bool:
-    config = entry["config"]
+    config = _config(entry)
     return _is_model(entry) and ("input_layers" in config or _declared_input(config) is not None)
 
 
 def _is_model(entry: dict[str, Any]) -> bool:
-    return entry["class_name"] in (*_GRAPHS, "Sequential") or "input_layers" in entry["config"]
+    return entry["class_name"] in (*_GRAPHS, "Sequential") or "input_layers" in _config(entry)
 
 
 def _op(entry: dict[str, Any], path: str) -> Callable[..., Any]:
@@ -199,7 +205,7 @@ def _op(entry: dict[str, Any], path: str) -> Callable[..., Any]:
 
 def _layer(entry: dict[str, Any], path: str) -> Any:
     """A layer (or nested model) made by Keras 3 from its Keras 2 entry."""
-    where = path + str(entry.get("name") or dict(entry["config"]).get("name"))
+    where = path + str(entry.get("name") or _config(entry).get("name"))
     if _is_model(entry):
         return _model(entry, path=f"{where}/")
     try:

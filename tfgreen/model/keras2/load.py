@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import keras
 
 from tfgreen.errors import FileError, InvalidValueError, invalid_type
 from tfgreen.files import reading
-from tfgreen.model.keras2.config import TRUST, one_line, refuses_code
+from tfgreen.model.keras2.config import TRUST, missing_name, one_line, refuses_code
 from tfgreen.model.keras2.graph import model_from_keras2, unwrap
 from tfgreen.model.keras2.weights import load_keras2_weights
 
@@ -110,8 +109,9 @@ def _load_keras(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
         raise _damaged(file, ".keras", broken)
     if version.startswith("2"):
         raise FileError(
-            f"{file}: expected a .keras file of Keras 3, received one of Keras {version}. "
-            "Save the model with Keras 2 as .h5, which tfgreen loads."
+            f"{file}: expected a .keras file of Keras 3, received one of Keras {version}. Save it as .h5, which "
+            "tfgreen loads: pip install tf_keras, then python -c \"import tf_keras; "
+            f"tf_keras.models.load_model('{file}', compile=False).save('{file.stem}.h5')\"."
         )
     if file.suffix != ".keras":
         raise FileError(f"{file}: expected the suffix .keras for a Keras 3 archive, received '{file.suffix}'.")
@@ -133,6 +133,11 @@ def _load_h5(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
                 raise FileError(
                     f"{file}: {_EXPECTED}, received an HDF5 file without a model config (weights only?). Build the "
                     "model, call model.load_weights(path) and save it whole with model.save('model.keras')."
+                )
+            if _version(archive).startswith(("0", "1")):
+                raise FileError(
+                    f"{file}: expected a file of Keras 2 or 3, received one of Keras {_version(archive)}. Load it with "
+                    "Keras 2.2.4, which reads such files, and save it again."
                 )
             if _version(archive).startswith("3"):
                 return _single_tensors(_keras_load(file, custom_objects, fix="A .keras file holds more than an .h5."))
@@ -165,11 +170,9 @@ def _single_tensors(model: keras.Model) -> keras.Model:
 
 def load_reason(error: Exception, trust: str = TRUST) -> str:
     """One line of Keras's message, and what to do about the two refusals that people meet."""
-    text = str(error).strip()
-    missing = re.search(r"Could not locate class '([^']+)'|Unknown layer: '([^']+)'", text)
-    if missing:
-        name = (missing[1] or missing[2]).split(">")[-1]
-        return f"class '{name}' is not known. Pass custom_objects={{'{name}': {name}}}."
+    name = missing_name(error)
+    if name:
+        return f"'{name}' is not known. Pass custom_objects={{'{name}': {name}}}."
     if refuses_code(error):
         return f"it holds Python code (a Lambda layer), which is not run by default. {trust}"
-    return f"{type(error).__name__}: {one_line(text)}."
+    return f"{type(error).__name__}: {one_line(str(error))}."
