@@ -14,7 +14,7 @@ import pytest
 import tfgreen as tg
 from tests import zoo
 from tfgreen import cli
-from tfgreen.cli import main
+from tfgreen.cli import in_options, main
 from tfgreen.reports import measure
 
 
@@ -70,7 +70,7 @@ BAD = {
     "paint": "invalid choice: 'paint'",
     "profile": "the following arguments are required: MODEL",
     "profile @none.keras": "none.keras: cannot be read: No such file or directory",
-    "profile @full": "full: cannot be read: Is a directory",
+    "profile @full": "full: expected a file, received a folder",
     "convert @none.keras": "none.keras: cannot be read",
     "convert @model.keras --quantization int2": "invalid choice: 'int2'",
     "convert @model.keras --layer out": "argument --layer: expected LAYER=float32, LAYER=int8 or LAYER=int4",
@@ -205,7 +205,7 @@ def test_convert_with_choices_and_a_target(files, capfd, tmp_path):
     code, out, _ = run(files, f"convert @model.keras --flex --output {tmp_path} --json", capfd)
     assert code == 0 and not any(name.startswith("Flex") for name in json.loads(out)["operators"])
     code, _, err = run(files, f"convert @model.keras --output {tmp_path}/none --target edgetpu", capfd)
-    assert code != 0 and "quantization='int8'" in err and not (tmp_path / "none").exists()
+    assert code != 0 and "--quantization int8" in err and not (tmp_path / "none").exists()
 
 
 def test_a_quantized_model_converts_without_data(files, capfd, tmp_path):
@@ -291,3 +291,19 @@ def test_a_closed_pipe_is_no_error(files):
     code = "import sys; from tfgreen.cli import main; sys.exit(main(['benchmark', '--help']))"
     done = subprocess.run(f"{sys.executable} -c \"{code}\" | true", shell=True, capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_a_saved_model_folder_and_phrases_of_python_get_the_words_of_the_command_line(tmp_path, capsys):
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    for command in ("profile", "convert"):
+        assert main([command, str(tmp_path)]) == 2
+        assert "received a TensorFlow SavedModel (a folder)" in capsys.readouterr().err
+    sentences = {
+        "Pass tg.convert(model, quantization='int8', calibration_data=x[:512]).": "--quantization int8 --data FILE.npz",
+        "A float file may have it: ConvertConfig(flex=True).": "may have it: --flex.",
+        "Try keep_float=('a',), or train it.": "Try --keep-float 'a', or train it.",
+        "try calibration='percentile'": "try --calibration percentile",
+        "List them in keep_float; strict=True.": "List them in --keep-float; --strict.",
+    }
+    for said, expected in sentences.items():
+        assert expected in in_options(said) and "Config" not in in_options(said)

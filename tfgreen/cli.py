@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import tfgreen as tg
 from tfgreen.cli_arguments import make_parser
-from tfgreen.errors import ConversionError, InvalidValueError, TfgreenError
-from tfgreen.files import check_folder, made_folder, reading
+from tfgreen.errors import ConversionError, FileError, InvalidValueError, TfgreenError
+from tfgreen.files import check_folder, folder_kind, made_folder, reading
 
 if TYPE_CHECKING:
     from tfgreen.recipes.progress import Progress
@@ -28,7 +28,19 @@ if TYPE_CHECKING:
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # What an error of a verb is about -> the option that it came from.
-_OPTIONS = {"calibration_data": "--data", "keep_float": "--keep-float", "layers": "--layer", "region": "--region"}
+_OPTIONS = {"calibration_data": "--data", "x": "--data", "keep_float": "--keep-float", "layers": "--layer"}
+_OPTIONS |= {"region": "--region"}
+
+
+# What sentences for Python say -> what the command line calls it.
+_PHRASES = (
+    (r"tg\.convert\(model, quantization='(\w+)', calibration_data=\S+\)", r"--quantization \1 --data FILE.npz"),
+    (r"(?:tg\.)?ConvertConfig\((.*?)\)", r"\1"),
+    (r"keep_float=\((.*?),?\)", lambda found: " ".join(f"--keep-float {name}" for name in found[1].split(", "))),
+    (r"\b(quantization|calibration)='(\w+)'", r"--\1 \2"),
+    (r"\b(strict|flex|dynamic_batch)=True", lambda found: "--" + found[1].replace("_", "-")),
+    (r"\bkeep_float\b", "--keep-float"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TfgreenError as error:
         argument = re.split(r"\W", error.subject, maxsplit=1)[0]
         text = _OPTIONS.get(argument, argument) + str(error).removeprefix(argument)
-        text = " ".join(text.split())  # a converter's log may come with it
+        text = " ".join(in_options(text).split())  # a converter's log may come with it
         print(f"tfgreen: error: {text if len(text) <= 600 else text[:600] + ' ...'}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -57,6 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except SystemExit as end:  # --help and --version
         return int(end.code or OK)
+
+
+def in_options(text: str) -> str:
+    """Say what a sentence of the library says in the words of the command line.
+
+    Example:
+        >>> in_options("Try keep_float=('conv', 'head'), or quantization='float16'.")
+        "Try --keep-float 'conv' --keep-float 'head', or --quantization float16."
+    """
+    for pattern, words in _PHRASES:
+        text = re.sub(pattern, words, text)
+    return text
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -140,7 +164,7 @@ def convert(arguments: argparse.Namespace) -> int:
         print(f"{path}: {lite.size_bytes:,} bytes ({lite.gzip_bytes:,} after gzip), {lite.quantization}")
         print("operators: " + ", ".join(f"{count} {name}" for name, count in lite.operators.items()))
         for note in (*lite.notes, *findings):
-            print(note)
+            print(in_options(str(note)))
     return OK
 
 
@@ -201,6 +225,8 @@ COMMANDS = (demo, profile, convert, verify, benchmark, doctor)
 
 def _check_file(path: str) -> None:
     """Find a file that cannot be read before TensorFlow is imported."""
+    if os.path.isdir(path):
+        raise FileError(f"{path}: expected a file, received {folder_kind(path)}")
     with reading(path), open(path, "rb") as file:
         file.read(1)
 

@@ -31,6 +31,16 @@ def check_path(path: object) -> None:
         raise invalid_type("path", expected="the path of a file, a text or a pathlib.Path", received=path)
 
 
+def folder_kind(folder: FilePath) -> str:
+    """What a folder is that was passed as a model, and how its model becomes a file."""
+    if Path(folder, "saved_model.pb").exists():
+        return (
+            "a TensorFlow SavedModel (a folder). Load it with the Keras that wrote it and save it as one file: "
+            "tf_keras.models.load_model(folder).save('model.h5')."
+        )
+    return "a folder."
+
+
 @contextlib.contextmanager
 def reading(path: FilePath) -> Iterator[None]:
     """Name the file in whatever the system says against reading it; a TypeError where ``path`` is none."""

@@ -505,3 +505,20 @@ def test_distillation_teaches():
     distiller.fit(x, epochs=10, verbose=0)
     assert (student.predict(x, verbose=0).argmax(-1) == teacher.predict(x, verbose=0).argmax(-1)).mean() > 0.9
     assert softmax(student.predict(x, verbose=0), -1).max() <= 1
+
+
+def test_a_student_with_fewer_inputs_takes_its_own_by_name_or_says_so():
+    image, extra = keras.Input((4,), name="image"), keras.Input((3,), name="extra")
+    both = layers.Concatenate()([image, extra])
+    teacher = keras.Model({"image": image, "extra": extra}, layers.Dense(2)(both))
+    x = {"image": np.ones((8, 4), "float32"), "extra": np.ones((8, 3), "float32")}
+    for name in ("image", "other"):
+        student = keras.Sequential([keras.Input((4,), name=name), keras.layers.Dense(2)])
+        distiller = tg.Distiller(teacher, student, tg.LogitsDistillation(), student_loss_weight=0.0)
+        distiller.compile("sgd")
+        if name == "image":
+            assert np.isfinite(distiller.fit(x, verbose=0).history["loss"][0])
+            assert distiller.predict(x, verbose=0).shape == (8, 2)
+            continue
+        with pytest.raises(ValueError, match=r"takes inputs \['other'\], and the data holds.*name each keras.Input"):
+            distiller.fit(x, verbose=0)

@@ -28,7 +28,9 @@ from tfgreen.distillation.losses import AnyLoss, LossSetting, check_schedule, va
 from tfgreen.distillation.matching import Batch, checked_losses, checked_weights, request_all, shares_of
 from tfgreen.distillation.teacher_cache import TeacherCache
 from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.capture import outputs_by_name
+from tfgreen.structure import leaf_names, pack
 from tfgreen.typing import PlainDict, Samples, Schedule, Tensor, Tensors
 
 
@@ -146,7 +148,23 @@ class Distiller(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def call(self, inputs: Tensors, training: bool | None = None) -> Tensors:
-        return self.student(split_rows(inputs)[0], training=training)
+        return self.student(self._of_student(split_rows(inputs)[0]), training=training)
+
+    def _of_student(self, inputs: Tensors) -> Tensors:
+        """The inputs that the student takes, where the data holds more for the teacher: by name."""
+        if not getattr(self.student, "inputs", None):
+            return inputs
+        structure = read_call_spec(self.student).structure
+        names = leaf_names(structure)
+        if isinstance(inputs, Mapping) and set(names) <= set(inputs):
+            return pack(structure, inputs)
+        several = isinstance(inputs, (list, tuple)) and len(inputs) > len(names)
+        if several or (isinstance(inputs, Mapping) and not isinstance(structure, dict)):
+            raise invalid_state(
+                f"The student takes inputs {names}, and the data holds {list(inputs) if not several else len(inputs)}.",
+                "Pass the data as a dict by name, and name each keras.Input of the student as the one it takes.",
+            )
+        return inputs
 
     def fit(self, x: Samples | None = None, *args: object, **kwargs: object) -> keras.callbacks.History:
         """``keras.Model.fit``. With a cache, ``x`` is arrays, or a dataset from :meth:`with_teacher`."""

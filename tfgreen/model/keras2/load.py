@@ -13,7 +13,7 @@ import h5py
 import keras
 
 from tfgreen.errors import FileError, InvalidValueError, invalid_type
-from tfgreen.files import reading
+from tfgreen.files import folder_kind, reading
 from tfgreen.model.keras2.config import TRUST, missing_name, one_line, refuses_code
 from tfgreen.model.keras2.graph import model_from_keras2, unwrap
 from tfgreen.model.keras2.weights import load_keras2_weights
@@ -72,16 +72,6 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     with reading(file):
         file.open("rb").close()
     return file
-
-
-def folder_kind(folder: Path) -> str:
-    """What a folder is that was passed as a model, and how its model becomes a file."""
-    if (folder / "saved_model.pb").exists():
-        return (
-            "a TensorFlow SavedModel (a folder). Load it with the Keras that wrote it and save it as one file: "
-            "tf_keras.models.load_model(folder).save('model.h5')."
-        )
-    return "a folder."
 
 
 def check_custom_objects(custom_objects: object) -> None:
