@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
+from tfgreen import files
 from tfgreen.errors import FileError
 from tfgreen.files import atomic_file, atomic_folder, check_folder, made_folder, reading, write_atomic
 
@@ -182,3 +186,63 @@ def test_a_made_folder_stays_only_if_the_work_succeeds(tmp_path):
         with pytest.raises(FileError, match="cannot be written"):
             with made_folder(target):
                 raise AssertionError("not reached")
+
+
+def killed(code: str, folder: Path) -> list[str]:
+    """What a process leaves in a folder that runs ``code`` and is killed inside it."""
+    program = f"import os, tempfile; tempfile.tempdir = {str(folder)!r}\nfrom tfgreen import files\n{code}"
+    subprocess.run([sys.executable, "-c", program], check=False)
+    return sorted(os.listdir(folder))
+
+
+KILLED = {
+    "file": "with files.atomic_file({0!r}): os.kill(os.getpid(), 9)",
+    "folder": "with files.atomic_folder({0!r}, ['a']): os.kill(os.getpid(), 9)",
+    "temporary": "with files.temporary_folder(): os.kill(os.getpid(), 9)",
+}
+
+
+@pytest.mark.parametrize("kind", KILLED)
+def test_the_next_run_removes_what_a_killed_process_left(kind, tmp_path, monkeypatch):
+    target, living = tmp_path / "result", tmp_path / f".other.{os.getpid()}"
+    living.write_text("not a temporary of this target")
+    left = killed(KILLED[kind].format(str(target)), tmp_path)
+    assert len(left) == 2
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if kind == "file":
+        files.write_atomic(target, b"new")
+    elif kind == "folder":
+        with files.atomic_folder(target, ["a"]) as folder:
+            (folder / "a").write_text("new")
+    else:
+        with files.temporary_folder() as folder:
+            assert folder.stat().st_mode & 0o777 == 0o700 and len(os.listdir(tmp_path)) == 2
+    assert sorted(os.listdir(tmp_path)) == sorted([living.name, *(["result"] if kind != "temporary" else [])])
+
+
+def test_what_a_living_process_or_another_machine_writes_stays(tmp_path):
+    here = files._beside(tmp_path / "a").name
+    machine, _, token = here.removeprefix(".a.").split("-")
+    kept = [here, f".a.{'0' * 8}-{2**22 + 1}-{token}", ".a.txt", f".ab.{machine}-{2**22 + 1}-{token}"]
+    for name in kept:
+        (tmp_path / name).write_text("")
+    files.write_atomic(tmp_path / "a", b"new")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "a"])
+
+
+def test_the_earlier_result_that_a_killed_process_moved_aside_is_kept_until_there_is_a_new_one(tmp_path):
+    target = tmp_path / "result"
+    target.mkdir()
+    (target / "a").write_text("old")
+    code = (
+        "import pathlib\nreal = pathlib.Path.rename\n"
+        "def rename(self, to):\n    if str(to) == {0!r}: os.kill(os.getpid(), 9)\n    return real(self, to)\n"
+        "pathlib.Path.rename = rename\nwith files.atomic_folder({0!r}, ['a']): pass"
+    )
+    killed(code.format(str(target)), tmp_path)
+    assert not target.exists()
+    assert [path.read_text() for path in tmp_path.glob(".result.old.*/result/a")] == ["old"]
+    for text in ("new", "newer"):
+        with files.atomic_folder(target, ["a"]) as folder:
+            (folder / "a").write_text(text)
+    assert os.listdir(tmp_path) == ["result"] and (target / "a").read_text() == "newer"

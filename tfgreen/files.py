@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
 import secrets
 import shutil
 import tempfile
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from tfgreen.errors import FileError, invalid_type
 from tfgreen.typing import FilePath
+
+_OWNER = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")  # of a temporary file: machine and process
 
 
 def write_atomic(path: FilePath, data: bytes | str) -> Path:
@@ -140,9 +145,44 @@ def check_writable(folder: Path, target: FilePath) -> None:
         raise FileError(f"{target}: cannot be written: {error.strerror or error} ({folder}).") from error
 
 
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a new folder among the system's temporary files, for this user only, that is removed with the block."""
+    folder = _own(Path(tempfile.gettempdir()) / "tfgreen")
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _beside(target: Path) -> Path:
     """A path in the target's folder that nothing has yet; whoever makes it there fails if something does."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    return _own(target.with_name(f".{target.name}"))
+
+
+def _own(stem: Path) -> Path:
+    """A new path that begins with ``stem`` and ends with this machine and process.
+
+    What processes that have been killed left at such paths is removed; another machine may write to the folder too.
+    """
+    with contextlib.suppress(OSError):  # a folder that cannot be listed may still be written
+        for path in [stem.with_name(name) for name in os.listdir(stem.parent) if name.startswith(stem.name)]:
+            owner = _OWNER.fullmatch(path.name[len(stem.name) :])
+            if owner and owner[1] == _machine() and not _is_running(int(owner[2])):
+                shutil.rmtree(path, ignore_errors=True)
+                path.unlink(missing_ok=True)
+    return stem.with_name(f"{stem.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _is_running(process: int) -> bool:
+    import psutil  # rarely needed, and not free
+
+    return psutil.pid_exists(process)
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _unwritable(target: FilePath, error: OSError) -> FileError:
@@ -154,7 +194,9 @@ def _swap(temporary: Path, place: Path) -> None:
     if not place.exists():
         temporary.rename(place)
         return
-    old = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.old.")) / place.name
+    # What a killed process left there is the earlier result, if it had no time to put the new one into its place.
+    old = _own(place.with_name(f".{place.name}.old")) / place.name
+    old.parent.mkdir(mode=0o700)
     place.rename(old)
     try:
         temporary.rename(place)

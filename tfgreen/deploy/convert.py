@@ -17,9 +17,7 @@ Reference: Jacob et al., "Quantization and Training of Neural Networks for Effic
 
 from __future__ import annotations
 
-import tempfile
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
@@ -38,6 +36,7 @@ from tfgreen.deploy.conversion.trial import try_file
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.apart import Apart
 from tfgreen.deploy.tflite.trial import try_files
+from tfgreen.files import temporary_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -89,8 +88,7 @@ def run_conversion(model: keras.Model, config: ConvertConfig) -> LiteRTModel:
     conversion = read(model, config)
     conversion = prepare(conversion)
     conversion = place_ranges(conversion)
-    with tempfile.TemporaryDirectory(prefix="tfgreen-") as temporary, Apart(try_files) as apart:
-        folder = Path(temporary)
+    with temporary_folder() as folder, Apart(try_files) as apart:
         conversion = export(conversion, folder)
         conversion = translate(conversion, folder)
         lite, runs = finish(conversion, folder), runs_at_sizes(conversion)

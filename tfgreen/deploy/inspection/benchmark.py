@@ -6,10 +6,8 @@ import dataclasses
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import ClassVar, TypeVar, overload
 
 import numpy as np
@@ -21,6 +19,7 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
 from tfgreen.deploy.tflite.interpreter import resize
 from tfgreen.errors import ConversionError, invalid_state
+from tfgreen.files import temporary_folder
 from tfgreen.structure import rename
 from tfgreen.tables import SentenceResult, TableResult
 from tfgreen.typing import PlainDict, Samples
@@ -248,8 +247,8 @@ def peak_memory(lite: LiteRTModel, threads: int = 1, shapes: Mapping[str, tuple[
     as XNNPACK packs them, without the code of the library. An interpreter frees nothing before it ends: what it holds
     after two inferences is its peak. Memory comes in pages: figures below 100 kB are coarse.
     """
-    with tempfile.TemporaryDirectory(prefix="tfgreen-") as folder:
-        path = Path(folder) / "model.tflite"
+    with temporary_folder() as folder:
+        path = folder / "model.tflite"
         path.write_bytes(lite.content)
         sizes = [(info.index, shapes[info.name]) for info in lite.inputs] if shapes else []
         command = [sys.executable, "-c", _MEASURE, str(path), str(threads), json.dumps(sizes)]
