@@ -5,6 +5,7 @@ import json
 import os
 
 import keras
+import numpy as np
 import pytest
 
 import tfgreen as tg
@@ -90,7 +91,7 @@ def test_bad_input_is_refused():
         profile_operators(cases.artifact("functional", "float32"), threads="2")
 
 
-def crash_on_the_first(content, threads, runs, reasons):
+def crash_on_the_first(content, sample, threads, runs, reasons):
     for number, reason in enumerate(reasons):
         if not reason:
             yield number, ""
@@ -99,7 +100,7 @@ def crash_on_the_first(content, threads, runs, reasons):
     yield {number: 1.0 for number, reason in enumerate(reasons) if not reason}
 
 
-def crash_at_once(content, threads, runs, reasons):
+def crash_at_once(content, sample, threads, runs, reasons):
     os.abort()
     yield
 
@@ -113,3 +114,15 @@ def test_an_operator_on_which_the_runtime_crashes_is_named_and_the_others_timed(
     monkeypatch.setattr(module, "measure", crash_at_once)
     with pytest.raises(ConversionError, match="crashes on the model"):
         profile_operators(lite)
+
+
+def test_an_open_size_takes_real_inputs():
+    inputs = keras.Input((None, 4))
+    lite = tg.convert(keras.Model(inputs, keras.layers.Conv1D(3, 5, name="valid")(inputs)))
+    with pytest.raises(ConversionError, match="Sizes that the file leaves open were 1: pass x"):
+        profile_operators(lite, runs=2)
+    rows = profile_operators(lite, x=np.zeros((1, 9, 4), "float32"), runs=2).operators
+    assert any(row.operator == "CONV_2D" and row.median_us for row in rows)
+    with pytest.raises(ConversionError, match="pass x"):
+        tg.benchmark(lite, runs=2)
+    assert list(tg.benchmark(lite, x=np.zeros((2, 9, 4), "float32"), runs=2).shapes.values()) == [(1, 9, 4)]

@@ -17,7 +17,6 @@ from tfgreen.checks import check_instance, check_integer
 from tfgreen.config import named_options
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
-from tfgreen.deploy.tflite.interpreter import resize
 from tfgreen.errors import ConversionError, invalid_state
 from tfgreen.files import temporary_folder
 from tfgreen.structure import rename
@@ -186,13 +185,13 @@ def benchmark(
         raise invalid_state("lite: there is no model in it.", "Pass one, or a dict of models by name.")
     for key, item in models.items():
         check_instance(f"lite['{key}']" if key else "lite", item, LiteRTModel, "a LiteRTModel")
-    interpreters = {key: ready_interpreter(item, threads, seed) for key, item in models.items()}
+    samples = dict[str, Mapping[str, np.ndarray]]()
     if x is not None:
         one = next(iter(models.values()))
-        sample = one.first_sample(x)  # read once, because x may be a generator
+        first = one.first_sample(x)  # read once, because x may be a generator
         for key, item in models.items():
-            inputs = item.first_sample(rename(sample, one.input_structure, item.input_structure, "x"))
-            set_inputs(interpreters[key], item, inputs)
+            samples[key] = item.first_sample(rename(first, one.input_structure, item.input_structure, "x"))
+    interpreters = {key: ready_interpreter(item, threads, seed, samples.get(key)) for key, item in models.items()}
     times = time_in_turn(interpreters, runs, warmup)
     results = {}
     for key, item in models.items():
@@ -270,17 +269,24 @@ def random_input(info: TensorInfo, shape: tuple[int, ...], rng: np.random.Genera
     return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
 
 
-def set_inputs(interpreter: Interpreter, lite: LiteRTModel, sample: Mapping[str, np.ndarray]) -> None:
-    """Give an interpreter one sample of real values for each input, by name."""
-    resize(interpreter, {info.index: sample[info.name].shape for info in lite.inputs})
+def ready_interpreter(
+    lite: LiteRTModel,
+    threads: int = 1,
+    seed: int = 0,
+    sample: Mapping[str, np.ndarray] | None = None,
+    keep_tensors: bool = False,
+) -> Interpreter:
+    """An interpreter with inputs set: one sample of real values by name, or random ones, whose open sizes are 1."""
+    shapes = {name: array.shape for name, array in (sample or {}).items()}
+    try:
+        interpreter = lite.new_interpreter(threads, keep_tensors, shapes)
+    except ConversionError as error:
+        if sample is None and any(None in info.shape[1:] for info in lite.inputs):
+            raise ConversionError(f"{error} Sizes that the file leaves open were 1: pass x, real inputs.") from error
+        raise
+    rng = np.random.default_rng(seed)
+    sizes = {detail["index"]: tuple(detail["shape"]) for detail in interpreter.get_input_details()}
     for info in lite.inputs:
-        interpreter.set_tensor(info.index, info.to_stored(sample[info.name]))
-
-
-def ready_interpreter(lite: LiteRTModel, threads: int = 1, seed: int = 0, keep_tensors: bool = False) -> Interpreter:
-    """An interpreter with random inputs set; a dynamic dimension has the size 1."""
-    interpreter, rng = lite.new_interpreter(threads, keep_tensors), np.random.default_rng(seed)
-    shapes = {detail["index"]: tuple(detail["shape"]) for detail in interpreter.get_input_details()}
-    for info in lite.inputs:
-        interpreter.set_tensor(info.index, random_input(info, shapes[info.index], rng))
+        stored = info.to_stored(sample[info.name]) if sample else random_input(info, sizes[info.index], rng)
+        interpreter.set_tensor(info.index, stored)
     return interpreter

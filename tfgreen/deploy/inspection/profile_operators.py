@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
 from tfgreen.deploy.tflite.interpreter import invoke
 from tfgreen.errors import ConversionError, TfgreenError
 from tfgreen.tables import RowResult, TableResult
-from tfgreen.typing import PlainDict
+from tfgreen.typing import PlainDict, Samples
 
 _WARMUP = 5
 
@@ -76,7 +76,9 @@ class OperatorProfile(TableResult):
         return [*reasons, how]
 
 
-def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) -> OperatorProfile:
+def profile_operators(
+    lite: LiteRTModel, *, x: Samples | None = None, threads: int = 1, runs: int = 50
+) -> OperatorProfile:
     """Measure every operator of the main graph by itself.
 
     LiteRT's Python interpreter has no profiler. So each operator is cut out into a file of its own and gets the values
@@ -89,7 +91,9 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     includes the call into the interpreter. Trust the order and the large shares, not the microseconds of small ones.
 
     Args:
-        lite: The model. Dynamic dimensions have the size 1.
+        lite: The model.
+        x: Real inputs, as :meth:`LiteRTModel.predict` takes them, of which the first sample runs. None for random ones,
+            with which an open size runs as 1.
         threads: CPU threads for the interpreters, at least 1.
         runs: Runs timed per operator, at least 1.
 
@@ -109,7 +113,8 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     check_integer("threads", threads, minimum=1)
     check_integer("runs", runs, minimum=1)
     reasons = [reason_not_to_cut(lite.parsed, operator) for operator in lite.parsed.subgraphs[0].operators]
-    medians = _medians(lite, threads, runs, reasons)
+    sample = None if x is None else lite.first_sample(x)
+    medians = _medians(lite, sample, threads, runs, reasons)
     total = sum(medians.values())
     shares = {index: median / total for index, median in medians.items()}
     rows = [
@@ -119,11 +124,13 @@ def profile_operators(lite: LiteRTModel, *, threads: int = 1, runs: int = 50) ->
     return OperatorProfile(tuple(rows), threads, runs)
 
 
-def _medians(lite: LiteRTModel, threads: int, runs: int, reasons: list[str]) -> dict[int, float]:
+def _medians(
+    lite: LiteRTModel, sample: Mapping[str, np.ndarray] | None, threads: int, runs: int, reasons: list[str]
+) -> dict[int, float]:
     """Median microseconds by number of the operator; operators that cannot run alone get their reason."""
     while True:
         with Apart(measure) as apart:
-            ended = apart.run(lite.content, threads, runs, reasons)
+            ended = apart.run(lite.content, sample, threads, runs, reasons)
         for number, reason in ended.items[:-1]:
             reasons[number] = reason
         if not ended.items:
@@ -138,12 +145,14 @@ def _medians(lite: LiteRTModel, threads: int, runs: int, reasons: list[str]) -> 
     return last
 
 
-def measure(content: bytes, threads: int, runs: int, reasons: Sequence[str]) -> Iterator[Any]:
+def measure(
+    content: bytes, sample: Mapping[str, np.ndarray] | None, threads: int, runs: int, reasons: Sequence[str]
+) -> Iterator[Any]:
     """Yield ``(number, "")`` before each operator without a reason is tried and ``(number, reason)`` if it fails, at
     the end the medians, or the error."""
     lite = LiteRTModel(content)
     try:
-        values = ready_interpreter(lite, keep_tensors=True)
+        values = ready_interpreter(lite, sample=sample, keep_tensors=True)
         invoke(values)
     except ConversionError as error:
         yield error
