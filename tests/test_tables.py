@@ -71,3 +71,25 @@ def test_a_result_that_is_a_sentence_shows_it_everywhere():
             return "less than <1 kB>"
 
     assert repr(Size()) == "<Size: less than <1 kB>>" and Size()._repr_html_() == "<p>less than &lt;1 kB&gt;</p>"
+
+
+def test_single_rows_of_results_are_public_and_shown():
+    import json
+
+    import keras
+    import numpy as np
+
+    import tfgreen as tg
+
+    model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, activation="softmax", name="out")])
+    lite, x = tg.convert(model), np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    with tg.EnergyMeter(region="DEU", components=("cpu",)) as meter:
+        rows = [
+            tg.verify(model, lite, x).outputs[0], tg.verify(model, lite, x).limits,
+            tg.compare_layers(model, lite, x).layers[0], *lite.inputs, *lite.weights.values(),
+            tg.profile_operators(lite, runs=1).operators[0], lite.audit.operators[0], tg.profile(model).layers[0],
+            tg.summary(model).weights[0],
+        ]
+    for row in (*rows, *meter.reading.components, meter.reading.intensity):
+        assert hasattr(tg, type(row).__name__), row
+        assert row._repr_html_().startswith("<table><caption>") and json.dumps(row.to_dict(), allow_nan=False)

@@ -49,18 +49,23 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.distillation.losses import LogitsDistillation as LogitsDistillation
     from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
     from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
+    from tfgreen.energy.carbon import GridIntensity as GridIntensity
     from tfgreen.energy.carbon import carbon_footprint as carbon_footprint
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
     from tfgreen.energy.meter import EnergyReading as EnergyReading
+    from tfgreen.energy.sources import EnergyComponent as EnergyComponent
     from tfgreen.errors import ConversionError as ConversionError
     from tfgreen.errors import FileError as FileError
     from tfgreen.errors import InvalidTypeError as InvalidTypeError
     from tfgreen.errors import InvalidValueError as InvalidValueError
     from tfgreen.errors import TfgreenError as TfgreenError
+    from tfgreen.model.cost import LayerCost as LayerCost
+    from tfgreen.model.cost import ModelProfile as ModelProfile
     from tfgreen.model.cost import profile as profile
     from tfgreen.model.keras2.load import load_model as load_model
     from tfgreen.quantization.ranges import ActivationRange as ActivationRange
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
+    from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
     from tfgreen.techniques.cluster import ClusterConfig as ClusterConfig
     from tfgreen.techniques.cluster import cluster as cluster
@@ -75,6 +80,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.techniques.recalibrate_batch_norm import recalibrate_batch_norm as recalibrate_batch_norm
     from tfgreen.techniques.strip import strip as strip
     from tfgreen.techniques.summary import ModelSummary as ModelSummary
+    from tfgreen.techniques.summary import WeightStatus as WeightStatus
     from tfgreen.techniques.summary import summary as summary
     from tfgreen.training.callbacks import UpdateCompression as UpdateCompression
     from tfgreen.training.schedules import ConstantSparsity as ConstantSparsity
@@ -154,6 +160,12 @@ _PUBLIC = {
     "ConversionError": "tfgreen.errors",
     "Config": "tfgreen.config",
     "TensorTransform": "tfgreen.transforms.base",
+    "ModelProfile": "tfgreen.model.cost",
+    "LayerCost": "tfgreen.model.cost",
+    "Trial": "tfgreen.recipes.search_precision",
+    "WeightStatus": "tfgreen.techniques.summary",
+    "EnergyComponent": "tfgreen.energy.sources",
+    "GridIntensity": "tfgreen.energy.carbon",
 }
 
 __all__ = ["__version__", *_PUBLIC]

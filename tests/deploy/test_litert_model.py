@@ -218,6 +218,13 @@ def test_sizes_operators_and_repr_tell_what_is_there():
     assert cases.artifact("lstm", "float32").operators["FULLY_CONNECTED"] > 1  # those in loop bodies count
 
 
+def test_a_large_file_is_weighed_in_seconds():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((1500,)), layers.Dense(1500)])  # 9 MB
+    lite = convert(model)
+    assert lite.gzip_bytes == len(gzip.compress(lite.content, 4, mtime=0)) < lite.size_bytes
+
+
 def test_it_can_be_copied_and_pickled():
     lite, x = cases.artifact("functional", "float32"), cases.unseen("functional", 2)
     expected = lite.predict(x)

@@ -8,11 +8,12 @@ import difflib
 from tfgreen.checks import check_instance, check_number
 from tfgreen.energy import codecarbon
 from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.tables import RowResult
 from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True)
-class GridIntensity:
+class GridIntensity(RowResult):
     """Kilograms of CO2 equivalent per kilowatt-hour of a country's grid: the national mean of a year.
 
     ``region`` is an ISO 3166-1 alpha-3 code, ``source`` the data set with the version of the package that carries it.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tfgreen.energy import codecarbon
+from tfgreen.tables import RowResult
 
 ComponentName: TypeAlias = Literal["cpu", "gpu", "ram"]
 Source: TypeAlias = Literal["measured", "estimated", "unavailable"]
@@ -17,7 +18,7 @@ RAPL_DIR = "/sys/class/powercap/intel-rapl/subsystem"
 
 
 @dataclasses.dataclass(frozen=True)
-class EnergyComponent:
+class EnergyComponent(RowResult):
     """The energy of one part of the machine, as an :class:`EnergyReading` holds it: None, never 0, for no reading."""
 
     name: ComponentName

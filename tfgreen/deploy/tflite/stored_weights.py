@@ -9,12 +9,14 @@ from ai_edge_litert.schema_py_generated import BlockwiseQuantizationT, ModelT, T
 
 from tfgreen.deploy.tflite.contents import dequantize_array, scales_of
 from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, text_of
+from tfgreen.tables import RowResult
+from tfgreen.typing import PlainDict
 
 _DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int4")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class WeightTensor:
+class WeightTensor(RowResult):
     """A constant tensor as the file stores it.
 
     ``values`` holds the stored numbers, integers for a quantized tensor (those of 4 bits as int8), and ``bits`` says
@@ -27,6 +29,12 @@ class WeightTensor:
     scale: np.ndarray
     zero_point: np.ndarray
     axis: int
+
+    def to_dict(self) -> PlainDict:
+        """Return plain values that describe the tensor, without its numbers."""
+        facts = {"shape": list(self.values.shape), "dtype": str(self.values.dtype), "bits": self.bits}
+        facts |= {"zeros": self.zeros, "stored_bytes": self.stored_bytes}
+        return {**facts, "scale": self.scale.tolist(), "zero_point": self.zero_point.tolist(), "axis": self.axis}
 
     @property
     def zeros(self) -> int:
