@@ -30,7 +30,7 @@ def test_a_wrong_range_or_limit_is_named():
         tg.QuantizeConfig(ranges="foo")
     with pytest.raises(ValueError, match="ranges: expected"):
         tg.QuantizeConfig(ranges=tg.ActivationRange)
-    with pytest.raises(ValueError, match="bits: expected 8 or 16, received '8'"):
+    with pytest.raises(ValueError, match="bits: expected 2, 3, 4, 5, 6, 7, 8 or 16, received '8'"):
         tg.ActivationRange("8")
     lite = tg.convert(zoo.functional())
     with pytest.raises(ValueError, match="agreement: expected a number >= 0 and <= 1, received 90"):
