@@ -80,7 +80,7 @@ VERBS = {
         lambda model, x: tg.equalize(model), "", exact=1e-5, folds=True,
         refuses={**dict.fromkeys(NOT_EQUALIZED, NO_KERNELS), "subclassed": NO_GRAPH},
     ),
-    "correct_bias": Verb(tg.correct_bias, None, exact=None, folds=True, refuses={"subclassed": NO_GRAPH}),
+    "correct_bias": Verb(tg.correct_bias, "is corrected", exact=None, folds=True, refuses={"subclassed": NO_GRAPH}),
     "recalibrate_batch_norm": Verb(
         lambda model, x: tg.recalibrate_batch_norm(model, x, batch_size=4), "", exact=None
     ),
