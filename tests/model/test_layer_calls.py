@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import sys
 import threading
 
 import keras
@@ -14,6 +16,7 @@ from tests import zoo
 from tfgreen.model.call_spec import symbolic_inputs
 from tfgreen.model.layer_calls import LayerCalls, around_calls, every_operation, listening, trace_calls
 from tfgreen.model.paths import walk
+from tfgreen.model.rebuild import rebuild
 
 
 def test_trace_sees_every_call_with_its_shapes():
@@ -198,3 +201,28 @@ def test_layer_calls_hold_paths_and_outputs_in_the_order_of_the_calls():
     assert calls.paths[:3] == ["shared", "shared", "concatenate"] and scopes == [0, 1, 2, 3]
     assert calls.outputs[-1] is outputs
     np.testing.assert_array_equal(np.concatenate(calls.outputs[:2], axis=1), calls.outputs[2])
+
+
+def test_a_copy_made_while_a_thread_listens_has_the_plain_attributes():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, activation="relu", name="dense")])
+    dense = model.get_layer("dense")
+
+    def around(operation, call, *args, **kwargs):
+        return call(*args, **kwargs)
+
+    arounds = {(dense, name): around for name in ("call", "activation")}
+    with listening(arounds):
+        copy = rebuild(model, lambda path, layer: layer).get_layer("dense")
+    assert "call" not in vars(copy) and copy.activation is keras.activations.relu and copy is not dense
+
+
+def test_one_model_may_be_converted_in_several_threads():
+    interval = sys.getswitchinterval()
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    try:
+        sys.setswitchinterval(1e-5)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            assert len(set(pool.map(lambda _: tg.convert(model).size_bytes, range(8)))) == 1
+    finally:
+        sys.setswitchinterval(interval)
+    assert "call" not in vars(model.layers[0])

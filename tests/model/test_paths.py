@@ -125,3 +125,17 @@ def test_a_distiller_is_no_model_to_compress():
     for verb in (tg.convert, tg.profile, tg.prune, tg.cluster, tg.quantize, tg.summary, tg.strip, tg.equalize):
         with pytest.raises(TypeError, match="received Distiller. Pass distiller.student"):
             verb(distiller)
+
+
+def test_an_attribute_that_another_thread_adds_does_not_disturb_the_walk():
+    block = Block()
+    block(np.ones((1, 3)))
+
+    class Meddling(dict):
+        def items(self):
+            vars(block)[f"more_{len(vars(block))}"] = 1
+            return super().items()
+
+    before = dict(walk(block))
+    vars(block)["meddling"] = Meddling(a=1)
+    assert dict(walk(block)) == before

@@ -152,9 +152,24 @@ def is_tracker(value: object) -> bool:
 
 
 def copied_attributes(operation: keras.Operation) -> PlainDict:
-    """The attributes of an operation without the graph around it, its last call and its compilation."""
+    """The attributes of an operation without the graph around it, its last call and its compilation, and as they are
+    when nobody listens to its calls."""
     left_out = _CALL_STATE | (_COMPILE_STATE | _trainer_state(operation) if isinstance(operation, Trainer) else set())
-    return {name: value for name, value in vars(operation).items() if name not in left_out}
+    own = {name: value for name, value in vars(operation).copy().items() if name not in left_out}
+    replaced = {name: value for name, value in own.items() if isinstance(value, StandIn)}
+    for name, value in replaced.items():
+        own.pop(name)
+        if value.is_own:
+            own[name] = value.plain
+    return own
+
+
+class StandIn:
+    """Stands for an attribute of an operation for a while: for ``plain``, which the operation holds itself if
+    ``is_own``, and else its class."""
+
+    plain: Any
+    is_own: bool
 
 
 def empty_copy(operation: keras.Operation) -> keras.Operation:

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 
 from tfgreen.model.graph import shapes_of
-from tfgreen.model.internals import graph_of, is_container, is_graph, run_symbolically
+from tfgreen.model.internals import StandIn, graph_of, is_container, is_graph, run_symbolically
 from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.model.paths import replaceable_layers, walk
 from tfgreen.typing import Shape, Tensors
@@ -29,7 +29,7 @@ _lock = threading.Lock()
 _arounds: ContextVar[tuple[Mapping[tuple[keras.Operation, str], Around], ...]] = ContextVar("arounds", default=())
 
 
-class Listened:
+class Listened(StandIn):
     """Stands for an attribute of an operation while someone listens to it, in this thread or in another."""
 
     def __init__(self, operation: keras.Operation, attribute: str) -> None:

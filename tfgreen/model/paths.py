@@ -38,7 +38,7 @@ def sublayers(layer: keras.Layer) -> list[tuple[str, keras.Layer]]:
         return [(sub.name, sub) for sub in layer.layers if not isinstance(sub, keras.layers.InputLayer)]
     tracked = {id(sub): sub for sub in tracked_layers(layer)}
     found: dict[str, keras.Layer] = {}
-    for attribute, value in vars(layer).items():
+    for attribute, value in vars(layer).copy().items():  # another thread may listen to the layer meanwhile
         if attribute == "_layers" or attribute.startswith("_self_"):  # Keras's and TensorFlow's own bookkeeping
             continue
         for path, sub in leaves_by_path(value, attribute.lstrip("_") or attribute):
