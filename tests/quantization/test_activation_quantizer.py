@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.quantized import normal, quantized
+from tests.quantized import error_in_scales, in_int8, normal, quantized
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.placement import Placement
 from tfgreen.quantization.ranges import ActivationRange, LearnedRange, MovingAverageRange
@@ -85,6 +85,54 @@ def test_the_ranges_between_the_operators_of_a_layer_are_used():
     expected = output(tensor(x * keras.ops.convert_to_numpy(sigmoid(tensor(1 / (1 + np.exp(-x)))))))
     difference = np.abs(keras.ops.convert_to_numpy(compressed(X)) - expected)
     assert difference.max() <= 1.01 * 2 / 255 and (difference < 1e-6).mean() > 0.9
+
+
+class Block(layers.Layer):
+    """What users put into a layer of their own, of which only the output is rounded."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.a, self.b = layers.Dense(6), layers.Dense(6)
+        self.split = layers.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="de")
+        self.join = layers.EinsumDense("abde,dec->abc", (None, 6))
+
+    def build(self, shape):
+        for layer in (self.a, self.b, self.split):
+            layer.build((None, 5, 6))
+        self.join.build((None, 5, 2, 3))
+
+    def call(self, x):
+        return {
+            "gate": lambda: x * keras.ops.sigmoid(self.a(x)),
+            "heads": lambda: self.join(self.split(x)),
+            "scores": lambda: keras.ops.matmul(self.a(x), keras.ops.transpose(self.b(x), (0, 2, 1))),
+            "squeeze": lambda: x * keras.ops.sigmoid(self.a(keras.ops.mean(x, 1, keepdims=True))),
+        }[self.kind]()
+
+
+@pytest.mark.parametrize("kind", ["gate", "heads", "scores", "squeeze"])
+def test_a_layer_of_ones_own_computes_in_its_file_what_it_does_in_training(kind):
+    inputs = keras.Input((5, 6))
+    model, x = keras.Model(inputs, layers.Dense(3)(Block(kind)(layers.Dense(6)(inputs)))), normal(5, 6)
+    trained = quantized(model, x)
+    assert error_in_scales(trained, in_int8(trained), x) < 0.02
+
+
+def test_a_leaky_relu_rounds_as_xnnpack_does():
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, layers.LeakyReLU(negative_slope=0.07)(layers.Conv2D(8, 3)(inputs)))
+    x = normal(6, 6, 3)
+    trained = quantized(model, x)
+    assert error_in_scales(trained, in_int8(trained), x) < 1e-3
+
+
+def test_the_mean_of_a_map_is_rounded_to_the_range_of_what_it_is_concatenated_with():
+    inputs = keras.Input((8, 11, 3))
+    mean = layers.AveragePooling2D((8, 11))(inputs)
+    x, model = normal(8, 11, 3), keras.Model(inputs, layers.Concatenate()([mean, mean]))
+    trained = quantized(model, x)
+    assert error_in_scales(trained, in_int8(trained), x) < 0.05
 
 
 @pytest.mark.parametrize(

@@ -171,9 +171,8 @@ STAYS_FLOAT = {
     "Bidirectional": (
         image(lambda x: layers.Bidirectional(layers.GRU(2), name="it")(x), 4, 3), "TANH", "steps run in float32"
     ),
-    "MHA": (image(lambda x: layers.MultiHeadAttention(1, 2, name="it")(x, x), 4, 3), "SOFTMAX", "between its kernels"),
-    "LayerNormalization": (image(lambda x: layers.LayerNormalization(name="it")(x), 6), "RSQRT", "mean and variance"),
-    "GroupNormalization": (image(lambda x: layers.GroupNormalization(2, name="it")(x), 4, 4), "RSQRT", "mean and"),
+    "LayerNormalization": (image(lambda x: layers.LayerNormalization(name="it")(x), 6), "RSQRT", "mean, variance"),
+    "GroupNormalization": (image(lambda x: layers.GroupNormalization(2, name="it")(x), 4, 4), "RSQRT", "variance"),
     "mish": (image(lambda x: layers.Dense(3, "mish", name="it")(x), 6), "TANH", "activation 'mish'"),
     "elu": (image(lambda x: layers.ELU(name="it")(layers.Dense(3)(x)), 6), "ELU", "float32"),
     "-x": (image(lambda x: -layers.Dense(3)(x), 6), "NEG", "no int8 kernel"),
@@ -293,6 +292,6 @@ def test_attention_of_one_tensor_to_another_converts(kind, before, with_data):
     result = quantized(model, x)
     config = tg.ConvertConfig(quantization="int8", calibration_data=x if with_data else None)
     lite = tg.convert(result, config)
-    assert "FULLY_CONNECTED" not in lite.float_operators or not with_data
+    assert not lite.float_operators
     error = np.abs(lite.predict(x) - result.predict(x, verbose=0)).mean()
-    assert error <= (1.0 if with_data else 0.05) * lite.output_scales["out"]
+    assert error <= (1.0 if with_data else 0.2) * lite.output_scales["out"]

@@ -119,7 +119,7 @@ def test_layers_of_a_quantized_model_that_compute_in_float_say_why_also_without_
         assert "its steps run in float32" in found["recurrent"].reason
         assert (found["negative"].class_name, found["negative"].size) == ("Negative", 0)
         assert "no int8 kernel" in found["negative"].reason and "float32" in found["elu"].reason
-        assert "mean and variance" in found["norm"].reason
+        assert "mean, variance" in found["norm"].reason
         assert found["head"].done == done and found["head"].reason == "the settings keep it in float"
         assert "unchanged: the settings keep it in float" in str(tg.summary(result))
 

@@ -17,13 +17,16 @@ from tfgreen.quantization.kernels import (
     weight_rounding,
 )
 from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, lowering_of, without_activation
-from tfgreen.quantization.op_classes import ATTENTION, AVERAGE_POOLING, has_kernel, inner_operation, is_pass_through
+from tfgreen.quantization.op_classes import AVERAGE_POOLING, has_kernel, inner_operation, is_pass_through
 from tfgreen.quantization.placement import Placement
-from tfgreen.quantization.ranges import ActivationRange, FixedRange, round_average
+from tfgreen.quantization.ranges import ActivationRange, FixedRange, round_average, round_leaky_relu
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
-from tfgreen.transforms.exporting import is_exporting
+from tfgreen.transforms.exporting import is_exporting, isolated
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
+
+# TensorFlow's operations that must not get the range of what comes before: they compute other values.
+_TAKE_NO_RANGE = frozenset("Mean Sum Cumsum AvgPool AvgPool3D ResizeBilinear Einsum".split())
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -91,10 +94,8 @@ class ActivationQuantizer(ActivationHook):
         """Call the layer inside, rounding what comes in, what it makes on the way and what comes out."""
         layer, place = compressed.layer, self.placement
         args, kwargs = self._round_inputs(args, kwargs, training)
-        if is_exporting() and (place.float_island or (isinstance(layer, ATTENTION) and _takes_several(args, kwargs))):
-            # The converter rounds a float layer that stands between ranges, and leaves the kernels of attention in
-            # float32 and one of their inputs in integers, unless there is a cast.
-            args, kwargs = keras.tree.map_structure(_by_way_of_float64, (args, kwargs))
+        if is_exporting() and (place.float_island or (place.reason and _takes_no_range(layer, args, kwargs))):
+            args, kwargs = isolated((args, kwargs))
         if place.keep_float:
             return layer(*args, **kwargs)
         outputs = self._run_inside(compressed, args, kwargs, training)
@@ -111,7 +112,7 @@ class ActivationQuantizer(ActivationHook):
         def quantize(index: int, x: Tensor) -> Tensor:
             return self._round(self.inside_ranges[index], x, training)
 
-        if place.output is not None and isinstance(operation, AVERAGE_POOLING):
+        if isinstance(operation, AVERAGE_POOLING) and not place.averaging:
             # The window is the whole map. LiteRT's pooling keeps the scale of its input, its mean has one of its own.
             return ops.mean(args[0], axis=tuple(range(1, len(args[0].shape) - 1)), keepdims=True)
         if place.fused and is_exporting():
@@ -132,6 +133,10 @@ class ActivationQuantizer(ActivationHook):
         if place.averaging:
             source = range_before(compressed)
             return outputs if source is None or source.bits != 8 else round_average(outputs, *source.ends())
+        if isinstance(operation, keras.layers.LeakyReLU) and self.output_range is not None:
+            source = range_before(compressed)
+            if source is not None and source.bits == 8:
+                return round_leaky_relu(args[0], operation.negative_slope, source.ends(), self.output_range.ends())
         kernel = fused_kernel(compressed) if place.fused else None
         if kernel is not None and isinstance(layer, keras.layers.BatchNormalization):
             return round_in_accumulator(outputs, kernel, range_before(kernel), self.output_range, layer)
@@ -213,12 +218,17 @@ def _range_of(tensor: keras.KerasTensor) -> ActivationRange | None:
     return _range_of(call.input_tensors[0]) if passes and call.input_tensors else None
 
 
-def _takes_several(args: tuple, kwargs: Mapping[str, Any]) -> bool:
-    return len({id(tensor) for tensor in keras.tree.flatten((args, kwargs)) if ops.is_tensor(tensor)}) > 1
-
-
-def _by_way_of_float64(x: Any) -> Any:
-    return ops.cast(ops.cast(x, "float64"), x.dtype) if ops.is_tensor(x) and _is_float(x) else x
+def _takes_no_range(layer: keras.Layer, args: tuple, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a layer that computes in float32 may begin with an operation that must not get the range of its input."""
+    graph = next(x for x in keras.tree.flatten((args, kwargs)) if ops.is_tensor(x)).graph
+    known = len(graph.get_operations())
+    layer(*args, **kwargs)  # what nothing reads is not in the file
+    return any(
+        # A kernel past a reshape would get integers, while its weights are floats, which no runtime computes.
+        one.type in _TAKE_NO_RANGE
+        or (one.type in ("MatMul", "BatchMatMulV2") and any(x.op.type in ("Reshape", "Transpose") for x in one.inputs))
+        for one in graph.get_operations()[known:]
+    )
 
 
 def _is_float(x: Tensor) -> bool:

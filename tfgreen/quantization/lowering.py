@@ -16,6 +16,7 @@ import numpy as np
 from keras import activations, layers, ops
 
 from tfgreen.model.batch_norm import gain_and_bias
+from tfgreen.quantization.attention import PROBABILITIES, run_attention
 from tfgreen.quantization.op_classes import (
     FUSED,
     can_fuse_relu,
@@ -222,21 +223,20 @@ def _merging(layer: keras.Layer, inputs: int) -> Lowering:
 
 _NO_KERNEL = "LiteRT has no int8 kernel for it"
 _LOOPS = "its steps run in float32 unless calibration data is given to convert"
-_ATTENDS = "what it computes between its kernels stays float32 unless calibration data is given to convert"
-_NORMALIZES = "it stays float32, in which its mean and variance are safe"
+_NORMALIZES = "it stays float32, in which its mean, variance or norm is safe"
 _FLOAT = {
     layers.Conv3D: _NO_KERNEL,
     layers.Conv3DTranspose: _NO_KERNEL,
     layers.ELU: "LiteRT's converter keeps it in float32",
     layers.RNN: _LOOPS,
     layers.Bidirectional: _LOOPS,
-    layers.MultiHeadAttention: _ATTENDS,
-    layers.GroupQueryAttention: _ATTENDS,
     layers.LayerNormalization: _NORMALIZES,
     layers.GroupNormalization: _NORMALIZES,
-    layers.UnitNormalization: "it stays float32, in which its norm is safe",
+    layers.RMSNormalization: _NORMALIZES,
+    layers.UnitNormalization: _NORMALIZES,
 }
 _ONE_INSIDE = (OBSERVED,)
+_ATTENTION = Lowering((*[OBSERVED] * PROBABILITIES, UNIT, OBSERVED), run=run_attention)
 _LAYERS: dict[type, Callable[[Any, int], Lowering]] = {
     layers.Activation: lambda layer, inputs: _activation(layer),
     layers.Embedding: lambda layer, inputs: Lowering(output=None),  # what it looks up was rounded as a weight
@@ -249,6 +249,8 @@ _LAYERS: dict[type, Callable[[Any, int], Lowering]] = {
         Lowering() if layer.invert else Lowering(_ONE_INSIDE, run=_run_normalization)
     ),
     layers.Average: lambda layer, inputs: Lowering((OBSERVED,) * (inputs - 1), run=_run_average),
+    layers.MultiHeadAttention: lambda layer, inputs: _ATTENTION,
+    layers.GroupQueryAttention: lambda layer, inputs: _ATTENTION,
     layers.Add: _merging,
     layers.Multiply: _merging,
 }

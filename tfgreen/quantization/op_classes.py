@@ -10,7 +10,6 @@ from tfgreen.typing import Shape
 
 FUSED = (activations.linear, activations.relu, activations.relu6)  # computed within the operation before them
 
-ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention)
 AVERAGE_POOLING = (layers.AveragePooling1D, layers.AveragePooling2D)
 # Keras has them from 3.13 on.
 ADAPTIVE_AVERAGE_POOLING = tuple(
@@ -56,7 +55,7 @@ def is_own(layer: keras.Operation, classes: tuple[type, ...]) -> bool:
     """Whether a layer computes as one of Keras's classes does: it is one, or a subclass that overrides nothing."""
     return isinstance(layer, classes) and all(
         getattr(type(layer), method).__module__.startswith("keras.")
-        for method in ("call", "convolution_op")
+        for method in ("call", "convolution_op", "_compute_attention", "_masked_softmax")
         if hasattr(type(layer), method)
     )
 

@@ -48,6 +48,7 @@ class ActivationRange(keras.layers.Layer):
         check_option("bits", bits, (*range(2, 9), 16))
         check_bool("symmetric", symmetric)
         self.bits = bits
+        self.supports_masking = True
         self.symmetric = symmetric
         self.recorder: Histogram | None = None  # while set, a tensor is recorded and passed on as it is
         # Whether a training batch that is far from the range moves it there at once. Inside of a model it may be far:
@@ -263,3 +264,14 @@ def _round_learned(x: Tensor, lower: Tensor, upper: Tensor, width: Tensor, bits:
         return y, gradient
 
     return rounded(x, width)
+
+
+def round_leaky_relu(
+    x: Tensor, slope: float, source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]
+) -> Tensor:
+    """A leaky ReLU of values of an 8-bit range, in multiples of the scale of another, as XNNPACK computes it: with two
+    factors in whole multiples of 1/256."""
+    scale, new_scale = ((upper - lower) / 255.0 for lower, upper in (source, target))
+    integers, ratio = ops.round(ops.cast(x, "float32") / scale), scale / new_scale
+    factor = ops.where(integers < 0, ops.round(256 * ratio * slope), ops.round(256 * ratio))
+    return ops.cast(ops.floor((integers * factor + 128) / 256) * new_scale, x.dtype)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops
 
 _exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
 
@@ -22,3 +26,17 @@ def exporting() -> Iterator[None]:
 def is_exporting() -> bool:
     """Whether :func:`exporting` is in effect in this thread."""
     return _exporting.get()
+
+
+def isolated(structure: Any) -> Any:
+    """The float tensors of a structure, each by way of float64: no range is handed on from before to after it.
+
+    The converter gives what it can the range of what came before: a float layer between integers would begin with a
+    mean in integers. The casts themselves are dropped from the file, see :mod:`tfgreen.deploy.tflite.casts`.
+    """
+
+    def detour(x: Any) -> Any:
+        is_float = ops.is_tensor(x) and keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))
+        return ops.cast(ops.cast(x, "float64"), x.dtype) if is_float else x
+
+    return keras.tree.map_structure(detour, structure)

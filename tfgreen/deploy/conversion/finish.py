@@ -8,6 +8,7 @@ from tfgreen.deploy.conversion.converter import RESULT
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales
+from tfgreen.deploy.tflite.casts import drop_casts
 from tfgreen.deploy.tflite.contents import count_operators, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.int4 import pack_int4
@@ -34,6 +35,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     dead = mend_scales(file)
     share_tables(file)
     mend_biases(file, traced.fake_quantized)
+    drop_casts(file)
     if config.stores_int4:
         try:
             pack_int4(file)

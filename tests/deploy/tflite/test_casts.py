@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import tfgreen as tg
+from tests.quantized import error_in_scales, in_int8, normal, quantized
+from tfgreen.deploy.tflite.casts import drop_casts
+
+
+def file_of(function) -> tg.LiteRTModel:
+    inputs = keras.Input((4,))
+    return tg.convert(keras.Model(inputs, function(inputs)))
+
+
+def test_a_detour_by_float64_is_dropped():
+    lite = file_of(lambda x: ops.cast(ops.cast(ops.abs(x), "float64"), "float32") * 2.0)
+    assert "CAST" not in lite.operators
+    x = normal(4)
+    np.testing.assert_array_equal(lite.predict(x), np.abs(x) * 2)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float16"])
+def test_casts_that_change_numbers_stay(dtype):
+    lite = file_of(lambda x: ops.cast(ops.cast(x * 3.0, dtype), "float32") + 1.0)
+    assert lite.operators["CAST"] == 2 and drop_casts(lite.parsed) == 0
+
+
+class Norm(layers.Layer):
+    """Written by hand, as many are."""
+
+    def call(self, x):
+        centred = x - ops.mean(x, -1, keepdims=True)
+        return centred / ops.sqrt(ops.mean(centred * centred, -1, keepdims=True) + 1e-6)
+
+
+NORMS = {
+    "layer": layers.LayerNormalization,
+    "group": lambda: layers.GroupNormalization(2),
+    "RMS": layers.RMSNormalization,
+    "unit": layers.UnitNormalization,
+    "own": Norm,
+}
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_a_norm_between_integers_averages_floats(kind):
+    """The converter gave the first mean the range of the norm's input: rounded to it, it was scales off."""
+    inputs = keras.Input((6, 6, 4))
+    x = NORMS[kind]()(layers.Conv2D(8, 3)(inputs))
+    model, data = keras.Model(inputs, layers.Conv2D(4, 1)(x)), normal(6, 6, 4)
+    trained = quantized(model, data)
+    lite = in_int8(trained)
+    assert "CAST" not in lite.operators and "MEAN" in lite.float_operators or kind == "unit"
+    assert error_in_scales(trained, lite, data) < 0.01
