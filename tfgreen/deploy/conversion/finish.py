@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfgreen.deploy.conversion.converter import RESULT
+from tfgreen.deploy.conversion.int4 import pack_int4
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales
 from tfgreen.deploy.tflite.casts import drop_casts
 from tfgreen.deploy.tflite.contents import count_operators, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
-from tfgreen.deploy.tflite.int4 import pack_int4
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
 from tfgreen.deploy.tflite.ties import repeated, share_buffers, share_tables
 from tfgreen.deploy.tflite.writing import write
