@@ -32,7 +32,7 @@ def isolated(structure: Any) -> Any:
     """The float tensors of a structure, each by way of float64: no range is handed on from before to after it.
 
     The converter gives what it can the range of what came before: a float layer between integers would begin with a
-    mean in integers. The casts themselves are dropped from the file, see :mod:`tfgreen.deploy.tflite.casts`.
+    mean in integers. The casts themselves are dropped from the file, see :mod:`tfgreen.deploy.tflite.rewrites`.
     """
 
     def detour(x: Any) -> Any:

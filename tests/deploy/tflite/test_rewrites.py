@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import tfgreen as tg
 from tests.quantized import error_in_scales, in_int8, normal, quantized
-from tfgreen.deploy.tflite.casts import drop_casts
+from tfgreen.deploy.tflite.rewrites import drop_casts
 
 
 def file_of(function) -> tg.LiteRTModel:
@@ -26,6 +26,28 @@ def test_a_detour_by_float64_is_dropped():
 def test_casts_that_change_numbers_stay(dtype):
     lite = file_of(lambda x: ops.cast(ops.cast(x * 3.0, dtype), "float32") + 1.0)
     assert lite.operators["CAST"] == 2 and drop_casts(lite.parsed) == 0
+
+
+class Unit(layers.Layer):
+    """Keras's operation in a layer of the user's own."""
+
+    def call(self, x):
+        return ops.normalize(x, axis=-1)
+
+
+@pytest.mark.parametrize("quantization", ["float32", "dynamic"])
+@pytest.mark.parametrize(
+    "unit", [layers.UnitNormalization(), Unit(), lambda x: ops.normalize(x, axis=-1), layers.Dot(-1, normalize=True)]
+)
+def test_a_vector_of_length_0_stays_0_where_vectors_get_length_1(unit, quantization):
+    """XNNPACK's inverse square root of 0 is NaN."""
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, unit([inputs, inputs]) if isinstance(unit, layers.Dot) else unit(inputs))
+    x = normal(3, 4)
+    x[:, 0], x[:, 1] = 0, x[:, 1] * 1e-6
+    lite = tg.convert(model, quantization=quantization)
+    assert lite.operators["MAXIMUM"] == lite.operators["RSQRT"] and "MINIMUM" not in lite.operators
+    np.testing.assert_allclose(lite.predict(x), model.predict(x, verbose=0), rtol=1e-5)
 
 
 class Norm(layers.Layer):
