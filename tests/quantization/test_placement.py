@@ -265,7 +265,7 @@ def test_a_layer_kept_in_float_is_not_merged_and_what_comes_after_rounds_its_inp
         "a": "in0 out", "b": "", "norm": "in0 1x", "relu": "out", "c": "out",
     }
     assert places["b"].keep_float and places["b"].float_island
-    for kept, apart in ((("a",), ()), (("c",), ()), (("b", "norm"), ("b",)), (("norm", "relu", "c"), ())):
+    for kept, apart in ((("a",), ()), (("c",), ("c",)), (("b", "norm"), ("b",)), (("norm", "relu", "c"), ("norm",))):
         places = place_activations(model, lambda path: path in kept)
         assert {path for path, place in places.items() if place.keep_float} == set(kept)
         assert {path for path, place in places.items() if place.float_island} == set(apart)

@@ -17,12 +17,18 @@ from tfgreen.quantization.kernels import (
     weight_rounding,
 )
 from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, lowering_of, without_activation
-from tfgreen.quantization.op_classes import AVERAGE_POOLING, has_kernel, inner_operation, is_pass_through
+from tfgreen.quantization.op_classes import (
+    AVERAGE_POOLING,
+    has_kernel,
+    inner_operation,
+    is_concat_like,
+    is_pass_through,
+)
 from tfgreen.quantization.placement import Placement
 from tfgreen.quantization.ranges import ActivationRange, FixedRange, round_average, round_leaky_relu
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
-from tfgreen.transforms.exporting import is_exporting, isolated
+from tfgreen.transforms.exporting import is_exporting, is_rounded, isolated
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 # TensorFlow's operations that must not get the range of what comes before: they compute other values.
@@ -98,6 +104,8 @@ class ActivationQuantizer(ActivationHook):
             args, kwargs = isolated((args, kwargs))
         if place.keep_float:
             return layer(*args, **kwargs)
+        if self.output_range is not None and is_concat_like(inner_operation(layer)):
+            return self._run_concat_like(layer, self.output_range, args, kwargs, training)
         outputs = self._run_inside(compressed, args, kwargs, training)
         if self.output_range is None:
             return outputs
@@ -141,6 +149,28 @@ class ActivationQuantizer(ActivationHook):
         if kernel is not None and isinstance(layer, keras.layers.BatchNormalization):
             return round_in_accumulator(outputs, kernel, range_before(kernel), self.output_range, layer)
         return outputs
+
+    def _run_concat_like(
+        self, layer: keras.Layer, range_: ActivationRange, args: tuple, kwargs: Mapping[str, Any], training: bool
+    ) -> Tensors:
+        """Round the inputs to the range of the output, as LiteRT does. The converter has to see it: it would hand on
+        the range of a sigmoid, or of another use of an input, and clip the output to it."""
+        outputs = layer(*args, **kwargs)
+        if not _is_float(outputs):
+            return outputs
+        if training:
+            self._follow(range_, ops.stop_gradient(ops.cast(outputs, "float32")))
+
+        def rounded(x: Any) -> Any:
+            if not ops.is_tensor(x) or not _is_float(x):
+                return x
+            # Of two ranges in a row, the converter would drop one.
+            return range_(isolated(x) if is_exporting() and is_rounded(x) else x)
+
+        if range_.recorder is None:
+            args, kwargs = keras.tree.map_structure(rounded, (args, kwargs))
+            outputs = layer(*args, **kwargs)
+        return range_(outputs)
 
     def _export_fused(self, compressed: Compressed, args: tuple) -> Tensor | None:
         """A kernel of one scale with the BatchNormalization after it; that one then passes on what comes in."""
@@ -224,9 +254,9 @@ def _takes_no_range(layer: keras.Layer, args: tuple, kwargs: Mapping[str, Any]) 
     known = len(graph.get_operations())
     layer(*args, **kwargs)  # what nothing reads is not in the file
     return any(
-        # A kernel past a reshape would get integers, while its weights are floats, which no runtime computes.
+        # A kernel that is reshaped stays a float, while its input would be integers, which no runtime computes.
         one.type in _TAKE_NO_RANGE
-        or (one.type in ("MatMul", "BatchMatMulV2") and any(x.op.type in ("Reshape", "Transpose") for x in one.inputs))
+        or (one.type in ("MatMul", "BatchMatMulV2") and one.inputs[1].op.type == "Reshape")
         for one in graph.get_operations()[known:]
     )
 

@@ -65,7 +65,7 @@ class Placement:
         probabilities: Whether its output is a softmax or sigmoid at the end of the model, which is rounded in the file
             but not while training: a probability below 1/512 would have no gradient.
         keep_float: Whether the config keeps it in float.
-        float_island: Whether it then stands between layers that are not in float.
+        float_island: Whether it then takes what has been rounded.
         reason: Why LiteRT computes it in float32, else "".
         input: The range of the inputs that are rounded.
     """
@@ -142,7 +142,6 @@ class _Placer:
         only_concat: The one concat-like node in which a tensor ends on every way through pass-through layers, or None.
         reaches_concat: The nodes of which any such way ends in a concat-like node.
         only_ends: The nodes of which every such way ends in an output of the model.
-        reaches_rounding: Those whose output, or what layers kept in float make of it, is rounded somewhere.
     """
 
     def __init__(self, graph: LayerGraph, keep_float: Callable[[str], bool]) -> None:
@@ -155,15 +154,12 @@ class _Placer:
                 self.calls[node.path].append(node)
         self.only_concat: dict[LayerNode, LayerNode | None] = {}
         self.reaches_concat: set[LayerNode] = set()
-        self.reaches_rounding: set[LayerNode] = set()
         self.only_ends: set[LayerNode] = set()
         for node in reversed(graph.nodes):  # consumers first, once each: a graph has many more paths than nodes
             ends = {self._only_concat_from(then) for then in node.consumers}
             self.only_concat[node] = ends.pop() if len(ends) == 1 and node not in self.outputs else None
             if any(self._is_concat_from(then) for then in node.consumers):
                 self.reaches_concat.add(node)
-            if any(then not in self.float or then in self.reaches_rounding for then in node.consumers):
-                self.reaches_rounding.add(node)
             if all(then in self.only_ends and is_pass_through(self.layer[then]) for then in node.consumers):
                 self.only_ends.add(node)
 
@@ -183,13 +179,13 @@ class _Placer:
     def _place(self, node: LayerNode) -> Placement:
         layer = self.layer[node]
         if node in self.float:
-            rounded = any(not self._is_float(producer) for producer in node.producers)
-            island = rounded and node in self.reaches_rounding
+            island = any(not self._is_float(producer) for producer in node.producers)
             return Placement(keep_float=True, float_island=island, reason="the settings keep it in float")
         fused_norm, mean = self._is_fused_norm(node), self._is_mean(node)
         lowering = Lowering() if fused_norm else lowering_of(layer, len(node.producers))
         output = OBSERVED if mean else lowering.output
-        if self._is_fused_into_next(node) or (output == OBSERVED and self.only_concat[node] is not None):
+        into_concat = self.only_concat[node] is not None and not is_concat_like(layer)
+        if self._is_fused_into_next(node) or (output == OBSERVED and into_concat):
             output = None
         inputs = tuple(
             index

@@ -28,6 +28,20 @@ def is_exporting() -> bool:
     return _exporting.get()
 
 
+# TensorFlow's operations whose output LiteRT gives the range of their input.
+_SAME_RANGE = frozenset(
+    "AvgPool ExpandDims GatherV2 Identity Max MaxPool MirrorPad Pad PadV2 Reshape ResizeBilinear ResizeNearestNeighbor "
+    "ReverseV2 Slice Split SplitV Squeeze StridedSlice Tile Transpose Unpack".split()
+)
+
+
+def is_rounded(x: Any) -> bool:
+    """Whether a tensor of the graph that is being traced has a range by itself."""
+    while x.op.type in _SAME_RANGE:
+        x = next(tensor for tensor in x.op.inputs if tensor.dtype == x.dtype)
+    return bool(x.op.type.startswith("FakeQuant"))
+
+
 def isolated(structure: Any) -> Any:
     """The float tensors of a structure, each by way of float64: no range is handed on from before to after it.
 

@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import tfgreen as tg
 from tests.quantized import error_in_scales, in_int8, normal, quantized
-from tfgreen.deploy.tflite.rewrites import drop_casts
+from tfgreen.deploy.tflite.rewrites import drop_detours
 
 
 def file_of(function) -> tg.LiteRTModel:
@@ -25,7 +25,7 @@ def test_a_detour_by_float64_is_dropped():
 @pytest.mark.parametrize("dtype", ["int32", "float16"])
 def test_casts_that_change_numbers_stay(dtype):
     lite = file_of(lambda x: ops.cast(ops.cast(x * 3.0, dtype), "float32") + 1.0)
-    assert lite.operators["CAST"] == 2 and drop_casts(lite.parsed) == 0
+    assert lite.operators["CAST"] == 2 and drop_detours(lite.parsed) == 0
 
 
 class Unit(layers.Layer):

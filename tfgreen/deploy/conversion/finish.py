@@ -12,7 +12,7 @@ from tfgreen.deploy.tflite.biases import mend_biases, mend_scales
 from tfgreen.deploy.tflite.contents import count_operators, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
-from tfgreen.deploy.tflite.rewrites import bound_before_rsqrt, drop_casts
+from tfgreen.deploy.tflite.rewrites import bound_before_rsqrt, drop_detours
 from tfgreen.deploy.tflite.ties import repeated, share_buffers, share_tables
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError, FileError
@@ -35,7 +35,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     dead = mend_scales(file)
     share_tables(file)
     mend_biases(file, traced.fake_quantized)
-    drop_casts(file)
+    drop_detours(file)
     bound_before_rsqrt(file)
     if config.stores_int4:
         try:

@@ -1,48 +1,62 @@
 """Operators of a converted file that others replace.
 
-- A cast to float64 and back, which kept ranges out of a float layer while it was converted, is dropped.
+- Detours by which ranges were kept apart while the file was converted are dropped.
 - XNNPACK's inverse square root of 0 is NaN, so that the bound which Keras puts on it comes too late:
   ``minimum(rsqrt(x), c)`` of a normalization to length 1 becomes ``rsqrt(maximum(x, 1 / c**2))``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.schema_py_generated import ModelT, SubGraphT
+from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT
 
 from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, operator_name
 
+_DETOURS = {("CAST", "CAST"): "float64", ("DEQUANTIZE", "QUANTIZE"): "float32"}
 
-def drop_casts(model: ModelT) -> int:
-    """Let what reads a float32 tensor by way of float64 read it directly; return the number of casts dropped.
 
-    A float32 number is the same one after both casts. Microcontrollers have no float64.
+def drop_detours(model: ModelT) -> int:
+    """Let what reads a tensor by way of another type read it directly; return the number of operators dropped.
+
+    A float32 number is the same one after a cast to float64 and back; microcontrollers have no float64. Integers that
+    become floats and then integers of another range are requantized in one operator, as accelerators want it.
     """
     return sum(_drop(model, graph) for graph in model.subgraphs)
 
 
 def _drop(model: ModelT, graph: SubGraphT) -> int:
-    casts = {int(op.outputs[0]): op for op in graph.operators or [] if operator_name(model, op) == "CAST"}
-    outputs = set(map(int, graph.outputs))
-    stands_for = {}
-    for index, cast in casts.items():
-        first = casts.get(int(cast.inputs[0]))
-        if first is not None and index not in outputs and dtype_name(graph.tensors[first.outputs[0]]) == "float64":
-            source = int(first.inputs[0])
-            if dtype_name(graph.tensors[source]) == dtype_name(graph.tensors[index]) == "float32":
-                stands_for[index] = source
-    if not stands_for:
-        return 0
-    for operator in graph.operators:
-        operator.inputs = np.array([stands_for.get(int(i), int(i)) for i in operator.inputs], np.int32)
-    before = len(graph.operators)
+    outputs, before = set(map(int, graph.outputs)), len(graph.operators or [])
+    for first, second in _pairs(model, graph):
+        if operator_name(model, second) == "QUANTIZE":
+            second.inputs = first.inputs
+        elif int(second.outputs[0]) not in outputs:
+            for operator in graph.operators:
+                kept = [int(first.inputs[0]) if i == second.outputs[0] else int(i) for i in operator.inputs]
+                operator.inputs = np.array(kept, np.int32)
     for _ in range(2):  # the second casts, and then the first ones that only they have read
-        read = outputs.union(int(i) for operator in graph.operators for i in operator.inputs)
+        read = outputs.union(int(i) for operator in graph.operators or [] for i in operator.inputs)
         graph.operators = [
-            op for op in graph.operators if operator_name(model, op) != "CAST" or int(op.outputs[0]) in read
+            operator
+            for operator in graph.operators or []
+            if int(operator.outputs[0]) in read or operator_name(model, operator) not in ("CAST", "DEQUANTIZE")
         ]
     return before - len(graph.operators)
+
+
+def _pairs(model: ModelT, graph: SubGraphT) -> Iterator[tuple[OperatorT, OperatorT]]:
+    """The operators there and back."""
+    made = {int(i): operator for operator in graph.operators or [] for i in operator.outputs}
+    for second in graph.operators or []:
+        first = made.get(int(second.inputs[0])) if len(second.inputs) else None
+        if first is None:
+            continue
+        through = _DETOURS.get((operator_name(model, first), operator_name(model, second)))
+        types = [dtype_name(graph.tensors[int(i)]) for i in (first.inputs[0], first.outputs[0], second.outputs[0])]
+        if through == types[1] and types[0] == types[2]:
+            yield first, second
 
 
 def bound_before_rsqrt(model: ModelT) -> int:
