@@ -1,0 +1,79 @@
+"""Try every verb on random models, and print the smallest program of each failure.
+
+    python scripts/fuzz_models.py --seeds 0 500 [--checks int8 "trained file"] [--no-shrink]
+
+The checks run in a process beside this one, so that a runtime that aborts is a failure and not the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import queue
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def work(tasks: Any, results: Any) -> None:
+    """Take seeds and checks until None comes, and report what is wrong with each."""
+    from tests.random_checks import CHECKS, failure
+    from tests.random_models import random_program, shrunk
+
+    while (task := tasks.get()) is not None:
+        seed, check, shrink = task
+        program = random_program(seed)
+        found = failure(CHECKS[check], program)
+        if found and shrink:
+            kind = found.split(":")[0]
+            program = shrunk(program, lambda p: failure(CHECKS[check], p).split(":")[0] == kind)
+            found = failure(CHECKS[check], program)
+        results.put((seed, check, found, str(program) if found else ""))
+
+
+def main() -> int:
+    from tests.random_checks import CHECKS
+    from tests.random_models import random_program
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", nargs=2, type=int, default=(0, 20), metavar=("FIRST", "END"))
+    parser.add_argument("--checks", nargs="+", choices=sorted(CHECKS), default=list(CHECKS))
+    parser.add_argument("--no-shrink", action="store_true")
+    options = parser.parse_args()
+    todo = [(s, check, not options.no_shrink) for s in range(*options.seeds) for check in options.checks]
+    failed: Counter[str] = Counter()
+    context, start = multiprocessing.get_context("spawn"), time.monotonic()
+    while todo:
+        tasks, results = context.Queue(), context.Queue()
+        for task in [*todo, None]:
+            tasks.put(task)
+        process = context.Process(target=work, args=(tasks, results))
+        process.start()
+        while todo:
+            try:
+                seed, check, found, program = results.get(timeout=1)
+            except queue.Empty:
+                if process.is_alive():
+                    continue
+                seed, check, _ = todo[0]
+                found, program = f"the process ended with {process.exitcode}", str(random_program(seed))
+            todo.pop(0)
+            if found:
+                failed[check] += 1
+                print(f"--- seed {seed}, {check}: {found}\n{program}", flush=True)
+            if not process.is_alive() and results.empty():
+                break
+        process.join(timeout=30)
+    models = options.seeds[1] - options.seeds[0]
+    print(f"{models} models, {time.monotonic() - start:.0f} s; failures: {dict(failed) or 'none'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
