@@ -78,7 +78,7 @@ def test_an_algorithm_of_ones_own_for_one_layer_trains_and_survives_saving(tmp_p
     ({"centroids_init": lambda values, count: [np.nan]}, "centroids_init, its result.*finite"),
     ({"assignment": lambda weights, centroids: weights}, "assignment, its result.*integers from 0 to 3.*dtype float32"),
     ({"assignment": lambda weights, centroids: np.full(weights.shape, 4)}, "assignment, its result.*from 0 to 3"),
-], ids=str)
+], ids=["count", "finite", "dtype", "bounds"])
 def test_what_a_function_of_the_users_returns_is_checked(settings, message):
     with pytest.raises(ValueError, match=message):
         tg.cluster(network(), number_of_clusters=4, **settings)
