@@ -77,7 +77,7 @@ def lowering_of(layer: keras.Operation, inputs: int = 1) -> Lowering:
         if is_own(layer, (cls,)):
             return row(layer, inputs)
     if isinstance(layer, keras.Layer) and not is_own(layer, (keras.Layer,)):
-        return Lowering(reason="only its output is rounded, because its call() is not Keras's own")
+        return Lowering(reason=_OWN_CALL)
     return _OPERATIONS.get(operation_name(layer), Lowering())
 
 
@@ -223,6 +223,7 @@ def _merging(layer: keras.Layer, inputs: int) -> Lowering:
 
 _NO_KERNEL = "LiteRT has no int8 kernel for it"
 _LOOPS = "its steps run in float32 unless calibration data is given to convert"
+_OWN_CALL = "only its output is rounded, because its call() is not Keras's own"
 _NORMALIZES = "it stays float32, in which its mean, variance or norm is safe"
 _FLOAT = {
     layers.Conv3D: _NO_KERNEL,
@@ -235,6 +236,8 @@ _FLOAT = {
     layers.RMSNormalization: _NORMALIZES,
     layers.UnitNormalization: _NORMALIZES,
 }
+LOSES_IN_INTEGERS = (_NORMALIZES,)  # reasons of layers that the converter would compute in integers, given samples
+NEEDS_SAMPLES = (_LOOPS, _OWN_CALL)  # and of those of which it should
 _ONE_INSIDE = (OBSERVED,)
 _ATTENTION = Lowering((*[OBSERVED] * PROBABILITIES, UNIT, OBSERVED), run=run_attention)
 _LAYERS: dict[type, Callable[[Any, int], Lowering]] = {

@@ -60,6 +60,50 @@ def test_what_is_averaged_before_a_concatenation_gets_a_range_of_its_own():
     assert not any("clip" in note for note in again.notes)  # trained ranges stay
 
 
+NORMS = [
+    *(layers.UnitNormalization(), layers.RMSNormalization(), layers.LayerNormalization()),
+    *(layers.GroupNormalization(2), layers.LayerNormalization(axis=[1, 2, 3])),
+]
+
+
+def normalizing(norm, *more):
+    inputs = keras.Input((6, 6, 3))
+    x = norm(layers.Conv2D(8, 3, padding="same", bias_initializer="normal", name="conv")(inputs))
+    for layer in (*more, layers.Conv2D(4, 1, name="last")):
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.name)
+def test_norms_compute_in_float32_as_they_do_in_training(norm):
+    """In 8 bits their sums of squares and inverse roots lose what small vectors among large ones hold."""
+    keras.utils.set_random_seed(0)
+    model = normalizing(type(norm).from_config(norm.get_config()))
+    x = np.random.default_rng(0).normal(size=(64, 6, 6, 3)).astype("float32")
+    x *= np.linspace(0.1, 3, 6).reshape(6, 1, 1)
+    lite = tg.convert(model, quantization="int8", calibration_data=x)
+    assert any(f"layers ['{model.layers[2].name}'] compute in float32" in note for note in lite.notes)
+    assert lite.operators["CONV_2D"] == 2 and lite.audit.float_layers == (model.layers[2].name,)
+    trained = tg.quantize(model, calibration_data=x)
+    expected, scale = trained.predict(x, verbose=0), max(lite.output_scales.values())
+    for file in (lite, tg.convert(trained, quantization="int8", calibration_data=x)):  # the data changes no range
+        assert np.abs(file.predict(x) - expected).mean() < 0.02 * scale
+    error = model.predict(x, verbose=0) - lite.predict(x)
+    assert np.sqrt((error**2).mean()) < 2 * scale
+
+
+@keras.saving.register_keras_serializable(package="post_training")
+class Halves(layers.Layer):
+    def call(self, x):
+        return x * 0.5
+
+
+def test_the_converter_sees_samples_where_a_layer_computes_in_integers_only_then():
+    model = normalizing(layers.UnitNormalization(), Halves())
+    x = np.random.default_rng(0).normal(size=(64, 6, 6, 3)).astype("float32")
+    assert placed(model, x).model is model
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(InvalidValueError, match="a model whose layers are a graph, for calibration='percentile'"):
         placed(ZOO["subclassed"](), sample("subclassed", 64), calibration="mse")

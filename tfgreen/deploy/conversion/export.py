@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.layer_calls import LayerCalls, listening
 from tfgreen.model.paths import walk
+from tfgreen.quantization.activation_quantizer import ActivationQuantizer
+from tfgreen.quantization.lowering import LOSES_IN_INTEGERS
 from tfgreen.structure import Structure, name_leaves
 from tfgreen.transforms.exporting import exporting
 
@@ -82,10 +84,17 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         output_calls=tuple(output_calls),
         loops=tuple(sorted({n.name.rpartition("/")[0] or n.name for n in nodes if n.op.endswith("While")})),
         fake_quantized=any(node.op.startswith("FakeQuant") for node in nodes),
+        keeps_float=_keeps_float(conversion, layers.values()),
         image_layers=frozenset(path for path, la in layers.items() if hasattr(la, "get_random_transformation")),
         costly_scales=_has_costly_scales(model, layers),
     )
     return dataclasses.replace(conversion, traced=traced)
+
+
+def _keeps_float(conversion: Conversion, layers: Iterable[keras.Layer]) -> bool:
+    hooks = [getattr(layer, "activations", None) for layer in layers]
+    reasons = {hook.reason for hook in hooks if isinstance(hook, ActivationQuantizer)}
+    return conversion.config.keeps_float or not reasons.isdisjoint(LOSES_IN_INTEGERS)
 
 
 def _check_no_tables(conversion: Conversion, nodes: list[tf.compat.v1.NodeDef], paths: list[str]) -> None:

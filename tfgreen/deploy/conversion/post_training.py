@@ -16,7 +16,8 @@ from tfgreen.deploy.inspection.check_calibration import calibration_findings
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import is_container
-from tfgreen.quantization.placement import averaging_before_concat
+from tfgreen.quantization.lowering import LOSES_IN_INTEGERS, NEEDS_SAMPLES
+from tfgreen.quantization.placement import averaging_before_concat, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns
 from tfgreen.techniques.quantize import is_quantized, narrow_bits, quantize
@@ -46,14 +47,25 @@ def place_ranges(conversion: Conversion) -> Conversion:
         model, wide = _with_ranges(conversion)
         notes += [f"Weights in 8 bits, because LiteRT has no kernel for 4 there: {wide}."] if wide else []
     elif samples is not None and config.quantization == "int8" and not quantized and is_container(model):
-        averaging = averaging_before_concat(model)
+        averaging, in_float = averaging_before_concat(model), _better_in_float(model)
+        why = [f"TensorFlow's would clip what layers {averaging} average"] if averaging else []
+        why += [f"layers {in_float} compute in float32, because 8 bits inside lose much"] if in_float else []
         try:
-            if averaging:
+            if why:
                 model, _ = _with_ranges(conversion)
-                notes.append(f"Ranges placed by tfgreen; TensorFlow's would clip what layers {averaging} average.")
+                notes.append(f"Ranges placed by tfgreen: {', and '.join(why)}.")
         except InvalidValueError as error:
-            notes.append(f"What layers {averaging} average gets the range of what it is joined with: {error}")
+            notes.append(f"Ranges placed by TensorFlow's converter, though {', and '.join(why)}: {error}")
     return dataclasses.replace(conversion, model=model, notes=(*conversion.notes, *notes))
+
+
+def _better_in_float(model: keras.Model) -> list[str]:
+    """The layers whose inside does not survive the 8 bits that the converter would compute it in; none where others
+    compute in integers only where the converter sees samples, because it then takes them for all."""
+    reasons = {path: place.reason for path, place in place_activations(model, lambda path: False).items()}
+    if any(reason in NEEDS_SAMPLES for reason in reasons.values()):
+        return []
+    return [path for path, reason in reasons.items() if reason in LOSES_IN_INTEGERS]
 
 
 def _with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:

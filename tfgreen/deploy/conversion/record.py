@@ -28,6 +28,8 @@ class Traced:
         output_calls: The call that made each output; None where unknown.
         loops: The names of the loops.
         fake_quantized: Whether it holds ranges: it was trained to be quantized, or they were placed.
+        keeps_float: Whether it holds layers that are to compute in float32 between integers, for which the converter
+            would find ranges in samples.
         image_layers: Paths of Keras's layers for images, of which random augmentation does nothing in inference.
         costly_scales: Whether a scale for each output of the Dense layers would take much of an int8 file.
     """
@@ -37,6 +39,7 @@ class Traced:
     output_calls: tuple[int | None, ...] = ()
     loops: tuple[str, ...] = ()
     fake_quantized: bool = False
+    keeps_float: bool = False
     image_layers: frozenset[str] = frozenset()
     costly_scales: bool = False
 

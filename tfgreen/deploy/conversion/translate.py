@@ -26,8 +26,7 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
     """
     _check_ranges(conversion)
     config, traced = conversion.config, conversion.traced
-    # Of layers that are to stay float the converter would find ranges too.
-    samples = None if config.keeps_float or conversion.samples is None else list(conversion.samples.values())
+    samples = None if traced.keeps_float or conversion.samples is None else list(conversion.samples.values())
     one_scale = samples is not None and not traced.fake_quantized and traced.costly_scales
     mode = "int8" if config.stores_int4 else config.quantization
     settings = ConverterSettings(mode, config.input_dtype, config.output_dtype, one_scale, config.flex)
