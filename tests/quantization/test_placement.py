@@ -271,6 +271,20 @@ def test_a_layer_kept_in_float_is_not_merged_and_what_comes_after_rounds_its_inp
         assert {path for path, place in places.items() if place.float_island} == set(apart)
 
 
+def test_features_that_do_not_fit_one_scale_are_rounded_once_they_are_alike():
+    def alike(x):
+        return layers.Normalization(mean=[0.0] * 4, variance=[1.0, 1.0, 1.0, 1e4], name="alike")(x)
+
+    assert placed(lambda x: conv("c")(alike(x))) == {"alike": "", "c": "in0 out"}
+    joined = {"join": "", "flip": "", "alike": "", "c": "in0 out"}
+    flip = layers.Permute((2, 1, 3), name="flip")
+    assert placed(lambda x: conv("c")(alike(flip(layers.Concatenate(1, name="join")([x, x])))), (4, 4, 4)) == joined
+    both = placed(lambda x: (lambda y: [conv("c")(alike(y)), conv("d")(y)])(layers.Permute((2, 1, 3), name="flip")(x)))
+    assert both == {"flip": "", "alike": "", "c": "in0 out", "d": "in0 out"}
+    # What was rounded before is an integer all the same.
+    assert placed(lambda x: alike(conv("c")(x))) == {"c": "in0 out", "alike": "1x out"}
+
+
 class CallLimit:
     """Raise once more Python functions of a module were called than a limit: a count, where time would be noise."""
 

@@ -236,8 +236,10 @@ _FLOAT = {
     layers.RMSNormalization: _NORMALIZES,
     layers.UnitNormalization: _NORMALIZES,
 }
-LOSES_IN_INTEGERS = (_NORMALIZES,)  # reasons of layers that the converter would compute in integers, given samples
-NEEDS_SAMPLES = (_LOOPS, _OWN_CALL)  # and of those of which it should
+WIDE_FEATURES = "one 8-bit scale for its features would lose the small ones"
+# Given samples, the converter computes layers in integers that lose by it, and others that should be.
+LOSES_IN_INTEGERS = (_NORMALIZES, WIDE_FEATURES)
+NEEDS_SAMPLES = (_LOOPS, _OWN_CALL)
 _ONE_INSIDE = (OBSERVED,)
 _ATTENTION = Lowering((*[OBSERVED] * PROBABILITIES, UNIT, OBSERVED), run=run_attention)
 _LAYERS: dict[type, Callable[[Any, int], Lowering]] = {

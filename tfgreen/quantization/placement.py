@@ -33,7 +33,8 @@ from keras import layers
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.weights import quantizable_weights
-from tfgreen.quantization.lowering import OBSERVED, UNIT, Lowering, Range, lowering_of
+from tfgreen.quantization.feature_scales import needs_float_input
+from tfgreen.quantization.lowering import OBSERVED, UNIT, WIDE_FEATURES, Lowering, Range, lowering_of
 from tfgreen.quantization.op_classes import (
     AVERAGE_POOLING,
     averages_whole_map,
@@ -139,6 +140,9 @@ class _Placer:
 
     Attributes:
         layer: The layer or raw operation of each node, bare of wrappers.
+        kept: The nodes that the config keeps in float.
+        wide: Those that take in features of the model's inputs that do not fit one scale, with what leads there.
+        float: Both.
         only_concat: The one concat-like node in which a tensor ends on every way through pass-through layers, or None.
         reaches_concat: The nodes of which any such way ends in a concat-like node.
         only_ends: The nodes of which every such way ends in an output of the model.
@@ -146,7 +150,9 @@ class _Placer:
 
     def __init__(self, graph: LayerGraph, keep_float: Callable[[str], bool]) -> None:
         self.layer = {node: inner_operation(node.layer) for node in graph.nodes}
-        self.float = {node for node in graph.nodes if keep_float(node.path)}
+        self.kept = {node for node in graph.nodes if keep_float(node.path)}
+        self.wide = self._with_wide_features(graph)
+        self.float = self.kept | self.wide
         self.outputs = set(graph.outputs)
         self.calls: dict[str, list[LayerNode]] = defaultdict(list)
         for node in graph.nodes:
@@ -162,6 +168,19 @@ class _Placer:
                 self.reaches_concat.add(node)
             if all(then in self.only_ends and is_pass_through(self.layer[then]) for then in node.consumers):
                 self.only_ends.add(node)
+
+    def _with_wide_features(self, graph: LayerGraph) -> set[LayerNode]:
+        unrounded: set[LayerNode] = set()
+        for node in graph.nodes:
+            joins = is_pass_through(self.layer[node]) or is_concat_like(self.layer[node])
+            if isinstance(node.layer, layers.InputLayer) or (joins and unrounded.issuperset(node.producers)):
+                unrounded.add(node)
+        calls = [node for node in graph.nodes if unrounded.issuperset(node.producers) and node not in unrounded]
+        found = {node for node in calls if needs_float_input(self.layer[node])}
+        for node in reversed(graph.nodes):
+            if node in unrounded and node.producers and not found.isdisjoint(node.consumers):
+                found.add(node)
+        return found
 
     def _is_concat_from(self, node: LayerNode) -> bool:
         layer = self.layer[node]
@@ -179,8 +198,9 @@ class _Placer:
     def _place(self, node: LayerNode) -> Placement:
         layer = self.layer[node]
         if node in self.float:
-            island = any(not self._is_float(producer) for producer in node.producers)
-            return Placement(keep_float=True, float_island=island, reason="the settings keep it in float")
+            island, kept = any(not self._is_float(producer) for producer in node.producers), node in self.kept
+            reason = "the settings keep it in float" if kept else WIDE_FEATURES
+            return Placement(keep_float=kept, float_island=island, reason=reason)
         fused_norm, mean = self._is_fused_norm(node), self._is_mean(node)
         lowering = Lowering() if fused_norm else lowering_of(layer, len(node.producers))
         output = OBSERVED if mean else lowering.output

@@ -104,6 +104,21 @@ def test_the_converter_sees_samples_where_a_layer_computes_in_integers_only_then
     assert placed(model, x).model is model
 
 
+def test_features_that_do_not_fit_one_scale_are_made_alike_in_float32():
+    keras.utils.set_random_seed(0)
+    scales, centres = [1, 1000, 0.1], [0, 3000, 1]
+    x = (np.random.default_rng(0).normal(size=(128, 3)) * scales + centres).astype("float32")
+    norm = layers.Normalization(mean=centres, variance=np.square(scales), name="norm")
+    for more in ([], [Halves()]):
+        model = keras.Sequential([keras.Input((3,), name="x"), norm, layers.Dense(16, "relu"), *more, layers.Dense(2)])
+        lite = tg.convert(model, quantization="int8", input_dtype="int8", calibration_data=x)
+        assert lite.audit.float_layers[0] == "norm" and lite.operators["FULLY_CONNECTED"] == 2
+        assert any("['x'] stay float32, though int8 was asked for" in note for note in lite.notes)
+        assert tg.verify(model, lite, x).passed
+    trained = tg.quantize(model, calibration_data=x)
+    np.testing.assert_allclose(tg.convert(trained, quantization="int8").predict(x), trained.predict(x), atol=1e-5)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(InvalidValueError, match="a model whose layers are a graph, for calibration='percentile'"):
         placed(ZOO["subclassed"](), sample("subclassed", 64), calibration="mse")

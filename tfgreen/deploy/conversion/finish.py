@@ -9,7 +9,7 @@ from tfgreen.deploy.conversion.int4 import pack_int4
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales
-from tfgreen.deploy.tflite.contents import count_operators, float_operators, quantization_of
+from tfgreen.deploy.tflite.contents import count_operators, edge_tensors, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
 from tfgreen.deploy.tflite.rewrites import bound_before_rsqrt, drop_detours
@@ -62,6 +62,11 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     foreign = [operator for operator in operators if operator.startswith("Flex")]
     if foreign:
         notes.append(f"Needs a runtime with the Flex delegate, for {foreign}; it was not run here.")
+    inputs, outputs = edge_tensors(file, "inputs"), edge_tensors(file, "outputs")
+    for side, tensors, dtype in (("inputs", inputs, config.input_dtype), ("outputs", outputs, config.output_dtype)):
+        edges = [tensor.name for tensor in tensors if tensor.dtype == "float32" != dtype]
+        if edges:
+            notes.append(f"The {side} {edges} stay float32, though {dtype} was asked for: their layers compute in it.")
     in_float = float_operators(file)
     if config.integers and in_float:
         kernel = "a kernel for 16-bit activations" if config.quantization == "int16x8" else "an int8 kernel"

@@ -16,7 +16,7 @@ from tfgreen.deploy.inspection.check_calibration import calibration_findings
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import is_container
-from tfgreen.quantization.lowering import LOSES_IN_INTEGERS, NEEDS_SAMPLES
+from tfgreen.quantization.lowering import LOSES_IN_INTEGERS, NEEDS_SAMPLES, WIDE_FEATURES
 from tfgreen.quantization.placement import averaging_before_concat, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns
@@ -49,7 +49,7 @@ def place_ranges(conversion: Conversion) -> Conversion:
     elif samples is not None and config.quantization == "int8" and not quantized and is_container(model):
         averaging, in_float = averaging_before_concat(model), _better_in_float(model)
         why = [f"TensorFlow's would clip what layers {averaging} average"] if averaging else []
-        why += [f"layers {in_float} compute in float32, because 8 bits inside lose much"] if in_float else []
+        why += [f"layers {in_float} compute in float32, because they would lose much in 8 bits"] if in_float else []
         try:
             if why:
                 model, _ = _with_ranges(conversion)
@@ -60,12 +60,13 @@ def place_ranges(conversion: Conversion) -> Conversion:
 
 
 def _better_in_float(model: keras.Model) -> list[str]:
-    """The layers whose inside does not survive the 8 bits that the converter would compute it in; none where others
-    compute in integers only where the converter sees samples, because it then takes them for all."""
+    """The layers that lose much in the 8 bits in which the converter would compute them.
+
+    It sees no samples then. Norms wait where others compute in integers only with samples; lost features cannot.
+    """
     reasons = {path: place.reason for path, place in place_activations(model, lambda path: False).items()}
-    if any(reason in NEEDS_SAMPLES for reason in reasons.values()):
-        return []
-    return [path for path, reason in reasons.items() if reason in LOSES_IN_INTEGERS]
+    losing = (WIDE_FEATURES,) if any(reason in NEEDS_SAMPLES for reason in reasons.values()) else LOSES_IN_INTEGERS
+    return [path for path, reason in reasons.items() if reason in losing]
 
 
 def _with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:
