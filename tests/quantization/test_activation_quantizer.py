@@ -120,6 +120,27 @@ def test_a_layer_of_ones_own_computes_in_its_file_what_it_does_in_training(kind)
     assert error_in_scales(trained, in_int8(trained), x) < 0.3
 
 
+class Picked(layers.Layer):
+    """Takes labels as floats, as endpoints with a loss of their own do."""
+
+    def call(self, labels, x):
+        return keras.ops.take_along_axis(x, keras.ops.cast(labels, "int32"), axis=1)
+
+
+def test_labels_that_are_floats_stay_what_they_are():
+    labels, inputs = keras.Input((1,)), keras.Input((12,))
+    model = keras.Model([labels, inputs], Picked()(labels, layers.Dense(12)(inputs)))
+    data = [np.arange(64)[:, None] % 11.0, normal(12)]
+    trained = quantized(model, data)
+    trained.compile("sgd", "mse")
+    trained.fit(data, normal(1), epochs=3, batch_size=8, verbose=0, callbacks=[tg.UpdateCompression()])
+    lite = in_int8(trained)
+    every = [np.arange(11)[:, None].astype("float32"), np.tile(normal(12, count=1), (11, 1))]
+    logits = keras.Model(trained.inputs[1], trained.layers[2].output).predict(every[1], verbose=0)
+    np.testing.assert_allclose(trained.predict(every, verbose=0)[:, 0], logits[0, :11], atol=0.05)
+    assert error_in_scales(trained, lite, every) < 0.5
+
+
 def dense(*args):
     return layers.Dense(3, *args)
 

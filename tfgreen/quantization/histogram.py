@@ -25,6 +25,7 @@ class Histogram:
         self.lower, self.upper = np.inf, -np.inf
         self.counts = np.zeros(_BINS, np.int64)
         self.finite = True
+        self.whole = True  # whether all values are whole numbers: labels, lengths, pixels
         self._limit = 0.0  # the bins span [-limit, limit]
 
     def add(self, values: np.ndarray) -> None:
@@ -37,6 +38,7 @@ class Histogram:
             self.finite = False
             return
         self.lower, self.upper = min(self.lower, low), max(self.upper, high)
+        self.whole = self.whole and bool((values == np.round(values)).all())
         top = max(-low, high)
         if self._limit == 0.0 and top > _SMALLEST:
             self._limit = top
@@ -56,9 +58,13 @@ class Histogram:
             bits: Width of the integers.
 
         Returns:
-            ``(lower, upper)``, within the extremes.
+            ``(lower, upper)``, within the extremes; wider where all values are whole numbers, so that each of them is
+            among the values that remain: a label of 3 must not become 2.98.
         """
         lower, upper = min(self.lower, 0.0), max(self.upper, 0.0)
+        levels = 2**bits - 1
+        if self.whole and 0 < upper - lower <= levels:
+            return lower, lower + levels / 2.0 ** int(np.log2(levels / (upper - lower)))
         if calibration == "minmax" or not self.counts.any():
             return lower, upper
         edges = np.linspace(-self._limit, self._limit, _BINS + 1)
@@ -71,7 +77,7 @@ class Histogram:
         for low_share in np.linspace(1.0, 0.2, 17) if lower < 0 else [1.0]:
             for high_share in np.linspace(1.0, 0.2, 33) if upper > 0 else [1.0]:
                 low, high = lower * low_share, upper * high_share
-                scale = (high - low) / (2**bits - 1)
+                scale = (high - low) / levels
                 error = np.clip(centers, low, high) - centers
                 # Rounding to evenly spaced values adds scale^2 / 12 to every value that is not clipped.
                 total = float((self.counts * np.where(error == 0, scale**2 / 12, error**2)).sum())
