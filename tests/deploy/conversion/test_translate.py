@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfgreen as tg
 from tests.zoo import ZOO, sample
@@ -73,3 +76,23 @@ def test_the_error_of_a_loop_that_crashes_says_what_to_try(monkeypatch, tmp_path
     conversion = read(ZOO["lstm"](), ConvertConfig(quantization="int8", calibration_data=sample("lstm", 16)))
     with pytest.raises(ConversionError, match="it crashed.\nIt runs loops .*Try quantization='dynamic'"):
         translate(export(conversion, tmp_path), tmp_path)
+
+
+def test_integers_have_no_16_bit_range_and_8_bits_do():
+    ids, x = keras.Input((3,), dtype="int32", name="ids"), keras.Input((4,), name="x")
+    rows = keras.layers.Flatten()(keras.layers.Embedding(10, 4)(ids))
+    model = keras.Model({"x": x, "ids": ids}, keras.layers.Dense(2)(keras.layers.Concatenate()([rows, x])))
+    rng = np.random.default_rng(0)
+    data = {"ids": rng.integers(0, 10, (64, 3)), "x": rng.normal(size=(64, 4)).astype("float32")}
+    with pytest.raises(ConversionError, match="ids: with 16-bit activations .* quantization='int8'"):
+        tg.convert(model, quantization="int16x8", calibration_data=data)
+    assert tg.verify(model, tg.convert(model, quantization="int8", calibration_data=data), data).passed
+
+
+def test_words_are_looked_up_before_the_model_with_samples_too():
+    words = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3, name="words")
+    body = [words, keras.layers.Embedding(5, 4), keras.layers.Flatten(), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((), dtype="string"), *body])
+    for texts in (np.array(["good", "not bad"]), tf.constant(["good", "not bad"])):
+        with pytest.raises(ConversionError, match=r"\['words'\] look words or numbers up in a table"):
+            tg.convert(model, quantization="int8", calibration_data=texts)

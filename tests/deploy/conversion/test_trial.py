@@ -7,6 +7,7 @@ import importlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import tfgreen as tg
@@ -35,3 +36,21 @@ def test_what_makes_it_crash_is_not_in_the_file():
     lite = tg.convert(model, quantization="int8", calibration_data=x)
     assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).mean() < 0.01
     assert any("['dead'] return 0 on all calibration data" in note for note in lite.notes)
+
+
+class Totals(layers.Layer):
+    """A loop over samples. The converter takes one body for the loops of two such layers, whatever their widths."""
+
+    def call(self, x, segments):
+        def one(parts):
+            return tf.math.unsorted_segment_sum(*parts, 4)
+
+        return tf.map_fn(one, (x, segments), fn_output_signature=tf.float32)
+
+
+def test_a_float_file_that_cannot_run_names_the_outermost_layer():
+    x, segments = keras.Input((6, 5)), keras.Input((6,), dtype="int32")
+    wide = layers.Dense(16)(layers.ReLU()(Totals(name="totals")(x, segments)))
+    model = keras.Model([x, segments], Totals(name="more")(wide, keras.ops.mod(segments, 4)[:, :4]))
+    with pytest.raises(tg.ConversionError, match=r"a file that cannot run: layers \['totals'\] need WHILE"):
+        tg.convert(model)

@@ -98,7 +98,7 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
             return lite
         got = match(lite.output_structure, lite.predict(samples), "output")
     except ConversionError as error:
-        raise _cannot_run(conversion, lite, error) from error
+        raise cannot_run(conversion, lite, error) from error
     result = call_model(conversion.original, conversion.spec, samples)
     expected = [np.asarray(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]]
     scales = lite.output_scales
@@ -126,7 +126,7 @@ def _announced(conversion: Conversion, lite: LiteRTModel, far: Mapping[str, Outp
     return LiteRTModel(write(file))
 
 
-def _cannot_run(conversion: Conversion, lite: LiteRTModel, error: ConversionError) -> ConversionError:
+def cannot_run(conversion: Conversion, lite: LiteRTModel, error: ConversionError) -> ConversionError:
     """The error for a file with an operator that the interpreter lacks: known now, not on the device."""
     row = lite.audit.operator_of(str(error))
     if row is None:

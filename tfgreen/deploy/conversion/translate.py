@@ -13,6 +13,7 @@ from tfgreen.errors import ConversionError, invalid_value
 
 _CALL = re.compile(r"\bcall\.(\d+)/")  # the scope of a layer call, see export.py
 _NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
+_INPUT = re.compile(r"^input_(\d+)(?=:)")  # see export.py
 _UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
 _LACKING = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
 
@@ -34,7 +35,8 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
     try:
         (run_in_worker if crashes else run_converter)(folder, settings, samples)
     except ConversionError as error:
-        reason = reason_by_layer(str(error), traced.calls)
+        names = [item.name for item in conversion.spec.inputs]
+        reason = _INPUT.sub(lambda found: names[int(found[1])], reason_by_layer(str(error), traced.calls))
         if crashes:
             loops = [note for note in conversion.notes if note.startswith("Recurrent layers")]
             hint = f"It runs loops ({', '.join(traced.loops)}), on which int8 calibration fails. Try "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfgreen.deploy.conversion.judge import cannot_run
 from tfgreen.deploy.conversion.open_sizes import SizedRun
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
@@ -11,16 +12,17 @@ from tfgreen.deploy.tflite.apart import Apart
 from tfgreen.deploy.tflite.audit import OperatorStatus
 from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
 from tfgreen.deploy.tflite.trial import try_files
+from tfgreen.errors import ConversionError
 
 _SAMPLES = 8
 
 
 def try_file(conversion: Conversion, lite: LiteRTModel, runs: Sequence[SizedRun], apart: Apart) -> None:
-    """Run the artifact on the first samples and at several sizes, or else on zeros; a file that is refused is left to
-    others.
+    """Run the artifact on the first samples and at several sizes, or else on zeros. A file that is refused is left to
+    who runs it on these again.
 
     Raises:
-        ConversionError: LiteRT's runtime crashes on the file.
+        ConversionError: LiteRT's runtime crashes on the file, or refuses it on zeros.
     """
     if any(operator.startswith("Flex") for operator in lite.operators):
         return
@@ -35,6 +37,8 @@ def try_file(conversion: Conversion, lite: LiteRTModel, runs: Sequence[SizedRun]
     ]
     ended = apart.run([(lite.content, samples)])
     if not ended.crashed:
+        if ended.items[0] and not batches and not conversion.has_open_sizes:
+            raise cannot_run(conversion, lite, ConversionError(ended.items[0]))
         return
     row = _culprit(lite)
     where, remedy = "no operator does so alone", "Convert with another quantization."

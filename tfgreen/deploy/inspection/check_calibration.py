@@ -130,7 +130,7 @@ def _run(
     """Outputs of the layers that know a scale, as rows of channels."""
     picked = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), _RUN)).astype(int)
     rows = dict[str, list[np.ndarray]]()
-    size = max(1, min(_BATCH, _VALUES // max(1, sum(array[0].size for array in arrays))))
+    size = max(1, min(_BATCH, _VALUES // max(1, sum(array[:1].size for array in arrays))))
     with _recording(layers, rows):
         for start in range(0, len(picked), size):
             batch = picked[start : start + size]

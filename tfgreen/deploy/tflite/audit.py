@@ -57,9 +57,13 @@ class Audit(TableResult):
         return tuple(dict.fromkeys(layer for row in self.operators if row.in_float for layer in row.layers))
 
     def operator_of(self, error: str) -> OperatorStatus | None:
-        """The operator that LiteRT speaks of in an error; None where it names none, or one of a delegate."""
-        found = re.search(r"Node number (\d+)", error)
-        return self.operators[int(found[1])] if found and int(found[1]) < len(self.operators) else None
+        """The operator that LiteRT speaks of in an error; None where it names none, or one of a delegate.
+
+        Of operators within others, which a loop runs, the outermost comes last.
+        """
+        found = {int(number): name for number, name in re.findall(r"Node number (\d+) \((\w+)", error)}
+        rows = [self.operators[n] for n in found if n < len(self.operators) and self.operators[n].operator == found[n]]
+        return rows[-1] if rows else None
 
     def _headline(self) -> str:
         return f"{len(self.operators)} operators, {sum(row.in_float for row in self.operators)} in float32"
