@@ -8,6 +8,7 @@ import numpy as np
 
 Calibration = Literal["minmax", "percentile", "mse"]
 _BINS = 2048
+_LARGEST = 1e37  # beyond, the width of a range is infinite in float32
 _SMALLEST = 1e-30  # the width of a bin has to be a number, too
 
 
@@ -34,7 +35,7 @@ class Histogram:
         if not values.size:
             return
         low, high = float(values.min()), float(values.max())
-        if not np.isfinite([low, high]).all():
+        if not max(-low, high) < _LARGEST:  # or NaN
             self.finite = False
             return
         self.lower, self.upper = min(self.lower, low), max(self.upper, high)

@@ -159,3 +159,17 @@ def test_what_is_averaged_and_then_joined_is_not_clipped():
     assert mean <= 0.75 * max(lite.output_scales.values())
     assert any("would clip what layers ['average'] average" in note for note in lite.notes)
     assert not lite.float_operators
+
+
+@pytest.mark.parametrize("cell", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+def test_masked_steps_of_a_bidirectional_layer_are_zeros_when_it_is_unrolled(cell):
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(32, 5, 3)).astype("float32")
+    x[:, 3:], x[::2, 0] = 0, 0
+    both = layers.Bidirectional(cell(4, return_sequences=True))
+    model = keras.Sequential([keras.Input((5, 3)), layers.Masking(), both])
+    expected = model.predict(x, verbose=0)
+    dynamic = convert(model, dynamic_batch=True)
+    np.testing.assert_allclose(dynamic.predict(x), expected, atol=1e-5)
+    trained = convert(tg.quantize(model, calibration_data=x), quantization="int8")
+    assert np.abs(trained.predict(x) - expected).mean() < 0.01

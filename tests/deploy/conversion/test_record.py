@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+import tfgreen as tg
 from tests.zoo import ZOO, sample
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.conversion.record import read
@@ -55,3 +56,19 @@ def test_errors_name_the_model_and_how_it_was_to_be_converted():
     assert str(error) == "model 'functional_net' cannot be converted with quantization='int8': it is odd."
     assert "value: ['rnn']. Build" in str(conversion.writes_variable(["rnn"]))
     assert "its value. Build" in str(conversion.writes_variable())
+
+
+@pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic"])
+def test_weights_that_are_no_numbers_are_noted(quantization):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
+    assert not any("NaN" in note for note in tg.convert(model, quantization=quantization).notes)
+    model.layers[0].kernel.assign(np.full((3, 2), np.nan))
+    assert any("['out/kernel'] hold NaN" in note for note in tg.convert(model, quantization=quantization).notes)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-9])
+def test_weights_that_do_not_fit_into_float16_are_noted(factor):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
+    model.layers[0].kernel.assign(model.layers[0].kernel * factor)
+    assert any("do not fit into float16" in note for note in tg.convert(model, quantization="float16").notes)
+    assert not tg.convert(model).notes

@@ -8,7 +8,7 @@ from tfgreen.deploy.conversion.converter import RESULT
 from tfgreen.deploy.conversion.int4 import pack_int4
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
-from tfgreen.deploy.tflite.biases import mend_biases, mend_scales
+from tfgreen.deploy.tflite.biases import mend_biases, mend_scales, weighted_operators
 from tfgreen.deploy.tflite.contents import count_operators, edge_tensors, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
@@ -51,11 +51,13 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     share_buffers(file)
     notes = list(conversion.notes)
     if dead:
-        where = list(dict.fromkeys(layer for number in dead for layer in layers[number]))
-        notes.append(
-            f"Layers {where} return 0 on all calibration data, or next to nothing, and the file does so on any data: "
-            "look at their weights, or calibrate with samples on which they return more."
-        )
+        alive = {layer for number in weighted_operators(file) if number not in dead for layer in layers[number]}
+        where = list(dict.fromkeys(layer for number in dead for layer in layers[number] if layer not in alive))
+        if where:  # single steps of a recurrent layer may be 0, where all samples end
+            notes.append(
+                f"Layers {where} return 0 on all calibration data, or next to nothing, and the file does so on any "
+                "data: look at their weights, or calibrate with samples on which they return more."
+            )
     for numbers, size in repeated(file):
         where = list(dict.fromkeys(layer for number in sorted(numbers) for layer in layers[number]))
         notes.append(f"Weights of layers {where} are stored twice, in two forms, which takes {size:,} bytes.")

@@ -12,9 +12,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
+from keras import ops
 
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.model.graph import LayerGraph
@@ -23,7 +24,7 @@ from tfgreen.model.paths import walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.quantization.op_classes import ADAPTIVE_AVERAGE_POOLING, AVERAGE_POOLING, averages_whole_map
 from tfgreen.transforms.compressed import Compressed
-from tfgreen.typing import Shape
+from tfgreen.typing import Shape, Tensor, Tensors
 
 _HALF = ("float16", "bfloat16")
 
@@ -52,6 +53,8 @@ def prepare(conversion: Conversion) -> Conversion:
                 layer.dtype_policy = keras.DTypePolicy("float32")
             if unrolls and isinstance(layer, keras.layers.RNN):
                 layer.unroll = True
+                if layer.zero_output_for_mask:
+                    layer.zero_output_for_mask, layer.inner_loop = False, _zero_masked(layer)
         return _pooling(copy, windows[path]) if path in windows else copy
 
     model = rebuild(model, replace) if half or unrolls or windows else model
@@ -63,6 +66,22 @@ def prepare(conversion: Conversion) -> Conversion:
         notes.append(f"Recurrent layers written out step by step, which {reason}: {loops}.")
     unrolled = {path: _steps(layers[path]) or 0 for path in loops} if unrolls else {}
     return dataclasses.replace(conversion, model=model, notes=tuple(notes), unrolled=unrolled)
+
+
+def _zero_masked(layer: keras.layers.RNN) -> Callable[..., tuple[Tensor, Tensor, Tensors]]:
+    """The steps of an unrolled layer with zeros as the output of masked ones. Keras zeroes others if the layer goes
+    backwards: it forgets to turn the mask. Bidirectional layers that return sequences ask for zeros."""
+    steps = layer.inner_loop
+
+    def inner_loop(sequences: Tensor, initial_state: Tensors, mask: Tensor | None, training: bool = False) -> tuple:
+        last, outputs, states = steps(sequences, initial_state, mask, training)
+        if mask is not None and layer.return_sequences:
+            mask = ops.flip(mask, 1) if layer.go_backwards else mask
+            outputs = outputs * ops.cast(ops.reshape(mask, (-1, outputs.shape[1], 1)), outputs.dtype)
+            last = outputs[:, -1]
+        return last, outputs, states
+
+    return inner_loop
 
 
 def _steps(layer: keras.layers.RNN | keras.layers.TimeDistributed) -> int | None:

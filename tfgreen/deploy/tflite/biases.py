@@ -43,6 +43,11 @@ def mend_scales(model: ModelT) -> list[int]:
     return mended
 
 
+def weighted_operators(model: ModelT) -> list[int]:
+    """The numbers of the operators with weights in the main subgraph."""
+    return [number for graph, number, _, _ in _weighted(model) if graph is model.subgraphs[0]]
+
+
 def mend_biases(model: ModelT, trained: bool) -> bool:
     """Round each such bias anew, those of equal numbers where the ranges are ``trained``; tell whether any was."""
     mended = [_mend(model, graph, *tensors, trained) for graph, _, tensors, _ in _weighted(model) if tensors[-1]]
