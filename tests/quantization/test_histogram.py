@@ -68,3 +68,15 @@ def test_nothing_and_zeros_and_what_is_not_finite():
     assert of(np.ones(3)).finite
     for bad in (np.nan, np.inf):
         assert not of(np.ones(3), np.array([1.0, bad])).finite
+
+
+@pytest.mark.parametrize("values", [range(10), range(-3, 4), [0, 255], [2, 5, 7]])
+def test_whole_numbers_of_data_are_among_the_values_that_remain(values):
+    histogram = Histogram()
+    histogram.add(np.array(values, np.float32))
+    lower, upper = histogram.range("minmax", is_data=True)
+    scale = np.float32((upper - lower) / 255)
+    rounded = np.round((np.array(values, np.float32) - lower) / scale) * scale + np.float32(lower)
+    np.testing.assert_array_equal(rounded, values)
+    assert lower <= 0 <= min(*values) or lower == min(values)
+    assert histogram.range("minmax") == (min(*values, 0), max(*values, 0))

@@ -88,7 +88,7 @@ def test_a_raw_operation_is_kept_in_float_by_its_name():
     inputs = keras.Input((6,))
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(6)(inputs) + inputs))
     result = quantized(model, normal(6), keep_float=("add",))
-    assert {"ADD", "CAST"} <= set(in_int8(result).float_operators)
+    assert "ADD" in in_int8(result).float_operators
     assert {s.layer: s.reason for s in tg.summary(result).weights}["add"] == "the settings keep it in float"
 
 
@@ -198,7 +198,7 @@ def test_a_quantized_model_is_not_quantized_again():
     with pytest.raises(ValueError, match=r"layer 'out' \(Dense\) is quantized already.*tg.strip"):
         quantized(once, X)
     partly = quantized(zoo.functional(), zoo.sample("functional"), keep_float=("hidden",))
-    with pytest.raises(ValueError, match=r"layer 'hidden' \(Dense\) is quantized already.*tg.strip"):
+    with pytest.raises(ValueError, match=r"layer 'probabilities' \(Dense\) is quantized already.*tg.strip"):
         quantized(partly, zoo.sample("functional"))
 
 

@@ -50,21 +50,22 @@ class Histogram:
         if self._limit > 0.0:
             self.counts += np.histogram(values, _BINS, (-self._limit, self._limit))[0]
 
-    def range(self, calibration: Calibration, bits: int = 8) -> tuple[float, float]:
+    def range(self, calibration: Calibration, bits: int = 8, is_data: bool = False) -> tuple[float, float]:
         """The range to quantize to.
 
         Args:
             calibration: ``"minmax"``: all. ``"percentile"``: without the outermost 0.01 % at either end. ``"mse"``:
                 that of the least squared error with ``2^bits`` values, by moving both ends inwards.
             bits: Width of the integers.
+            is_data: Whether the tensor is an input of the model. Where all its values are whole numbers, the range is
+                wider, so that they are among the values that remain: a label of 3 must not become 2.98.
 
         Returns:
-            ``(lower, upper)``, within the extremes; wider where all values are whole numbers, so that each of them is
-            among the values that remain: a label of 3 must not become 2.98.
+            ``(lower, upper)``, otherwise within the extremes.
         """
         lower, upper = min(self.lower, 0.0), max(self.upper, 0.0)
         levels = 2**bits - 1
-        if self.whole and 0 < upper - lower <= levels:
+        if is_data and self.whole and 0 < upper - lower <= levels:
             return lower, lower + levels / 2.0 ** int(np.log2(levels / (upper - lower)))
         if calibration == "minmax" or not self.counts.any():
             return lower, upper

@@ -69,7 +69,7 @@ class ActivationRange(keras.layers.Layer):
 
     def start_from(self, histogram: Histogram, calibration: Calibration) -> None:
         """Start from all that the tensor held over the calibration data, see :meth:`Histogram.range`."""
-        self.set(*histogram.range(calibration, self.bits))
+        self.set(*histogram.range(calibration, self.bits, is_data=not self.catches_up))
 
     def follow(self, x: Tensor) -> None:
         """Look at a float32 training batch of any shape."""
@@ -197,7 +197,7 @@ class MovingAverageRange(ActivationRange):
     def start_from(self, histogram: Histogram, calibration: Calibration) -> None:
         super().start_from(histogram, calibration)
         extremes = np.array([min(histogram.lower, 0.0), max(histogram.upper, 0.0)])
-        chosen = histogram.range(calibration, self.bits)
+        chosen = histogram.range(calibration, self.bits, is_data=not self.catches_up)
         self.shares.assign(np.divide(chosen, extremes, out=np.ones(2), where=extremes != 0))
 
     def follow(self, x: Tensor) -> None:
