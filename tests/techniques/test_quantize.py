@@ -14,7 +14,7 @@ from tests.quantized import error_in_scales, fitted, in_int8, normal, quantized,
 CONV_NETS = ("sequential", "residual", "concat", "separable", "nested", "shared_layer", "multi_io", "batchnorm")
 FLOAT = {  # models that LiteRT cannot compute in integers without data, and the layers to blame
     "lstm": {"lstm", "bidirectional"},
-    "attention": {"multi_head_attention", "layer_normalization"},
+    "attention": {"layer_normalization"},
 }
 
 
