@@ -155,11 +155,10 @@ class ActivationQuantizer(ActivationHook):
     ) -> Tensors:
         """Round the inputs to the range of the output, as LiteRT does. The converter has to see it: it would hand on
         the range of a sigmoid, or of another use of an input, and clip the output to it."""
-        outputs = layer(*args, **kwargs)
-        if not _is_float(outputs):
-            return outputs
-        if training:
-            self._follow(range_, ops.stop_gradient(ops.cast(outputs, "float32")))
+        if training or range_.recorder is not None:
+            outputs = layer(*args, **kwargs)
+            if training and _is_float(outputs):
+                self._follow(range_, ops.stop_gradient(ops.cast(outputs, "float32")))
 
         def rounded(x: Any) -> Any:
             if not ops.is_tensor(x) or not _is_float(x):
@@ -170,7 +169,7 @@ class ActivationQuantizer(ActivationHook):
         if range_.recorder is None:
             args, kwargs = keras.tree.map_structure(rounded, (args, kwargs))
             outputs = layer(*args, **kwargs)
-        return range_(outputs)
+        return range_(outputs) if _is_float(outputs) else outputs
 
     def _export_fused(self, compressed: Compressed, args: tuple) -> Tensor | None:
         """A kernel of one scale with the BatchNormalization after it; that one then passes on what comes in."""
