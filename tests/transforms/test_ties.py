@@ -51,15 +51,18 @@ class VariableReader(layers.Layer):
         return ops.matmul(x, ops.transpose(self.parts["tables"][0]))
 
 
-def net(kind: str) -> keras.Model:
+def net(kind: str, words: int = WORDS, units: int = UNITS) -> keras.Model:
     inputs = keras.Input((5,), dtype="int32")
-    table = (layers.ReversibleEmbedding if kind == "reversible" else layers.Embedding)(WORDS, UNITS, name="table")
-    hidden = layers.Dense(UNITS, activation="relu", name="hidden")(table(inputs))
+    table = (layers.ReversibleEmbedding if kind == "reversible" else layers.Embedding)(words, units, name="table")
+    hidden = layers.Dense(units, activation="relu", name="hidden")(table(inputs))
     if kind == "reversible":
         return keras.Model(inputs, table(hidden, reverse=True))
     if kind == "dense":
         code = layers.Dense(3, use_bias=False, name="code")
         return keras.Model(inputs, Reader(code, name="back")(code(hidden)))
+    if kind == "transposed":
+        code = layers.Dense(100, use_bias=False, name="code")
+        return keras.Model(inputs, Reader(code, name="back")(layers.ReLU(name="between")(code(hidden))))
     if kind == "variable":
         return keras.Model(inputs, VariableReader(table.embeddings, name="back")(hidden))
     return keras.Model(inputs, Reader(table, name="back")(hidden))

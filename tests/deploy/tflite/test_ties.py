@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import tfgreen as tg
-from tests.transforms.test_ties import Reader
+from tests.transforms.test_ties import net
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, parse
 from tfgreen.deploy.tflite.ties import repeated, share_buffers
 
@@ -17,15 +17,7 @@ TOKENS = np.random.default_rng(0).integers(0, WORDS, (64, 5)).astype("int32")
 
 
 def tied(kind: str) -> keras.Model:
-    inputs = keras.Input((5,), dtype="int32")
-    table = (layers.ReversibleEmbedding if kind == "reversible" else layers.Embedding)(WORDS, UNITS, name="table")
-    hidden = layers.Dense(UNITS, activation="relu", name="hidden")(table(inputs))
-    if kind == "reversible":
-        return keras.Model(inputs, table(hidden, reverse=True))
-    if kind == "transposed":
-        code = layers.Dense(100, use_bias=False, name="code")
-        return keras.Model(inputs, Reader(code, name="back")(layers.ReLU(name="between")(code(hidden))))
-    return keras.Model(inputs, Reader(table, name="back")(hidden))
+    return net(kind, WORDS, UNITS)
 
 
 def copies(lite: tg.LiteRTModel, size: int) -> int:
