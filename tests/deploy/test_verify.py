@@ -177,7 +177,7 @@ def test_samples_come_in_every_form(form):
     data = tf.data.Dataset.from_tensor_slices((x, np.zeros(10)))
     model = cases.model("functional")
     forms = {
-        "array": x, "list": [x], "dict": {model.inputs[0].name: x}, "tf.data": data.map(lambda x, y: x).batch(4),
+        "array": x, "list": [x], "dict": {model.layers[0].name: x}, "tf.data": data.map(lambda x, y: x).batch(4),
         "labelled": data.batch(4), "generator": (x[i : i + 5] for i in (0, 5)),
     }
     result = verify(model, cases.artifact("functional", "float32"), forms[form])
