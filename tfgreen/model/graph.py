@@ -33,7 +33,7 @@ class LayerNode:
     def takes_indices(self) -> bool:
         """Whether the numbers that it takes in are integers in meaning: ids to look up, or to be cast or compared."""
         floats = any(keras.backend.is_float_dtype(dtype) for dtype in self.output_dtypes)
-        return not floats or isinstance(self.layer, keras.layers.Embedding)
+        return not floats or isinstance(getattr(self.layer, "stands_for", self.layer), keras.layers.Embedding)
 
 
 class LayerGraph:

@@ -22,7 +22,7 @@ def needs_float_input(layer: keras.Operation) -> bool:
         >>> [needs_float_input(layers.Normalization(mean=[0.0, 0.0], variance=[1.0, v])) for v in (4.0, 4e4)]
         [False, True]
     """
-    mean, deviation = _statistics(layer)
+    mean, deviation = statistics(layer)
     varied = (deviation > 0) | (mean != 0)  # a feature that is always 0 is exact in any scale
     if not varied.any():
         return False
@@ -31,7 +31,7 @@ def needs_float_input(layer: keras.Operation) -> bool:
     return bool(deviation[varied].min() < _LEAST_SCALES * scale)
 
 
-def _statistics(layer: keras.Operation) -> tuple[np.ndarray, np.ndarray]:
+def statistics(layer: keras.Operation) -> tuple[np.ndarray, np.ndarray]:
     """The mean and deviation of each feature; zeros where the layer does not know."""
     if is_own(layer, (layers.Normalization,)) and not layer.invert:
         mean, variance = (layer.mean, layer.variance) if layer.built else (layer.input_mean, layer.input_variance)

@@ -14,6 +14,8 @@ from keras import layers
 import tfgreen as tg
 from tests import zoo
 from tfgreen.deploy.conversion.judge import distance
+from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, constant, parse, set_constant
+from tfgreen.deploy.tflite.writing import write
 
 
 def spoiled(factor: float = 3000.0) -> tuple[keras.Model, np.ndarray]:
@@ -98,3 +100,36 @@ def test_a_file_that_cannot_run_names_the_layer(monkeypatch):
     monkeypatch.setattr(tg.LiteRTModel, "predict", refuse)
     with pytest.raises(tg.ConversionError, match=r"a file that cannot run: layers \['conv2d.*'\] need CONV_2D of int8"):
         tg.convert(model, config)
+
+
+def trained(name: str) -> keras.Model:
+    return tg.quantize(zoo.ZOO[name](), calibration_data=zoo.sample(name, 64))
+
+
+def damaged(content: bytes) -> tg.LiteRTModel:
+    """The file with its largest weight in reverse."""
+    file = parse(content, "file")
+    tensor = max(file.subgraphs[0].tensors, key=lambda tensor: len(buffer_bytes(file, tensor)))
+    set_constant(file, file.subgraphs[0], tensor, constant(file, tensor).ravel()[::-1])
+    return tg.LiteRTModel(write(file))
+
+
+@pytest.mark.parametrize("name", ["residual", "attention"])
+def test_a_wrong_file_of_a_trained_model_is_announced_without_samples(name, monkeypatch):
+    model = trained(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        good = tg.convert(model, quantization="int8")
+    assert not [note for note in good.notes if "far from" in note or "not compared" in note]
+    monkeypatch.setattr("tfgreen.deploy.convert.finish", lambda conversion, folder: damaged(good.content))
+    with pytest.warns(UserWarning, match="far from model.*samples made up within its trained ranges"):
+        tg.convert(model, quantization="int8")
+    with pytest.raises(tg.ConversionError, match="strict=True.*far from model"):
+        tg.convert(model, quantization="int8", strict=True)
+
+
+def test_a_trained_model_that_nothing_was_made_up_for_says_so():
+    number = keras.Input((3,), dtype="int32", name="number")
+    model = keras.Model(number, layers.Dense(2)(keras.ops.cast(number, "float32") / 7))
+    lite = tg.convert(tg.quantize(model, calibration_data=np.ones((64, 3), "int32")), quantization="int8")
+    assert any("not compared with the model" in note and "'number'" in note for note in lite.notes)

@@ -1,7 +1,8 @@
-"""Judge a new file: run it on a few calibration samples, and say so where it is far from the model.
+"""Judge a new file: run it on a few samples, and say so where it is far from the model.
 
 A file may convert without a word and compute something else: a range that clips, an operator that the converter gets
-wrong. Whoever converts shall hear of it at once, with the layer and a remedy.
+wrong. Whoever converts shall hear of it at once, with the layer and a remedy. The samples are of the calibration data,
+or made up within the ranges of a trained model, which say nothing of a range that is too wide.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tfgreen.deploy.conversion.made_samples import made_samples
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.litert_model import LiteRTModel
@@ -20,8 +22,12 @@ from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
 from tfgreen.structure import match, name_leaves
+from tfgreen.techniques.quantize import is_quantized
+from tfgreen.typing import Arrays
 
 FAR = "The file is far from model"  # how the note begins
+_UNSEEN = "The file was not compared with the model, because its ranges do not say what goes into"
+_UNSEEN_FIX = "(fixed sizes, and a trained range or a table to look up, would): look with tg.verify(model, lite, x)."
 _SAMPLES = 8
 _FAR_SCALES, _FAR_DB, _LEAST_SCALES = 4.0, 10.0, 2.0
 _MUCH_OF_RANGE = 64.0  # scales of 255, which no outlier has made too wide
@@ -90,12 +96,16 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     """
     if any(operator.startswith("Flex") for operator in lite.operators):
         return lite
-    samples = None if conversion.samples is None else {k: v[:_SAMPLES] for k, v in conversion.samples.items()}
+    samples = {k: v[:_SAMPLES] for k, v in (conversion.samples or {}).items()}
+    made = not samples and is_quantized(conversion.original)
+    if made:
+        samples = made_samples(conversion, _SAMPLES)
+    unknown = [item.name for item in conversion.spec.inputs if item.name not in samples]
     try:
-        if samples is None:
+        if unknown:
             if not conversion.has_open_sizes:
                 lite.new_interpreter()
-            return lite
+            return with_notes(lite, f"{_UNSEEN} {unknown} {_UNSEEN_FIX}") if made else lite
         got = match(lite.output_structure, lite.predict(samples), "output")
     except ConversionError as error:
         raise cannot_run(conversion, lite, error) from error
@@ -104,12 +114,16 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     scales = lite.output_scales
     pairs = zip(got.items(), expected)
     found = {name: distance(x, y, scales[name]) for (name, y), x in pairs if x.dtype.kind not in "iub"}
+    if made:
+        found = {name: dataclasses.replace(output, signal_scales=math.inf) for name, output in found.items()}
     far = {name: output for name, output in found.items() if output.is_far}
-    return _announced(conversion, lite, far) if far else lite
+    return _announced(conversion, lite, samples, far) if far else lite
 
 
-def _announced(conversion: Conversion, lite: LiteRTModel, far: Mapping[str, OutputDistance]) -> LiteRTModel:
-    errors = compare_layers(conversion.original, lite, conversion.packed_samples(_SAMPLES))
+def _announced(
+    conversion: Conversion, lite: LiteRTModel, samples: Arrays, far: Mapping[str, OutputDistance]
+) -> LiteRTModel:
+    errors = compare_layers(conversion.original, lite, samples)
     wide = [output for output in far.values() if output.signal_scales < _LEAST_SCALES]
     cause = errors.cause
     if any(output.level_scales > _MUCH_OF_RANGE for output in wide):
@@ -118,11 +132,17 @@ def _announced(conversion: Conversion, lite: LiteRTModel, far: Mapping[str, Outp
     elif wide and "place" in errors.remedies and conversion.config.calibration == "minmax":
         cause = "An outlier in the calibration data makes its range too wide: try calibration='percentile'."
     outputs = "; ".join(f"output '{name}': {output}" for name, output in far.items())
-    text = f"{FAR} '{conversion.name}' on the calibration data: {outputs}. {cause}"
+    on = "samples made up within its trained ranges" if conversion.samples is None else "the calibration data"
+    text = f"{FAR} '{conversion.name}' on {on}: {outputs}. {cause}"
     if conversion.config.strict:
         raise ConversionError(f"strict=True, but: {text}")
+    return with_notes(lite, text)
+
+
+def with_notes(lite: LiteRTModel, *notes: str) -> LiteRTModel:
+    """The artifact with more notes in its metadata."""
     file = parse(lite.content, "converted model")
-    set_metadata(file, {**lite.metadata, "notes": [*lite.notes, text]})
+    set_metadata(file, {**lite.metadata, "notes": [*lite.notes, *notes]})
     return LiteRTModel(write(file))
 
 

@@ -14,8 +14,7 @@ from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.samples import sample_arrays
-from tfgreen.structure import CallSpec, Structure, pack
-from tfgreen.typing import Arrays
+from tfgreen.structure import CallSpec, Structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +75,6 @@ class Conversion:
     def has_open_sizes(self) -> bool:
         """Whether an input leaves a size open besides the batch."""
         return any(None in item.shape for item in self.spec.inputs)
-
-    def packed_samples(self, count: int) -> Arrays:
-        """The first samples in the structure of the model's inputs; only where there are any."""
-        return pack(self.spec.structure, {name: array[:count] for name, array in (self.samples or {}).items()})
 
     def missing_samples(self) -> InvalidValueError:
         """The error for a model whose activations get their ranges from nowhere."""

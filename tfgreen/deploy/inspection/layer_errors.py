@@ -62,7 +62,7 @@ class LayerComparison(RowResult):
 
         The difference of noise would blame layers late in a network, which pass on most of it.
         """
-        if not math.isfinite(self.noise) or math.isnan(self.added_noise):  # a layer of zeros
+        if not math.isfinite(self.noise) or not math.isfinite(self.added_noise):  # a layer of zeros
             return 0.0
         return 10 * math.log10(max(self.noise, _GOOD) / max(self.noise - self.added_noise, _GOOD))
 
