@@ -12,6 +12,11 @@ from tfgreen.model.internals import graph_calls, graph_of, input_layers, is_cont
 from tfgreen.model.paths import check_built_model, join_path, replaceable_layers
 from tfgreen.typing import Shape, Tensor
 
+_TAKE_INDICES = (
+    *(keras.layers.Embedding, keras.layers.CategoryEncoding, keras.layers.Discretization, keras.layers.Hashing),
+    *(keras.layers.HashedCrossing, keras.layers.IntegerLookup),
+)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerNode:
@@ -33,7 +38,7 @@ class LayerNode:
     def takes_indices(self) -> bool:
         """Whether the numbers that it takes in are integers in meaning: ids to look up, or to be cast or compared."""
         floats = any(keras.backend.is_float_dtype(dtype) for dtype in self.output_dtypes)
-        return not floats or isinstance(getattr(self.layer, "stands_for", self.layer), keras.layers.Embedding)
+        return not floats or isinstance(getattr(self.layer, "stands_for", self.layer), _TAKE_INDICES)
 
 
 class LayerGraph:

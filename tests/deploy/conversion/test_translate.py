@@ -23,7 +23,8 @@ CALLS = ("stem", "block/pool", "head")
     "reason, sentence",
     [
         ("TF Select ops: AvgPool3D\nat call.1/pool", "layers ['block/pool'] need AvgPool3D, for which LiteRT"),
-        ("Custom ops: Odd, Other", "it needs Odd, Other, for which LiteRT has no operator."),
+        ("Custom ops: Odd, Other", "it needs Odd, Other, for which LiteRT has no operator. Compute it outside of"),
+        ("call.0/x 'tf.Odd' op is neither a custom op nor a flex op", "layers ['stem'] need Odd, for which LiteRT has"),
         ("x should be recorded during calibration: Failed for tensor serving_default_ids:0", "ids: with 16-bit"),
         ("Node number 3 (CONV_2D) failed to prepare", "TensorFlow's calibration cannot run CONV_2D: Node number 3"),
         ("bad call.2/a and call.0/b and call.9/c", "layers ['stem', 'head']: bad call.2/a"),
@@ -35,7 +36,8 @@ def test_a_known_reason_becomes_a_sentence_that_names_the_layers(reason, sentenc
 
 
 def test_only_what_flex_could_run_is_said_to_need_it():
-    assert "ConvertConfig(flex=True)" in reason_by_layer("TF Select ops: A", CALLS)
+    said = reason_by_layer("TF Select ops: A", CALLS)
+    assert "ConvertConfig(flex=True)" in said and "Python's interpreters do not" in said
     assert "flex" not in reason_by_layer("TF Select ops: A\nCustom ops: B", CALLS)
 
 

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 import tfgreen as tg
 from tests.quantized import error_in_scales, in_int8, normal, quantized
+from tfgreen.deploy.tflite.flatbuffer import constant
 from tfgreen.deploy.tflite.rewrites import drop_detours
 
 
@@ -77,3 +78,12 @@ def test_a_norm_between_integers_averages_floats(kind):
     lite = in_int8(trained)
     assert "CAST" not in lite.operators and "MEAN" in lite.float_operators or kind == "unit"
     assert error_in_scales(trained, lite, data) < 0.01
+
+
+def test_both_values_of_one_hot_are_in_the_scale_of_its_output():
+    inputs = keras.Input((4,), dtype="int32")
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(ops.one_hot(inputs, 5))))
+    lite = tg.convert(model, quantization="int8", calibration_data=np.arange(32).reshape(8, 4) % 5)
+    (operator,) = [one for one in lite.parsed.subgraphs[0].operators if len(one.inputs) == 4]
+    on, off = (constant(lite.parsed, lite.parsed.subgraphs[0].tensors[index]) for index in operator.inputs[2:])
+    assert lite.float_operators == [] and (int(on), int(off)) == (127, -128)

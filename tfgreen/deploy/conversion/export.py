@@ -12,6 +12,7 @@ import keras
 
 from tfgreen.deploy.conversion.converter import SAVED_MODEL, errors_only
 from tfgreen.deploy.conversion.open_sizes import open_size_calls
+from tfgreen.deploy.conversion.operations import replace_operations
 from tfgreen.deploy.conversion.record import Conversion, Traced
 from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
@@ -54,7 +55,9 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         numbers = {id(leaf): n for n, made in enumerate(calls.outputs) for leaf in tf.nest.flatten(made)}
         output_calls.extend(numbers.get(id(leaf)) for leaf in flat)
         # The identity makes two outputs (or an input and an output) that are one tensor two.
-        return {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
+        result = {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
+        replace_operations(tf.compat.v1.get_default_graph())
+        return result
 
     batch = None if conversion.config.dynamic_batch else 1
     signature = [tf.TensorSpec((batch, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]

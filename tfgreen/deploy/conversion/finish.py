@@ -12,7 +12,7 @@ from tfgreen.deploy.tflite.biases import mend_biases, mend_scales, weighted_oper
 from tfgreen.deploy.tflite.contents import count_operators, edge_tensors, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
-from tfgreen.deploy.tflite.rewrites import bound_before_rsqrt, drop_detours
+from tfgreen.deploy.tflite.rewrites import bound_before_rsqrt, drop_detours, mend_one_hot
 from tfgreen.deploy.tflite.ties import repeated, share_buffers, share_tables
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError, FileError
@@ -37,6 +37,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     mend_biases(file, traced.fake_quantized)
     drop_detours(file)
     bound_before_rsqrt(file)
+    mend_one_hot(file)
     if config.stores_int4:
         try:
             pack_int4(file)
@@ -63,7 +64,9 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
         notes.append(f"Weights of layers {where} are stored twice, in two forms, which takes {size:,} bytes.")
     foreign = [operator for operator in operators if operator.startswith("Flex")]
     if foreign:
-        notes.append(f"Needs a runtime with the Flex delegate, for {foreign}; it was not run here.")
+        notes.append(
+            f"Needs a runtime with the Flex delegate, for {foreign}. Python's interpreters have none: it was not run."
+        )
     inputs, outputs = edge_tensors(file, "inputs"), edge_tensors(file, "outputs")
     for side, tensors, dtype in (("inputs", inputs, config.input_dtype), ("outputs", outputs, config.output_dtype)):
         edges = [tensor.name for tensor in tensors if tensor.dtype == "float32" != dtype]

@@ -16,6 +16,7 @@ _NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tenso
 _INPUT = re.compile(r"^input_(\d+)(?=:)")  # see export.py
 _UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
 _LACKING = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
+_UNKNOWN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 
 
 def translate(conversion: Conversion, folder: Path) -> Conversion:
@@ -71,12 +72,16 @@ def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
     numbers = dict.fromkeys(int(n) for n in _CALL.findall(reason) if int(n) < len(calls))
     layers = list(dict.fromkeys(calls[n] for n in sorted(numbers)))
     found = _LACKING.findall(reason)
-    lacking = sorted({name.strip() for _, names in found for name in names.split(",")})
+    lacking = sorted({name.strip() for _, names in found for name in names.split(",")} or {*_UNKNOWN.findall(reason)})
     if lacking:
         subject = f"layers {layers} need" if layers else "it needs"
-        flex = " A float file may have it, for a runtime with the Flex delegate: ConvertConfig(flex=True)."
-        allows = flex if all(kind == "TF Select" for kind, _ in found) else ""
-        return f"{subject} {', '.join(lacking)}, for which LiteRT has no operator.{allows}"
+        flex = (
+            " Or ask for a float file with TensorFlow's operators, ConvertConfig(flex=True): programs with the Flex "
+            "delegate run it (on Android org.tensorflow:tensorflow-lite-select-tf-ops), Python's interpreters do not."
+        )
+        allows = flex if found and all(kind == "TF Select" for kind, _ in found) else ""
+        remedy = f"Compute it outside of the file, or replace the layer.{allows}"
+        return f"{subject} {', '.join(lacking)}, for which LiteRT has no operator. {remedy}"
     if "TensorListReserve" in reason:
         place = f"layers {layers} loop" if layers else "it loops"
         return f"{place} over a batch of open size. Give recurrent layers unroll=True and a fixed number of steps."

@@ -3,6 +3,7 @@
 - Detours by which ranges were kept apart while the file was converted are dropped.
 - XNNPACK's inverse square root of 0 is NaN, so that the bound which Keras puts on it comes too late:
   ``minimum(rsqrt(x), c)`` of a normalization to length 1 becomes ``rsqrt(maximum(x, 1 / c**2))``.
+- ONE_HOT of integers gets its two values in the scale of its output.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT
 
-from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, operator_name
+from tfgreen.deploy.tflite.contents import dequantize_array, quantize_array, scales_of
+from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, operator_name, set_constant
 
 _DETOURS = {("CAST", "CAST"): "float64", ("DEQUANTIZE", "QUANTIZE"): "float32"}
 
@@ -101,3 +103,24 @@ def _opcode_of_maximum(model: ModelT) -> int:
             return index
     model.operatorCodes.append(schema.OperatorCodeT(code, version=1, builtinCode=code))
     return len(model.operatorCodes) - 1
+
+
+def mend_one_hot(model: ModelT) -> int:
+    """Store the two values of ONE_HOT in the scale of its output, where they are integers: the converter gives each a
+    scale of its own, which the operator does not look at; return the number of values changed."""
+    changed = 0
+    for graph in model.subgraphs:
+        for operator in graph.operators or []:
+            output = graph.tensors[int(operator.outputs[0])]
+            scales, points, _ = scales_of(output)
+            if operator_name(model, operator) != "ONE_HOT" or not scales.size:
+                continue
+            for tensor in (graph.tensors[int(index)] for index in operator.inputs[2:]):
+                stored = constant(model, tensor)
+                if stored is not None:
+                    real = dequantize_array(stored, *scales_of(tensor)[:2])
+                    stored = quantize_array(real, scales[0], points[0], dtype_name(output))
+                    set_constant(model, graph, tensor, stored)
+                    tensor.quantization = output.quantization
+                    changed += 1
+    return changed

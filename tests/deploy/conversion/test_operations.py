@@ -1,0 +1,84 @@
+"""What the converter lacks, or rounds wrongly, is written in other operations: models with categories convert."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import tfgreen as tg
+
+RNG = np.random.default_rng(0)
+REAL = RNG.normal(size=(64, 4)).astype("float32")
+IDS = RNG.integers(0, 5, (64, 4)).astype("int32")
+
+
+class OneHot(layers.Layer):
+    """Takes ids as floats, as a model with one input for all its features does."""
+
+    def call(self, x):
+        return ops.one_hot(ops.cast(x, "int32"), 5)
+
+
+def bins(mode):
+    return layers.Discretization(bin_boundaries=[-1.0, 0.0, 1.0], output_mode=mode)
+
+
+CASES = {
+    "bins": (lambda x: layers.Flatten()(bins("one_hot")(x)), REAL),
+    "bins counted": (bins("count"), REAL),
+    "category": (layers.CategoryEncoding(5, output_mode="one_hot"), IDS[:, :1]),
+    "categories": (layers.CategoryEncoding(5, output_mode="multi_hot"), IDS),
+    "operation": (lambda x: layers.Flatten()(ops.one_hot(x, 5)), IDS),
+    "own layer": (lambda x: layers.Flatten()(OneHot()(x)), IDS.astype("float32")),
+    "argmax": (lambda x: ops.one_hot(ops.argmax(layers.Dense(6)(x), -1), 6), REAL),
+}
+
+
+def model_of(name):
+    keras.utils.set_random_seed(0)
+    make, x = CASES[name]
+    inputs = keras.Input(x.shape[1:], dtype=x.dtype.name)
+    return keras.Model(inputs, layers.Dense(3)(layers.Dense(8, "relu")(make(inputs)))), x
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_models_with_categories_convert_in_floats_and_integers(name):
+    model, x = model_of(name)
+    expected = np.asarray(model(x))
+    np.testing.assert_allclose(tg.convert(model).predict(x), expected, atol=1e-5)
+    files = [tg.convert(model, quantization="int8", calibration_data=x)]
+    if name in ("bins", "category", "argmax"):
+        files.append(tg.convert(tg.quantize(model, calibration_data=x), quantization="int8"))
+    if name in ("category", "bins counted"):
+        files.append(tg.convert(model, quantization="int16x8", calibration_data=x))
+    for lite in files:
+        assert np.abs(lite.predict(x) - expected).max() < 3 * np.ptp(expected) / 255
+
+
+@pytest.mark.parametrize("axis", [-1, None])
+@pytest.mark.parametrize("find", [ops.argmax, ops.argmin])
+def test_argmax_is_one_operator(find, axis):
+    inputs = keras.Input((4,))
+    lite = tg.convert(keras.Model(inputs, ops.reshape(find(inputs, axis), (1,))))
+    assert lite.operators["ARG_MAX" if find is ops.argmax else "ARG_MIN"] == 1 and "SELECT_V2" not in lite.operators
+    numpy = np.argmax if find is ops.argmax else np.argmin
+    np.testing.assert_array_equal(lite.predict(REAL).ravel(), numpy(REAL, -1))
+
+
+def test_a_choice_before_argmax_that_is_not_about_zeros_stays():
+    inputs = keras.Input((4,))
+    chosen = ops.where(ops.logical_and(inputs < 0, inputs > -1), 9.0, inputs)
+    lite = tg.convert(keras.Model(inputs, ops.argmax(chosen, -1)))
+    expected = np.where((REAL < 0) & (REAL > -1), 9, REAL).argmax(-1)
+    np.testing.assert_array_equal(lite.predict(REAL), expected)
+
+
+def test_floats_that_become_integers_are_not_rounded_before():
+    inputs = keras.Input((4,))
+    shifted = ops.cast(ops.reshape(layers.Dense(4, kernel_initializer="identity")(inputs), (-1, 2, 2)), "int32")
+    model = keras.Model(inputs, [ops.cast(shifted, "float32"), layers.Dense(2)(inputs)])
+    x = np.repeat(np.arange(64.0, dtype="float32")[:, None] * 7, 4, 1)
+    lite = tg.convert(model, quantization="int8", calibration_data=x)
+    assert np.abs(lite.predict(x)[0] - np.asarray(model(x)[0])).max() <= 2

@@ -1,0 +1,81 @@
+"""TensorFlow operations of a traced model that others replace: the converter lacks them, or rounds what it must not.
+
+- Floats that OneHot makes, and those that become integers (Cast, Bucketize), are kept apart from ranges: the converter
+  would give each of the two values of OneHot a range of its own, or refuse it, and 2.999 would be cast to 2.
+- DenseBincount, by which Keras encodes categories as ``"multi_hot"`` and ``"count"``, is a maximum or sum of OneHot.
+- Keras's argmax tells 0 from -0 by bits, for which LiteRT has no operator. NumPy's does not, and integers have one 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfgreen.transforms.exporting import isolated
+
+
+def replace_operations(graph: tf.Graph) -> None:
+    """Replace operations of a graph that is being traced; what stands in their place bears their scope."""
+    for types, make in _REPLACED.items():
+        for operation in graph.get_operations():
+            if operation.type in types:
+                (old,) = operation.outputs
+                readers = [(reader, i) for reader in old.consumers() for i, x in enumerate(reader.inputs) if x is old]
+                with tf.name_scope(f"{operation.name.rpartition('/')[0]}/"):
+                    new = make(operation)
+                for reader, index in readers if new is not old else ():
+                    reader._update_input(index, new)
+
+
+def _apart(one_hot: tf.Operation) -> tf.Tensor:
+    return isolated(one_hot.outputs[0])
+
+
+def _counted(bincount: tf.Operation) -> tf.Tensor:
+    x, size, weights = bincount.inputs
+    classes = bincount.outputs[0].shape[-1]
+    weighted = weights.shape.num_elements() != 0
+    encoded = tf.one_hot(x, size if classes is None else classes, dtype=weights.dtype if weighted else "int32")
+    encoded = encoded * weights[..., None] if weighted else encoded
+    reduce = tf.reduce_max if bincount.get_attr("binary_output") else tf.reduce_sum
+    return tf.cast(reduce(encoded, axis=-2), weights.dtype)
+
+
+def _with_one_zero(argument: tf.Operation) -> tf.Tensor:
+    (x, axis), old = argument.inputs, argument.outputs[0]
+    plain = tf.reshape(_plain(x.op.inputs[0]), x.op.inputs[1]) if x.op.type == "Reshape" else _plain(x)  # axis=None
+    find = tf.argmax if argument.type == "ArgMax" else tf.argmin
+    return find(plain, axis, old.dtype)
+
+
+def _plain(x: tf.Tensor) -> tf.Tensor:
+    """What Keras has replaced the -0 of by something below 0, or the tensor itself."""
+    chooses = x.op.type == "SelectV2" and x.op.inputs[0].op.type == "LogicalAnd"
+    conditions = {tensor.op.type for tensor in x.op.inputs[0].op.inputs} if chooses else set()
+    return x.op.inputs[2] if conditions == {"Equal", "Less"} else x
+
+
+def _exact(integers: tf.Operation) -> tf.Tensor:
+    (x,), old = integers.inputs, integers.outputs[0]
+    if not x.dtype.is_floating or not old.dtype.is_integer:
+        return old
+    if integers.type == "Bucketize":
+        return tf.raw_ops.Bucketize(input=isolated(x), boundaries=integers.get_attr("boundaries"))
+    return _cast(x, old.dtype)
+
+
+def _cast(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Integers of the integers that floats were, or of floats without a range; reshaped as these, if they were."""
+    source, sizes = next(iter(x.op.inputs), x), [-1 if size is None else size for size in x.shape]
+    if x.op.type in ("Reshape", "Squeeze", "ExpandDims") and sizes.count(-1) <= 1:
+        return tf.reshape(_cast(source, dtype), sizes)
+    return tf.cast(source if x.op.type == "Cast" and source.dtype.is_integer else isolated(x), dtype)
+
+
+_REPLACED: dict[tuple[str, ...], Callable[[tf.Operation], tf.Tensor]] = {
+    ("DenseBincount",): _counted,
+    ("ArgMax", "ArgMin"): _with_one_zero,
+    ("Cast", "Bucketize"): _exact,
+    ("OneHot",): _apart,
+}
