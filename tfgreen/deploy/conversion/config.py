@@ -24,9 +24,10 @@ class ConvertConfig(Config):
 
     Attributes:
         quantization: ``"float32"``: as trained. ``"float16"``: weights stored as float16, half the size, computed in
-            float32. ``"dynamic"``: weights as int8, activations quantized at run time; tensors below 1024 elements
-            stay float32. ``"int8"``: weights and activations int8 from ranges seen on ``calibration_data``, or trained
-            by quantization-aware training. ``"int4"``: as int8, but with kernels of 15 values, stored in 4 bits:
+            float32; small vectors, and what float16 cannot hold, stay float32. ``"dynamic"``: weights as int8,
+            activations quantized at run time; tensors below 1024 elements stay float32. ``"int8"``: weights and
+            activations int8 from ranges seen on ``calibration_data``, or trained by quantization-aware training.
+            ``"int4"``: as int8, but with kernels of 15 values, stored in 4 bits:
             trained to be so (``tg.QuantizeConfig(weight_bits=4)``), or rounded here, which costs accuracy.
             ``"int16x8"``: weights int8, activations int16, from ``calibration_data``.
         calibration_data: For the modes with integer activations: an array, list or dict of arrays in the structure of

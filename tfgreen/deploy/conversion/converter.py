@@ -31,7 +31,7 @@ class ConverterSettings:
     """What TensorFlow's converter is told; see :class:`tfgreen.ConvertConfig`.
 
     With ``one_dense_scale`` the kernel of a Dense layer gets one scale instead of one for each output. ``"int4"`` is
-    what :func:`tfgreen.deploy.conversion.finish.finish` makes of an ``"int8"`` file.
+    what :func:`tfgreen.deploy.conversion.finish.finish` makes of an ``"int8"`` file, ``"float16"`` of a ``"float32"``.
     """
 
     quantization: Quantization
@@ -109,10 +109,8 @@ def _convert(folder: Path, settings: ConverterSettings, samples: Sequence[np.nda
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / SAVED_MODEL))
-    if settings.quantization != "float32":
+    if settings.quantization not in ("float32", "float16"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if settings.quantization == "float16":
-        converter.target_spec.supported_types = [tf.float16]
     converter._experimental_disable_per_channel_quantization_for_dense_layers = settings.one_dense_scale
     ops = tf.lite.OpsSet
     if settings.flex:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfgreen.deploy.conversion.converter import RESULT
-from tfgreen.deploy.conversion.int4 import pack_int4
+from tfgreen.deploy.conversion.narrow_weights import pack_int4, store_float16
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales, weighted_operators
@@ -17,6 +17,11 @@ from tfgreen.deploy.tflite.ties import repeated, share_buffers, share_tables
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError, FileError
 from tfgreen.version import __version__
+
+_STORED = {  # weights that these modes store in another type
+    "dynamic": "has the 1024 elements from which on 'dynamic' stores it as int8",
+    "float16": "is a matrix, or a vector of the 1024 elements from which on 'float16' stores one so, that it can hold",
+}
 
 
 def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
@@ -38,6 +43,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     drop_detours(file)
     bound_before_rsqrt(file)
     mend_one_hot(file)
+    too_odd = store_float16(file) if config.quantization == "float16" else set[int]()
     if config.stores_int4:
         try:
             pack_int4(file)
@@ -62,6 +68,10 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     for numbers, size in repeated(file):
         where = list(dict.fromkeys(layer for number in sorted(numbers) for layer in layers[number]))
         notes.append(f"Weights of layers {where} are stored twice, in two forms, which takes {size:,} bytes.")
+    odd = [paths for op, paths in zip(file.subgraphs[0].operators, layers) if not too_odd.isdisjoint(op.inputs)]
+    if odd:
+        where = list(dict.fromkeys(layer for paths in odd for layer in paths))
+        notes.append(f"Weights of layers {where} stay float32, because float16 does not hold them: 6e-5 to 65,504.")
     foreign = [operator for operator in operators if operator.startswith("Flex")]
     if foreign:
         notes.append(
@@ -76,8 +86,8 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     if config.integers and in_float:
         kernel = "a kernel for 16-bit activations" if config.quantization == "int16x8" else "an int8 kernel"
         notes.append(f"Operators that compute in float32, without {kernel} or a range: {in_float}.")
-    if config.quantization == "dynamic" and quantization_of(file) == "float32":
-        notes.append("The file is float32: no weight has the 1024 elements from which on 'dynamic' stores it as int8.")
+    if config.quantization in _STORED and quantization_of(file) == "float32":
+        notes.append(f"The file is float32: no weight {_STORED[config.quantization]}.")
     idle = traced.image_layers.intersection(traced.calls).difference(*layers)
     if idle:
         notes.append(f"Image layers that do nothing in inference, left out: {sorted(idle)}.")

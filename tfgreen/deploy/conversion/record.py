@@ -123,30 +123,20 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
         expected = "'float32' for a model with integer inputs, which stay as they are"
         raise invalid_value("input_dtype", expected=expected, received="'int8'")
     samples = None if config.calibration_data is None else sample_arrays(config.calibration_data, spec)
-    notes = () if config.integers else _notes_on_weights(model, config)
+    notes = () if config.integers else _notes_on_weights(model)
     return Conversion(model, config, model.name, fingerprint(model), spec, samples, original=model, notes=notes)
 
 
-def _notes_on_weights(model: keras.Model, config: ConvertConfig) -> tuple[str, ...]:
+def _notes_on_weights(model: keras.Model) -> tuple[str, ...]:
     """What is wrong with weights that a file of floats takes over as they are."""
-    infinite, outside = [], []
-    smallest, largest = 2.0**-24, float(np.finfo(np.float16).max)
-    for path, variable in weights_by_path(model).items():
-        if keras.backend.is_float_dtype(variable.dtype):
-            size = np.abs(keras.ops.convert_to_numpy(variable).astype(np.float32, copy=False))
-            if not np.isfinite(size).all():
-                infinite.append(path)
-            elif size.size and (size.max() > largest or 0 < size.max() < smallest):
-                outside.append(path)
-    notes = []
-    if infinite:
-        notes.append(f"Weights {infinite} hold NaN or infinity: so will outputs. Load a healthy checkpoint.")
-    if outside and config.quantization == "float16":
-        notes.append(
-            f"Weights {outside} do not fit into float16, which holds 6e-8 to 65,504: they become 0 or are clipped. "
-            "Convert with quantization='float32' or 'dynamic'."
-        )
-    return tuple(notes)
+    infinite = [
+        path
+        for path, variable in weights_by_path(model).items()
+        if keras.backend.is_float_dtype(variable.dtype)
+        and not np.isfinite(keras.ops.convert_to_numpy(variable).astype(np.float32, copy=False)).all()
+    ]
+    note = f"Weights {infinite} hold NaN or infinity: so will outputs. Load a healthy checkpoint."
+    return (note,) if infinite else ()
 
 
 def _check_numbers(model: keras.Model) -> None:

@@ -196,6 +196,16 @@ def operator_name(model: ModelT, operator: OperatorT) -> str:
     return name or f"CODE_{flatbuffer_utils.get_builtin_code_from_operator_code(code)}"
 
 
+def opcode_of(model: ModelT, code: int, version: int = 1) -> int:
+    """The index of a built-in operator's code in a file, which is added where it is not there."""
+    for index, known in enumerate(model.operatorCodes):
+        if known.builtinCode == code and known.version >= version:
+            return index
+    # readers of old take the first byte, which ends at 127
+    model.operatorCodes.append(schema.OperatorCodeT(min(code, 127), version=version, builtinCode=code))
+    return len(model.operatorCodes) - 1
+
+
 def dense_bytes(tensor: TensorT) -> int | None:
     """Bytes that a constant of this shape and type takes; None where they do not follow from the shape."""
     if tensor.sparsity is not None:

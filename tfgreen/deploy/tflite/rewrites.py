@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT
 
 from tfgreen.deploy.tflite.contents import dequantize_array, quantize_array, scales_of
-from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, operator_name, set_constant
+from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, opcode_of, operator_name, set_constant
 
 _DETOURS = {("CAST", "CAST"): "float64", ("DEQUANTIZE", "QUANTIZE"): "float32"}
 
@@ -85,7 +85,8 @@ def _bound(model: ModelT, graph: SubGraphT) -> int:
         graph.tensors.append(schema.TensorT(most.shape, buffer=len(model.buffers), name=b"least", hasRank=True))
         model.buffers.append(schema.BufferT(least.reshape(-1).view(np.uint8)))
         maximum, square_root = roots[root], minimum
-        square_root.opcodeIndex, maximum.opcodeIndex = maximum.opcodeIndex, _opcode_of_maximum(model)
+        square_root.opcodeIndex = maximum.opcodeIndex
+        maximum.opcodeIndex = opcode_of(model, schema.BuiltinOperator.MAXIMUM)
         for field in ("builtinOptionsType", "builtinOptions"):
             ours, theirs = getattr(maximum, field), getattr(square_root, field)
             setattr(maximum, field, theirs)
@@ -94,15 +95,6 @@ def _bound(model: ModelT, graph: SubGraphT) -> int:
         square_root.inputs = np.array([root], np.int32)
         changed += 1
     return changed
-
-
-def _opcode_of_maximum(model: ModelT) -> int:
-    code = schema.BuiltinOperator.MAXIMUM
-    for index, known in enumerate(model.operatorCodes):
-        if known.builtinCode == code:
-            return index
-    model.operatorCodes.append(schema.OperatorCodeT(code, version=1, builtinCode=code))
-    return len(model.operatorCodes) - 1
 
 
 def mend_one_hot(model: ModelT) -> int:

@@ -1,13 +1,18 @@
-"""Store weights of 15 values in 4 bits; TensorFlow's converter writes them as int8."""
+"""Store weights in fewer bits than TensorFlow's converter does: those of 15 values in 4, others as float16.
+
+The converter writes the former as int8. As float16 it stores every constant, and makes 0 or infinity of some.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, TensorT, TensorType
 
 from tfgreen.deploy.tflite.flatbuffer import (
     constant,
     is_shared,
+    opcode_of,
     operator_name,
     pack_nibbles,
     set_constant,
@@ -19,6 +24,9 @@ from tfgreen.errors import ConversionError
 _OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # int8 codes of -7..7 when the largest magnitude of a channel is stored as 127
 _CODES = np.round(np.arange(-7, 8) * (127 / 7)).astype(np.int8)
+
+_SMALL = 1024  # numbers below which a vector is not worth an operator
+_LEAST, _MOST = 2.0**-14, 65504.0  # of float16 in full precision
 
 
 def pack_int4(model: ModelT) -> None:
@@ -65,3 +73,55 @@ def _pack_weight(model: ModelT, graph: SubGraphT, index: int, operators: list[Op
 def _takes_15_values(model: ModelT, tensor: TensorT) -> bool:
     values = constant(model, tensor)
     return values is not None and values.ndim > 1 and values.dtype == np.int8 and bool(np.isin(values, _CODES).all())
+
+
+def store_float16(model: ModelT) -> set[int]:
+    """Store the float32 constants of a file as float16, each with an operator that makes float32 of it, as LiteRT's
+    delegates know it; return the tensors of the main subgraph that stay float32 though they are large.
+
+    Small vectors stay as they are: they hold biases, and what is added to divisors. So does what float16 cannot hold.
+    """
+    stored: dict[int, int] = {}
+    kept = set[int]()
+    for graph in model.subgraphs:
+        read = {int(place) for operator in graph.operators or [] for place in operator.inputs}
+        found = []
+        for place in sorted(read.difference(map(int, graph.outputs), (-1,))):
+            tensor = graph.tensors[place]
+            values = constant(model, tensor)
+            if values is None or values.dtype != np.float32 or _is_small(values):
+                continue
+            if _fits(values):
+                found.append(_stored(model, graph, tensor, values, stored))
+            elif graph is model.subgraphs[0]:
+                kept.add(place)
+        graph.operators = [*found, *(graph.operators or [])]
+    return kept
+
+
+def _is_small(values: np.ndarray) -> bool:
+    return values.size < _SMALL and values.size == max(values.shape, default=1)
+
+
+def _fits(values: np.ndarray) -> bool:
+    largest = float(np.abs(values).max())
+    return largest == 0 or _LEAST <= largest <= _MOST
+
+
+def _stored(
+    model: ModelT, graph: SubGraphT, tensor: TensorT, values: np.ndarray, stored: dict[int, int]
+) -> OperatorT:
+    """The operator that fills a tensor which was a constant; ``stored`` maps buffers to those of float16."""
+    if tensor.buffer not in stored:
+        stored[tensor.buffer] = len(model.buffers)
+        model.buffers.append(schema.BufferT(values.astype(np.float16).reshape(-1).view(np.uint8)))
+    half = schema.TensorT(**{**vars(tensor), "type": schema.TensorType.FLOAT16, "buffer": stored[tensor.buffer]})
+    tensor.buffer, tensor.name = 0, f"{text_of(tensor.name)}_float32".encode()
+    graph.tensors.append(half)
+    places = len(graph.tensors) - 1, next(i for i, other in enumerate(graph.tensors) if other is tensor)
+    opcode = opcode_of(model, schema.BuiltinOperator.DEQUANTIZE, version=3)
+    ends = {"inputs": np.array(places[:1], np.int32), "outputs": np.array(places[1:], np.int32)}
+    return OperatorT(
+        opcodeIndex=opcode, builtinOptionsType=schema.BuiltinOptions.DequantizeOptions,
+        builtinOptions=schema.DequantizeOptionsT(), **ends,
+    )
