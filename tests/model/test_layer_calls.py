@@ -222,7 +222,7 @@ def test_one_model_may_be_converted_in_several_threads():
     try:
         sys.setswitchinterval(1e-5)
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            assert len(set(pool.map(lambda _: tg.convert(model).size_bytes, range(8)))) == 1
+            assert len(set(pool.map(lambda _: tg.convert(model).content, range(8)))) == 1
     finally:
         sys.setswitchinterval(interval)
     assert "call" not in vars(model.layers[0])

@@ -109,6 +109,8 @@ def _convert(folder: Path, settings: ConverterSettings, samples: Sequence[np.nda
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / SAVED_MODEL))
+    # No runtime reads these 160 bytes, and one of them, kept by a class, differs where two threads convert at once.
+    converter.exclude_conversion_metadata = True
     if settings.quantization not in ("float32", "float16"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter._experimental_disable_per_channel_quantization_for_dense_layers = settings.one_dense_scale
