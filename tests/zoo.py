@@ -200,11 +200,16 @@ ZOO: dict[str, Callable[[], keras.Model]] = {
 QUICK = ("residual", "nested", "multi_io", "subclassed", "lstm", "custom_layer")
 
 
-def mostly_slow(*slow: str) -> list[Any]:
+def slow(*values: Any) -> list[Any]:
+    """Parameters of a test that only the slow run takes."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def mostly_slow(*others: str) -> list[Any]:
     """The names of the zoo for a test that takes minutes over all of it: a model of each kind, the others as slow, and
     those given."""
-    quick = set(QUICK) - set(slow)
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in ZOO]
+    quick = [name for name in QUICK if name not in others]
+    return [*quick, *slow(*(name for name in ZOO if name not in quick))]
 
 
 def spoiled(value: float) -> keras.Model:

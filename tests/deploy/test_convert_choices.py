@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import keras
@@ -203,6 +204,12 @@ class Batches(keras.utils.PyDataset):
         return DATA[16 * index : 16 * index + 16], np.zeros(16)
 
 
+@functools.cache
+def from_the_whole(method: str) -> tuple[keras.Model, bytes]:
+    model = waves()
+    return model, convert(model, int8(DATA, calibration=method)).content
+
+
 @pytest.mark.parametrize("kind", ["dataset", "dataset with targets", "py_dataset", "generator"])
 @pytest.mark.parametrize("method", ["minmax", "mse"])
 def test_batches_calibrate_like_the_array_they_make(kind, method):
@@ -214,9 +221,8 @@ def test_batches_calibrate_like_the_array_they_make(kind, method):
         "py_dataset": Batches,
         "generator": lambda: (DATA[i : i + 8] for i in range(0, 64, 8)),
     }
-    model = waves()
-    whole = convert(model, int8(DATA, calibration=method))
-    assert convert(model, int8(sources[kind](), calibration=method)).content == whole.content
+    model, whole = from_the_whole(method)
+    assert convert(model, int8(sources[kind](), calibration=method)).content == whole
 
 
 def pools_volumes():

@@ -23,7 +23,7 @@ def _clustered(model: keras.Model, fold: bool) -> keras.Model:
     return tg.cluster(model, tg.ClusterConfig(number_of_clusters=8, fold_batch_norm=fold, frequency=2))
 
 
-LONGER = [pytest.param(name, marks=pytest.mark.slow) for name in ("functional", "concat")]
+LONGER = zoo.slow("functional", "concat")
 
 
 @pytest.mark.parametrize("name", ["sequential", "residual", "nested", *LONGER])

@@ -22,7 +22,7 @@ def trained(model: keras.Model, name: str, scale: float = 1.0, **options) -> lis
     return [str(one.message) for one in caught if one.category is UserWarning]
 
 
-SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("functional", "residual")]
+SLOWER = zoo.slow("functional", "residual")
 
 
 @pytest.mark.parametrize("name", ["shared_layer", "multi_io", *SLOWER])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.zoo import ZOO, sample
+from tests.zoo import ZOO, sample, slow
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.conversion.converter import RESULT, ConverterSettings, errors_only, run_converter, run_in_worker
 from tfgreen.deploy.conversion.export import export
@@ -39,7 +39,7 @@ def test_ranges_of_several_inputs_are_those_of_their_samples_and_the_filters_sta
         assert found[f"input_{i}"] == pytest.approx(2 * size / 255, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["functional", "multi_io"])
+@pytest.mark.parametrize("name", ["multi_io", *slow("functional")])
 def test_a_process_of_its_own_makes_the_same_file(name, tmp_path):
     model = ZOO[name]()
     conversion = exported(model, tmp_path, sample(name, 16))

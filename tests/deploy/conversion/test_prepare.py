@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import tfgreen as tg
+from tests.zoo import slow
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.conversion.prepare import prepare
 from tfgreen.deploy.conversion.record import read
@@ -161,7 +162,7 @@ def test_what_is_averaged_and_then_joined_is_not_clipped():
     assert not lite.float_operators
 
 
-@pytest.mark.parametrize("cell", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+@pytest.mark.parametrize("cell", [layers.GRU, *slow(layers.LSTM, layers.SimpleRNN)])
 def test_masked_steps_of_a_bidirectional_layer_are_zeros_when_it_is_unrolled(cell):
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(32, 5, 3)).astype("float32")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 
 import keras
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 import tfgreen as tg
 from tests.deploy import cases
+from tests.deploy.inspection import crashes
 from tfgreen.deploy.inspection.profile_operators import OperatorProfile, OperatorTime, profile_operators
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 
@@ -91,27 +91,13 @@ def test_bad_input_is_refused():
         profile_operators(cases.artifact("functional", "float32"), threads="2")
 
 
-def crash_on_the_first(content, sample, threads, runs, reasons):
-    for number, reason in enumerate(reasons):
-        if not reason:
-            yield number, ""
-            if number == 0:
-                os.abort()
-    yield {number: 1.0 for number, reason in enumerate(reasons) if not reason}
-
-
-def crash_at_once(content, sample, threads, runs, reasons):
-    os.abort()
-    yield
-
-
 def test_an_operator_on_which_the_runtime_crashes_is_named_and_the_others_timed(monkeypatch):
     lite = cases.artifact("residual", "float32")
-    monkeypatch.setattr(module, "measure", crash_on_the_first)
+    monkeypatch.setattr(module, "measure", crashes.crash_on_the_first)
     first, *others = profile_operators(lite).operators
     assert first.median_us is None and first.reason == "LiteRT's runtime crashes on it (signal 6)"
     assert all(row.median_us == 1.0 for row in others)
-    monkeypatch.setattr(module, "measure", crash_at_once)
+    monkeypatch.setattr(module, "measure", crashes.crash_at_once)
     with pytest.raises(ConversionError, match="crashes on the model"):
         profile_operators(lite)
 
