@@ -64,8 +64,8 @@ def main() -> int:
     ):
         start = time.perf_counter()
         differ = check(count, threads)
-        failed += differ
-        print(f"{count} {title} from {threads} threads: {differ} differ, {time.perf_counter() - start:.1f} s", flush=True)
+        failed, seconds = failed + differ, time.perf_counter() - start
+        print(f"{count} {title} from {threads} threads: {differ} differ, {seconds:.1f} s", flush=True)
     kept = before == [os.fstat(stream)[:2] for stream in (1, 2)]
     print(f"standard output and error are {'what they were' if kept else 'OTHERS than before'}")
     return 0 if kept and not failed else 1
