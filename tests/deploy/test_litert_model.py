@@ -134,6 +134,18 @@ def test_batches_bring_their_targets_or_are_refused():
         lite.predict(data.unbatch())
 
 
+@pytest.mark.parametrize("kind", ["int8", "dynamic"])
+def test_nan_of_which_a_file_makes_integers_is_said_with_the_samples(kind):
+    wide = keras.Sequential([keras.Input((12,)), keras.layers.Dense(100)])
+    lite = tg.convert(wide, quantization=kind) if kind == "dynamic" else cases.artifact("functional", kind)
+    x = np.ones((9, 12), "float32")
+    x[[2, 7], 3] = np.nan, np.inf
+    for data in (x, iter([x[:4], x[4:]])):
+        with pytest.warns(UserWarning, match=rf"holds NaN or infinity in 2 samples \(2, 7\): the {kind} file makes"):
+            lite.predict(data)
+    assert np.isnan(cases.artifact("functional", "float32").predict(x)[[2, 7]]).any(axis=-1).all()
+
+
 def test_nan_and_text_in_what_is_evaluated_are_named():
     lite, x = cases.artifact("functional", "float32"), cases.unseen("functional", 8)
     with pytest.raises(InvalidValueError, match="y: expected numbers, received 8 NaN"):

@@ -35,6 +35,13 @@ def test_the_scale_of_an_int8_file_with_float_edges_is_that_of_its_last_integer_
     assert cases.artifact("functional", "int8").output_scales == {"probabilities": 1 / 256}
 
 
+def test_no_layer_is_blamed_for_samples_of_nan():
+    model, lite = cases.model("functional"), cases.artifact("functional", "int8")
+    with pytest.warns(UserWarning, match="NaN or infinity in 4 samples"):
+        result = verify(model, lite, np.full((4, 12), np.nan))
+    assert not result.passed and result.layers is None
+
+
 def test_a_model_of_nan_never_passes():
     inputs = keras.Input((3,))
     model = keras.Model(inputs, layers.Rescaling(np.nan)(inputs))

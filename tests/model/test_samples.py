@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,7 +145,7 @@ BAD = {
     "objects": (ONE, lambda: np.array([[{}, 1, 2]]), TypeError, "dtype object"),
     "complex numbers": (ONE, lambda: A * 1j, TypeError, "dtype complex.*real numbers"),
     "ragged rows": (ONE, lambda: [[1, 2, 3], [1, 2]], ValueError, "'x' has rows of different lengths.*Pad them"),
-    "ragged tensor": (ONE, lambda: tf.ragged.constant([[1.0, 2.0, 3.0], [1.0]]), ValueError, "'samples', 3"),
+    "ragged tensor": (ONE, lambda: tf.ragged.constant([[1.0, 2.0, 3.0], [1.0]]), TypeError, r"Pass x.to_tensor\(\)"),
     "NaN": (ONE, nan, ValueError, "input 'x': expected finite numbers, received 4 NaN or infinite values"),
     "NaN in the second batch": (ONE, lambda: iter([A, nan()]), ValueError, "received 4 NaN"),
     "no sample": (ONE, lambda: A[:0], ValueError, "expected at least one sample, received 0"),
@@ -224,3 +226,24 @@ def test_a_model_called_with_several_arguments_is_read_by_keyword():
     assert set(sample_arrays(data, read_call_spec(model))) == {"left", "right"}
     result = tg.recalibrate_batch_norm(model, data, batch_size=7)
     np.testing.assert_allclose(result.norm.moving_mean, 2 * A.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make, call", [
+    (tf.sparse.from_dense, "tf.sparse.to_dense(x)"),
+    (tf.RaggedTensor.from_tensor, "x.to_tensor()"),
+    (scipy.sparse.csr_matrix, "x.toarray()"),
+])
+def test_sparse_and_ragged_samples_are_refused_with_what_makes_arrays_of_them(make, call):
+    x = make(A)
+    for data in (x, [x], {"x": x}, iter([x])):
+        with pytest.raises(TypeError, match=re.escape(f"received {type(x).__name__}. Pass {call}.")):
+            sample_arrays(data, ONE)
+    np.testing.assert_array_equal(sample_arrays(eval(call, {"x": x, "tf": tf}), ONE)["x"], A)
+
+
+def test_symbolic_tensors_and_objects_are_refused():
+    with pytest.raises(TypeError, match="received KerasTensor. Pass an array"):
+        sample_arrays(keras.Input((3,)), ONE)
+    with pytest.raises(TypeError, match="Pass x.astype"):
+        sample_arrays(A.astype(object), ONE)
+    np.testing.assert_array_equal(sample_arrays(A.astype(object).astype("float32"), ONE)["x"], A)

@@ -66,6 +66,15 @@ def test_restored_weights_keep_the_zeros_of_their_epoch_which_strip_says():
     with pytest.warns(UserWarning, match="after 4 training steps; their schedule goes on to 75.0 % at step 8"):
         plain = tg.strip(model)
     np.testing.assert_allclose(plain(X), model(X), atol=1e-6)
+    assert tg.convert(model).notes == (shortfall(model),)
+
+
+def test_the_sentence_at_the_end_of_training_is_of_restored_weights_if_they_come_first():
+    model = pruned(tg.PolynomialDecay(0.25, 0.75, begin_step=0, end_step=8, frequency=4))
+    stop = keras.callbacks.EarlyStopping("score", mode="min", patience=2, restore_best_weights=True)
+    callbacks = [Worse(), stop, tg.UpdateCompression()]
+    with pytest.warns(UserWarning, match="after 4 training steps; .* listed after tg.UpdateCompression.. may restore"):
+        model.fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=callbacks)
 
 
 def test_a_loop_that_forgets_to_step_is_heard_of():

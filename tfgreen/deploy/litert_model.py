@@ -220,19 +220,24 @@ class LiteRTModel:
             ConversionError: The interpreter fails.
 
         Warns:
-            UserWarning: Most values are beyond the range of a quantized input.
+            UserWarning: Most values are beyond the range of a quantized input, or samples hold NaN or infinity, of
+                which a file that computes in integers makes numbers.
         """
         return pack(self.output_structure, self._run(x)[0])
 
     def _run(self, x: Samples) -> tuple[dict[str, np.ndarray], list[Any]]:
         """Real values of the outputs by name, and the targets of each batch."""
         self._check_real(x)
-        found, targets = list[dict[str, np.ndarray]](), list[Any]()
+        found, targets, lost = list[dict[str, np.ndarray]](), list[Any](), dict[str, list[int]]()
         for arrays, target in labelled_batches(x, self._spec):
             if not found:
                 self._check_range(arrays)
+            for name, rows in self.lost_samples(arrays).items():
+                before = sum(len(next(iter(part.values()))) for part in found)
+                lost[name] = [*lost.get(name, ()), *(before + row for row in rows)]
             found.append(self._run_arrays(arrays))
             targets.append(target)
+        self.warn_of(lost, stacklevel=4)
         return {info.name: joined([part[info.name] for part in found], info.name) for info in self.outputs}, targets
 
     def _run_arrays(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -252,6 +257,25 @@ class LiteRTModel:
             except ConversionError:
                 self._interpreter = None  # what a refused shape has left
                 raise
+
+    def lost_samples(self, arrays: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+        """The numbers of the samples that hold NaN or infinity, by input, where the file makes integers of floats."""
+        if self.quantization in ("float32", "float16"):
+            return {}
+        floats = {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
+        fine = {name: np.isfinite(array).reshape(len(array), -1).all(axis=1) for name, array in floats.items()}
+        return {name: np.flatnonzero(~rows).tolist() for name, rows in fine.items() if not rows.all()}
+
+    def warn_of(self, lost: Mapping[str, Sequence[int]], stacklevel: int) -> None:
+        """Say which samples are lost, see :meth:`lost_samples`."""
+        for name, rows in lost.items():
+            numbers = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
+            warnings.warn(
+                f"x of input '{name}' holds NaN or infinity in {len(rows)} samples ({numbers}): the "
+                f"{self.quantization} file makes integers of them, so its outputs for these mean nothing. Leave them "
+                "out, or fill them in as for training.",
+                stacklevel=stacklevel,
+            )
 
     def first_sample(self, x: Samples) -> dict[str, np.ndarray]:
         """The first sample of ``x``, as :meth:`predict` takes it: real values of shape ``(1, ...)`` by input name."""

@@ -16,6 +16,9 @@ _FORMS = (
     "keras.utils.PyDataset or a generator."
 )
 
+# What sparse and ragged tensors have, of which NumPy makes an array of one object, and how to make an array of them.
+_TO_ARRAY = {"dense_shape": "tf.sparse.to_dense(x)", "to_tensor": "x.to_tensor()", "toarray": "x.toarray()"}
+
 
 def sample_batches(
     data: Samples, spec: CallSpec, batch_size: int | None = 32, subject: str = "calibration_data", finite: bool = True
@@ -79,6 +82,8 @@ def sample_arrays(
 def joined(batches: list[Any], subject: str) -> np.ndarray:
     """The arrays of all batches as one, which a single one already is."""
     arrays = [_array(batch, subject) for batch in batches]
+    if not all(array.ndim for array in arrays):
+        raise invalid_type(subject, expected="an array of samples", received=batches[0])
     shapes = sorted({array.shape[1:] for array in arrays})
     if len(shapes) > 1:
         raise invalid_value(subject, expected="batches of one shape", received=shapes)
@@ -127,6 +132,7 @@ def _shaped(value: Any, item: InputSpec, subject: str, batched: bool) -> Any:
             received = f"a {type(value).__name__} of {len(value)} arrays"
             raise invalid_value(subject, expected=f"one array (input '{item.name}')", received=received, fix=fix)
         (value,) = value
+    _check_dense(value, of_input)
     if not hasattr(value, "shape"):
         value = _array(value, of_input)
     shape = tuple(value.shape)
@@ -153,6 +159,7 @@ def _numbers(value: object, item: InputSpec, subject: str, finite: bool) -> np.n
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         words = array.dtype.kind in "SUO"
         fix = "Turn words into numbers first, as for training." if words else "Pass real numbers."
+        fix = "Pass x.astype('float32'), with numbers for words, as for training." if array.dtype.kind == "O" else fix
         raise invalid_type(f"{subject} (dtype {array.dtype})", expected="an array of numbers", received=value, fix=fix)
     _check_integers(array, item.dtype, subject)
     array = array.astype(item.dtype, copy=False)
@@ -177,7 +184,15 @@ def _check_integers(array: np.ndarray, dtype: str, subject: str) -> None:
         raise invalid_value(subject, expected=f"numbers from {least} to {most} ({dtype})", received=received)
 
 
+def _check_dense(value: object, subject: str) -> None:
+    """Raise unless a value has numbers to be sliced, which no symbolic, sparse or ragged tensor has."""
+    how = next((f"Pass {call}." for name, call in _TO_ARRAY.items() if hasattr(value, name)), "")
+    if how or tuple(getattr(value, "shape", None) or ())[:1] == (None,):
+        raise invalid_type(subject, expected="an array of numbers", received=value, fix=how or _FORMS)
+
+
 def _array(value: object, subject: str) -> np.ndarray:
+    _check_dense(value, subject)
     try:
         return np.asarray(value)
     except ValueError as error:  # NumPy's for rows of different lengths, TensorFlow's for a ragged tensor

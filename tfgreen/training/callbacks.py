@@ -31,7 +31,9 @@ class UpdateCompression(keras.callbacks.Callback):
     A step is a finished batch: an update for step 0 runs before the first batch, one for step 100 after the hundredth.
     The model holds the count, so that saving, loading and fitting again continues it. With ``steps_per_execution > 1``
     the updates of one execution run once, after it; the last of an epoch counts as full where Keras does not know the
-    length of the data. The share of zeros over all masked weights is in the logs of each epoch as ``sparsity``.
+    length of the data. The share of zeros over all masked weights is in the logs of each epoch as ``sparsity``. List it
+    after callbacks that restore weights, such as ``EarlyStopping(restore_best_weights=True)``: what it says at the end
+    of training is then of these, as it is of ``tg.summary``, ``tg.strip`` and ``tg.convert`` in any order.
 
     In a training loop of your own, make it with the model and call :meth:`step` after each optimizer step::
 
@@ -138,7 +140,11 @@ class UpdateCompression(keras.callbacks.Callback):
         self._project()  # an optimizer with use_ema=True has just overwritten the weights by their averages
         self._check_finite()
         if text := shortfall(self.model):
-            warnings.warn(f"{text} Train on, or end it earlier: an epoch has as many steps as batches.", stacklevel=2)
+            warnings.warn(
+                f"{text} Train on, or end it earlier: an epoch has as many steps as batches. (So far: callbacks listed "
+                "after tg.UpdateCompression() may restore other weights, whose masks tg.summary(model) tells.)",
+                stacklevel=2,
+            )
         for _, layer in compressed_layers(self.model):
             layer.watched = False
 

@@ -15,6 +15,8 @@ from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.samples import sample_arrays
 from tfgreen.structure import CallSpec, Structure
+from tfgreen.training.shortfall import shortfall
+from tfgreen.transforms.compressed import compressed_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,8 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
         raise invalid_value("input_dtype", expected=expected, received="'int8'")
     samples = None if config.calibration_data is None else sample_arrays(config.calibration_data, spec)
     notes = () if config.integers else _notes_on_weights(model)
+    trained = any(layer.ran_training for _, layer in compressed_layers(model))
+    notes += (text,) if trained and (text := shortfall(model)) else ()
     return Conversion(model, config, model.name, fingerprint(model), spec, samples, original=model, notes=notes)
 
 

@@ -66,6 +66,7 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Samples) -> LayerEr
     computed = _layer_outputs(model, spec, arrays, set(places))
     infos = [tensor_info(lite.parsed, path, index) for path, (_, index) in places.items()]
     inputs = rename(arrays, spec.structure, lite.input_structure, "x")
+    lite.warn_of(lite.lost_samples(inputs), stacklevel=2)
     shapes = {name: (1, *array.shape[1:]) for name, array in inputs.items()}
     interpreter = lite.new_interpreter(keep_tensors=True, input_shapes=shapes)
     stored = run_all(interpreter, lite.inputs, infos, inputs)
