@@ -94,6 +94,51 @@ def set_build_config(layer: keras.Layer, config: PlainDict) -> None:
     layer._build_shapes_dict = config.get("shapes_dict", config)
 
 
+def resize_variable(variable: keras.Variable, value: Any) -> None:
+    """Let a variable of a layer hold an array of another shape from now on."""
+    variable._shape = variable._validate_shape(value.shape)
+    with tf.init_scope():
+        variable._initialize(tf.convert_to_tensor(value, dtype=variable.dtype))
+
+
+def resize_inputs(layer: keras.Layer, resized: Callable[[int, tuple[int | None, ...]], tuple[int | None, ...]]) -> None:
+    """Let a built layer expect other inputs: ``resized`` takes the number of an input and its old shape."""
+    shapes = getattr(layer, "_build_shapes_dict", None)
+    if shapes:
+        flat: list[Any] = []
+
+        def visit(shape: Any) -> Any:
+            if shape is None or (isinstance(shape, (list, tuple)) and not any(isinstance(s, (list, tuple)) for s in shape)):
+                flat.append(shape)
+                return shape if shape is None else resized(len(flat) - 1, tuple(shape))
+            if isinstance(shape, dict):
+                return {key: visit(part) for key, part in shape.items()}
+            return [visit(part) for part in shape]
+
+        layer._build_shapes_dict = visit(dict(shapes))
+    specs = layer.input_spec
+    if specs is not None:
+        listed = specs if isinstance(specs, (list, tuple)) else [specs]
+        new = [_resized_spec(spec, lambda shape, i=i: resized(i, shape)) for i, spec in enumerate(listed)]
+        layer.input_spec = type(specs)(new) if isinstance(specs, (list, tuple)) else new[0]
+
+
+def _resized_spec(spec: Any, resized: Callable[[tuple[int | None, ...]], tuple[int | None, ...]]) -> Any:
+    if spec is None or (not spec.axes and spec.shape is None):
+        return spec
+    rank = spec.ndim or (len(spec.shape) if spec.shape is not None else 1 + max((*spec.axes, 0)))
+    rank = max([rank, *(-axis for axis in spec.axes)])
+    sizes: list[int | None] = list(spec.shape) if spec.shape is not None else [None] * rank
+    for axis, size in spec.axes.items():
+        sizes[axis] = size
+    new = resized(tuple(sizes))
+    axes = {axis: new[axis] for axis in spec.axes}
+    return keras.layers.InputSpec(
+        dtype=spec.dtype, shape=None if spec.shape is None else new, ndim=spec.ndim if spec.shape is None else None,
+        max_ndim=spec.max_ndim, min_ndim=spec.min_ndim, axes=axes or None, optional=getattr(spec, "optional", False),
+    )
+
+
 def replay(model: keras.Model, inputs: Tensors, operation: Callable[[keras.Operation], Callable[..., Any]]) -> Any:
     """Run a functional model's graph on other inputs with other operations; returns its outputs in their structure.
 
@@ -120,9 +165,14 @@ def consumers_of(operation: keras.Operation) -> list[keras.Operation]:
     return [call.operation for call in operation._outbound_nodes]
 
 
-def producing_call(tensor: keras.KerasTensor) -> Any:
+def history_of(tensor: keras.KerasTensor) -> Any:
+    """Which call of which operation returned a KerasTensor, as the last one says that did."""
+    return tensor._keras_history
+
+
+def producing_call(tensor: keras.KerasTensor, history: Any = None) -> Any:
     """The call (Keras node) that returns a KerasTensor."""
-    history = tensor._keras_history
+    history = history or tensor._keras_history
     return calls_of(history.operation)[history.node_index]
 
 
@@ -203,7 +253,12 @@ def copy_variable(old: keras.Variable, register: Register, copy: Copy) -> keras.
 
 def copy_input(layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
     """A new InputLayer whose layer and tensor bear the names of the original's (they differ for anonymous inputs)."""
-    new = type(layer).from_config(layer.get_config())
+    return resized_input(layer, layer.batch_shape)
+
+
+def resized_input(layer: keras.layers.InputLayer, shape: tuple[int | None, ...]) -> keras.layers.InputLayer:
+    """An InputLayer and tensor of the same names for another shape, batch included."""
+    new = type(layer).from_config({**layer.get_config(), "batch_shape": shape})
     new.output.name = layer.output.name
     return new
 

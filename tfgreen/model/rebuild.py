@@ -7,6 +7,7 @@ not touched.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -16,11 +17,15 @@ from tfgreen.model.paths import check_built_model, replaceable_layers, sublayers
 from tfgreen.typing import PlainDict, Tensor
 
 Replace = Callable[[str, keras.Layer], keras.Operation | None]
-ReplaceOperation = Callable[[str, keras.Operation], keras.Operation]
+ReplaceOperation = Callable[[str, keras.Operation], Callable[..., Any]]
+ReplaceInput = Callable[[str, keras.layers.InputLayer], keras.layers.InputLayer]
 
 
 def rebuild(
-    model: keras.Model, replace: Replace, replace_operation: ReplaceOperation = lambda path, operation: operation
+    model: keras.Model,
+    replace: Replace,
+    replace_operation: ReplaceOperation = lambda path, operation: operation,
+    replace_input: ReplaceInput = lambda path, layer: layer,
 ) -> keras.Layer:
     """Return an uncompiled copy of ``model`` in which ``replace(path, copy)`` stands in the place of each layer.
 
@@ -30,6 +35,7 @@ def rebuild(
         replace: Called once per layer with its path (``"encoder/conv"``) and a built copy with its weights. Returns the
             layer to use, often the copy itself, or None to pass on the input.
         replace_operation: The same for the raw operations of a graph (``x + y``), which are no layers.
+        replace_input: The same for the inputs of the model and of nested ones.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
@@ -43,9 +49,9 @@ def rebuild(
     check_built_model(model)
     faithful = Copies()
     paths = {id(layer): path for path, layer in replaceable_layers(model)}  # a shared layer goes by its first path
-    copies: dict[int, keras.Operation | None] = {}  # what stands for each layer, wherever it is used
+    copies: dict[int, Any] = {}  # what stands for each layer, wherever it is used
 
-    def copy(operation: keras.Operation, prefix: str) -> keras.Operation | None:
+    def copy(operation: keras.Operation, prefix: str) -> Any:
         if id(operation) not in copies:
             path = paths.get(id(operation), prefix + operation.name)
             if not isinstance(operation, keras.Layer):
@@ -57,7 +63,9 @@ def rebuild(
         return copies[id(operation)]
 
     def copy_container(container: keras.Model, prefix: str) -> keras.Model:
-        inputs = keras.tree.map_structure(copy_input, input_layers(container))
+        inputs = keras.tree.map_structure(
+            lambda layer: replace_input(prefix + layer.name, copy_input(layer)), input_layers(container)
+        )
         if isinstance(container, keras.Sequential):
             layers = [layer for layer in (copy(layer, prefix) for layer in container.layers) if layer is not None]
             result = keras.Sequential([inputs, *layers], name=container.name)

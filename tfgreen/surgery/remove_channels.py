@@ -1,0 +1,92 @@
+"""Take channels out of a model: its copy with smaller weights, and with the settings that count them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgreen.model.internals import resize_inputs, resize_variable, resized_input
+from tfgreen.model.paths import join_path, own_weights, walk
+from tfgreen.model.rebuild import rebuild
+from tfgreen.surgery.channel_analysis import ChannelAnalysis, Setting
+from tfgreen.surgery.channel_groups import ChannelGroup
+from tfgreen.surgery.channel_labels import Axis
+
+
+def remove_channels(
+    model: keras.Model, analysis: ChannelAnalysis, removed: Iterable[tuple[ChannelGroup, np.ndarray]]
+) -> keras.Model:
+    """A copy of a model without some channels.
+
+    Args:
+        analysis: That of the model.
+        removed: Groups, each with the indices of the channels to remove.
+    """
+    gone = {int(label) for group, channels in removed for label in group.labels[np.asarray(channels, int)]}
+
+    def keep(labels: Axis, size: int | None) -> Any:
+        if labels is None:
+            return None
+        return ~np.isin(analysis.labels.roots(labels), list(gone))
+
+    settings: dict[str, list[Setting]] = defaultdict(list)
+    for setting in analysis.settings:
+        settings[setting.path].append(setting)
+    weights: dict[str, list[tuple[str, list[Any]]]] = defaultdict(list)
+    for weight in analysis.weights.values():
+        weights[weight.path].append((weight.name, [keep(labels, None) for labels in weight.axes]))
+
+    def apply(path: str, operation: Any) -> Any:
+        result = operation
+        for setting in settings.get(path, []):
+            result = setting.change(operation, keep(setting.labels, None)) or result
+        if isinstance(operation, keras.Layer):
+            own = own_weights(operation)
+            for name, kept in weights.get(path, []):
+                _shrink(own[name], kept)
+            shapes = [[keep(labels, None) for labels in axes] for axes in analysis.shapes.get(path, ())]
+            _set_shapes(operation, shapes)
+        return result
+
+    def replace(path: str, layer: keras.Layer) -> Any:
+        for below, sub in [*walk(layer)]:
+            apply(join_path(path, below), sub)
+        return apply(path, layer)
+
+    def replace_input(path: str, layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
+        if path not in analysis.shapes:
+            return layer
+        kept = [keep(labels, None) for labels in analysis.shapes[path][0]]
+        sizes = zip(layer.batch_shape, kept)
+        return resized_input(layer, tuple(size if k is None else int(k.sum()) for size, k in sizes))
+
+    return rebuild(model, replace, apply, replace_input)
+
+
+def _shrink(variable: keras.Variable, kept: list[Any]) -> None:
+    value = variable.numpy()
+    for axis, keep in enumerate(kept):
+        if keep is not None and len(keep) == value.shape[axis] and not keep.all():
+            value = np.compress(keep, value, axis)
+    if value.shape != tuple(variable.shape):
+        resize_variable(variable, value)
+
+
+def _set_shapes(layer: keras.Layer, inputs: list[list[Any]]) -> None:
+    """Let a layer expect inputs of which, of each axis, only what is kept is left."""
+
+    def resized(number: int, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        if number >= len(inputs):
+            return shape
+        kept = inputs[number][-len(shape) :] if shape else []  # a spec may begin behind the first axes
+        sizes = [None] * (len(shape) - len(kept)) + kept
+        return tuple(
+            int(keep.sum()) if keep is not None and len(keep) == size else size for size, keep in zip(shape, sizes)
+        )
+
+    if inputs:
+        resize_inputs(layer, resized)

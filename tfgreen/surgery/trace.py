@@ -1,0 +1,136 @@
+"""Trace: all calls of leaf layers and raw operations that make up a model of any kind, on symbolic tensors.
+
+What a layer of the user's, a block or a subclassed model does in its ``call`` is run on KerasTensors, so that the calls
+in it are found too; what cannot be run so is one call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+
+from tfgreen.model.call_spec import symbolic_inputs
+from tfgreen.model.internals import graph_calls, graph_of, history_of, input_layers, is_container, is_graph, producing_call
+from tfgreen.model.layer_calls import Around, listening
+from tfgreen.model.paths import join_path, walk
+from tfgreen.model.rebuild import rebuild
+from tfgreen.typing import Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Call:
+    """One call of an operation.
+
+    ``inputs`` are its tensors, flat. A call ``in_graph`` is held by a functional model, which can be run with another
+    operation in its place; the others are Python code.
+    """
+
+    path: str
+    operation: keras.Operation
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    in_graph: bool
+
+    def __str__(self) -> str:
+        return f"{type(self.operation).__name__} '{self.path}'"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trace:
+    """The calls of a copy of a model, producers before consumers, and its inputs and outputs.
+
+    ``entered`` are the tensors passed into nested graphs, by the path of the InputLayer that takes them; ``shut`` those
+    passed into graphs held by layers of the user's, whose inputs cannot be changed.
+    """
+
+    model: keras.Model
+    calls: tuple[Call, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    entered: Mapping[str, Tensor]
+    shut: tuple[Tensor, ...]
+
+
+def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
+    """Run a copy of a model on symbolic inputs; the layers for which ``is_leaf`` is not true are looked into.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="a"), keras.layers.ReLU(name="b")])
+        >>> [call.path for call in trace(model, lambda layer: True).calls]
+        ['a', 'b']
+    """
+    copy: keras.Model = rebuild(model, lambda path, layer: layer)
+    paths = {id(copy): "", **{id(layer): path for path, layer in walk(copy)}}
+    nested = {id(layer) for _, layer in walk(copy, opens=is_container)} if is_container(copy) else set()
+    paths |= {id(operation): path for path, operation in _raw_operations(copy, "")}
+    opened = [layer for _, layer in [("", copy), *walk(copy)] if is_container(layer) or not is_leaf(layer)]
+    entered: dict[str, Tensor] = {}
+    shut: list[Tensor] = []
+    inside: dict[int, tuple[Tensor, Any]] = {}  # a tensor that an opened layer returns -> who made it in there
+
+    def around(layer: keras.Layer, call: Around, /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            outputs = layer.call(*args, **kwargs)
+        except Exception:  # code of the user's, which may need more than symbolic tensors: it stays one call
+            return call(*args, **kwargs)
+        leaves = keras.tree.flatten(outputs)
+        if not all(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
+            return call(*args, **kwargs)
+        if is_graph(layer) and layer is not copy:
+            passed = [tensor for tensor in keras.tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
+            takers = keras.tree.flatten(input_layers(layer)) if id(layer) in nested and is_container(layer) else []
+            if len(takers) == len(passed):
+                entered.update({join_path(paths[id(layer)], t.name): tensor for t, tensor in zip(takers, passed)})
+            else:
+                shut.extend(passed)
+        for leaf in leaves:  # Keras is about to say that the layer made it
+            inside.setdefault(id(leaf), (leaf, history_of(leaf)))
+        return outputs
+
+    args, kwargs = keras.tree.map_structure(_input, symbolic_inputs(copy))
+    with listening({(layer, "symbolic_call"): around for layer in opened}):
+        outputs = tuple(keras.tree.flatten(copy(*args, **kwargs, training=False)))
+    calls: list[Call] = []
+    for node in _ordered(outputs, {key: history for key, (_, history) in inside.items()}):
+        operation = node.operation
+        path = paths.get(id(operation), operation.name)
+        arguments = node.arguments
+        in_graph = id(operation) in paths
+        calls.append(Call(path, operation, arguments.args, arguments.kwargs, tuple(node.input_tensors),
+                          tuple(node.outputs), in_graph))  # fmt: skip
+    return Trace(copy, tuple(calls), tuple(keras.tree.flatten((args, kwargs))), outputs, entered, tuple(shut))
+
+
+def _input(tensor: Tensor) -> Tensor:
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+
+
+def _raw_operations(model: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Operation]]:
+    if is_container(model):
+        for call in graph_calls(graph_of(model)):
+            path = join_path(prefix, call.operation.name)
+            if isinstance(call.operation, keras.Layer):
+                yield from _raw_operations(call.operation, path)
+            else:
+                yield path, call.operation
+
+
+def _ordered(outputs: tuple[Tensor, ...], inside: Mapping[int, Any]) -> list[Any]:
+    """The calls (Keras nodes) behind the outputs, each once, producers first."""
+    found: dict[int, Any] = {}
+    stack: list[tuple[Any, bool]] = [(producing_call(t, inside.get(id(t))), False) for t in reversed(outputs)]
+    while stack:
+        node, is_done = stack.pop()
+        if id(node) in found or node.is_input:
+            continue
+        if is_done:
+            found[id(node)] = node
+            continue
+        stack.append((node, True))
+        stack.extend((producing_call(t, inside.get(id(t))), False) for t in reversed(node.input_tensors))
+    return list(found.values())
