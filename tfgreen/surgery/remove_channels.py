@@ -15,6 +15,8 @@ from tfgreen.model.rebuild import rebuild
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, Setting
 from tfgreen.surgery.channel_groups import ChannelGroup
 from tfgreen.surgery.channel_labels import Axis
+from tfgreen.surgery.layer_rules import has_rule
+from tfgreen.surgery.saved_sizes import set_config
 
 
 def remove_channels(
@@ -53,8 +55,12 @@ def remove_channels(
         return result
 
     def replace(path: str, layer: keras.Layer) -> Any:
-        for below, sub in [*walk(layer)]:
+        inside = list(walk(layer))
+        before = {id(weight): tuple(weight.shape) for weight in layer.weights}
+        for below, sub in inside:
             apply(join_path(path, below), sub)
+        if inside and not has_rule(layer):
+            set_config(path, layer, before)
         return apply(path, layer)
 
     def replace_input(path: str, layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
