@@ -62,6 +62,13 @@ def check_exact(verb: Callable[[keras.Model], keras.Model], program: Program) ->
     close(before, predict(model, x), 0.0, "the model passed in has changed")
 
 
+def check_channels(program: Program) -> None:
+    """Without half of its channels a model computes what it does with all their weights at 0."""
+    from tests.surgery.cases import check_removal
+
+    check_removal(program.build(), program.data(4), tolerance=1e-4)
+
+
 def one_step(model: keras.Model, x: Any, callbacks: list[Any]) -> tuple[float, float]:
     """The loss of a fit step to random targets, and how far the weights move."""
     rng = np.random.default_rng(0)
@@ -158,6 +165,7 @@ def check_trained_file(program: Program) -> None:
 
 CHECKS: dict[str, Check] = {
     "copy": check_copy,
+    "channels": check_channels,
     "fold_batch_norm": functools.partial(check_exact, tg.fold_batch_norm),
     "equalize": functools.partial(check_exact, tg.equalize),
     "prune": functools.partial(

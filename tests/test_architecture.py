@@ -18,6 +18,7 @@ ORDER = (
     "model",
     "transforms",
     "quantization",
+    "surgery",
     "training",
     "distillation",
     "techniques",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +14,7 @@ from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.trainers.trainer import Trainer
 from keras.src.utils.tracking import Tracker
 
-from tfgreen.typing import PlainDict, Tensor, Tensors
+from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 Register = Callable[[Any], Any]
 Copy = Callable[[Any], Any]
@@ -101,41 +103,38 @@ def resize_variable(variable: keras.Variable, value: Any) -> None:
         variable._initialize(tf.convert_to_tensor(value, dtype=variable.dtype))
 
 
-def resize_inputs(layer: keras.Layer, resized: Callable[[int, tuple[int | None, ...]], tuple[int | None, ...]]) -> None:
+def resize_inputs(layer: keras.Layer, resized: Callable[[int, Shape], Shape]) -> None:
     """Let a built layer expect other inputs: ``resized`` takes the number of an input and its old shape."""
-    shapes = getattr(layer, "_build_shapes_dict", None)
-    if shapes:
-        flat: list[Any] = []
+    numbers = itertools.count()
 
-        def visit(shape: Any) -> Any:
-            if shape is None or (isinstance(shape, (list, tuple)) and not any(isinstance(s, (list, tuple)) for s in shape)):
-                flat.append(shape)
-                return shape if shape is None else resized(len(flat) - 1, tuple(shape))
-            if isinstance(shape, dict):
-                return {key: visit(part) for key, part in shape.items()}
+    def visit(shape: Any) -> Any:
+        if isinstance(shape, dict):
+            return {key: visit(part) for key, part in shape.items()}
+        if isinstance(shape, (list, tuple)) and any(isinstance(part, (list, tuple)) for part in shape):
             return [visit(part) for part in shape]
+        number = next(numbers)
+        return shape if shape is None else resized(number, tuple(shape))
 
-        layer._build_shapes_dict = visit(dict(shapes))
+    if getattr(layer, "_build_shapes_dict", None):
+        layer._build_shapes_dict = visit(dict(layer._build_shapes_dict))
     specs = layer.input_spec
-    if specs is not None:
-        listed = specs if isinstance(specs, (list, tuple)) else [specs]
-        new = [_resized_spec(spec, lambda shape, i=i: resized(i, shape)) for i, spec in enumerate(listed)]
-        layer.input_spec = type(specs)(new) if isinstance(specs, (list, tuple)) else new[0]
+    if isinstance(specs, (list, tuple)):
+        layer.input_spec = [_resized_spec(spec, functools.partial(resized, i)) for i, spec in enumerate(specs)]
+    elif specs is not None:
+        layer.input_spec = _resized_spec(specs, functools.partial(resized, 0))
 
 
-def _resized_spec(spec: Any, resized: Callable[[tuple[int | None, ...]], tuple[int | None, ...]]) -> Any:
-    if spec is None or (not spec.axes and spec.shape is None):
+def _resized_spec(spec: Any, resized: Callable[[Shape], Shape]) -> Any:
+    if spec.shape is None and not spec.axes:
         return spec
-    rank = spec.ndim or (len(spec.shape) if spec.shape is not None else 1 + max((*spec.axes, 0)))
-    rank = max([rank, *(-axis for axis in spec.axes)])
-    sizes: list[int | None] = list(spec.shape) if spec.shape is not None else [None] * rank
-    for axis, size in spec.axes.items():
-        sizes[axis] = size
-    new = resized(tuple(sizes))
+    if spec.shape is not None:
+        new = resized(tuple(spec.shape))
+        return keras.layers.InputSpec(dtype=spec.dtype, shape=new, axes={axis: new[axis] for axis in spec.axes})
+    rank = spec.ndim or max(axis + 1 if axis >= 0 else -axis for axis in spec.axes)
+    new = resized(tuple(spec.axes.get(axis, spec.axes.get(axis - rank)) for axis in range(rank)))
     axes = {axis: new[axis] for axis in spec.axes}
     return keras.layers.InputSpec(
-        dtype=spec.dtype, shape=None if spec.shape is None else new, ndim=spec.ndim if spec.shape is None else None,
-        max_ndim=spec.max_ndim, min_ndim=spec.min_ndim, axes=axes or None, optional=getattr(spec, "optional", False),
+        dtype=spec.dtype, ndim=spec.ndim, max_ndim=spec.max_ndim, min_ndim=spec.min_ndim, axes=axes
     )
 
 

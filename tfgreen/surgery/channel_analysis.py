@@ -15,6 +15,8 @@ import numpy as np
 
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.surgery.channel_labels import Axes, Axis, ChannelLabels, Labels, reshaped
+from tfgreen.surgery.rules.common import Rule
+from tfgreen.surgery.rules.table import has_rule, rule_of
 from tfgreen.surgery.trace import Call, Trace, trace
 from tfgreen.typing import Tensor
 
@@ -62,6 +64,10 @@ class ChannelAnalysis:
         self._axes: dict[int, Axes] = {}
         self.paths = {id(layer): path for path, layer in walk(traced.model)}
 
+    def rule_of(self, operation: keras.Operation) -> Rule | None:
+        """The rule for a layer inside of another."""
+        return rule_of(operation)
+
     def of(self, tensor: Tensor) -> Axes:
         """The labels of the axes of a tensor; None for each axis of the model's inputs."""
         return self._axes.get(id(tensor), (None,) * len(tensor.shape))
@@ -74,17 +80,19 @@ class ChannelAnalysis:
         for axis in [axes] if axes is None or isinstance(axes, np.ndarray) else axes:
             self.labels.fix(axis, reason)
 
-    def weight(self, layer: keras.Layer, variable: keras.Variable, axes: Sequence[Axis]) -> None:
-        """Say what the axes of a variable of a layer are; one that is used twice shrinks alike for both."""
+    def weight(self, layer: keras.Layer, variable: keras.Variable, axes: Sequence[Axis]) -> list[Axis]:
+        """Say what the axes of a variable of a layer are, and return what is known of them: a variable that is used
+        twice shrinks alike for both."""
         if id(variable) not in self.weights:
             name = next(name for name, own in own_weights(layer).items() if own is variable)
             self.weights[id(variable)] = WeightAxes(self.paths[id(layer)], name, variable, list(axes))
-            return
+            return self.weights[id(variable)].axes
         known = self.weights[id(variable)].axes
         for number, (one, other) in enumerate(zip(known, axes, strict=True)):
             if one is not None or other is not None:
                 self.labels.unite(one, other, "another layer that holds the same weight needs all of it")
                 known[number] = one if one is not None else other
+        return known
 
     def attribute(self, layer: keras.Layer, name: str, labels: Axis) -> None:
         """Say that an attribute of a layer is the number of channels of an axis."""
@@ -114,12 +122,10 @@ class ChannelAnalysis:
 
 def analyse(model: keras.Model) -> ChannelAnalysis:
     """Trace a built model of any kind, and follow its channels from layer to layer."""
-    from tfgreen.surgery import layer_rules, operation_rules
-
-    traced = trace(model, layer_rules.has_rule)
+    traced = trace(model, has_rule)
     analysis = ChannelAnalysis(model, traced)
     for call in traced.calls:
-        rule = layer_rules.rule_of(call.operation) or operation_rules.rule_of(call.operation)
+        rule = rule_of(call.operation)
         if rule is None:
             for tensor in call.inputs:
                 analysis.fix(analysis.of(tensor), f"{call} reads them, which cannot be traced")
@@ -129,12 +135,10 @@ def analyse(model: keras.Model) -> ChannelAnalysis:
         outputs = rule(analysis, call)
         for tensor, axes in zip(call.outputs, outputs, strict=True):
             analysis.put(tensor, axes)
-    for path, tensor in traced.entered.items():
-        analysis.shapes[path] = (analysis.of(tensor),)
+    for path, tensors in traced.entered.items():
+        analysis.shapes[path] = tuple(map(analysis.of, tensors))
     for tensor in traced.shut:
         analysis.fix(analysis.of(tensor), "they enter a model that a layer of its own class holds")
     for tensor in traced.outputs:
         analysis.fix(analysis.of(tensor), "they are an output of the model")
     return analysis
-
-

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, analyse
-from tfgreen.tables import text_table
 from tfgreen.typing import PlainDict
 
 
@@ -60,7 +59,8 @@ class ChannelGroup:
 
     def __str__(self) -> str:
         what = f"{self.removable} of {self.size} channels" if self.reason else f"{self.size} channels"
-        return f"{self.name}: {what} in {', '.join(map(str, self.edges))}" + (f" ({self.reason})" if self.reason else "")
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.name}: {what} in {', '.join(map(str, self.edges))}{why}"
 
     def to_dict(self) -> PlainDict:
         return {
@@ -105,13 +105,13 @@ def _grouped(analysis: ChannelAnalysis) -> list[ChannelGroup]:
             for place, root in enumerate(analysis.labels.roots(labels).tolist()):
                 found.setdefault(root, {}).setdefault((key, axis), []).append(place)
                 producers.setdefault(root, weight.path)
-    alike: dict[tuple, list[int]] = defaultdict(list)
+    alike: dict[tuple[tuple[tuple[int, int], int], ...], list[int]] = defaultdict(list)
     for root, edges in found.items():
         alike[tuple((edge, len(places)) for edge, places in edges.items())].append(root)
     groups = []
-    for edges, roots in alike.items():
+    for signature, roots in alike.items():
         parts = []
-        for (key, axis), _ in edges:
+        for (key, axis), _ in signature:
             weight = analysis.weights[key]
             parts.append(Edge(weight.path, weight.name, axis, np.array([found[root][key, axis] for root in roots])))
         fixed = tuple(reasons.get(root, "") for root in roots)

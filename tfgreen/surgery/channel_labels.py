@@ -96,15 +96,16 @@ def reshaped(
         carried = [i for i in rows if axes[i] is not None]
         if not carried:
             continue
-        sizes, out = [old[i] for i in rows], [new[i] for i in columns]
-        if len(carried) > 1 or None in sizes or None in out:
+        sizes, out = [old[i] or 0 for i in rows], [new[i] or 0 for i in columns]
+        labelled = axes[carried[0]]
+        if len(carried) > 1 or labelled is None or 0 in (*sizes, *out):
             for i in carried:
                 fix(axes[i])
             continue
         place = rows.index(carried[0])
         shape = [1] * len(rows)
         shape[place] = -1
-        flat = np.broadcast_to(axes[carried[0]].reshape(shape), sizes).reshape(out)  # type: ignore[union-attr]
+        flat = np.broadcast_to(labelled.reshape(shape), sizes).reshape(out)
         along = [_along(flat, axis) for axis in range(len(out))]
         free = [axis for axis in range(len(out)) if along[axis] is not None]
         if free:
@@ -130,19 +131,18 @@ def _blocks(old: Sequence[int | None], new: Sequence[int | None]) -> list[tuple[
         columns: list[int] = []
         a = b = 1
         known = True
-        while known and (not rows or a != b) and (i or j):
-            if (a <= b or not j) and i:
+        while known and (i or j) and (not rows or not columns or a != b):
+            if i and (not rows or not j or (columns and a <= b)):
                 i -= 1
                 rows.insert(0, i)
                 size = old[i]
-                known = size is not None
                 a *= size or 1
-            elif j:
+            else:
                 j -= 1
                 columns.insert(0, j)
                 size = new[j]
-                known = size is not None
                 b *= size or 1
+            known = size is not None
         if not known:  # what lies before an open size cannot be told apart
             rows, columns, i, j = [*range(i), *rows], [*range(j), *columns], 0, 0
         blocks.append((rows, columns))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ from tfgreen.model.rebuild import rebuild
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, Setting
 from tfgreen.surgery.channel_groups import ChannelGroup
 from tfgreen.surgery.channel_labels import Axis
-from tfgreen.surgery.layer_rules import has_rule
+from tfgreen.surgery.rules.table import has_rule
 from tfgreen.surgery.saved_sizes import set_config
 
 
@@ -30,27 +30,25 @@ def remove_channels(
     """
     gone = {int(label) for group, channels in removed for label in group.labels[np.asarray(channels, int)]}
 
-    def keep(labels: Axis, size: int | None) -> Any:
-        if labels is None:
-            return None
-        return ~np.isin(analysis.labels.roots(labels), list(gone))
+    def keep(labels: Axis) -> Any:
+        return None if labels is None else ~np.isin(analysis.labels.roots(labels), list(gone))
 
     settings: dict[str, list[Setting]] = defaultdict(list)
     for setting in analysis.settings:
         settings[setting.path].append(setting)
     weights: dict[str, list[tuple[str, list[Any]]]] = defaultdict(list)
     for weight in analysis.weights.values():
-        weights[weight.path].append((weight.name, [keep(labels, None) for labels in weight.axes]))
+        weights[weight.path].append((weight.name, [keep(labels) for labels in weight.axes]))
 
     def apply(path: str, operation: Any) -> Any:
         result = operation
         for setting in settings.get(path, []):
-            result = setting.change(operation, keep(setting.labels, None)) or result
+            result = setting.change(operation, keep(setting.labels)) or result
         if isinstance(operation, keras.Layer):
             own = own_weights(operation)
             for name, kept in weights.get(path, []):
                 _shrink(own[name], kept)
-            shapes = [[keep(labels, None) for labels in axes] for axes in analysis.shapes.get(path, ())]
+            shapes = [[keep(labels) for labels in axes] for axes in analysis.shapes.get(path, ())]
             _set_shapes(operation, shapes)
         return result
 
@@ -59,14 +57,15 @@ def remove_channels(
         before = {id(weight): tuple(weight.shape) for weight in layer.weights}
         for below, sub in inside:
             apply(join_path(path, below), sub)
+        result = apply(path, layer)
         if inside and not has_rule(layer):
             set_config(path, layer, before)
-        return apply(path, layer)
+        return result
 
     def replace_input(path: str, layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
         if path not in analysis.shapes:
             return layer
-        kept = [keep(labels, None) for labels in analysis.shapes[path][0]]
+        kept = [keep(labels) for labels in analysis.shapes[path][0]]
         sizes = zip(layer.batch_shape, kept)
         return resized_input(layer, tuple(size if k is None else int(k.sum()) for size, k in sizes))
 

@@ -27,12 +27,11 @@ def set_config(path: str, layer: keras.Layer, before: Mapping[int, Shape]) -> No
     sizes: dict[int, set[int]] = defaultdict(set)
     for weight in layer.weights:
         for old, new in zip(before[id(weight)], weight.shape):
-            sizes[old].add(new)
+            sizes[old or 0].add(new)
     if all(new == {old} for old, new in sizes.items()):
         return
-    named = {
-        name: value for name, value in vars(layer).items() if type(value) is int and sizes.get(value, {value}) != {value}
-    }  # fmt: skip
+    numbers = {name: value for name, value in vars(layer).items() if type(value) is int}
+    named = {name: value for name, value in numbers.items() if sizes.get(value, {value}) != {value}}
     for name, value in named.items():
         smaller = sizes[value] - {value}
         if len(smaller) == 1:
@@ -42,8 +41,8 @@ def set_config(path: str, layer: keras.Layer, before: Mapping[int, Shape]) -> No
 
         def get_config() -> NoReturn:
             raise invalid_state(
-                f"layer '{path}' ({type(layer).__name__}) has lost channels, and its get_config() does not say how many "
-                "are left: Keras could not load it.",
+                f"layer '{path}' ({type(layer).__name__}) has lost channels, and its get_config() does not say how "
+                "many are left: Keras could not load it.",
                 f"Convert the model, save its weights, or leave the layer out: keep=['{path}'].",
             )
 

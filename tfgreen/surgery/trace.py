@@ -13,7 +13,15 @@ from typing import Any
 import keras
 
 from tfgreen.model.call_spec import symbolic_inputs
-from tfgreen.model.internals import graph_calls, graph_of, history_of, input_layers, is_container, is_graph, producing_call
+from tfgreen.model.internals import (
+    graph_calls,
+    graph_of,
+    history_of,
+    input_layers,
+    is_container,
+    is_graph,
+    producing_call,
+)
 from tfgreen.model.layer_calls import Around, listening
 from tfgreen.model.paths import join_path, walk
 from tfgreen.model.rebuild import rebuild
@@ -44,15 +52,15 @@ class Call:
 class Trace:
     """The calls of a copy of a model, producers before consumers, and its inputs and outputs.
 
-    ``entered`` are the tensors passed into nested graphs, by the path of the InputLayer that takes them; ``shut`` those
-    passed into graphs held by layers of the user's, whose inputs cannot be changed.
+    ``entered`` are the tensors passed into the layers that were looked into, by path, and into each InputLayer of
+    nested graphs; ``shut`` those passed into graphs held by layers of the user's, whose inputs cannot be changed.
     """
 
     model: keras.Model
     calls: tuple[Call, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    entered: Mapping[str, Tensor]
+    entered: Mapping[str, tuple[Tensor, ...]]
     shut: tuple[Tensor, ...]
 
 
@@ -69,7 +77,7 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
     nested = {id(layer) for _, layer in walk(copy, opens=is_container)} if is_container(copy) else set()
     paths |= {id(operation): path for path, operation in _raw_operations(copy, "")}
     opened = [layer for _, layer in [("", copy), *walk(copy)] if is_container(layer) or not is_leaf(layer)]
-    entered: dict[str, Tensor] = {}
+    entered: dict[str, tuple[Tensor, ...]] = {}
     shut: list[Tensor] = []
     inside: dict[int, tuple[Tensor, Any]] = {}  # a tensor that an opened layer returns -> who made it in there
 
@@ -81,32 +89,31 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
         leaves = keras.tree.flatten(outputs)
         if not all(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
             return call(*args, **kwargs)
+        passed = [tensor for tensor in keras.tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
+        entered.setdefault(paths[id(layer)], tuple(passed))
         if is_graph(layer) and layer is not copy:
-            passed = [tensor for tensor in keras.tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
-            takers = keras.tree.flatten(input_layers(layer)) if id(layer) in nested and is_container(layer) else []
+            can_change = id(layer) in nested and is_container(layer)
+            takers = keras.tree.flatten(input_layers(layer)) if can_change else []
             if len(takers) == len(passed):
-                entered.update({join_path(paths[id(layer)], t.name): tensor for t, tensor in zip(takers, passed)})
+                entered.update({join_path(paths[id(layer)], t.name): (tensor,) for t, tensor in zip(takers, passed)})
             else:
                 shut.extend(passed)
         for leaf in leaves:  # Keras is about to say that the layer made it
             inside.setdefault(id(leaf), (leaf, history_of(leaf)))
         return outputs
 
-    args, kwargs = keras.tree.map_structure(_input, symbolic_inputs(copy))
+    inputs = args, kwargs = keras.tree.map_structure(_input, symbolic_inputs(copy))
     with listening({(layer, "symbolic_call"): around for layer in opened}):
         outputs = tuple(keras.tree.flatten(copy(*args, **kwargs, training=False)))
     calls: list[Call] = []
     for node in _ordered(outputs, {key: history for key, (_, history) in inside.items()}):
-        operation = node.operation
-        path = paths.get(id(operation), operation.name)
-        arguments = node.arguments
-        in_graph = id(operation) in paths
-        calls.append(Call(path, operation, arguments.args, arguments.kwargs, tuple(node.input_tensors),
-                          tuple(node.outputs), in_graph))  # fmt: skip
-    return Trace(copy, tuple(calls), tuple(keras.tree.flatten((args, kwargs))), outputs, entered, tuple(shut))
+        path, args, kwargs = paths.get(id(node.operation)), node.arguments.args, node.arguments.kwargs
+        tensors = tuple(node.input_tensors), tuple(node.outputs)
+        calls.append(Call(path or node.operation.name, node.operation, args, kwargs, *tensors, path is not None))
+    return Trace(copy, tuple(calls), tuple(keras.tree.flatten(inputs)), outputs, entered, tuple(shut))
 
 
-def _input(tensor: Tensor) -> Tensor:
+def _input(tensor: keras.KerasTensor) -> keras.KerasTensor:
     return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
 
 

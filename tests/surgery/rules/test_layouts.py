@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.surgery.cases import PARTS, check_part
+
+
+@pytest.mark.parametrize("name", PARTS["layouts"])
+def test_channels_go_where_they_can_and_nothing_else_changes(name, tmp_path):
+    check_part("layouts", name, tmp_path)

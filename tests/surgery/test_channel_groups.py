@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from tests import zoo
+from tfgreen.surgery.channel_groups import channel_groups
+
+
+def test_groups_are_the_coupled_axes_of_weights():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(x)
+    y = layers.BatchNormalization(name="norm")(layers.Conv2D(6, 3, padding="same", name="inner")(x))
+    x = layers.Add()([x, layers.Conv2D(4, 3, padding="same", use_bias=False, name="back")(y)])
+    model = keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten()(x)))
+    stream, inner, out = channel_groups(model)
+    assert set(map(str, stream.edges)) == {
+        "stem/kernel[3]", "stem/bias[0]", "inner/kernel[2]", "back/kernel[3]", "out/kernel[0]",
+    }  # fmt: skip
+    assert [edge.places.shape for edge in stream.edges if edge.layer == "out"] == [(4, 64)]
+    assert {edge.layer for edge in inner.edges} == {"inner", "norm", "back"} and len(inner.edges) == 7
+    assert out.reason == "they are an output of the model" and out.removable == 0
+    assert "inner: 6 channels in" in str(channel_groups(model)) and out.to_dict()["size"] == 2
+
+
+def test_channels_of_a_concatenation_are_groups_of_their_own():
+    assert [group.size for group in channel_groups(zoo.concat())] == [4, 4, 4, 4]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.surgery.cases import FLAT, Gated, between, half, randomized
+from tfgreen.errors import InvalidValueError
+from tfgreen.surgery.channel_groups import channel_groups
+from tfgreen.surgery.remove_channels import remove_channels
+
+
+def slimmed(model: keras.Model) -> keras.Model:
+    groups = channel_groups(model)
+    return remove_channels(model, groups.analysis, half(groups))
+
+
+def test_a_setting_that_names_the_size_is_changed():
+    slim = slimmed(between(Gated(6, name="gated"), *FLAT))
+    assert slim.get_layer("gated").units == 3
+
+
+class Fixed(layers.Layer):
+    """A block whose sizes stand in its code."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.one, self.two = layers.Dense(6), layers.Dense(8)
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return self.two(self.one(x))
+
+
+def test_what_keras_could_not_load_is_said_when_it_is_saved(tmp_path):
+    model = between(Fixed(name="block"), *FLAT)
+    slim = slimmed(model)
+    assert slim.get_layer("block").one.units == 3
+    with pytest.raises(InvalidValueError, match=r"layer 'block' \(Fixed\) has lost channels.*keep=\['block'\]"):
+        slim.save(tmp_path / "slim.keras")
+    x = np.ones((2, 3), "float32")
+    slim.save_weights(tmp_path / "slim.weights.h5")
+    before = slim.predict(x, verbose=0)
+    randomized(slim, seed=1).load_weights(tmp_path / "slim.weights.h5")
+    np.testing.assert_array_equal(slim.predict(x, verbose=0), before)

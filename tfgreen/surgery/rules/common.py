@@ -1,0 +1,153 @@
+"""What the rules share: how one is registered, and the words in which they speak of axes.
+
+A rule takes the analysis and a call, records the layer's weights and settings, and returns the axes of each output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import activations, layers
+
+from tfgreen.surgery.channel_labels import Axes, Axis
+from tfgreen.surgery.trace import Call
+
+if TYPE_CHECKING:
+    from tfgreen.surgery.channel_analysis import ChannelAnalysis
+
+Rule = Callable[["ChannelAnalysis", Call], list[Axes]]
+
+
+class Rules:
+    """The rules of one module: of layers by class, and of raw operations by the name of theirs, which is private."""
+
+    def __init__(self) -> None:
+        self.of_layers: dict[type, Rule] = {}
+        self.of_operations: dict[str, Rule] = {}
+
+    def layer(self, *names: str) -> Callable[[Rule], Rule]:
+        """Register a rule for the classes of ``keras.layers`` of these names, as far as this Keras has them."""
+
+        def register(rule: Rule) -> Rule:
+            self.of_layers.update({getattr(layers, name): rule for name in names if hasattr(layers, name)})
+            return rule
+
+        return register
+
+    def operation(self, names: str) -> Callable[[Rule], Rule]:
+        """Register a rule for raw operations, whose names stand in a text."""
+
+        def register(rule: Rule) -> Rule:
+            self.of_operations.update(dict.fromkeys(names.split(), rule))
+            return rule
+
+        return register
+
+
+ELEMENTWISE = tuple(
+    getattr(layers, name)
+    for name in (
+        *"ReLU LeakyReLU ELU Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout".split(),
+        *"GaussianDropout GaussianNoise Identity ActivityRegularization".split(),
+    )
+    if hasattr(layers, name)
+)
+_ACTIVATIONS = tuple(
+    getattr(activations, name)
+    for name in (
+        *"celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear".split(),
+        *"log_sigmoid mish relu relu6 selu sigmoid silu soft_shrink softplus softsign sparse_plus".split(),
+        *"sparse_sigmoid squareplus tanh tanh_shrink threshold".split(),
+    )
+    if hasattr(activations, name)
+)
+
+
+def entering_axes(a: ChannelAnalysis, call: Call) -> Axes:
+    """The axes of the first input."""
+    return a.of(call.inputs[0])
+
+
+def activated(a: ChannelAnalysis, call: Call, activation: Any, labels: Axis) -> None:
+    """An activation that mixes channels, or may, keeps all of them."""
+    cls = activation if isinstance(activation, type) else type(activation)
+    known = activation in _ACTIVATIONS or (isinstance(activation, keras.Layer) and cls in ELEMENTWISE)
+    if activation is not None and not known:
+        a.fix(labels, f"the activation of {call} may mix them")
+
+
+def only_channels(a: ChannelAnalysis, call: Call, axes: Axes, axis: int) -> Axis:
+    """The labels of the channel axis; those of other axes, over which the layer moves windows, stay."""
+    a.fix([labels for i, labels in enumerate(axes) if i not in (0, axis)], f"{call} takes them as positions")
+    return axes[axis]
+
+
+def placed(rank: int, axis: int, labels: Axis, batch: Axis = None) -> Axes:
+    """The axes of a tensor of which only the channels, and the batch, may shrink."""
+    return (batch, *(labels if i == axis else None for i in range(1, rank)))
+
+
+def own_bias(a: ChannelAnalysis, layer: Any, labels: Axis) -> None:
+    """Record the bias of a layer, if it has one."""
+    if getattr(layer, "bias", None) is not None:
+        a.weight(layer, layer.bias, [labels])
+
+
+def sets_item(name: str, place: int) -> Callable[[Any, np.ndarray], None]:
+    def change(copy: Any, keep: np.ndarray) -> None:
+        shape = list(getattr(copy, name))
+        shape[place] = int(keep.sum())
+        setattr(copy, name, tuple(shape))
+
+    return change
+
+
+def stop(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    for tensor in call.inputs:
+        a.fix(a.of(tensor), f"{call} reads them, which cannot be traced")
+    return [(None,) * len(tensor.shape) for tensor in call.outputs]
+
+
+def axes_named(value: Any, rank: int) -> set[int]:
+    """The axes that an operation names; all where it names none."""
+    if value is None:
+        return set(range(rank))
+    return {int(axis) % rank for axis in (value if isinstance(value, (list, tuple)) else [value])}
+
+
+def concatenated(a: ChannelAnalysis, call: Call, axis: int) -> Axes:
+    """The axes of a concatenation: along its own the labels of one input after the other, fixed ones included."""
+    rank = len(call.inputs[0].shape)
+    axis %= rank
+    operands = [(a.of(tensor), tuple(tensor.shape)) for tensor in call.inputs]
+    others = [
+        ([None if i == axis else labels for i, labels in enumerate(axes)],
+         [1 if i == axis else size for i, size in enumerate(shape)])
+        for axes, shape in operands
+    ]  # fmt: skip
+    result = list(a.merge([(tuple(axes), shape) for axes, shape in others], call))
+    if any(axes[axis] is not None for axes, _ in operands):
+        parts = []
+        for axes, shape in operands:
+            part = axes[axis]
+            if part is None:
+                if shape[axis] is None:
+                    a.fix([axes[axis] for axes, _ in operands], f"{call} joins them with an open size")
+                    return tuple(result)
+                part = a.labels.new(shape[axis])
+                a.fix(part, f"{call} joins them with what keeps its size")
+            parts.append(part)
+        result[axis] = np.concatenate(parts)
+    return tuple(result)
+
+
+def sets_partial_shape(place: int) -> Callable[[Any, np.ndarray], None]:
+    def change(copy: Any, keep: np.ndarray) -> None:
+        shape = list(copy.partial_output_shape)
+        shape[place] = int(keep.sum())
+        copy.partial_output_shape = tuple(shape)
+
+    return change

@@ -1,0 +1,154 @@
+"""Layers with kernels: dense, convolution, embedding; and slopes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfgreen.model.weights import channel_axis
+from tfgreen.surgery.channel_labels import Axes, Axis
+from tfgreen.surgery.rules.common import (
+    Rules,
+    activated,
+    entering_axes,
+    only_channels,
+    own_bias,
+    placed,
+    sets_partial_shape,
+)
+from tfgreen.surgery.trace import Call
+
+if TYPE_CHECKING:
+    from tfgreen.surgery.channel_analysis import ChannelAnalysis
+
+RULES = Rules()
+
+
+@RULES.layer("Dense")
+def _dense(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    x = entering_axes(a, call)
+    out = a.weight(layer, layer.kernel, [x[-1], a.labels.new(layer.units)])[1]
+    own_bias(a, layer, out)
+    a.attribute(layer, "units", out)
+    activated(a, call, layer.activation, out)
+    return [(*x[:-1], out)]
+
+
+@RULES.layer("Conv1D", "Conv2D", "Conv3D")
+def _conv(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    x, axis = entering_axes(a, call), channel_axis(layer, len(call.inputs[0].shape))
+    entering = only_channels(a, call, x, axis)
+    spatial = (None,) * layer.rank
+    groups, per_group = layer.groups, layer.kernel.shape[-2]
+    if groups == 1:
+        out = a.weight(layer, layer.kernel, [*spatial, entering, a.labels.new(layer.filters)])[-1]
+        a.attribute(layer, "filters", out)
+    elif per_group == 1:  # a filter per channel: a group goes as a whole
+        out = None if entering is None else np.repeat(entering, layer.filters // groups)
+        a.weight(layer, layer.kernel, [*spatial, None, out])
+        a.attribute(layer, "filters", out)
+        a.attribute(layer, "groups", entering)
+    else:  # every group loses the same places
+        if entering is not None:
+            entering = a.labels.unite_along(entering.reshape(groups, per_group), 1)
+        new = np.tile(a.labels.new(layer.filters // groups), groups)
+        out = a.weight(layer, layer.kernel, [*spatial, entering, new])[-1]
+        a.attribute(layer, "filters", out)
+    own_bias(a, layer, out)
+    activated(a, call, layer.activation, out)
+    return [placed(len(x), axis, out, x[0])]
+
+
+@RULES.layer("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+def _conv_transpose(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    x, axis = entering_axes(a, call), channel_axis(layer, len(call.inputs[0].shape))
+    entering = only_channels(a, call, x, axis)
+    out = a.weight(layer, layer.kernel, [*[None] * layer.rank, a.labels.new(layer.filters), entering])[-2]
+    own_bias(a, layer, out)
+    a.attribute(layer, "filters", out)
+    activated(a, call, layer.activation, out)
+    return [placed(len(x), axis, out, x[0])]
+
+
+@RULES.layer("DepthwiseConv1D", "DepthwiseConv2D")
+def _depthwise(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    x, axis = entering_axes(a, call), channel_axis(layer, len(call.inputs[0].shape))
+    entering = only_channels(a, call, x, axis)
+    out = None if entering is None else np.repeat(entering, layer.depth_multiplier)
+    a.weight(layer, layer.kernel, [*[None] * layer.rank, entering, None])
+    own_bias(a, layer, out)
+    activated(a, call, layer.activation, out)
+    return [placed(len(x), axis, out, x[0])]
+
+
+@RULES.layer("SeparableConv1D", "SeparableConv2D")
+def _separable(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    x, axis = entering_axes(a, call), channel_axis(layer, len(call.inputs[0].shape))
+    entering = only_channels(a, call, x, axis)
+    spatial = [None] * layer.rank
+    inner = None if entering is None else np.repeat(entering, layer.depth_multiplier)
+    a.weight(layer, layer.depthwise_kernel, [*spatial, entering, None])
+    out = a.weight(layer, layer.pointwise_kernel, [*spatial, inner, a.labels.new(layer.filters)])[-1]
+    own_bias(a, layer, out)
+    a.attribute(layer, "filters", out)
+    activated(a, call, layer.activation, out)
+    return [placed(len(x), axis, out, x[0])]
+
+
+@RULES.layer("Embedding")
+def _embedding(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    out = a.weight(layer, layer.embeddings, [None, a.labels.new(layer.output_dim)])[1]
+    a.attribute(layer, "output_dim", out)
+    return [(*entering_axes(a, call), out)]
+
+
+@RULES.layer("EinsumDense")
+def _einsum_dense(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    return [einsum_dense(a, call, layer, entering_axes(a, call), {})]
+
+
+def einsum_dense(a: ChannelAnalysis, call: Call, layer: Any, x: Axes, given: dict[str, Axis]) -> Axes:
+    """The output of an EinsumDense; letters of the equation in ``given`` have those labels, a new letter new ones."""
+    operands, result = layer.equation.replace(" ", "").split("->")
+    first, second = operands.split(",")
+    if "..." in first or "..." in result:
+        extra = "".join(chr(0x100 + i) for i in range(len(x) - len(first.replace("...", ""))))
+        first, result = first.replace("...", extra), result.replace("...", extra)
+    axes: dict[str, Axis] = dict(zip(first, x, strict=True)) | given
+    for place, letter in enumerate(second):
+        if letter not in axes:
+            axes[letter] = a.labels.new(layer.kernel.shape[place])
+    axes |= dict(zip(second, a.weight(layer, layer.kernel, [axes[letter] for letter in second])))
+    if layer.bias is not None:
+        a.weight(layer, layer.bias, _bias_axes(layer, result, axes))
+    for place, letter in enumerate(result[1:]):
+        if axes[letter] is not None and letter in second:
+            a.setting(a.paths[id(layer)], axes[letter], sets_partial_shape(place))
+        if letter not in second and axes[letter] is not None and layer.partial_output_shape[place] is not None:
+            a.fix(axes[letter], f"{call} names their number")
+    for letter in result[-1:]:
+        activated(a, call, layer.activation, axes[letter])
+    return tuple(axes[letter] for letter in result)
+
+
+def _bias_axes(layer: Any, result: str, axes: dict[str, Axis]) -> list[Axis]:
+    """The bias has the size of each letter in ``bias_axes``, and 1 for those between and after the first of them."""
+    held = [letter if letter in layer.bias_axes else None for letter in result]
+    return [None if letter is None else axes[letter] for letter in held[len(held) - len(layer.bias.shape) :]]
+
+
+@RULES.layer("PReLU")
+def _prelu(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    x = entering_axes(a, call)
+    sizes = layer.alpha.shape
+    a.weight(layer, layer.alpha, [labels if size != 1 else None for labels, size in zip(x[1:], sizes)])
+    return [x]

@@ -1,0 +1,35 @@
+"""The table of all rules."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from tfgreen.quantization.op_classes import is_own, operation_name
+from tfgreen.surgery.rules import kernels, layouts, moves, norms, operations, sequences
+from tfgreen.surgery.rules.common import Rule
+
+_MODULES = (kernels, norms, sequences, layouts, operations, moves)
+_OF_LAYERS = {cls: rule for module in _MODULES for cls, rule in module.RULES.of_layers.items()}
+_OF_OPERATIONS = {name: rule for module in _MODULES for name, rule in module.RULES.of_operations.items()}
+
+
+def rule_of(operation: keras.Operation) -> Rule | None:
+    """The rule for a layer or raw operation.
+
+    None for a class that has none, for a subclass that overrides how its layer computes, and for a layer whose weights
+    are not plain.
+    """
+    if not isinstance(operation, keras.Layer):
+        return _OF_OPERATIONS.get(operation_name(operation))
+    cls = next((cls for cls in type(operation).__mro__ if cls in _OF_LAYERS), None)
+    if cls is None or not is_own(operation, (cls,)):
+        return None
+    adapted = getattr(operation, "quantization_mode", None) or getattr(operation, "lora_enabled", False)
+    return None if adapted else _OF_LAYERS[cls]
+
+
+def has_rule(layer: keras.Layer) -> bool:
+    """Whether a layer is taken as it is; any other layer with layers or code of its own is looked into."""
+    is_keras = type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.Model)
+    return is_keras or isinstance(layer, layers.Wrapper) or rule_of(layer) is not None
