@@ -97,6 +97,8 @@ def own_bias(a: ChannelAnalysis, layer: Any, labels: Axis) -> None:
 
 
 def sets_item(name: str, place: int) -> Callable[[Any, np.ndarray], None]:
+    """A change of one item of an attribute of a layer that is a shape."""
+
     def change(copy: Any, keep: np.ndarray) -> None:
         shape = list(getattr(copy, name))
         shape[place] = int(keep.sum())
@@ -106,6 +108,7 @@ def sets_item(name: str, place: int) -> Callable[[Any, np.ndarray], None]:
 
 
 def stop(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    """Keep all channels that a call reads."""
     for tensor in call.inputs:
         a.fix(a.of(tensor), f"{call} reads them, which cannot be traced")
     return [(None,) * len(tensor.shape) for tensor in call.outputs]
@@ -142,12 +145,3 @@ def concatenated(a: ChannelAnalysis, call: Call, axis: int) -> Axes:
             parts.append(part)
         result[axis] = np.concatenate(parts)
     return tuple(result)
-
-
-def sets_partial_shape(place: int) -> Callable[[Any, np.ndarray], None]:
-    def change(copy: Any, keep: np.ndarray) -> None:
-        shape = list(copy.partial_output_shape)
-        shape[place] = int(keep.sum())
-        copy.partial_output_shape = tuple(shape)
-
-    return change

@@ -15,7 +15,7 @@ from tfgreen.surgery.rules.common import (
     only_channels,
     own_bias,
     placed,
-    sets_partial_shape,
+    sets_item,
 )
 from tfgreen.surgery.trace import Call
 
@@ -131,7 +131,7 @@ def einsum_dense(a: ChannelAnalysis, call: Call, layer: Any, x: Axes, given: dic
         a.weight(layer, layer.bias, _bias_axes(layer, result, axes))
     for place, letter in enumerate(result[1:]):
         if axes[letter] is not None and letter in second:
-            a.setting(a.paths[id(layer)], axes[letter], sets_partial_shape(place))
+            a.setting(a.paths[id(layer)], axes[letter], sets_item("partial_output_shape", place))
         if letter not in second and axes[letter] is not None and layer.partial_output_shape[place] is not None:
             a.fix(axes[letter], f"{call} names their number")
     for letter in result[-1:]:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tfgreen.surgery.channel_labels import Axes, Axis
-from tfgreen.surgery.rules.common import Rules, activated, entering_axes, sets_partial_shape
+from tfgreen.surgery.rules.common import Rules, activated, entering_axes, sets_item
 from tfgreen.surgery.trace import Call
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _project_heads(a: ChannelAnalysis, call: Call, projections: dict[str, Axis])
         dense = getattr(layer, name, None)
         if dense is not None:
             a.weight(dense, dense.kernel, [None, heads, None])
-            a.setting(a.paths[id(dense)], heads, sets_partial_shape(len(dense.partial_output_shape) - 2))
+            a.setting(a.paths[id(dense)], heads, sets_item("partial_output_shape", len(dense.partial_output_shape) - 2))
             if dense.bias is not None:
                 a.weight(dense, dense.bias, [heads, None])
     output = layer._output_dense
