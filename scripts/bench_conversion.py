@@ -3,18 +3,22 @@
     python scripts/bench_conversion.py reference --models shared/models --data cifar10_jpeg.npz
     python scripts/bench_conversion.py accuracy --model resnet8_cifar10_jpeg.h5 --data cifar10_jpeg.npz
     python scripts/bench_conversion.py cost
+    python scripts/bench_conversion.py look
 
 ``reference`` converts each NAME.h5 of a folder that has a NAME_int8.tflite beside it, with integers in and out, and
 sets the file beside that official one: size, error against the float model on the same inputs, latency. Images come
 from ``--data``; for other inputs there is no data, and smooth random ones over the official file's range stand in.
 ``accuracy`` sets the ways to calibrate beside the float model on the whole test split, over several draws of 512
 calibration images. ``cost`` converts in fresh processes, ``tg.convert`` and TensorFlow's converter in turn, and prints
-the ratios of the medians; peak memory is that of the whole process, and what the conversion added to it.
+the ratios of the medians; peak memory is that of the whole process, and what the conversion added to it. ``look``
+prints what the look at the new file takes of a conversion: the time until the process of its own has run it and the
+outputs are compared, and the CPU time of both processes, each over that of the whole conversion.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import resource
 import statistics
@@ -25,6 +29,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
@@ -163,6 +168,46 @@ def cost(names: list[str], modes: list[str], rounds: int, samples: int) -> None:
             print(f"{name:12} {mode:8} {' '.join(cells)}", flush=True)
 
 
+def cpu_seconds() -> float:
+    """Of this process and of the children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def look(names: list[str], modes: list[str], rounds: int, samples: int) -> None:
+    module = importlib.import_module("tfgreen.deploy.convert")
+    spent = [0.0, 0.0]  # seconds and CPU seconds
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            start = time.perf_counter(), cpu_seconds()
+            try:
+                return function(*args)
+            finally:
+                spent[0] += time.perf_counter() - start[0]
+                spent[1] += cpu_seconds() - start[1]
+
+        return call
+
+    class Counted(module.Apart):  # type: ignore[name-defined, misc]
+        __init__, __exit__ = counted(module.Apart.__init__), counted(module.Apart.__exit__)
+
+    steps = {name: counted(getattr(module, name)) for name in ("runs_at_sizes", "try_file", "check_sizes", "judge")}
+    print(f"{'median of ' + str(rounds):21} {'ms':>16} {'share':>6} {'CPU ms':>16} {'share':>6}")
+    for name in names:
+        model, data = network(name), smooth(samples, SHAPES[name], 0, 255, seed=0)
+        for mode in modes:
+            found = []
+            with mock.patch.multiple(module, Apart=Counted, **steps):
+                for _ in range(rounds + 1):
+                    spent[:], start = (0.0, 0.0), (time.perf_counter(), cpu_seconds())
+                    tg.convert(model, quantization=mode, calibration_data=data if mode == "int8" else None)
+                    found.append((*spent, time.perf_counter() - start[0], cpu_seconds() - start[1]))
+            wall, cpu, whole, whole_cpu = (1e3 * statistics.median(column) for column in zip(*found[1:]))
+            print(f"{name:12} {mode:8} {wall:7.1f} {whole:8.0f} {wall / whole:6.1%} {cpu:7.1f} {whole_cpu:8.0f} "
+                  f"{cpu / whole_cpu:6.1%}", flush=True)  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -174,11 +219,12 @@ def main() -> None:
     command.add_argument("--model", required=True)
     command.add_argument("--data", required=True)
     command.add_argument("--draws", type=int, default=3)
-    command = commands.add_parser("cost")
-    command.add_argument("--networks", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    command.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
-    command.add_argument("--rounds", type=int, default=5)
-    command.add_argument("--samples", type=int, default=100)
+    for name in ("cost", "look"):
+        command = commands.add_parser(name)
+        command.add_argument("--networks", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+        command.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+        command.add_argument("--rounds", type=int, default=5)
+        command.add_argument("--samples", type=int, default=100)
     command = commands.add_parser("once", help="what cost runs in each process")
     command.add_argument("side", choices=["tfgreen", "tensorflow"])
     command.add_argument("network", choices=list(SHAPES))
@@ -189,8 +235,9 @@ def main() -> None:
         reference(arguments.models, arguments.data, arguments.rounds)
     elif arguments.command == "accuracy":
         accuracy(arguments.model, arguments.data, arguments.draws)
-    elif arguments.command == "cost":
-        cost(arguments.networks, arguments.modes, arguments.rounds, arguments.samples)
+    elif arguments.command in ("cost", "look"):
+        measure = cost if arguments.command == "cost" else look
+        measure(arguments.networks, arguments.modes, arguments.rounds, arguments.samples)
     else:
         convert_once(arguments.side, arguments.network, arguments.mode, arguments.samples)
 

@@ -70,7 +70,7 @@ def sqnr_db(expected: np.ndarray, got: np.ndarray) -> float:
 
 
 def norms() -> None:
-    print(f"{'SQNR in dB':28} {'even rows':>10} {'uneven':>8}  operators in float32")
+    print(f"{'SQNR in dB':28} {'even rows':>10} {'uneven':>8}  in float32")
     for name, norm in NORMS.items():
         found = []
         for rows in (np.ones(6), np.linspace(0.1, 3, 6)):
@@ -79,7 +79,8 @@ def norms() -> None:
             x = (np.random.default_rng(0).normal(size=(320, 6, 6, 3)) * rows.reshape(6, 1, 1)).astype("float32")
             lite = int8(model, x[:256])
             found.append(sqnr_db(model.predict(x[256:], verbose=0), lite.predict(x[256:])))
-        print(f"{name:28} {found[0]:10.1f} {found[1]:8.1f}  {sum(lite.float_operators.values())}", flush=True)
+        in_float = ", ".join(lite.audit.float_layers) or "nothing"
+        print(f"{name:28} {found[0]:10.1f} {found[1]:8.1f}  {in_float}", flush=True)
 
 
 def open_sizes() -> int:
