@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tfgreen.quantization.feature_scales import needs_float_input
+from tfgreen.quantization.feature_scales import lost_channels, needs_float_input
 
 LAYERS = {
     "images": (layers.Normalization(mean=[124.0, 116.0, 104.0], variance=[58.0**2, 57.0**2, 57.0**2]), False),
@@ -44,3 +44,30 @@ def test_a_subclass_may_compute_something_else():
             return keras.ops.tanh(inputs)
 
     assert not needs_float_input(Own(mean=[0.0] * 2, variance=[1.0, 1e6]))
+
+
+RNG = np.random.default_rng(0)
+SCORES = np.concatenate([RNG.uniform(0, 300, (64, 4)), RNG.uniform(0.2, 1, (64, 3))], axis=1)
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    scale = np.ptp(values) / 255
+    return np.round(values / scale) * scale
+
+
+def test_channels_that_one_scale_loses():
+    assert lost_channels(SCORES, rounded(SCORES)) == [4, 5, 6]
+    assert lost_channels(SCORES.reshape(8, 8, 7), rounded(SCORES).reshape(8, 8, 7)) == [4, 5, 6]
+    assert lost_channels(SCORES, SCORES + 1e-3) == []
+    assert lost_channels(SCORES[:, :1], SCORES[:, :1] * 0.5) == []  # far off, and not for its scale
+    dead = np.where(np.arange(7) < 4, SCORES, 1e-6)
+    assert lost_channels(dead, rounded(dead)) == []  # nothing was there
+    seldom = np.where((np.arange(64) < 4)[:, None] | (np.arange(7) < 4), SCORES, 0.0)
+    assert lost_channels(seldom, rounded(seldom)) == []  # a ReLU that was active on few samples
+    assert lost_channels(np.where(SCORES > 290, np.nan, SCORES), SCORES) == []
+
+
+def test_probabilities_of_classes_are_judged_by_the_largest():
+    probabilities = np.tile([0.993, 0.002, 0.005], (64, 1))
+    assert lost_channels(probabilities, np.round(probabilities)) == []
+    assert lost_channels(probabilities * [1, 1, 0.9], np.round(probabilities), 1 / 256) == []

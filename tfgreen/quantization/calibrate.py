@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
+import numpy as np
 
 from tfgreen.errors import invalid_state
 from tfgreen.model.call_spec import call_model, read_call_spec
@@ -14,8 +15,9 @@ from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import Samples
 
 
-def calibrate(model: keras.Model, data: Samples, calibration: Callable[[str], Calibration]) -> None:
-    """Run the data through a quantized model, its activations not rounded, and start every range from what it held.
+def calibrate(model: keras.Model, data: Samples, calibration: Callable[[str], Calibration]) -> Mapping[str, np.ndarray]:
+    """Run the data through a quantized model, its activations not rounded, and start every range from what it held;
+    return the first batch, by the names of the inputs.
 
     Args:
         model: From ``tg.quantize``; its ranges are set.
@@ -36,8 +38,9 @@ def calibrate(model: keras.Model, data: Samples, calibration: Callable[[str], Ca
     try:
         for _, range_, histogram in ranges:
             range_.recorder = histogram
-        spec = read_call_spec(model)
+        spec, first = read_call_spec(model), dict[str, np.ndarray]()
         for batch in sample_batches(data, spec):
+            first = first or batch
             call_model(model, spec, batch)
     finally:
         for _, range_, _ in ranges:
@@ -50,3 +53,4 @@ def calibrate(model: keras.Model, data: Samples, calibration: Callable[[str], Ca
             )
         if histogram.lower <= histogram.upper:  # a comparison, say, makes no numbers to round
             range_.start_from(histogram, calibration(path))
+    return first

@@ -1,4 +1,4 @@
-"""Whether the features of a tensor fit one 8-bit scale, read off the layer that makes them alike."""
+"""Whether the features of a tensor fit one 8-bit scale, read off the layer that makes them alike, or their values."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from tfgreen.quantization.op_classes import is_own
 
 _LEAST_SCALES = 8.0  # of a feature's deviation: rounding then adds a thousandth of its variance
 _DEVIATIONS = 3.0
+_SMALLER = 20.0  # times that the range of a channel is smaller than that of the largest
+_SEEN = 0.02  # scales below which most of a channel counts as none
+_NOISE = 0.1  # of the power of a channel, with which it is lost
 
 
 def needs_float_input(layer: keras.Operation) -> bool:
@@ -29,6 +32,28 @@ def needs_float_input(layer: keras.Operation) -> bool:
     lower, upper = (mean - _DEVIATIONS * deviation).min(), (mean + _DEVIATIONS * deviation).max()
     scale = (max(upper, 0.0) - min(lower, 0.0)) / 255
     return bool(deviation[varied].min() < _LEAST_SCALES * scale)
+
+
+def lost_channels(expected: np.ndarray, got: np.ndarray, scale: float | None = None) -> list[int]:
+    """The channels (last axis) of an output of shape ``(samples, ..., channels)`` that drown in noise because they
+    share a scale, by default 1/255 of the range, with much larger ones. Probabilities of classes have none.
+
+    Example:
+        >>> boxes_and_scores = np.array([[300.0, 0.5], [120.0, 0.75], [20.0, 0.25]])
+        >>> lost_channels(boxes_and_scores, np.round(boxes_and_scores))
+        [1]
+    """
+    if expected.ndim < 2 or not expected.size or not (np.isfinite(expected).all() and np.isfinite(got).all()):
+        return []
+    rows, noise = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (expected, expected - got))
+    scale = scale or float(np.ptp(rows)) / 255
+    if scale == 1 / 256 or (rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, rtol=0, atol=1e-3)):
+        return []
+    size = np.abs(rows)
+    lost = (noise**2).sum(axis=0) > _NOISE * (rows**2).sum(axis=0)
+    most = np.percentile(size, 90, axis=0)  # outliers are another matter
+    lost &= (most * _SMALLER < most.max()) & (np.median(size, axis=0) > _SEEN * scale)
+    return [int(channel) for channel in np.flatnonzero(lost)]
 
 
 def statistics(layer: keras.Operation) -> tuple[np.ndarray, np.ndarray]:

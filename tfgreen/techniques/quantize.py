@@ -8,6 +8,7 @@ Inference", 2018, arXiv:1712.05877. Weights are rounded in ``transforms/fake_qua
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from tfgreen.config import resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import quantizable_weights
@@ -25,9 +27,11 @@ from tfgreen.quantization.kernels import can_share_scale
 from tfgreen.quantization.lowering import OBSERVED
 from tfgreen.quantization.op_classes import inner_operation, is_pass_through
 from tfgreen.quantization.placement import Placement, place_activations
+from tfgreen.structure import pack
 from tfgreen.techniques.cluster import codebook_of_values
 from tfgreen.techniques.overrides import check_layer_patterns, check_matches, check_without
 from tfgreen.techniques.quantize_config import QuantizeConfig, QuantizeOptions
+from tfgreen.techniques.shared_scales import shared_scale_loss
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import Choice, compress
@@ -78,6 +82,15 @@ def quantize(
         1
     """
     config = resolve_config(QuantizeConfig, config, options)
+    result, samples = rounded(model, config)
+    if samples:
+        _look(model, config, result, samples)
+    return result
+
+
+def rounded(model: keras.Model, config: QuantizeConfig) -> tuple[keras.Model, Mapping[str, np.ndarray]]:
+    """The copy that :func:`quantize` returns, and the first batch of the calibration data, by the names of the inputs,
+    if the model is no subclassed one."""
     check_built_model(model)
     placements = place_activations(model, lambda path: config.for_layer(path) is None)
     _check_fits(config, placements)
@@ -85,9 +98,26 @@ def quantize(
     work = _Work(model, config, placements)
     result = compress(model, work.choose, work.hook)
     work.check_done()
-    if placements:
-        calibrate(result, config.calibration_data, lambda path: (config.for_layer(path) or config).calibration)
-    return result
+    if not placements:
+        return result, {}
+    data = config.calibration_data
+    return result, calibrate(result, data, lambda path: (config.for_layer(path) or config).calibration)
+
+
+def _look(model: keras.Model, config: QuantizeConfig, result: keras.Model, samples: Mapping[str, np.ndarray]) -> None:
+    """Warn of what no training brings back, or raise if ``strict``."""
+    spec = read_call_spec(model)
+
+    def retry(paths: tuple[str, ...]) -> keras.Model:
+        data, kept = pack(spec.structure, samples), (*config.keep_float, *paths)
+        return rounded(model, dataclasses.replace(config, calibration_data=data, keep_float=kept, strict=False))[0]
+
+    got = call_model(result, spec, samples)
+    text = shared_scale_loss(model, spec, samples, got, keras.tree.map_structure(lambda _: None, got), retry)
+    if text and config.strict:
+        raise invalid_state(f"strict=True, but: {text}", "Or leave strict out.")
+    if text:
+        warnings.warn(text, stacklevel=3)
 
 
 def _check_fits(config: QuantizeConfig, placements: Mapping[str, Placement]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -47,3 +48,11 @@ def test_no_layer_and_figures_that_are_not_finite():
     assert errors.layers[1].sqnr_db == math.inf and errors.layers[0].lost_db == 0.0
     plain = json.loads(json.dumps(errors.to_dict(), allow_nan=False))
     assert plain["layers"][0]["noise"] is None and plain["layers"][1]["sqnr_db"] is None
+
+
+def test_what_is_rounded_to_the_scale_of_a_concatenation_names_that():
+    kinds = {"boxes": "ADD", "scores": "QUANTIZE", "near": "CONCATENATION", "far": "CONCATENATION", "other": "ADD"}
+    noises, sources = {"scores": 0.6}, {"near": ("scores", "boxes"), "far": ("near",), "other": ("far",)}
+    rows = [row(name, noises.get(name, 0.0), sources=sources.get(name, ())) for name in kinds]
+    errors = LayerErrors(tuple(dataclasses.replace(one, operator=kinds[one.layer]) for one in rows), {})
+    assert "gets the scale of 'far'" in errors.cause and "keep_float=('near', 'far')" in errors.cause

@@ -11,9 +11,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+import keras
 import numpy as np
 
 from tfgreen.deploy.conversion.made_samples import made_samples
+from tfgreen.deploy.conversion.post_training import with_ranges
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.litert_model import LiteRTModel
@@ -21,14 +23,16 @@ from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
-from tfgreen.structure import match, name_leaves
+from tfgreen.quantization.feature_scales import lost_channels
+from tfgreen.structure import match, name_leaves, pack
 from tfgreen.techniques.quantize import is_quantized
+from tfgreen.techniques.shared_scales import shared_scale_loss
 from tfgreen.typing import Arrays
 
 FAR = "The file is far from model"  # how the note begins
 _UNSEEN = "The file was not compared with the model, because its ranges do not say what goes into"
 _UNSEEN_FIX = "(fixed sizes, and a trained range or a table to look up, would): look with tg.verify(model, lite, x)."
-_SAMPLES = 8
+_SAMPLES, _MORE_SAMPLES = 8, 128
 _FAR_SCALES, _FAR_DB, _LEAST_SCALES = 4.0, 10.0, 2.0
 _MUCH_OF_RANGE = 64.0  # scales of 255, which no outlier has made too wide
 
@@ -117,26 +121,44 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     if made:
         found = {name: dataclasses.replace(output, signal_scales=math.inf) for name, output in found.items()}
     far = {name: output for name, output in found.items() if output.is_far}
-    return _announced(conversion, lite, samples, far) if far else lite
-
-
-def _announced(
-    conversion: Conversion, lite: LiteRTModel, samples: Arrays, far: Mapping[str, OutputDistance]
-) -> LiteRTModel:
-    errors = compare_layers(conversion.original, lite, samples)
-    wide = [output for output in far.values() if output.signal_scales < _LEAST_SCALES]
-    cause = errors.cause
-    if any(output.level_scales > _MUCH_OF_RANGE for output in wide):
-        cause = "Its values lie close together and far from zero, which the range of integers holds too: "
-        cause += "train the model on targets less their mean, and add that after the file."
-    elif wide and "place" in errors.remedies and conversion.config.calibration == "minmax":
-        cause = "An outlier in the calibration data makes its range too wide: try calibration='percentile'."
-    outputs = "; ".join(f"output '{name}': {output}" for name, output in far.items())
-    on = "samples made up within its trained ranges" if conversion.samples is None else "the calibration data"
-    text = f"{FAR} '{conversion.name}' on {on}: {outputs}. {cause}"
+    lost = not made and any(lost_channels(x, y, scales[name]) for (name, y), x in zip(got.items(), expected))
+    cause = (_loss(conversion, lite) if lost else "") or (_cause(conversion, lite, samples, far) if far else "")
+    if not cause:
+        return lite
+    on = "samples made up within its trained ranges" if made else "the calibration data"
+    outputs = "".join(f"output '{name}': {output}. " for name, output in far.items())
+    text = f"{FAR} '{conversion.name}' on {on}: {outputs}{cause}"
     if conversion.config.strict:
         raise ConversionError(f"strict=True, but: {text}")
     return with_notes(lite, text)
+
+
+def _loss(conversion: Conversion, lite: LiteRTModel) -> str:
+    """What more samples show of channels that share a scale: a few may be small by chance."""
+    samples = {name: array[:_MORE_SAMPLES] for name, array in (conversion.samples or {}).items()}
+
+    def retry(paths: tuple[str, ...]) -> keras.Model:
+        config = dataclasses.replace(conversion.config, keep_float=(*conversion.config.keep_float, *paths))
+        again = dataclasses.replace(conversion, model=conversion.original, config=config, samples=samples)
+        return with_ranges(again)[0]
+
+    got, scales = lite.predict(samples), pack(lite.output_structure, lite.output_scales)
+    return shared_scale_loss(conversion.original, conversion.spec, samples, got, scales, retry)
+
+
+def _cause(
+    conversion: Conversion, lite: LiteRTModel, samples: Arrays, far: Mapping[str, OutputDistance]
+) -> str:
+    errors = compare_layers(conversion.original, lite, samples)
+    wide = [output for output in far.values() if output.signal_scales < _LEAST_SCALES]
+    if any(output.level_scales > _MUCH_OF_RANGE for output in wide):
+        return (
+            "Its values lie close together and far from zero, which the range of integers holds too: train the model "
+            "on targets less their mean, and add that after the file."
+        )
+    if wide and "place" in errors.remedies and conversion.config.calibration == "minmax":
+        return "An outlier in the calibration data makes its range too wide: try calibration='percentile'."
+    return errors.cause
 
 
 def with_notes(lite: LiteRTModel, *notes: str) -> LiteRTModel:

@@ -20,7 +20,7 @@ from tfgreen.quantization.lowering import LOSES_IN_INTEGERS, NEEDS_SAMPLES, WIDE
 from tfgreen.quantization.placement import averaging_before_concat, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns
-from tfgreen.techniques.quantize import is_quantized, narrow_bits, quantize
+from tfgreen.techniques.quantize import is_quantized, narrow_bits, rounded
 from tfgreen.techniques.quantize_config import QuantizeConfig
 
 _BITS = {"int8": 8, "int4": 4}
@@ -44,7 +44,7 @@ def place_ranges(conversion: Conversion) -> Conversion:
             "LiteRT has none of fewer, so the file rounds finer than the model."
         )
     if config.places_ranges or (config.stores_int4 and not quantized):
-        model, wide = _with_ranges(conversion)
+        model, wide = with_ranges(conversion)
         notes += [f"Weights in 8 bits, because LiteRT has no kernel for 4 there: {wide}."] if wide else []
     elif samples is not None and config.quantization == "int8" and not quantized and is_container(model):
         averaging, in_float = averaging_before_concat(model), _better_in_float(model)
@@ -52,7 +52,7 @@ def place_ranges(conversion: Conversion) -> Conversion:
         why += [f"layers {in_float} compute in float32, because they would lose much in 8 bits"] if in_float else []
         try:
             if why:
-                model, _ = _with_ranges(conversion)
+                model, _ = with_ranges(conversion)
                 notes.append(f"Ranges placed by tfgreen: {', and '.join(why)}.")
         except InvalidValueError as error:
             notes.append(f"Ranges placed by TensorFlow's converter, though {', and '.join(why)}: {error}")
@@ -69,7 +69,7 @@ def _better_in_float(model: keras.Model) -> list[str]:
     return [path for path, reason in reasons.items() if reason in losing]
 
 
-def _with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:
+def with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:
     """The model with rounded weights, and with ranges where LiteRT rounds, started from the samples; and the paths of
     the layers that keep 8 bits for want of a kernel for 4."""
     model, config, samples = conversion.model, conversion.config, conversion.samples
@@ -93,7 +93,7 @@ def _with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:
     whole, kept = configs[config.quantization], config.keep_float
     data = pack(conversion.spec.structure, samples)
     whole = dataclasses.replace(whole, calibration_data=data, keep_float=kept, layers=overrides)
-    return quantize(model, whole), wide
+    return rounded(model, whole)[0], wide
 
 
 def _lacks_int4(layer: keras.Operation) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from tfgreen.tables import RowResult, TableResult, plain
 from tfgreen.typing import PlainDict
 
 _OUTLIERS, _IMBALANCE = 4.0, 20.0  # above which a stretched range, or channels of unequal ranges, are the cause
+_JOINING = ("CONCATENATION", "PACK", "RESHAPE")
 Remedy = Literal["place", "train", "equalize"]
 _BOTH: frozenset[Remedy] = frozenset({"place", "train"})
 _GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suffers from
@@ -135,6 +136,10 @@ class LayerErrors(TableResult):
         text = f"{_named(worst)} loses most: the noise is {worst.noise:.2%} of the power of its output"
         if worst.noise > worst.added_noise:
             text += f", {worst.noise - worst.added_noise:.2%} of that of its input"
+        joins = self._joins(worst)
+        if joins:
+            why = f"Its output gets the scale of {_named(joins[-1])}, where larger values join it"
+            return f"{text}. {why}: {self._keep('try', joins)}.", worst.paths
         sources, uneven = self.sources_of(worst), self.uneven
         wide = max((*sources, worst), key=lambda row: row.outlier_ratio)
         if uneven is not None:
@@ -155,9 +160,19 @@ class LayerErrors(TableResult):
         row = max(sources, key=lambda row: row.channel_imbalance, default=None)
         return row if row is not None and row.channel_imbalance > _IMBALANCE else None
 
+    def _joins(self, worst: LayerComparison) -> list[LayerComparison]:
+        """The concatenations, and what lies between, to whose scale the output of a layer is rounded again."""
+        found = [worst] if worst.operator == "QUANTIZE" else []
+        for row in self.layers:
+            if row.operator in _JOINING and any(before.layer in row.sources for before in found):
+                found.append(row)
+        return found[1:]
+
     def _remedy(self, start: str) -> str:
         """What applies to the worst layer whatever the cause; a layer is float where its input and output are."""
-        rows = () if self.worst is None else (*self.sources_of(self.worst), self.worst)
+        return self._keep(start, [] if self.worst is None else [*self.sources_of(self.worst), self.worst])
+
+    def _keep(self, start: str, rows: Sequence[LayerComparison]) -> str:
         keep = f"keep_float={tuple(path for row in rows for path in row.paths)}"
         if "place" in self.remedies:
             return f"{start} {keep}"

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from tfgreen.checks import check_number
+from tfgreen.quantization.feature_scales import lost_channels
 from tfgreen.tables import RowResult
 
 _ENOUGH = 32  # values of a channel from which on its signal-to-noise ratio says something
 _SEEN = 0.02  # scales below which the largest value of a channel counts as none
-_LOST = 10.0  # decibels below which a channel is
 
 Task = Literal["classes", "integers", "values"]
 
@@ -66,6 +66,7 @@ class OutputComparison(RowResult):
             if there are 32 values of each, infinite where there is no error.
         channel: The index of that channel; None if it is of the whole.
         equal_nan: How many values are NaN, or infinite, in both, and left out of the other figures.
+        lost: The channels (last axis) of values that drown in noise because they share the scale with much larger ones.
     """
 
     name: str
@@ -79,6 +80,7 @@ class OutputComparison(RowResult):
     sqnr_db: float = math.inf
     channel: int | None = None
     equal_nan: int = 0
+    lost: tuple[int, ...] = ()
 
     @property
     def remarks(self) -> list[str]:
@@ -86,10 +88,11 @@ class OutputComparison(RowResult):
         found = []
         if self.equal_nan:
             found.append(f"{self.equal_nan} values of output '{self.name}' are NaN or infinite in both.")
-        if self.task == "values" and self.channel is not None and self.sqnr_db < _LOST:
+        if self.lost:
             found.append(
-                f"Channel {self.channel} (last axis) of output '{self.name}' is lost in noise: where it shares a scale "
-                f"({self.scale:.3g}) with larger ones, return it as an output of its own."
+                f"Channels {list(self.lost)} (last axis) of output '{self.name}' are lost in noise: they share a scale "
+                f"({self.scale:.3g}) with larger ones. Return them as an output of their own, or convert with "
+                "keep_float of the layers that join them."
             )
         return found
 
@@ -124,8 +127,9 @@ def compare(
     if task == "classes":
         top = float((expected.argmax(axis=-1) == got.argmax(axis=-1)).mean())
     ratio, channel = _least_sqnr(expected, error, scale)
+    lost = tuple(lost_channels(expected, got, scale)) if task == "values" else ()
     return OutputComparison(
-        name, largest, mean, scale, largest / scale, mean / scale, top, task, ratio, channel, int(odd.sum())
+        name, largest, mean, scale, largest / scale, mean / scale, top, task, ratio, channel, int(odd.sum()), lost
     )
 
 

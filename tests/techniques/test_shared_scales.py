@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfgreen as tg
+from tfgreen.quantization.feature_scales import lost_channels
+
+X = np.random.default_rng(0).normal(size=(128, 16)).astype("float32")
+
+
+def detector(form: str, size: float = 300.0) -> keras.Model:
+    """Boxes of up to ``size`` pixels beside scores."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16,))
+    boxes = layers.Rescaling(size, name="pixels")(layers.Dense(4, "sigmoid")(inputs))
+    scores = layers.Dense(3, "sigmoid")(inputs)
+    if form == "features":
+        net = layers.Dense(7, name="both", kernel_initializer=keras.initializers.RandomNormal(stddev=1 / 300))
+        model = keras.Model(inputs, net(layers.Dense(16)(inputs)))
+        net.kernel.assign(net.kernel * np.array([size] * 4 + [1] * 3))
+        return model
+    both = layers.Concatenate(name="both")([boxes, scores])
+    if form == "anchors":
+        parts = [layers.Reshape((1, 7), name=f"anchor_{i}")(both) for i in range(2)]
+        both = layers.Concatenate(axis=1, name="all")(parts)
+    if form == "apart":
+        both = [boxes, scores]
+    return keras.Model(inputs, {"out": both} if form == "dict" else both)
+
+
+def losses(model: keras.Model, **options: object) -> tuple[list[str], list[list[int]]]:
+    """What is said of a model when it is quantized, and the channels that its copy has lost."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        quantized = tg.quantize(model, calibration_data=X, **options)
+    outputs = zip(*(keras.tree.flatten(net.predict(X, verbose=0)) for net in (model, quantized)))
+    said = [str(entry.message) for entry in caught if "share a scale" in str(entry.message)]
+    return said, [lost_channels(a, b) for a, b in outputs]
+
+
+KEPT = {
+    "concat": ("both",), "dict": ("both",), "features": ("both",),
+    "anchors": ("all", "anchor_0", "both", "anchor_1"),
+}
+
+
+@pytest.mark.parametrize("form", KEPT)
+def test_lost_channels_are_said_with_a_remedy_that_works(form):
+    model = detector(form)
+    (said,), found = losses(model)
+    assert found == [[4, 5, 6]] and "[4, 5, 6]" in said and f"keep_float={KEPT[form]}" in said
+    assert losses(model, keep_float=KEPT[form]) == ([], [[]])
+    with pytest.warns(UserWarning, match=r"far from model.*\[4, 5, 6\].*keep_float=\('"):
+        lite = tg.convert(model, quantization="int8", calibration_data=X)
+    assert tg.verify(model, lite, X).outputs[0].lost == (4, 5, 6)
+    with pytest.raises(tg.ConversionError, match="strict=True.*share a scale"):
+        tg.convert(model, quantization="int8", calibration_data=X, strict=True)
+    with pytest.raises(ValueError, match="strict=True.*share a scale"):
+        tg.quantize(model, calibration_data=X, strict=True)
+    better = tg.convert(model, quantization="int8", calibration_data=X, keep_float=KEPT[form])
+    assert not [note for note in better.notes if "share a scale" in note] and tg.verify(model, better, X).passed
+
+
+@pytest.mark.parametrize("form, size", [("concat", 3.0), ("features", 3.0), ("apart", 300.0)])
+def test_channels_of_like_ranges_are_no_loss(form, size):
+    model = detector(form, size)
+    said, found = losses(model)
+    assert not said and not any(found)
+    lite = tg.convert(model, quantization="int8", calibration_data=X)
+    assert not [note for note in lite.notes if "share a scale" in note]
+
+
+def test_where_no_float_layer_helps_outputs_of_their_own_are_advised():
+    inputs = keras.Input((7,), name="x")
+    model = keras.Model(inputs, layers.Dense(7, kernel_initializer="identity")(inputs))  # none would be left
+    x = X[:, :7] * np.array([300] * 4 + [1] * 3)
+    with pytest.warns(UserWarning, match=r"\[4, 5, 6\].*Return them as outputs of their own"):
+        tg.quantize(model, calibration_data=x)
