@@ -140,3 +140,15 @@ def test_bad_input_is_refused_in_words():
     other = tf.lite.TFLiteConverter.from_keras_model(model).convert()
     with pytest.raises(InvalidValueError, match="the file does not know its Keras layers"):
         compare_layers(model, LiteRTModel(other), x)
+
+
+def test_keep_float_is_not_advised_where_nothing_would_be_left():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(16, name="only")])
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32") * np.array([1e5] + [1.0] * 7, "float32")
+    model.layers[0].kernel.assign(model.layers[0].kernel * (np.arange(8) > 0)[:, None])
+    with pytest.warns(UserWarning, match="far from model"):
+        lite = convert(model, ConvertConfig(quantization="int8", calibration_data=x))
+    errors = compare_layers(model, lite, x)
+    assert errors.worst.layer == "only" and errors.worst.noise > 0.1
+    assert not errors.remedies and "keep_float" not in errors.cause and "float16" in errors.cause

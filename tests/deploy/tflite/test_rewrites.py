@@ -87,3 +87,17 @@ def test_both_values_of_one_hot_are_in_the_scale_of_its_output():
     (operator,) = [one for one in lite.parsed.subgraphs[0].operators if len(one.inputs) == 4]
     on, off = (constant(lite.parsed, lite.parsed.subgraphs[0].tensors[index]) for index in operator.inputs[2:])
     assert lite.float_operators == [] and (int(on), int(off)) == (127, -128)
+
+
+def test_a_bound_beyond_the_scale_of_what_it_bounds_is_stored_saturated():
+    keras.utils.set_random_seed(0)
+    left, right = keras.Input((16,), name="left"), keras.Input((16,), name="right")
+    model = keras.Model([left, right], layers.Dot(-1, normalize=True)([layers.Dense(8)(left), layers.Dense(8)(right)]))
+    x = [normal(16), normal(16, seed=1)]
+    lite = tg.convert(model, quantization="int16x8", calibration_data=x)
+    assert lite.quantization == "int16x8" and not [note for note in lite.notes if "far from" in note]
+    assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).mean() < 0.03
+    graph = lite.parsed.subgraphs[0]
+    bounded = [op for op, row in zip(graph.operators, lite.audit.operators) if row.operator == "MINIMUM"]
+    bounds = [constant(lite.parsed, graph.tensors[i]) for op in bounded for i in op.inputs]
+    assert len(bounded) == 2 and [int(bound.max()) for bound in bounds if bound is not None] == [32767] * 2

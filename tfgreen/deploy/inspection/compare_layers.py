@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -20,8 +20,9 @@ from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.internals import is_container
 from tfgreen.model.layer_calls import LayerCalls
-from tfgreen.model.paths import check_built_model
+from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.samples import sample_arrays
+from tfgreen.model.weights import quantizable_weights
 from tfgreen.structure import CallSpec, rename
 from tfgreen.techniques.equalize import equalize
 from tfgreen.techniques.quantize import is_quantized
@@ -107,9 +108,16 @@ def _with_remedies(
     found = set[Remedy]()
     if is_container(model):
         found = {"train"} if is_quantized(model) else {"train", "place"} if lite.quantization == "int8" else set()
+    rounded = {path for path, layer in walk(model) if quantizable_weights(getattr(layer, "stands_for", layer))}
+    if rounded and all(_is_within(path, errors.kept) for path in rounded):
+        found.clear()  # nothing would be left to quantize
     if errors.uneven is not None and _evens_out(errors.uneven, model, spec, arrays):
         found.add("equalize")
     return dataclasses.replace(errors, remedies=frozenset(found))
+
+
+def _is_within(path: str, layers: Sequence[str]) -> bool:
+    return any(path == layer or path.startswith(f"{layer}/") for layer in layers)
 
 
 def _evens_out(

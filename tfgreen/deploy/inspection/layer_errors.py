@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from tfgreen.tables import RowResult, TableResult, plain
@@ -139,7 +139,7 @@ class LayerErrors(TableResult):
         joins = self._joins(worst)
         if joins:
             why = f"Its output gets the scale of {_named(joins[-1])}, where larger values join it"
-            return f"{text}. {why}: {self._keep('try', joins)}.", worst.paths
+            return f"{text}. {why}: {self._remedy('try')}.", worst.paths
         sources, uneven = self.sources_of(worst), self.uneven
         wide = max((*sources, worst), key=lambda row: row.outlier_ratio)
         if uneven is not None:
@@ -168,12 +168,14 @@ class LayerErrors(TableResult):
                 found.append(row)
         return found[1:]
 
-    def _remedy(self, start: str) -> str:
-        """What applies to the worst layer whatever the cause; a layer is float where its input and output are."""
-        return self._keep(start, [] if self.worst is None else [*self.sources_of(self.worst), self.worst])
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Paths of the layers to keep in float, whatever the cause; a layer is float where its input and output are."""
+        rows = () if self.worst is None else self._joins(self.worst) or (*self.sources_of(self.worst), self.worst)
+        return tuple(path for row in rows for path in row.paths)
 
-    def _keep(self, start: str, rows: Sequence[LayerComparison]) -> str:
-        keep = f"keep_float={tuple(path for row in rows for path in row.paths)}"
+    def _remedy(self, start: str) -> str:
+        keep = f"keep_float={self.kept}"
         if "place" in self.remedies:
             return f"{start} {keep}"
         if "train" in self.remedies:

@@ -4,6 +4,7 @@
 - XNNPACK's inverse square root of 0 is NaN, so that the bound which Keras puts on it comes too late:
   ``minimum(rsqrt(x), c)`` of a normalization to length 1 becomes ``rsqrt(maximum(x, 1 / c**2))``.
 - ONE_HOT of integers gets its two values in the scale of its output.
+- Constants are stored in the scale to which an operator would bring them.
 """
 
 from __future__ import annotations
@@ -116,3 +117,23 @@ def mend_one_hot(model: ModelT) -> int:
                     tensor.quantization = output.quantization
                     changed += 1
     return changed
+
+
+def fold_requantized(model: ModelT) -> int:
+    """Store integer constants in the scale to which a QUANTIZE brings them, saturated; return the number folded. The
+    operator's multiplication overflows where a bound of 1e7 gets the scale of what it bounds."""
+    folded = 0
+    for graph in model.subgraphs:
+        for operator in list(graph.operators or []):
+            if operator_name(model, operator) != "QUANTIZE":
+                continue
+            source, target = (graph.tensors[int(places[0])] for places in (operator.inputs, operator.outputs))
+            stored, (scales, points, _) = constant(model, source), scales_of(source)
+            if stored is not None and scales.size == 1 and scales_of(target)[0].size == 1:
+                real, (scale, point, _) = (stored.astype(np.float64) - points[0]) * scales[0], scales_of(target)
+                target.buffer = len(model.buffers)
+                model.buffers.append(schema.BufferT())
+                set_constant(model, graph, target, quantize_array(real, scale[0], point[0], dtype_name(target)))
+                graph.operators.remove(operator)
+                folded += 1
+    return folded
