@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,16 @@ def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports(path: Path) -> list[tuple[str, bool]]:
     """Modules a file imports, each with whether that happens inside a function."""
     found = []
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     top = set(map(id, tree.body)) | {id(n) for stmt in tree.body if isinstance(stmt, ast.If) for n in ast.walk(stmt)}
     for node in ast.walk(tree):
         names = []
@@ -88,7 +95,7 @@ def test_odd_dependencies_enter_through_one_door(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_assert_no_swallowed_exception_no_mutable_default_and_types_on_public_signatures(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}: assert"
         if isinstance(node, ast.ExceptHandler):
             silent = all(isinstance(stmt, ast.Pass) for stmt in node.body)
@@ -125,7 +132,7 @@ PRIVATE_KERAS = {
 def test_private_keras_attributes_stay_in_internals(path):
     if path == PACKAGE / "model" / "internals.py":
         return
-    used = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+    used = {n.attr for n in ast.walk(parsed(path)) if isinstance(n, ast.Attribute)}
     assert not used & PRIVATE_KERAS
 
 
@@ -143,7 +150,7 @@ def root(node: ast.AST) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_nothing_patches_a_class_of_keras_or_a_stream(path):
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     foreign = set()  # names that stand for modules and classes of other packages
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -165,7 +172,7 @@ def test_nothing_patches_a_class_of_keras_or_a_stream(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_every_public_module_class_and_function_has_a_docstring(path):
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     assert ast.get_docstring(tree), path
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
@@ -197,7 +204,7 @@ def reached(module: str) -> dict[str, str]:
 def top_imports(path: Path) -> list[str]:
     """What a file imports when it is imported itself: not inside functions, not for type checkers only."""
     names = []
-    for node in ast.parse(path.read_text()).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -23,10 +23,10 @@ def _clustered(model: keras.Model, fold: bool) -> keras.Model:
     return tg.cluster(model, tg.ClusterConfig(number_of_clusters=8, fold_batch_norm=fold, frequency=2))
 
 
-LONGER = zoo.slow("functional", "concat")
+LONGER = zoo.slow("functional", "concat", "nested")
 
 
-@pytest.mark.parametrize("name", ["sequential", "residual", "nested", *LONGER])
+@pytest.mark.parametrize("name", ["sequential", "residual", *LONGER])
 @pytest.mark.parametrize("stripped", [False, True])
 def test_zeros_and_clusters_are_counted_in_the_integers(name, stripped):
     keras.utils.set_random_seed(0)

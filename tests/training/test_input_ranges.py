@@ -22,10 +22,10 @@ def trained(model: keras.Model, name: str, scale: float = 1.0, **options) -> lis
     return [str(one.message) for one in caught if one.category is UserWarning]
 
 
-SLOWER = zoo.slow("functional", "residual")
+SLOWER = zoo.slow("functional", "residual", "multi_io")
 
 
-@pytest.mark.parametrize("name", ["shared_layer", "multi_io", *SLOWER])
+@pytest.mark.parametrize("name", ["shared_layer", *SLOWER])
 @pytest.mark.parametrize("options", [{}, pytest.param({"steps_per_execution": 4}, marks=pytest.mark.slow)], ids=str)
 def test_only_data_of_another_scale_is_heard_of_once_for_each_input(name, options):
     inputs = {"functional": 1, "shared_layer": 1, "multi_io": 2, "residual": 2}[name]
