@@ -1,0 +1,106 @@
+"""Reconstruct: what a model without some channels can make up for on unlabelled data, before any training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import keras
+import numpy as np
+
+from tfgreen.model.call_spec import call_model, read_call_spec
+from tfgreen.model.paths import walk
+from tfgreen.model.samples import sample_arrays
+from tfgreen.surgery.channel_analysis import ChannelAnalysis
+from tfgreen.surgery.channel_groups import ChannelGroup
+from tfgreen.surgery.least_squares import solve_kernels
+from tfgreen.techniques.recalibrate_batch_norm import recalibrate_batch_norm
+from tfgreen.typing import Samples
+
+Reconstruction = Literal["none", "least_squares", "batch_norm", "both"]
+
+_METHODS: tuple[Reconstruction, ...] = ("none", "least_squares", "batch_norm", "both")
+_SAMPLES = 1000
+_LARGEST = 512 << 20  # bytes of the largest tensor of a run on all samples
+_HELD_OUT = 5  # one of so many samples is not solved on
+_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reconstructed:
+    """The model that was chosen, how it was made, and the error of each candidate: the mean square of what its outputs
+    are off on held-out samples, over the variance of the outputs."""
+
+    model: keras.Model
+    method: Reconstruction
+    errors: Mapping[Reconstruction, float]
+
+
+def reconstruct(
+    model: keras.Model,
+    slim: keras.Model,
+    analysis: ChannelAnalysis,
+    removed: Iterable[tuple[ChannelGroup, np.ndarray]],
+    calibration_data: Samples,
+    method: Reconstruction | Literal["auto"] = "auto",
+    seed: int = 0,
+) -> Reconstructed:
+    """Bring ``slim``, which is ``model`` without the ``removed`` channels of an analysis, nearer to what it was.
+
+    Least squares solve each kernel behind removed channels anew, ``"batch_norm"`` takes the statistics of batch
+    normalization anew, ``"both"`` does one after the other. ``"auto"`` keeps whichever is nearest to the outputs of the
+    model on samples that are held out.
+    """
+    samples = _drawn(sample_arrays(calibration_data, read_call_spec(model)), analysis, seed)
+    count = len(next(iter(samples.values())))
+    is_held = np.arange(count) % _HELD_OUT == _HELD_OUT - 1 if count >= 2 * _HELD_OUT else np.zeros(count, bool)
+    known = {name: array[~is_held] for name, array in samples.items()}
+    unseen = {name: array[is_held] for name, array in samples.items()} if is_held.any() else known
+    removed = list(removed)
+    has_norm = any(isinstance(layer, keras.layers.BatchNormalization) for _, layer in walk(slim))
+    wanted: tuple[Reconstruction, ...] = _METHODS if method == "auto" else (method,)
+    candidates: dict[Reconstruction, keras.Model] = {"none": slim}
+    if {"least_squares", "both"} & set(wanted):
+        candidates["least_squares"] = solve_kernels(model, slim, analysis, removed, known, seed)
+    if has_norm:
+        candidates["batch_norm"] = _recalibrated(slim, known)
+        if "both" in wanted:
+            candidates["both"] = _recalibrated(candidates["least_squares"], known)
+    expected = _outputs(model, unseen)
+    errors = {name: _error(expected, _outputs(candidate, unseen)) for name, candidate in candidates.items()}
+    tried = [name for name in errors if name in wanted]
+    best = min(tried, key=lambda name: errors[name]) if tried else "none"
+    return Reconstructed(candidates[best], best, errors)
+
+
+def _drawn(samples: dict[str, np.ndarray], analysis: ChannelAnalysis, seed: int) -> dict[str, np.ndarray]:
+    """As many samples, at random, as one run of the model can hold."""
+    tensors = [tensor for call in analysis.trace.calls for tensor in call.outputs]
+    largest = max((math.prod(size or 1 for size in tensor.shape) * 4 for tensor in tensors), default=1)
+    total = len(next(iter(samples.values())))
+    count = min(total, _SAMPLES, max(16, _LARGEST // largest))
+    chosen = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
+    return {name: array[chosen] for name, array in samples.items()}
+
+
+def _recalibrated(model: keras.Model, samples: Mapping[str, np.ndarray]) -> keras.Model:
+    count = len(next(iter(samples.values())))
+    return recalibrate_batch_norm(model, dict(samples), batch_size=min(count, _BATCH))
+
+
+def _outputs(model: keras.Model, samples: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    spec = read_call_spec(model)
+    count = len(next(iter(samples.values())))
+    parts = [
+        keras.tree.flatten(call_model(model, spec, {name: a[start : start + _BATCH] for name, a in samples.items()}))
+        for start in range(0, count, _BATCH)
+    ]
+    return [np.concatenate([np.asarray(part, np.float64) for part in output]) for output in zip(*parts)]
+
+
+def _error(expected: list[np.ndarray], got: list[np.ndarray]) -> float:
+    """The mean square error of all outputs, each over its variance."""
+    shares = [np.square(a - b).mean() / (a.var() or 1.0) for a, b in zip(expected, got)]
+    return float(np.mean([share if np.isfinite(share) else np.inf for share in shares]))
