@@ -81,7 +81,7 @@ class LiteRTModel:
         check_instance("content", content, bytes, "the bytes of a .tflite file")
         self.content = content
         self.parsed: ModelT = parse(content, source)
-        self.metadata: PlainDict = read_metadata(self.parsed)
+        self.metadata: PlainDict = read_metadata(self.parsed, source)
         self.inputs = contents.edge_tensors(self.parsed, "inputs")
         self.outputs = contents.edge_tensors(self.parsed, "outputs")
         self._lock = threading.Lock()  # of the one interpreter

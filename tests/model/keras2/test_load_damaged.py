@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import keras
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 import tfgreen as tg
+from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import FileError, InvalidTypeError, TfgreenError
+from tfgreen.model.keras2 import load
 
 LOADERS = {"m.keras": tg.load_model, "m.h5": tg.load_model, "m.tflite": tg.load_litert, "m.npz": tg.load_compressed}
 
@@ -46,6 +49,44 @@ def test_zeroed_anywhere_is_found_or_loads(files, name, tmp_path):
         except TfgreenError as error:
             refused += name in str(error)
     assert refused > 5
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_flipped_bits_are_found_or_load_and_no_words_of_libraries_get_through(files, name, tmp_path):
+    content, rng, words = (files / name).read_bytes(), np.random.default_rng(0), []
+    for place in rng.integers(0, len(content), 12 if name == "m.h5" else 40):
+        part = bytearray(content)
+        part[place] ^= 1 << rng.integers(8)
+        (tmp_path / name).write_bytes(part)
+        try:
+            LOADERS[name](tmp_path / name)
+        except TfgreenError as error:
+            words.append(str(error))
+    assert not [text for text in words if name not in text or re.search(r"[a-z]Error\b|BadZipFile", text)]
+
+
+def test_an_h5_on_which_its_library_never_ends_or_crashes_is_damaged(files, tmp_path, monkeypatch):
+    shutil.copy(files / "m.h5", tmp_path / "m.h5")
+    for script, reason in (("while True: pass", "does not end"), ("import os; os.abort()", "crashes on it")):
+        monkeypatch.setattr(load, "_READ", script)
+        monkeypatch.setattr(load, "_SECONDS", 0.5)
+        with pytest.raises(FileError, match=f"m.h5: the HDF5 file is damaged: .*{reason}"):
+            tg.load_model(tmp_path / "m.h5")
+
+
+def test_an_operator_without_inputs_is_read(files):
+    lite = tg.load_litert(files / "m.tflite")
+    lite.parsed.subgraphs[0].operators[0].inputs = None
+    assert tg.LiteRTModel(write(lite.parsed)).quantization == "float32"
+
+
+def test_damaged_text_of_an_h5_can_be_printed(files, tmp_path):
+    content = (files / "m.h5").read_bytes()
+    place = content.index(b'"use_bias"')
+    (tmp_path / "m.h5").write_bytes(content[:place + 4] + b"\xff" + content[place + 5 :])
+    with pytest.raises(FileError) as caught:
+        tg.load_model(tmp_path / "m.h5")
+    print(str(caught.value).encode())
 
 
 @pytest.mark.parametrize("name", LOADERS)

@@ -37,9 +37,13 @@ def parse(content: bytes, subject: str) -> ModelT:
             if buffer.offset > 1:
                 buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
+        for operator in [operator for graph in model.subgraphs for operator in graph.operators or []]:
+            for side in ("inputs", "outputs"):
+                if getattr(operator, side) is None:  # as the unpacked form of an empty list may be
+                    setattr(operator, side, np.zeros(0, np.int32))
         problem = next(_problems(model), "")
-    except Exception as error:  # noqa: B902 - damaged bytes raise anything: IndexError, struct.error, TypeError, ...
-        problem = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: B902 - damaged bytes raise anything: IndexError, struct.error, TypeError, ...
+        problem = "its tables cannot be read"
     if problem:
         raise FileError(f"{subject}: the LiteRT model is truncated or damaged ({problem}).")
     return model
@@ -125,14 +129,14 @@ def set_metadata(model: ModelT, metadata: Mapping[str, Any]) -> None:
     model.buffers = [*model.buffers, schema.BufferT(np.frombuffer(payload, np.uint8))]
 
 
-def read_metadata(model: ModelT) -> dict[str, Any]:
+def read_metadata(model: ModelT, subject: str = "file") -> dict[str, Any]:
     """What :func:`set_metadata` stored, or an empty dict for a file that is not tfgreen's."""
     for entry in model.metadata or []:
         if text_of(entry.name) == METADATA_NAME and 0 <= entry.buffer < len(model.buffers):
             try:
                 found = json.loads(buffer_bytes(model, entry).tobytes())
             except ValueError as error:
-                raise FileError(f"the 'tfgreen' metadata of the LiteRT model is damaged: {error}.") from error
+                raise FileError(f"{subject}: the 'tfgreen' metadata in the file is damaged: {error}.") from error
             return found if isinstance(found, dict) else {}
     return {}
 

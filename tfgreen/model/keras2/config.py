@@ -183,7 +183,8 @@ def one_line(text: str) -> str:
     plain = re.sub(r"\x1b\[\d*m", "", text.split("Exception encountered:")[-1])
     lines = [line.strip() for line in plain.splitlines() if line.strip()] or ["no reason given"]
     wrapped = lines[0].startswith("Exception encountered when calling") and len(lines) > 1
-    return lines[int(wrapped)][:200].rstrip(".")
+    line = lines[int(wrapped)][:200].rstrip(".")
+    return line.encode(errors="backslashreplace").decode()  # h5py reads damaged text as what cannot be printed
 
 
 def broken(where: str, name: str, received: str) -> InvalidValueError:

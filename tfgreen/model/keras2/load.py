@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,21 @@ from tfgreen.model.keras2.graph import model_from_keras2, unwrap
 from tfgreen.model.keras2.weights import load_keras2_weights
 
 _EXPECTED = "expected a Keras model saved as .keras or .h5"
+_SECONDS = 30
+# Read all that an HDF5 file holds.
+_READ = """
+import h5py, sys
+def read(name, item):
+    dict(item.attrs)
+    if isinstance(item, h5py.Dataset):
+        item[()]
+with h5py.File(sys.argv[1], "r") as archive:
+    try:
+        read("", archive)
+        archive.visititems(read)
+    except Exception as error:
+        sys.exit(f"damaged: {error}")
+"""
 
 
 def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
@@ -118,6 +135,7 @@ def _keras_load(file: Path, custom_objects: dict[str, Any], fix: str = "") -> ke
 def _load_h5(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
     try:
         with h5py.File(file, "r") as archive:
+            _check_apart(file)
             text = archive.attrs.get("model_config")
             if text is None or "model_weights" not in archive:
                 raise FileError(
@@ -129,15 +147,32 @@ def _load_h5(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
                     f"{file}: expected a file of Keras 2 or 3, received one of Keras {_version(archive)}. Load it with "
                     "Keras 2.2.4, which reads such files, and save it again."
                 )
+            config = json.loads(text)
             if _version(archive).startswith("3"):
                 return _single_tensors(_keras_load(file, custom_objects, fix="A .keras file holds more than an .h5."))
-            model = model_from_keras2(json.loads(text), custom_objects)
+            model = model_from_keras2(config, custom_objects)
             load_keras2_weights(model, archive["model_weights"])
             return model
     except (InvalidValueError, FileError) as error:
         raise error if str(file) in str(error) else type(error)(f"{file}: {error}") from error
     except Exception as error:  # damaged bytes raise anything: OSError, KeyError, RuntimeError, UnicodeError, ...
         raise _damaged(file, "HDF5", error) from error
+
+
+def _check_apart(file: Path) -> None:
+    """Read an HDF5 file in another process: on some that are damaged libhdf5 crashes, or never ends."""
+    if not sys.executable or getattr(sys, "frozen", False):  # it would start another program than Python
+        return
+    command, home = [sys.executable, "-c", _READ, str(file.resolve())], Path(__file__).parents[3]
+    try:
+        limit = _SECONDS + file.stat().st_size / 1e6  # of a slow disk
+        ended = subprocess.run(command, cwd=home, capture_output=True, text=True, errors="replace", timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise _damaged(file, "HDF5", "reading it does not end") from error
+    if not 0 <= ended.returncode <= 255:
+        raise _damaged(file, "HDF5", "the HDF5 library crashes on it")
+    if ended.stderr.startswith("damaged: "):
+        raise _damaged(file, "HDF5", ended.stderr.removeprefix("damaged: "))
 
 
 def _damaged(file: Path, kind: str, reason: object) -> FileError:
@@ -165,4 +200,6 @@ def load_reason(error: Exception, trust: str = TRUST) -> str:
         return f"'{name}' is not known. Pass custom_objects={{'{name}': {name}}}."
     if refuses_code(error):
         return f"it holds Python code (a Lambda layer), which is not run by default. {trust}"
-    return f"{type(error).__name__}: {one_line(str(error))}."
+    if isinstance(error, KeyError):
+        return f"it lacks {one_line(str(error))}."
+    return f"{one_line(str(error)) or type(error).__name__}."
