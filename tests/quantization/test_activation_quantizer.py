@@ -227,3 +227,19 @@ def test_config_and_ranges_survive_a_round_trip():
         "MovingAverageRange", "MovingAverageRange", "MovingAverageRange", "FixedRange", "FixedRange",
     ]
     assert other.reason == "because"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_call_that_multiplies_by_a_table_is_rounded_and_the_lookup_is_not(tied):
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((6,), dtype="int32")
+    table = layers.ReversibleEmbedding(50, 32, tie_weights=tied, name="table")
+    model = keras.Model(ids, table(layers.Dense(32, "relu", name="hidden")(table(ids)), reverse=True))
+    x = np.random.default_rng(0).integers(0, 50, (64, 6)).astype("int32")
+    trained = quantized(model, x)
+    rows = keras.Model(trained.input, trained.get_layer("hidden").input).predict(x, verbose=0)
+    assert len(np.unique(rows)) > 200  # the range of the logits is 30 times that of the table, or so
+    lite = in_int8(trained)
+    assert not lite.notes and not [w for w in lite.weights.values() if w.bits == 32]
+    assert sum(weight.values.size == 50 * 32 for weight in lite.weights.values()) == (1 if tied else 2)
+    assert error_in_scales(trained, lite, x) < 0.1

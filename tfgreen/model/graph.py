@@ -38,7 +38,10 @@ class LayerNode:
     def takes_indices(self) -> bool:
         """Whether the numbers that it takes in are integers in meaning: ids to look up, or to be cast or compared."""
         floats = any(keras.backend.is_float_dtype(dtype) for dtype in self.output_dtypes)
-        return not floats or isinstance(getattr(self.layer, "stands_for", self.layer), _TAKE_INDICES)
+        layer = getattr(self.layer, "stands_for", self.layer)
+        one_rank = len(self.output_shapes[0]) == len(self.input_shapes[0])
+        multiplies = isinstance(layer, keras.layers.Embedding) and one_rank
+        return not floats or (isinstance(layer, _TAKE_INDICES) and not multiplies)  # as a reversible table does
 
 
 class LayerGraph:

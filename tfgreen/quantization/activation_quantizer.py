@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -107,7 +107,7 @@ class ActivationQuantizer(ActivationHook):
         if self.output_range is not None and is_concat_like(inner_operation(layer)):
             return self._run_concat_like(layer, self.output_range, args, kwargs, training)
         outputs = self._run_inside(compressed, args, kwargs, training)
-        if self.output_range is None:
+        if self.output_range is None or _looks_up(layer, args, outputs):
             return outputs
         if training and place.probabilities:  # called all the same, because who reads logits listens to it
             return self.output_range(outputs, rounds=False)
@@ -239,12 +239,19 @@ def _range_of(tensor: keras.KerasTensor) -> ActivationRange | None:
     """The range to which the layer that makes a tensor has rounded it, or the input of pass-through layers."""
     call = producing_call(tensor)
     hook, passes = getattr(call.operation, "activations", None), is_pass_through(inner_operation(call.operation))
+    if _looks_up(inner_operation(call.operation), call.input_tensors, tensor):
+        return None
     if isinstance(hook, ActivationQuantizer):
         if hook.placement.keep_float or hook.output_range is not None:
             return hook.output_range
         if hook.input_ranges:
             return hook.input_ranges[0] if passes else None
     return _range_of(call.input_tensors[0]) if passes and call.input_tensors else None
+
+
+def _looks_up(layer: keras.Operation, inputs: Sequence[Any], output: Any) -> bool:
+    """Whether a call of an Embedding looks rows up, which were rounded as weights. A reversible one also multiplies."""
+    return isinstance(layer, keras.layers.Embedding) and len(output.shape) > len(keras.tree.flatten(inputs)[0].shape)
 
 
 def _takes_no_range(layer: keras.Layer, args: tuple, kwargs: Mapping[str, Any]) -> bool:

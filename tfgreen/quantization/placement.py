@@ -203,7 +203,8 @@ class _Placer:
             return Placement(keep_float=kept, float_island=island, reason=reason)
         fused_norm, mean = self._is_fused_norm(node), self._is_mean(node)
         lowering = Lowering() if fused_norm else lowering_of(layer, len(node.producers))
-        output = OBSERVED if mean else lowering.output
+        multiplies = is_own(layer, (layers.Embedding,)) and not node.takes_indices  # by its table, instead of a lookup
+        output = OBSERVED if mean or multiplies else lowering.output
         into_concat = self.only_concat[node] is not None and not is_concat_like(layer)
         if self._is_fused_into_next(node) or (output == OBSERVED and into_concat):
             output = None

@@ -133,3 +133,13 @@ def test_a_trained_model_that_nothing_was_made_up_for_says_so():
     model = keras.Model(number, layers.Dense(2)(keras.ops.cast(number, "float32") / 7))
     lite = tg.convert(tg.quantize(model, calibration_data=np.ones((64, 3), "int32")), quantization="int8")
     assert any("not compared with the model" in note and "'number'" in note for note in lite.notes)
+
+
+def test_samples_made_up_of_labels_that_a_model_does_not_have_are_no_error():
+    labels, x = keras.Input((1,), name="labels"), keras.Input((12,), name="x")
+    logits = layers.Dense(12)(x)
+    picked = keras.ops.take_along_axis(logits, keras.ops.cast(labels, "int32"), axis=1)
+    data = [np.arange(64.0)[:, None] % 10, np.random.default_rng(0).normal(size=(64, 12))]
+    model = tg.quantize(keras.Model([labels, x], picked + 0.0 * labels), calibration_data=data)
+    lite = tg.convert(model, quantization="int8")
+    assert any("not compared with the model" in note for note in lite.notes)

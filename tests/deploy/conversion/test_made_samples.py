@@ -55,6 +55,10 @@ def test_nothing_is_made_up_of_what_nothing_is_known():
     image = keras.Input((4,), dtype="uint8", name="image")
     samples = made([image], layers.Dense(2)(layers.Rescaling(1 / 255)(image)), [RNG.integers(0, 256, (8, 4))])
     assert samples["image"].dtype == np.uint8 and samples["image"].max() > 200
+    kinds = keras.Input((2,), dtype="int32", name="kinds")
+    encoded = layers.CategoryEncoding(4, output_mode="multi_hot")(kinds)
+    samples = made([kinds], layers.Dense(2)(encoded), [RNG.integers(0, 4, (8, 2))])
+    assert set(np.unique(samples["kinds"])) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("seed", [0, 1])

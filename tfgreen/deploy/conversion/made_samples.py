@@ -65,8 +65,10 @@ def _limits(node: LayerNode) -> Iterator[Limits]:
             ranges = [range_ for index, range_ in inputs if then.producers[index] is node]
             ranges += [hook.output_range] if is_concat_like(layer) and hook.output_range is not None else []
         mean, deviation = statistics(layer)
-        if isinstance(layer, keras.layers.Embedding):
+        if isinstance(layer, keras.layers.Embedding) and then.takes_indices:
             yield np.array(0.0), np.array(layer.input_dim - 1.0)
+        elif isinstance(layer, keras.layers.CategoryEncoding):
+            yield np.array(0.0), np.array(layer.num_tokens - 1.0)
         elif ranges:
             yield from ((range_.numbers()[0], range_.numbers()[1]) for range_ in ranges)
         elif deviation.any():
