@@ -64,6 +64,10 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.model.cost import profile as profile
     from tfgreen.model.keras2.load import load_model as load_model
     from tfgreen.quantization.ranges import ActivationRange as ActivationRange
+    from tfgreen.recipes.factorize import FactorizeConfig as FactorizeConfig
+    from tfgreen.recipes.factorize import Factorized as Factorized
+    from tfgreen.recipes.factorize import LayerFactors as LayerFactors
+    from tfgreen.recipes.factorize import factorize as factorize
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
@@ -151,6 +155,10 @@ _PUBLIC = {
     "carbon_footprint": "tfgreen.energy.carbon",
     "MixedPrecision": "tfgreen.recipes.search_precision",
     "search_precision": "tfgreen.recipes.search_precision",
+    "FactorizeConfig": "tfgreen.recipes.factorize",
+    "Factorized": "tfgreen.recipes.factorize",
+    "LayerFactors": "tfgreen.recipes.factorize",
+    "factorize": "tfgreen.recipes.factorize",
     "summary": "tfgreen.techniques.summary",
     "ModelSummary": "tfgreen.techniques.summary",
     "TfgreenError": "tfgreen.errors",

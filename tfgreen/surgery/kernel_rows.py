@@ -30,7 +30,7 @@ class KernelRows:
         self.layer = layer
         self.is_conv = isinstance(layer, _CONVOLUTIONS)
         if isinstance(layer, layers.EinsumDense):
-            self._inputs, self._kernel, self._outputs = _letters(layer)
+            self._inputs, self._kernel, self._outputs = letters(layer)
         self.has_intercept = layer.bias is not None and math.prod(layer.bias.shape) == self.matrix().shape[1]
 
     @staticmethod
@@ -39,7 +39,7 @@ class KernelRows:
         if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
             return False
         if is_own(layer, (layers.EinsumDense,)):
-            inputs, kernel, outputs = _letters(layer)
+            inputs, kernel, outputs = letters(layer)
             summed = set(inputs) & set(kernel)
             # A letter in all three is a product for each of its values; inputs of open rank have no letters.
             return bool(summed) and not summed & set(outputs) and "." not in inputs
@@ -137,7 +137,8 @@ class KernelRows:
         return x[tuple(index)].reshape(len(places), -1)
 
 
-def _letters(layer: layers.EinsumDense) -> tuple[str, str, str]:
+def letters(layer: layers.EinsumDense) -> tuple[str, str, str]:
+    """The letters of the inputs, the kernel and the outputs in the equation."""
     operands, outputs = layer.equation.replace(" ", "").split("->")
     inputs, kernel = operands.split(",")
     return inputs, kernel, outputs

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfgreen as tg
+from tests import zoo
+from tfgreen.errors import InvalidTypeError, InvalidValueError
+
+
+def low_rank_model(rank: int = 6) -> keras.Model:
+    """A wide layer of a low rank, one of full rank, and a small one."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((128,), name="x")
+    x = layers.Dense(256, "relu", name="wide")(inputs)
+    x = layers.Dense(128, "relu", name="full")(x)
+    model = keras.Model(inputs, layers.Dense(4, name="head")(x))
+    rng = np.random.default_rng(0)
+    model.get_layer("wide").kernel.assign(rng.normal(size=(128, rank)) @ rng.normal(size=(rank, 256)) / 30)
+    return model
+
+
+def test_only_what_is_smaller_is_factorized(tmp_path):
+    model = low_rank_model()
+    x = np.random.default_rng(1).normal(size=(32, 128)).astype("float32")
+    result = tg.factorize(model, measure="bytes", energy=0.9999)
+    wide, full, head = result.layers
+    assert (wide.path, wide.shape, wide.rank, wide.reason) == ("wide", (128, 256), 6, "")
+    assert wide.bytes_after < wide.bytes_before / 5
+    assert "would take more weights" in full.reason and "too small" in head.reason
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(result.model.predict(x, verbose=0), expected, atol=1e-4)
+    assert [layer.name for layer in result.model.get_layer("wide").layers] == ["down", "up"]
+    assert len(model.get_layer("wide").weights) == 2, "the model passed in has changed"
+    lite, plain = tg.convert(result.model), tg.convert(model)
+    assert lite.size_bytes < plain.size_bytes * 0.65
+    np.testing.assert_allclose(lite.predict(x), expected, atol=1e-4)
+    result.model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), result.model.predict(x, verbose=0))
+    assert repr(result) == "<Factorized: 1 of 3 layers factorized>"
+    assert "too small" in str(result) and "<table" in result._repr_html_()
+    assert result.to_dict()["layers"][0]["rank"] == 6
+
+
+def test_data_says_which_directions_matter():
+    """Inputs that fill four directions only need no more, whatever the kernel does to the others."""
+    model = low_rank_model()
+    rng = np.random.default_rng(2)
+    x = (rng.normal(size=(256, 4)) @ rng.normal(size=(4, 128))).astype("float32")
+    result = tg.factorize(model, measure="bytes", energy=0.999999, calibration_data=x, keep=("full",))
+    assert [layer.path for layer in result.layers] == ["wide", "head"] and result.layers[0].rank <= 4
+    np.testing.assert_allclose(result.model.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-3)
+
+
+def test_a_rank_of_ones_own_and_an_int8_file():
+    result = tg.factorize(low_rank_model(), measure="bytes", rank=4, quantization="int8", keep=("full", "head"))
+    assert result.layers[0].rank == 4 and result.layers[0].bytes_before < 40_000
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"energy": 0}, "energy"),
+        ({"energy": 1.5}, "energy"),
+        ({"rank": 0}, "rank"),
+        ({"measure": "size"}, "measure"),
+        ({"keep": ("nothing",)}, "'nothing'"),
+        ({"quantization": "int4"}, "quantization"),
+        ({"ratio": 2}, "ratio"),
+    ],
+)
+def test_bad_settings_are_named(options, words):
+    with pytest.raises((InvalidValueError, InvalidTypeError), match=words):
+        tg.factorize(low_rank_model(), **options)
+
+
+def test_a_compressed_model_is_refused_with_what_to_call():
+    with pytest.raises(InvalidValueError, match=r"tg\.strip"):
+        tg.factorize(tg.prune(zoo.sequential()))
