@@ -152,8 +152,8 @@ def factorize(
 
     A kernel of shape (m, n) becomes one of (m, r) and one of (r, n), from a truncated singular value decomposition.
     Each is tried alone: the layer and its two parts are converted and measured, and taken only where the file is
-    smaller or faster. Few layers gain: wide ones of low rank. Train the result again; regularizers and constraints of the kernel
-    are left out.
+    smaller or faster. Few layers gain: wide ones of low rank. Train the result again; regularizers and constraints of
+    the kernel are left out.
 
     Args:
         model: A built Sequential or functional model. It is not changed.
@@ -175,7 +175,7 @@ def factorize(
         >>> wide = keras.layers.Dense(512, name="wide")
         >>> model = keras.Sequential([keras.Input((512,)), wide, keras.layers.Dense(3, name="out")])
         >>> left = keras.random.normal((512, 4), seed=0)
-        >>> wide.kernel.assign(left @ keras.ops.transpose(left))
+        >>> _ = wide.kernel.assign(left @ keras.ops.transpose(left))
         >>> result = tg.factorize(model, measure="bytes")
         >>> [(layer.path, layer.rank, layer.reason) for layer in result.layers][0], result.model.count_params()
         (('wide', 4, ''), 6147)

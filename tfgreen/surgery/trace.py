@@ -69,7 +69,7 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="a"), keras.layers.ReLU(name="b")])
-        >>> [call.path for call in trace(model, lambda layer: True).calls]
+        >>> [call.path for call in trace(model, lambda layer: True).calls if call.in_graph]
         ['a', 'b']
     """
     copy: keras.Model = rebuild(model, lambda path, layer: layer)
