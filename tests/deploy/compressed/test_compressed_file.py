@@ -168,3 +168,42 @@ def test_a_keras_file_is_said_to_be_one(tmp_path):
     dense().save(tmp_path / "m.keras")
     with pytest.raises(ValueError, match="received a .keras file, for tg.load_model"):
         tg.load_compressed(tmp_path / "m.keras")
+
+
+def relu(x):
+    """Not Keras's."""
+    return keras.ops.relu(x) - 1.0
+
+
+def zeros(shape, dtype=None):
+    """Not Keras's."""
+    return keras.ops.ones(shape, dtype)
+
+
+@pytest.mark.parametrize("options", [{"activation": relu}, {"bias_initializer": zeros}])
+def test_a_function_that_would_come_back_as_keras_own_is_refused_until_it_is_registered(options, tmp_path):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="out", **options)])
+    with pytest.raises(ValueError, match="'out' .Dense.: its function '(relu|zeros)' bears the name .* register it"):
+        tg.save_compressed(model, tmp_path / "m.npz")
+    (function,) = options.values()
+    keras.saving.register_keras_serializable(package="test_compressed_file")(function)
+    loaded = tg.load_compressed(tg.save_compressed(model, tmp_path / "m.npz"))
+    assert function in vars(loaded.layers[0]).values()
+    np.testing.assert_array_equal(loaded(np.ones((1, 3))), model(np.ones((1, 3))))
+
+
+def test_keras_own_functions_are_saved(tmp_path):
+    for function in (keras.activations.relu, keras.ops.relu, "gelu"):
+        model = keras.Sequential([keras.Input((3,)), layers.Dense(2, function)])
+        assert tg.save_compressed(model, tmp_path / "m.npz").exists()
+
+
+def test_what_keras_cannot_save_is_said(tmp_path):
+    class Scaled(keras.regularizers.Regularizer):
+        def __call__(self, x):
+            return 0.1 * keras.ops.sum(x)
+
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, kernel_regularizer=Scaled())])
+    for unsaved in (model, keras.Sequential([keras.Input((3,)), layers.Dense(2, lambda x: x + 1)])):
+        with pytest.raises(ValueError, match="Keras cannot save model .*get_config"):
+            tg.save_compressed(unsaved, tmp_path / "m.npz")

@@ -7,22 +7,25 @@ The file is an ``.npz`` of two byte arrays: ``header``, the architecture and the
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import numpy as np
 
 from tfgreen.checks import check_bool
 from tfgreen.deploy.compressed.coding import Coded, decode, encode
-from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.errors import InvalidValueError, invalid_state, invalid_value, layer_subject
 from tfgreen.files import check_path, reading, write_atomic
+from tfgreen.model.keras2.config import one_line
 from tfgreen.model.keras2.load import check_custom_objects, load_reason
-from tfgreen.model.paths import check_built_model, weights_by_path
+from tfgreen.model.paths import check_built_model, walk, weights_by_path
 from tfgreen.techniques.fold_batch_norm import check_plain
 from tfgreen.typing import FilePath, PlainDict
 
@@ -46,7 +49,8 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
-        ValueError: The model is not built, or holds layers that are still being compressed; the layer is named.
+        ValueError: The model is not built, or holds layers that are still being compressed, or a function of your own
+            that bears the name of one of Keras's, which would be loaded in its place; the layer is named.
         OSError: The file cannot be written.
 
     Example:
@@ -58,7 +62,12 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
     """
     check_built_model(model)
     check_plain(model, "Pass tg.strip(model).")
-    config = keras.saving.serialize_keras_object(model)
+    _check_names(model)
+    try:
+        config = keras.saving.serialize_keras_object(model)
+    except Exception as error:  # whatever Keras, or a custom class of the user's, raises
+        sentence = f"Keras cannot save model '{model.name}': {one_line(str(error))}."
+        raise invalid_state(sentence, "It saves what get_config() of each class returns.") from error
     config.pop("compile_config", None)
     forms, parts = {}, []
     for name, variable in weights_by_path(model).items():
@@ -73,6 +82,27 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
     text = json.dumps(header, separators=(",", ":")).encode()
     np.savez_compressed(buffer, header=np.frombuffer(text, np.uint8), weights=np.frombuffer(data, np.uint8))
     return write_atomic(path, buffer.getvalue())
+
+
+def _check_names(model: keras.Model) -> None:
+    """Raise for a function that Keras stores by a name by which it finds one of its own."""
+    for path, layer in walk(model):
+        for value in filter(inspect.isfunction, vars(layer).values()):
+            name = value.__name__
+            stored_alone = keras.saving.get_registered_name(value) == name and not value.__module__.startswith("keras.")
+            if stored_alone and any(_knows(kind, name) for kind in (keras.activations, keras.initializers)):
+                raise invalid_state(
+                    f"{layer_subject(path, layer)}: its function '{name}' bears the name of one of Keras's, which "
+                    "would be loaded in its place.",
+                    "Rename it, or register it: keras.saving.register_keras_serializable(package='mine')(function).",
+                )
+
+
+def _knows(kind: ModuleType, name: str) -> bool:
+    try:
+        return kind.get(name) is not None
+    except ValueError:
+        return False
 
 
 def load_compressed(
