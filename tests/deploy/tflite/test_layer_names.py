@@ -57,3 +57,11 @@ def test_names_do_not_list_all_that_the_converter_found_equal():
     assert found[4:] == [b"a;b", b"a;c"]
     assert len(set(found)) == len(found) and all(name.startswith(b"rnn/unstack0;") for name in found[1:4])
     assert max(map(len, found)) < 20
+
+
+def test_a_layer_in_a_wrapper_of_its_name_is_named_once():
+    names = [b"x", b"dense_1/call.1/dense_2/MatMul", b"dense_1/call.1/dense", b"dense_1/call.1/dense_cell_1/add"]
+    model = model_of(names, [(CONV, [0], [1])], [1])
+    rename_tensors(model, ["block", "block/dense"])
+    found = [tensor.name for tensor in model.subgraphs[0].tensors]
+    assert found == [b"x", b"block/dense/MatMul", b"block/dense", b"block/dense/dense_cell_1/add"]

@@ -59,6 +59,9 @@ def _renamed(part: str, calls: Sequence[str]) -> str:
     if len(found) == 1:
         return part
     path, rest = calls[int(found[-2])], found[-1]
+    first, _, further = rest.partition("/")
+    if re.fullmatch(rf"{re.escape(path.rpartition('/')[2])}(_\d+)?", first):  # a layer in a wrapper of its name
+        rest = further
     return f"{path}/{rest}" if rest else path
 
 
