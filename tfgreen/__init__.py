@@ -64,13 +64,21 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.model.cost import profile as profile
     from tfgreen.model.keras2.load import load_model as load_model
     from tfgreen.quantization.ranges import ActivationRange as ActivationRange
+    from tfgreen.recipes.compare_channels import ChannelComparison as ChannelComparison
+    from tfgreen.recipes.compare_channels import LayerWidth as LayerWidth
+    from tfgreen.recipes.compare_channels import compare_channels as compare_channels
     from tfgreen.recipes.factorize import FactorizeConfig as FactorizeConfig
     from tfgreen.recipes.factorize import Factorized as Factorized
     from tfgreen.recipes.factorize import LayerFactors as LayerFactors
     from tfgreen.recipes.factorize import factorize as factorize
+    from tfgreen.recipes.prune_channels import prune_channels as prune_channels
+    from tfgreen.recipes.prune_channels_config import ChannelPruneConfig as ChannelPruneConfig
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
+    from tfgreen.surgery.channel_groups import ChannelGroup as ChannelGroup
+    from tfgreen.surgery.channel_groups import ChannelGroups as ChannelGroups
+    from tfgreen.surgery.channel_groups import channel_groups as channel_groups
     from tfgreen.techniques.cluster import ClusterConfig as ClusterConfig
     from tfgreen.techniques.cluster import cluster as cluster
     from tfgreen.techniques.correct_bias import correct_bias as correct_bias
@@ -117,6 +125,14 @@ _PUBLIC = {
     "FeatureDistillation": "tfgreen.distillation.losses",
     "AttentionTransfer": "tfgreen.distillation.losses",
     "TeacherCache": "tfgreen.distillation.teacher_cache",
+    "channel_groups": "tfgreen.surgery.channel_groups",
+    "ChannelGroups": "tfgreen.surgery.channel_groups",
+    "ChannelGroup": "tfgreen.surgery.channel_groups",
+    "prune_channels": "tfgreen.recipes.prune_channels",
+    "ChannelPruneConfig": "tfgreen.recipes.prune_channels_config",
+    "compare_channels": "tfgreen.recipes.compare_channels",
+    "ChannelComparison": "tfgreen.recipes.compare_channels",
+    "LayerWidth": "tfgreen.recipes.compare_channels",
     "recalibrate_batch_norm": "tfgreen.techniques.recalibrate_batch_norm",
     "fold_batch_norm": "tfgreen.techniques.fold_batch_norm",
     "equalize": "tfgreen.techniques.equalize",

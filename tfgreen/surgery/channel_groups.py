@@ -9,7 +9,11 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
+from tfgreen.errors import invalid_state, layer_subject
+from tfgreen.model.paths import check_built_model
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, analyse
+from tfgreen.tables import TableResult
+from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import PlainDict
 
 
@@ -69,8 +73,14 @@ class ChannelGroup:
         }
 
 
-class ChannelGroups(Sequence[ChannelGroup]):
-    """The groups of a model, in the order in which it computes them."""
+class ChannelGroups(TableResult, Sequence[ChannelGroup]):
+    """The groups of a model, in the order in which it computes them; prints one to a line.
+
+    Attributes:
+        analysis: What they were found by.
+    """
+
+    _headings = ("group", "channels", "can go", "coupled axes of weights", "why channels stay")
 
     def __init__(self, analysis: ChannelAnalysis) -> None:
         self.analysis = analysis
@@ -88,9 +98,50 @@ class ChannelGroups(Sequence[ChannelGroup]):
     def __str__(self) -> str:
         return "\n".join(map(str, self._groups))
 
+    def to_dict(self) -> PlainDict:
+        """Plain values, fit for JSON."""
+        return {"groups": [group.to_dict() for group in self._groups]}
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (group.name, f"{group.size:,}", f"{group.removable:,}", ", ".join(map(str, group.edges)), group.reason)
+            for group in self._groups
+        ]
+
+    def _headline(self) -> str:
+        free = sum(group.removable for group in self._groups)
+        return f"{len(self)} groups, {free:,} of {sum(group.size for group in self._groups):,} channels can be removed"
+
 
 def channel_groups(model: keras.Model) -> ChannelGroups:
-    """Find the channels that can be removed from a built model of any kind, and what goes with them."""
+    """Find the channels that can be removed from a model, and what goes with them.
+
+    A channel stands in all weights that make, change or read it; a residual connection joins those of several layers.
+    Channels that stand in the same axes of the same weights form a group.
+
+    Args:
+        model: Any built Keras 3 model of plain layers. It is not changed.
+
+    Returns:
+        A sequence of groups, which prints one to a line: its layer, how many channels it has, the axes of weights that
+        shrink with them, and why channels stay where they have to.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: It is not built, or holds compressed layers.
+
+    Example:
+        >>> import keras, tfgreen as tg
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.Dense(4, name="hidden"), keras.layers.Dense(2, name="out")])
+        >>> print(tg.channel_groups(model))
+        hidden: 4 channels in hidden/kernel[1], hidden/bias[0], out/kernel[0]
+        out: 0 of 2 channels in out/kernel[1], out/bias[0] (they are an output of the model)
+    """
+    check_built_model(model)
+    for path, layer in compressed_layers(model):
+        fix = "Bake it first: tg.strip(model). Channels go before weights are pruned, clustered or quantized."
+        raise invalid_state(f"{layer_subject(path, layer.layer)} is compressed.", fix)
     return ChannelGroups(analyse(model))
 
 

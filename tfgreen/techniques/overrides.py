@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
@@ -140,7 +141,10 @@ def check_layer_patterns(paths: Sequence[str], patterns: Iterable[str]) -> None:
 def check_matches(name: str, pattern: str, paths: Sequence[str]) -> None:
     """Raise if a pattern of the setting ``name`` matches none of the paths."""
     if not fnmatch.filter(paths, pattern):
-        raise invalid_value(name, expected=f"a pattern that matches one of {_some(paths)}", received=f"'{pattern}'")
+        near = difflib.get_close_matches(pattern, paths, 3)
+        fix = f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        expected = f"a pattern that matches one of {_some(paths)}"
+        raise invalid_value(name, expected=expected, received=f"'{pattern}'", fix=fix)
 
 
 def _some(names: Sequence[str]) -> str:

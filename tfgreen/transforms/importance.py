@@ -73,7 +73,7 @@ def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> 
     spec = read_call_spec(model)
     arrays = sample_arrays(x, spec, subject="x")
     count = len(next(iter(arrays.values())))
-    _check_targets(y, count)
+    check_targets(y, count)
     loss_function = keras.losses.get(loss)
     every_layer = [model, *(layer for _, layer in walk(model))]
     variables = [own_weights(layer)[name] for layer in every_layer for name in own_compressible(layer)]
@@ -91,7 +91,8 @@ def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> 
     return _checked({id(variable): root for variable, root in zip(variables, roots)}, "x and y")
 
 
-def _check_targets(y: Arrays, count: int) -> None:
+def check_targets(y: Arrays, count: int) -> None:
+    """Raise unless ``y`` holds arrays of as many targets as there are samples."""
     leaves = keras.tree.flatten(y)
     for leaf in leaves:
         if not getattr(leaf, "shape", ()):

@@ -112,11 +112,11 @@ def _bidirectional(a: ChannelAnalysis, call: Call) -> list[Axes]:
     forward, backward = (recurrent(a, call, half) for half in halves)
     states = [*forward[1:], *backward[1:]]
     one, other = forward[0], backward[0]
+    a.labels.unite(one[-1], other[-1], "")  # Keras takes the one to be as wide as the other, in every merge mode
     if layer.merge_mode is None:
         return [one, other, *states]
     if layer.merge_mode == "concat":
         return [(*one[:-1], np.concatenate([one[-1], other[-1]])), *states]
-    a.labels.unite(one[-1], other[-1], "")
     return [one, *states]
 
 

@@ -1,0 +1,179 @@
+"""prune_channels: exact, on target, and with an error for every way to ask in vain."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import get_args
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfgreen as tg
+from tests import zoo
+from tests.surgery.cases import outputs, randomized, zeroed
+from tests.surgery.test_saved_sizes import Fixed
+from tfgreen.surgery.channel_groups import channel_groups
+from tfgreen.surgery.channel_importance import Criterion
+from tfgreen.surgery.channel_scores import channel_scores
+from tfgreen.surgery.channel_selection import ChannelSelection, Scope
+
+OTHERS = itertools.cycle(itertools.product(get_args(Criterion), get_args(Scope)))
+CASES = [(name, *next(OTHERS)) for name in zoo.ZOO if name != "custom_layer"]
+
+
+def stack(*widths: int) -> keras.Model:
+    hidden = [layers.Dense(width, "relu", name=f"d{i}") for i, width in enumerate(widths)]
+    return randomized(keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(4, name="out")]))
+
+
+X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+
+
+@pytest.mark.parametrize(("name", "criterion", "scope"), CASES)
+def test_a_smaller_model_of_the_same_kind(name, criterion, scope):
+    model, x = randomized(zoo.ZOO[name]()), zoo.sample(name, 8)
+    before = [weight.numpy() for weight in model.weights]
+    criterion = "l2" if criterion == "bn_scale" and name not in ("residual", "batchnorm") else criterion
+    slim = tg.prune_channels(
+        model, criterion=criterion, scope=scope, ratio=0.5, round_to=1, calibration_data=x, reconstruct=None
+    )
+    assert type(slim) is type(model) and slim.name == model.name
+    assert getattr(slim, "output_names", None) == getattr(model, "output_names", None)
+    assert slim.count_params() < model.count_params()
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True))
+    assert [out.shape for out in outputs(slim, x)] == [out.shape for out in outputs(model, x)]
+
+
+def test_what_goes_is_what_scores_least_and_the_rest_computes_the_same():
+    model = stack(16, 12)
+    slim = tg.prune_channels(model, ratio=0.5, criterion="l2", scope="uniform", round_to=4, reconstruct=None)
+    assert [slim.get_layer(name).units for name in ("d0", "d1")] == [8, 8]
+    groups = channel_groups(model)
+    scores = channel_scores(groups, "l2")
+    removed = ChannelSelection(groups, [*scores[:2], None], "uniform", 0.75, 4).removed(0.5)
+    for expected, got in zip(outputs(zeroed(model, removed), X), outputs(slim, X), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    kept = np.setdiff1d(np.arange(16), np.argsort(scores[0])[:8])
+    np.testing.assert_array_equal(slim.get_layer("d0").kernel, model.get_layer("d0").kernel.numpy()[:, kept])
+
+
+@pytest.mark.parametrize("target", ["target_macs", "target_parameters"])
+@pytest.mark.parametrize("scope", get_args(Scope))
+def test_counts_are_met_with_as_few_channels_as_widths_allow(target, scope):
+    model = stack(64, 64, 32)
+    figure = {"target_macs": "macs", "target_parameters": "parameters"}[target]
+    options = {"scope": scope, "round_to": 1, "calibration_data": X}
+    whole = getattr(tg.profile(model), figure)
+    share = getattr(tg.profile(tg.prune_channels(model, **{target: 0.5}, **options)), figure)
+    number = getattr(tg.profile(tg.prune_channels(model, **{target: whole // 2}, **options)), figure)
+    assert share == number and 0.48 * whole < share <= 0.5 * whole
+
+
+def test_the_size_of_the_file_is_met():
+    model = stack(64, 64)
+    whole = tg.convert(model).size_bytes
+    found = tg.convert(tg.prune_channels(model, target_bytes=0.6, round_to=1)).size_bytes
+    assert 0.57 * whole < found <= 0.6 * whole
+
+
+def test_the_size_of_an_int8_file_is_met():
+    model = stack(128, 128)
+    slim = tg.prune_channels(model, target_bytes=15_000, quantization="int8", calibration_data=X, reconstruct=None)
+    size = tg.convert(slim, quantization="int8", calibration_data=X).size_bytes
+    assert 12_000 < size <= 15_000
+
+
+def test_latency_is_measured():
+    x = inputs = keras.Input((32, 32, 3))
+    for _ in range(3):
+        x = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    whole = tg.benchmark(tg.convert(model), runs=30).median_ms
+    slim = tg.prune_channels(model, target_latency_ms=0.6 * whole, round_to=4)
+    found = tg.benchmark({"model": tg.convert(model), "slim": tg.convert(slim)}, runs=30)
+    assert found["slim"].median_ms < 0.9 * found["model"].median_ms
+    assert tg.profile(slim).macs > 0.1 * tg.profile(model).macs
+
+
+def test_targets_that_cannot_be_met_name_the_closest():
+    model = stack(64, 64)
+    least = tg.profile(tg.prune_channels(model, ratio=0.75)).macs
+    with pytest.raises(ValueError, match=rf"target_macs: expected at least {least}.*closest is target_macs={least}"):
+        tg.prune_channels(model, target_macs=10)
+    assert tg.profile(tg.prune_channels(model, target_macs=least)).macs == least
+    with pytest.raises(ValueError, match="target_bytes: expected less than .*, which the model has already"):
+        tg.prune_channels(model, target_bytes=1e9)
+    with pytest.raises(ValueError, match="target_latency_ms: expected at least .*closest is"):
+        tg.prune_channels(model, target_latency_ms=1e-9)
+    with pytest.warns(UserWarning, match="target_macs=2_304: the closest below it is 1_920.*round_to=8"):
+        tg.prune_channels(stack(16, 256), target_macs=0.5, scope="uniform", max_ratio=0.5, round_to=128)
+
+
+def test_several_rounds_go_on_where_the_last_ended():
+    model = stack(64)
+    for _ in range(2):
+        model = tg.prune_channels(model, ratio=0.5)
+        model.compile("sgd", "mse")
+        model.fit(X, np.zeros((64, 4)), verbose=0)
+    assert model.get_layer("d0").units == 16
+
+
+def test_layers_that_are_kept():
+    slim = tg.prune_channels(stack(32, 32), keep=("d0",))
+    assert [slim.get_layer(name).units for name in ("d0", "d1")] == [32, 16]
+
+
+def test_the_remedy_for_a_block_that_cannot_be_saved():
+    parts = [layers.Dense(16, name="first"), Fixed(name="block"), layers.Dense(16, name="last"), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((6,)), *parts])
+    with pytest.raises(ValueError, match=r"keep=\['block'\]"):
+        tg.prune_channels(model, round_to=1).get_config()
+    slim = tg.prune_channels(model, round_to=1, keep=["block"])
+    assert slim.get_config() and [slim.get_layer(name).units for name in ("first", "last")] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"keep": ["d7"]}, "keep: expected a pattern that matches one of d0, d1.*received 'd7'. Did you mean 'd"),
+        ({"keep": ["d*"]}, "no channel can be removed: keep=.* holds all that could be"),
+        ({"ratio": 0.1, "round_to": 16}, "No channel goes.*round_to=16.*set round_to=1"),
+        ({"criterion": "bn_scale"}, "no channel can be removed: criterion='bn_scale' scores none"),
+        ({"criterion": "activation"}, "criterion='activation' scores channels by data.*calibration_data=x"),
+        ({"scope": "sensitivity"}, "scope='sensitivity' measures.*calibration_data=x"),
+        ({"criterion": "hessian", "calibration_data": X[:, :5]}, "calibration_data of input .*expected shape"),
+        ({"criterion": "taylor", "x": X, "y": X[:3], "loss": "mse"}, "y: expected targets of 64 samples"),
+    ],
+)
+def test_what_cannot_be_done_is_said(options, message):
+    with pytest.raises(ValueError, match=message):
+        tg.prune_channels(stack(16, 16), **options)
+
+
+def test_models_that_are_not_plain_are_refused():
+    with pytest.raises(ValueError, match=r"layer 'd0' \(Dense\) is compressed. Bake it first: tg.strip"):
+        tg.prune_channels(tg.prune(stack(16)))
+    with pytest.raises(ValueError, match="is compressed"):
+        tg.channel_groups(tg.prune(zoo.subclassed()))
+    with pytest.raises(ValueError, match="no channel can be removed: .*they are an output of the model"):
+        tg.prune_channels(keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
+    with pytest.raises(TypeError, match="'criterium' is no field of tg.ChannelPruneConfig.*'criterion'"):
+        tg.prune_channels(stack(16), criterium="l1")
+    with pytest.raises(TypeError, match="model: expected a keras.Model"):
+        tg.prune_channels("model.keras")
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(8)(inputs)))
+    with pytest.raises(ValueError, match="MACs of layer .* cannot be counted.*target_parameters"):
+        tg.prune_channels(model, target_macs=0.5)
+
+
+@pytest.mark.slow
+def test_mobilenet_takes_seconds():
+    model = keras.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3), classes=10)
+    start = time.process_time()
+    slim = tg.prune_channels(model, target_macs=0.5)
+    assert time.process_time() - start < 30  # analysis, scores, counts and surgery; about 6 on an idle machine
+    assert 0.4 < tg.profile(slim).macs / tg.profile(model).macs <= 0.5

@@ -1,0 +1,201 @@
+"""prune_channels: a smaller model, without the channels that matter least.
+
+Which channels go together is in ``surgery/channel_groups.py``, how they are scored in ``surgery/channel_importance.py``
+and how many of which group go in ``surgery/channel_selection.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import keras
+import numpy as np
+
+from tfgreen.config import resolve_config
+from tfgreen.deploy.conversion.config import ConvertConfig, Quantization
+from tfgreen.deploy.convert import run_conversion
+from tfgreen.deploy.inspection.benchmark import ready_interpreter, time_in_turn
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.model.call_spec import read_call_spec
+from tfgreen.model.cost import profile
+from tfgreen.model.paths import walk
+from tfgreen.model.samples import sample_arrays
+from tfgreen.recipes.channel_targets import Unreachable, reach
+from tfgreen.recipes.prune_channels_config import COUNTED, ChannelPruneConfig, ChannelPruneOptions
+from tfgreen.structure import pack
+from tfgreen.surgery.channel_counts import ChannelCounts
+from tfgreen.surgery.channel_groups import ChannelGroup, ChannelGroups, channel_groups
+from tfgreen.surgery.channel_scores import channel_scores
+from tfgreen.surgery.channel_selection import ChannelSelection, Removed, kept_groups
+from tfgreen.surgery.channel_sensitivity import channel_errors
+from tfgreen.surgery.remove_channels import remove_channels
+from tfgreen.techniques.overrides import check_matches
+from tfgreen.transforms.importance import check_targets
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Key = TypeVar("Key")
+
+_SCORED, _MEASURED = 256, 64  # samples that a criterion, and the sensitivity of a group, look at
+_RUNS, _WARMUP = 60, 10
+# How far a measured target may be missed, as a share of it; and how far below any is said.
+_TOLERANCES = {"target_latency_ms": 0.1, "target_bytes": 0.0}
+_FAR_BELOW = 0.1
+
+
+def prune_channels(
+    model: keras.Model, config: ChannelPruneConfig | None = None, **options: Unpack[ChannelPruneOptions]
+) -> keras.Model:
+    """Return a smaller copy of ``model``, without the channels that matter least.
+
+    Whole channels, units and attention heads are taken out of all weights that hold them, so that the copy is smaller
+    and faster in every runtime. It computes what the model does with these channels at zero. Train it further, with
+    the model as its teacher (``tg.Distiller``); call the verb again for another round.
+
+    Args:
+        model: Any built Keras 3 model of plain layers. It is not changed.
+        config: How many channels to remove, and which; by default half of them.
+        options: Fields of :class:`ChannelPruneConfig`, which override those of ``config``.
+
+    Returns:
+        A model of the same class, layers, and input and output names, not compiled. ``tg.compare_channels(model,
+        slim)`` shows what went, and why the rest stayed.
+
+    Raises:
+        TypeError: ``model`` or ``config`` is of another type, or an option is no field.
+        ValueError: The model is not built or holds compressed layers; a pattern matches nothing; no channel can be
+            removed; data is missing or does not fit; or the target cannot be met: the error names the closest that can.
+
+    Example:
+        >>> import keras, tfgreen as tg
+        >>> layers = [keras.layers.Dense(64, activation="relu", name="hidden"), keras.layers.Dense(4)]
+        >>> model = keras.Sequential([keras.Input((8,)), *layers])
+        >>> slim = tg.prune_channels(model, target_macs=0.5)
+        >>> slim.get_layer("hidden").units, tg.profile(slim).macs / tg.profile(model).macs
+        (32, 0.5)
+    """
+    config = resolve_config(ChannelPruneConfig, config, options)
+    groups = channel_groups(model)
+    paths = [path for path, _ in walk(model)]
+    for pattern in config.keep:
+        check_matches("keep", pattern, paths)
+    samples = _samples(model, config)
+    counts = ChannelCounts(groups, profile(model))
+    selection = _selection(model, groups, counts, config, samples)
+    removed = _chosen(model, groups, counts, selection, config, samples)
+    if not removed:
+        sentence = f"No channel goes: so few would, and widths are multiples of round_to={config.round_to}."
+        raise invalid_state(sentence, "Ask for more, or set round_to=1.")
+    return remove_channels(model, groups.analysis, removed)
+
+
+def _samples(model: keras.Model, config: ChannelPruneConfig) -> dict[str, np.ndarray] | None:
+    if config.calibration_data is not None:
+        return sample_arrays(config.calibration_data, read_call_spec(model))
+    reason = config.needs_data()
+    if reason:
+        fix = "Pass a few hundred training samples: prune_channels(model, calibration_data=x[:512], ...)."
+        raise invalid_state(f"{reason}.", fix)
+    return None
+
+
+def _selection(
+    model: keras.Model, groups: ChannelGroups, counts: ChannelCounts, config: ChannelPruneConfig,
+    samples: dict[str, np.ndarray] | None,
+) -> ChannelSelection:
+    scored = samples
+    if config.x is not None and config.y is not None:
+        scored = sample_arrays(config.x, read_call_spec(model), subject="x")
+        check_targets(config.y, len(next(iter(scored.values()))))
+    some = None if scored is None else {name: array[:_SCORED] for name, array in scored.items()}
+    y = None if config.y is None else keras.tree.map_structure(lambda array: array[:_SCORED], config.y)
+    scores = channel_scores(groups, config.criterion, some, y, config.loss, config.seed)
+    kept = kept_groups(groups, config.keep)
+    free = [s if group.removable and n not in kept else None for n, (group, s) in enumerate(zip(groups, scores))]
+    if all(score is None for score in free):
+        raise invalid_state(f"Of model '{model.name}' no channel can be removed: {_why(groups, kept, config)}.")
+    errors, savings = [], []
+    if config.scope == "sensitivity" and samples is not None:
+        errors = channel_errors(groups, free, {name: array[:_MEASURED] for name, array in samples.items()})
+        savings = [_saving(counts, group, config.target) for group in groups]
+    return ChannelSelection(groups, free, config.scope, config.max_ratio, config.round_to, errors, savings)
+
+
+def _saving(counts: ChannelCounts, group: ChannelGroup, target: str) -> float:
+    """What a channel of a group costs: in MACs or weights, as the target does; 1 for a ratio of channels."""
+    free = np.flatnonzero([not reason for reason in group.fixed])
+    if target == "ratio" or not len(free):
+        return 1.0
+    (parameters, macs), (parameters_left, macs_left) = counts.count([]), counts.count([(group, free)])
+    saved = macs - macs_left if counts.by_macs(target) else parameters - parameters_left
+    return max(saved, 1) / len(free)
+
+
+def _why(groups: ChannelGroups, kept: set[int], config: ChannelPruneConfig) -> str:
+    removable = [group for number, group in enumerate(groups) if group.removable and number not in kept]
+    if removable:
+        return f"criterion='{config.criterion}' scores none of them; choose another"
+    if any(group.removable for group in groups):
+        return f"keep={config.keep} holds all that could be; leave some out"
+    reasons = dict.fromkeys(group.reason for group in groups)
+    return "; ".join(reasons) or "it has none that can be traced"
+
+
+def _chosen(
+    model: keras.Model, groups: ChannelGroups, counts: ChannelCounts, selection: ChannelSelection,
+    config: ChannelPruneConfig, samples: dict[str, np.ndarray] | None,
+) -> Removed:
+    """The channels that go for the ratio or the target."""
+    name, is_latency = config.target, config.target == "target_latency_ms"
+    if name == "ratio":
+        return selection.removed(0.5 if config.ratio is None else config.ratio)
+    if name == "target_macs" and counts.unknown_macs:
+        fix = "Set target_parameters, target_bytes or target_latency_ms instead."
+        raise invalid_state(f"MACs of {counts.unknown_macs}.", fix)
+
+    def counted(removed: Removed) -> float:
+        return counts.count(removed)[int(counts.by_macs(name))]
+
+    def measured(removed: Removed) -> float:
+        lite = to_lite(remove_channels(model, groups.analysis, removed), config.quantization, samples)
+        return latencies_ms({name: lite}, config.threads)[name] if is_latency else lite.size_bytes
+
+    cost, estimate, tolerance = (counted, None, 0.0) if name in COUNTED else (measured, counted, _TOLERANCES[name])
+    whole, asked = cost([]), float(getattr(config, name))
+    target = asked * whole if asked < 1 and not is_latency else asked
+    if whole <= target:
+        expected = f"less than {_text(whole)}, which the model has already"
+        raise invalid_value(name, expected=expected, received=_text(target))
+    try:
+        removed, reached = reach(selection, target, cost, estimate, tolerance)
+    except Unreachable as closest:
+        fix = f"The closest is {name}={_text(closest.least)}. Raise max_ratio, lower round_to or keep fewer layers."
+        expected = f"at least {_text(closest.least)} (the model has {_text(whole)})"
+        raise invalid_value(name, expected=expected, received=_text(target), fix=fix) from None
+    if reached < (1 - _FAR_BELOW) * target:
+        text = f"{name}={_text(target)}: the closest below it is {_text(reached)}, since widths are multiples of"
+        warnings.warn(f"{text} round_to={config.round_to}. Lower it for finer steps.", stacklevel=3)
+    return removed
+
+
+def to_lite(model: keras.Model, quantization: Quantization, samples: dict[str, np.ndarray] | None) -> LiteRTModel:
+    """The file of a model, calibrated where its mode is."""
+    config = ConvertConfig(quantization=quantization)
+    if config.integers and samples is not None:
+        config = dataclasses.replace(config, calibration_data=pack(read_call_spec(model).structure, samples))
+    return run_conversion(model, config)
+
+
+def latencies_ms(lites: Mapping[Key, LiteRTModel], threads: int) -> dict[Key, float]:
+    """The median time of one inference of each file, which run in turn, on random inputs."""
+    times = time_in_turn({key: ready_interpreter(lite, threads) for key, lite in lites.items()}, _RUNS, _WARMUP)
+    return {key: float(np.median(found)) / 1e6 for key, found in times.items()}
+
+
+def _text(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "_") if value >= 1000 else f"{value:.4g}"
