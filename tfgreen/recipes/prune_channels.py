@@ -34,6 +34,7 @@ from tfgreen.surgery.channel_selection import ChannelSelection, Removed, kept_gr
 from tfgreen.surgery.channel_sensitivity import channel_errors
 from tfgreen.surgery.remove_channels import remove_channels
 from tfgreen.techniques.overrides import check_matches
+from tfgreen.techniques.reconstruct import reconstruct
 from tfgreen.transforms.importance import check_targets
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def prune_channels(
     """Return a smaller copy of ``model``, without the channels that matter least.
 
     Whole channels, units and attention heads are taken out of all weights that hold them, so that the copy is smaller
-    and faster in every runtime. It computes what the model does with these channels at zero. Train it further, with
-    the model as its teacher (``tg.Distiller``); call the verb again for another round.
+    and faster in every runtime. Without ``calibration_data`` it computes what the model does with these channels at
+    zero; with it, what is left makes up for them as far as it can. Train it further, with the model as its teacher
+    (``tg.Distiller``); call the verb again for another round.
 
     Args:
         model: Any built Keras 3 model of plain layers. It is not changed.
@@ -91,7 +93,11 @@ def prune_channels(
     if not removed:
         sentence = f"No channel goes: so few would, and widths are multiples of round_to={config.round_to}."
         raise invalid_state(sentence, "Ask for more, or set round_to=1.")
-    return remove_channels(model, groups.analysis, removed)
+    slim = remove_channels(model, groups.analysis, removed)
+    if samples is None or config.reconstruct == "none":
+        return slim
+    data = pack(read_call_spec(model).structure, samples)
+    return reconstruct(model, slim, groups.analysis, removed, data, config.reconstruct, config.seed).model
 
 
 def _samples(model: keras.Model, config: ChannelPruneConfig) -> dict[str, np.ndarray] | None:

@@ -16,7 +16,7 @@ from tfgreen.techniques.overrides import check_are_patterns
 from tfgreen.transforms.importance import Loss
 from tfgreen.typing import Arrays, Samples
 
-Reconstruct = Literal["auto"]
+Reconstruct = Literal["auto", "none", "least_squares", "batch_norm", "both"]
 
 COUNTED = ("target_macs", "target_parameters")
 MEASURED = ("target_bytes", "target_latency_ms")
@@ -53,8 +53,10 @@ class ChannelPruneConfig(Config):
         x: For ``"taylor"``: training samples, in the same form.
         y: For ``"taylor"``: their targets, of shape (samples, ...) in the structure of the outputs.
         loss: For ``"taylor"``: a Keras loss or its name.
-        reconstruct: How the remaining weights make up for the channels that went, where ``calibration_data`` is given:
-            ``"auto"``, or None to leave them as they are.
+        reconstruct: How what is left makes up for the channels that went, from ``calibration_data``:
+            ``"least_squares"``: each kernel behind them is solved anew; ``"batch_norm"``: statistics are taken anew;
+            ``"both"``; ``"none"``; ``"auto"``: whichever of these comes nearest to the outputs of the model on samples
+            that are held out, and ``"none"`` without data.
         quantization: For ``target_bytes`` and ``target_latency_ms``: the mode of the file.
         threads: For ``target_latency_ms``: CPU threads.
         seed: For ``"random"``, and the projections of ``"hessian"``.
@@ -83,7 +85,7 @@ class ChannelPruneConfig(Config):
     x: Samples | None = data_field()
     y: Arrays | None = data_field()
     loss: Loss | None = None
-    reconstruct: Reconstruct | None = "auto"
+    reconstruct: Reconstruct = "auto"
     quantization: Quantization = "float32"
     threads: int = 1
     seed: int = 0
@@ -101,7 +103,7 @@ class ChannelPruneConfig(Config):
             check_number(name, getattr(self, name), above=0, optional=True)
         check_option("criterion", self.criterion, get_args(Criterion))
         check_option("scope", self.scope, get_args(Scope))
-        check_option("reconstruct", self.reconstruct, (*get_args(Reconstruct), None))
+        check_option("reconstruct", self.reconstruct, get_args(Reconstruct))
         check_option("quantization", self.quantization, get_args(Quantization))
         check_integer("round_to", self.round_to, minimum=1)
         check_integer("threads", self.threads, minimum=1, maximum=1024)
@@ -135,6 +137,8 @@ class ChannelPruneConfig(Config):
             return f"criterion='{self.criterion}' scores channels by data"
         if self.scope == "sensitivity":
             return "scope='sensitivity' measures the outputs on data"
+        if self.reconstruct not in ("auto", "none"):
+            return f"reconstruct='{self.reconstruct}' solves on data"
         if self.quantization in ("int8", "int4", "int16x8"):
             return f"quantization='{self.quantization}' is calibrated on data"
         return ""
@@ -157,7 +161,7 @@ class ChannelPruneOptions(TypedDict, total=False):
     x: Samples | None
     y: Arrays | None
     loss: Loss | None
-    reconstruct: Reconstruct | None
+    reconstruct: Reconstruct
     quantization: Quantization
     threads: int
     seed: int
