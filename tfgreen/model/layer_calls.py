@@ -135,7 +135,8 @@ class LayerCalls:
     """
 
     def __init__(self, model: keras.Model, scope: Callable[[int], contextlib.AbstractContextManager]) -> None:
-        layers = replaceable_layers(model) if is_container(model) else walk(model)
+        inner = getattr(model, "stands_for", model)  # of a wrapper, the paths are those of the model inside
+        layers = replaceable_layers(model) if is_container(model) else walk(inner)
         self._paths = {layer: path for path, layer in layers}
         self._scope = scope
         self.paths: list[str] = []

@@ -43,7 +43,8 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     import tensorflow as tf
 
     model, spec = conversion.model, conversion.spec
-    names, layers = _output_names(model), dict(walk(model))
+    names = _output_names(model)
+    layers = {**dict(walk(model)), **dict(walk(getattr(model, "stands_for", model)))}
     outputs: Structure = None
     calls = LayerCalls(model, lambda number: tf.name_scope(SCOPE.format(number)))
     output_calls: list[int | None] = []

@@ -108,7 +108,8 @@ def _with_remedies(
     found = set[Remedy]()
     if is_container(model):
         found = {"train"} if is_quantized(model) else {"train", "place"} if lite.quantization == "int8" else set()
-    rounded = {path for path, layer in walk(model) if quantizable_weights(getattr(layer, "stands_for", layer))}
+    inside = walk(getattr(model, "stands_for", model))
+    rounded = {path for path, layer in inside if quantizable_weights(getattr(layer, "stands_for", layer))}
     if rounded and all(_is_within(path, errors.kept) for path in rounded):
         found.clear()  # nothing would be left to quantize
     if errors.uneven is not None and _evens_out(errors.uneven, model, spec, arrays):
