@@ -71,6 +71,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.factorize import Factorized as Factorized
     from tfgreen.recipes.factorize import LayerFactors as LayerFactors
     from tfgreen.recipes.factorize import factorize as factorize
+    from tfgreen.recipes.mask_channels import mask_channels as mask_channels
+    from tfgreen.recipes.mask_channels import remove_masked_channels as remove_masked_channels
     from tfgreen.recipes.prune_channels import prune_channels as prune_channels
     from tfgreen.recipes.prune_channels_config import ChannelPruneConfig as ChannelPruneConfig
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
@@ -130,6 +132,8 @@ _PUBLIC = {
     "ChannelGroup": "tfgreen.surgery.channel_groups",
     "prune_channels": "tfgreen.recipes.prune_channels",
     "ChannelPruneConfig": "tfgreen.recipes.prune_channels_config",
+    "mask_channels": "tfgreen.recipes.mask_channels",
+    "remove_masked_channels": "tfgreen.recipes.mask_channels",
     "compare_channels": "tfgreen.recipes.compare_channels",
     "ChannelComparison": "tfgreen.recipes.compare_channels",
     "LayerWidth": "tfgreen.recipes.compare_channels",
@@ -199,6 +203,7 @@ __all__ = ["__version__", *_PUBLIC]
 _SERIALIZABLE = (
     "tfgreen.transforms.compressed",
     "tfgreen.transforms.mask",
+    "tfgreen.transforms.channel_mask",
     "tfgreen.transforms.codebook",
     "tfgreen.transforms.fake_quant",
     "tfgreen.quantization.activation_quantizer",

@@ -37,8 +37,8 @@ def test_an_estimate_saves_measurements(selection):
         calls.append(channels(removed))
         return 3.0 * channels(removed) + 50
 
-    removed, cost = reach(selection, 3 * 90 + 51, measured, channels)
-    assert channels(removed) == 90 and cost == 320
+    share, cost = reach(selection, 3 * 90 + 51, measured, channels)
+    assert channels(selection.removed(share)) == 90 and cost == 320
     assert len(calls) <= 8 and len(set(calls)) == len(calls)
 
 

@@ -28,7 +28,7 @@ def test_the_options_are_the_fields_with_their_types():
         ({"criterion": "magnitude"}, "criterion: expected 'l1'"),
         ({"scope": "layer"}, "scope: expected 'uniform'"),
         ({"reconstruct": "all"}, "reconstruct: expected 'auto'"),
-        ({"loss": "mse"}, "loss: expected None with criterion='l1'"),
+        ({"loss": "mse"}, "loss: expected None with criterion='l2'"),
         ({"criterion": "taylor", "loss": "mse"}, "x, y and loss go together"),
         ({"quantization": "int8"}, "quantization: expected 'float32' without target_bytes"),
         ({"threads": 2}, "threads: expected 1 without target_bytes or target_latency_ms"),

@@ -19,8 +19,8 @@ class Unreachable(Exception):
 
 def reach(
     selection: ChannelSelection, target: float, cost: Cost, estimate: Cost | None = None, tolerance: float = 0.0
-) -> tuple[Removed, float]:
-    """The selection that costs most of those that cost no more than the target, and its cost.
+) -> tuple[float, float]:
+    """The share of channels without which the model costs most of what is no more than the target, and that cost.
 
     By bisection, which assumes that fewer channels never cost more. If ``cost`` has to be measured, an ``estimate``
     that is about linear in it says where to look, and a cost within half the ``tolerance``, a share of the target, ends
@@ -43,7 +43,7 @@ def reach(
     if found(high) > target:
         if found(high) > target * (1 + tolerance):
             raise Unreachable(found(high))
-        return selection.removed(shares[high]), found(high)
+        return shares[high], found(high)
     for step in range(4 * len(shares)):
         if high - low < 2 or abs(found(high) - target) <= tolerance / 2 * target:
             break
@@ -56,7 +56,7 @@ def reach(
             high = middle
     if found(low) - target <= min(tolerance * target, target - found(high)):
         high = low
-    return selection.removed(shares[high]), found(high)
+    return shares[high], found(high)
 
 
 def _interpolated(

@@ -83,21 +83,30 @@ def prune_channels(
     """
     config = resolve_config(ChannelPruneConfig, config, options)
     groups = channel_groups(model)
+    selection, share, samples = choose_channels(model, groups, config)
+    removed = selection.removed(share)
+    slim = remove_channels(model, groups.analysis, removed)
+    if samples is None or config.reconstruct == "none":
+        return slim
+    data = pack(read_call_spec(model).structure, samples)
+    return reconstruct(model, slim, groups.analysis, removed, data, config.reconstruct, config.seed).model
+
+
+def choose_channels(
+    model: keras.Model, groups: ChannelGroups, config: ChannelPruneConfig
+) -> tuple[ChannelSelection, float, dict[str, np.ndarray] | None]:
+    """The order in which channels go, the share of them that does, and the calibration data by input."""
     paths = [path for path, _ in walk(model)]
     for pattern in config.keep:
         check_matches("keep", pattern, paths)
     samples = _samples(model, config)
     counts = ChannelCounts(groups, profile(model))
     selection = _selection(model, groups, counts, config, samples)
-    removed = _chosen(model, groups, counts, selection, config, samples)
-    if not removed:
+    share = _share(model, groups, counts, selection, config, samples)
+    if not selection.removed(share):
         sentence = f"No channel goes: so few would, and widths are multiples of round_to={config.round_to}."
         raise invalid_state(sentence, "Ask for more, or set round_to=1.")
-    slim = remove_channels(model, groups.analysis, removed)
-    if samples is None or config.reconstruct == "none":
-        return slim
-    data = pack(read_call_spec(model).structure, samples)
-    return reconstruct(model, slim, groups.analysis, removed, data, config.reconstruct, config.seed).model
+    return selection, share, samples
 
 
 def _samples(model: keras.Model, config: ChannelPruneConfig) -> dict[str, np.ndarray] | None:
@@ -152,14 +161,14 @@ def _why(groups: ChannelGroups, kept: set[int], config: ChannelPruneConfig) -> s
     return "; ".join(reasons) or "it has none that can be traced"
 
 
-def _chosen(
+def _share(
     model: keras.Model, groups: ChannelGroups, counts: ChannelCounts, selection: ChannelSelection,
     config: ChannelPruneConfig, samples: dict[str, np.ndarray] | None,
-) -> Removed:
-    """The channels that go for the ratio or the target."""
+) -> float:
+    """The share of the channels that goes for the ratio or the target."""
     name, is_latency = config.target, config.target == "target_latency_ms"
     if name == "ratio":
-        return selection.removed(0.5 if config.ratio is None else config.ratio)
+        return 0.5 if config.ratio is None else config.ratio
     if name == "target_macs" and counts.unknown_macs:
         fix = "Set target_parameters, target_bytes or target_latency_ms instead."
         raise invalid_state(f"MACs of {counts.unknown_macs}.", fix)
@@ -178,15 +187,15 @@ def _chosen(
         expected = f"less than {_text(whole)}, which the model has already"
         raise invalid_value(name, expected=expected, received=_text(target))
     try:
-        removed, reached = reach(selection, target, cost, estimate, tolerance)
+        share, reached = reach(selection, target, cost, estimate, tolerance)
     except Unreachable as closest:
         fix = f"The closest is {name}={_text(closest.least)}. Raise max_ratio, lower round_to or keep fewer layers."
         expected = f"at least {_text(closest.least)} (the model has {_text(whole)})"
         raise invalid_value(name, expected=expected, received=_text(target), fix=fix) from None
     if reached < (1 - _FAR_BELOW) * target:
         text = f"{name}={_text(target)}: the closest below it is {_text(reached)}, since widths are multiples of"
-        warnings.warn(f"{text} round_to={config.round_to}. Lower it for finer steps.", stacklevel=3)
-    return removed
+        warnings.warn(f"{text} round_to={config.round_to}. Lower it for finer steps.", stacklevel=4)
+    return share
 
 
 def to_lite(model: keras.Model, quantization: Quantization, samples: dict[str, np.ndarray] | None) -> LiteRTModel:

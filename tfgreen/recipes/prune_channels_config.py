@@ -76,7 +76,7 @@ class ChannelPruneConfig(Config):
     target_parameters: float | None = None
     target_bytes: float | None = None
     target_latency_ms: float | None = None
-    criterion: Criterion = "l1"
+    criterion: Criterion = "l2"
     scope: Scope = "global"
     max_ratio: float = 0.75
     round_to: int = 8

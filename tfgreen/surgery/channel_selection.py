@@ -85,11 +85,16 @@ class ChannelSelection:
 
     def removed(self, share: float) -> Removed:
         """The channels that go if this share of them does, as far as ``max_ratio`` and ``round_to`` allow."""
+        return [(group, channels) for group, channels, _ in self.course(share)]
+
+    def course(self, share: float) -> list[tuple[ChannelGroup, np.ndarray, np.ndarray]]:
+        """The same, and when each channel goes on the way there: 0 is the beginning, 1 the end."""
         found = []
         for (group, order, least, step), when in zip(self._limits, self._when):
             kept = rounded_width(group.size, group.size - int(np.count_nonzero(when <= share + 1e-9)), least, step)
-            if kept < group.size:
-                found.append((group, order[: group.size - kept]))
+            gone = group.size - kept
+            if gone:
+                found.append((group, order[:gone], np.minimum(when[:gone] / share, 1)))
         return found
 
 
