@@ -151,13 +151,14 @@ def test_the_remedy_for_a_block_that_cannot_be_saved():
     [
         ({"keep": ["oat"]}, "keep: expected a pattern that matches one of d0, d1, out.*'oat'. Did you mean 'out'"),
         ({"keep": ["d*"]}, "no channel can be removed: keep=.* holds all that could be"),
-        ({"ratio": 0.1, "round_to": 16}, "No channel goes.*round_to=16.*set round_to=1"),
+        ({"ratio": 0.1, "round_to": 16}, "No channel goes.*round_to=16.*round_to=1 allows"),
         ({"criterion": "bn_scale"}, "no channel can be removed: criterion='bn_scale' scores none"),
         ({"criterion": "activation"}, "criterion='activation' scores channels by data.*calibration_data=x"),
         ({"reconstruct": "both"}, "reconstruct='both' solves on data.*calibration_data=x"),
         ({"scope": "sensitivity"}, "scope='sensitivity' measures.*calibration_data=x"),
         ({"criterion": "hessian", "calibration_data": X[:, :5]}, "calibration_data of input .*expected shape"),
         ({"criterion": "taylor", "x": X, "y": X[:3], "loss": "mse"}, "y: expected targets of 64 samples"),
+        ({"criterion": "taylor", "x": X, "y": X[:, :3], "loss": "mse"}, "loss='mse' does not fit the outputs and y"),
     ],
 )
 def test_what_cannot_be_done_is_said(options, message):
@@ -172,6 +173,12 @@ def test_models_that_are_not_plain_are_refused():
         tg.channel_groups(tg.prune(zoo.subclassed()))
     with pytest.raises(ValueError, match="no channel can be removed: .*they are an output of the model"):
         tg.prune_channels(keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
+    with pytest.raises(ValueError, match="'one' has only one; they are an output"):
+        tg.prune_channels(keras.Sequential([keras.Input((3,)), layers.Dense(1, name="one"), layers.Dense(2)]))
+    adapted = stack(16)
+    adapted.get_layer("d0").enable_lora(2)
+    with pytest.raises(ValueError, match=r"layer 'd0' \(Dense\) cannot be traced"):
+        tg.prune_channels(adapted)
     with pytest.raises(TypeError, match="'criterium' is no field of tg.ChannelPruneConfig.*'criterion'"):
         tg.prune_channels(stack(16), criterium="l1")
     with pytest.raises(TypeError, match="model: expected a keras.Model"):

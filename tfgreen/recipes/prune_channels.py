@@ -19,11 +19,12 @@ from tfgreen.deploy.conversion.config import ConvertConfig, Quantization
 from tfgreen.deploy.convert import run_conversion
 from tfgreen.deploy.inspection.benchmark import ready_interpreter, time_in_turn
 from tfgreen.deploy.litert_model import LiteRTModel
-from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
 from tfgreen.model.samples import sample_arrays
+from tfgreen.model.weights import own_compressible
 from tfgreen.recipes.channel_targets import Unreachable, reach
 from tfgreen.recipes.prune_channels_config import COUNTED, ChannelPruneConfig, ChannelPruneOptions
 from tfgreen.structure import pack
@@ -104,8 +105,8 @@ def choose_channels(
     selection = _selection(model, groups, counts, config, samples)
     share = _share(model, groups, counts, selection, config, samples)
     if not selection.removed(share):
-        sentence = f"No channel goes: so few would, and widths are multiples of round_to={config.round_to}."
-        raise invalid_state(sentence, "Ask for more, or set round_to=1.")
+        sentence = f"No channel goes: too few would, since widths are multiples of round_to={config.round_to}."
+        raise invalid_state(sentence, "Ask for more; round_to=1 allows any width.")
     return selection, share, samples
 
 
@@ -131,9 +132,11 @@ def _selection(
     y = None if config.y is None else keras.tree.map_structure(lambda array: array[:_SCORED], config.y)
     scores = channel_scores(groups, config.criterion, some, y, config.loss, config.seed)
     kept = kept_groups(groups, config.keep)
-    free = [s if group.removable and n not in kept else None for n, (group, s) in enumerate(zip(groups, scores))]
+    can_go = [group.removable > 0 and group.size > 1 for group in groups]
+    free = [score if can_go[n] and n not in kept else None for n, score in enumerate(scores)]
     if all(score is None for score in free):
-        raise invalid_state(f"Of model '{model.name}' no channel can be removed: {_why(groups, kept, config)}.")
+        why = _why(model, groups, any(can_go), all(n in kept for n, can in enumerate(can_go) if can), config)
+        raise invalid_state(f"Of model '{model.name}' no channel can be removed: {why}.")
     errors, savings = [], []
     if config.scope == "sensitivity" and samples is not None:
         errors = channel_errors(groups, free, {name: array[:_MEASURED] for name, array in samples.items()})
@@ -151,14 +154,15 @@ def _saving(counts: ChannelCounts, group: ChannelGroup, target: str) -> float:
     return max(saved, 1) / len(free)
 
 
-def _why(groups: ChannelGroups, kept: set[int], config: ChannelPruneConfig) -> str:
-    removable = [group for number, group in enumerate(groups) if group.removable and number not in kept]
-    if removable:
-        return f"criterion='{config.criterion}' scores none of them; choose another"
-    if any(group.removable for group in groups):
+def _why(model: keras.Model, groups: ChannelGroups, can_go: bool, all_kept: bool, config: ChannelPruneConfig) -> str:
+    if can_go and all_kept:
         return f"keep={config.keep} holds all that could be; leave some out"
-    reasons = dict.fromkeys(group.reason for group in groups)
-    return "; ".join(reasons) or "it has none that can be traced"
+    if can_go:
+        return f"criterion='{config.criterion}' scores none of them; choose another"
+    traced = {edge.layer for group in groups for edge in group.edges}
+    others = [(path, layer) for path, layer in walk(model) if own_compressible(layer) and path not in traced]
+    reasons = dict.fromkeys(group.reason or f"'{group.name}' has only one" for group in groups)
+    return "; ".join([*reasons, *(f"{layer_subject(*other)} cannot be traced" for other in others)]) or "it has none"
 
 
 def _share(

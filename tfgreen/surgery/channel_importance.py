@@ -80,8 +80,8 @@ def gate_change(values: np.ndarray, gradients: np.ndarray) -> np.ndarray:
 
     Of a loss it is the Taylor criterion (P. Molchanov et al., "Importance Estimation for Neural Network Pruning", 2019,
     arXiv:1906.10771). Of random projections of the outputs it is, on average over these, the squared change of the
-    outputs themselves, for which no label is needed (H. Kim et al., "HPTQ", and Sony's Model Compression Toolkit, which
-    estimates a label-free Hessian so).
+    outputs themselves, for which no label is needed (so O. Gordon, H. V. Habi and A. Netzer, "EPTQ: Enhanced
+    Post-Training Quantization", 2023, and Sony's Model Compression Toolkit estimate a label-free Hessian).
 
     Args:
         values: Activations of shape (samples, channels, positions).

@@ -89,7 +89,12 @@ def _from_data(
         """The number whose gradient is taken."""
         if loss_function is not None:
             targets = keras.tree.flatten(keras.tree.map_structure(lambda array: array[start : start + _BATCH], y))
-            return sum(keras.ops.mean(loss_function(t, o)) for t, o in zip(targets, outputs)) * len(outputs[0])
+            try:
+                losses = [keras.ops.mean(loss_function(t, o)) for t, o in zip(targets, outputs, strict=True)]
+            except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+                fix = "One loss is taken of every output: leave out x, y and loss where they need others."
+                raise invalid_state(f"loss={loss!r} does not fit the outputs and y ({error}).", fix) from error
+            return sum(losses) * len(outputs[0])
         if criterion == "hessian":
             signs = [rng.choice((-1.0, 1.0), tensor.shape).astype("float32") for tensor in outputs]
             return sum(keras.ops.sum(sign * tensor) for sign, tensor in zip(signs, outputs))
