@@ -28,7 +28,7 @@ from tfgreen.quantization.placement import Placement
 from tfgreen.quantization.ranges import ActivationRange, FixedRange, round_average, round_leaky_relu
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
-from tfgreen.transforms.exporting import is_exporting, is_rounded, isolated
+from tfgreen.transforms.exporting import is_exporting, isolated, rounding_of
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 # TensorFlow's operations that must not get the range of what comes before: they compute other values.
@@ -164,7 +164,7 @@ class ActivationQuantizer(ActivationHook):
             if not ops.is_tensor(x) or not _is_float(x):
                 return x
             # Of two ranges in a row, the converter would drop one.
-            return range_(isolated(x) if is_exporting() and is_rounded(x) else x)
+            return range_(isolated(x) if is_exporting() and rounding_of(x) is not None else x)
 
         if range_.recorder is None:
             args, kwargs = keras.tree.map_structure(rounded, (args, kwargs))

@@ -35,11 +35,11 @@ _SAME_RANGE = frozenset(
 )
 
 
-def is_rounded(x: Any) -> bool:
-    """Whether a tensor of the graph that is being traced has a range by itself."""
+def rounding_of(x: Any) -> Any | None:
+    """The operation that gives a tensor of the graph that is being traced its range, if it has one by itself."""
     while x.op.type in _SAME_RANGE:
         x = next(tensor for tensor in x.op.inputs if tensor.dtype == x.dtype)
-    return bool(x.op.type.startswith("FakeQuant"))
+    return x.op if x.op.type.startswith("FakeQuant") else None
 
 
 def isolated(structure: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 
 import tfgreen as tg
+from tests.quantized import error_in_scales
 
 RNG = np.random.default_rng(0)
 REAL = RNG.normal(size=(64, 4)).astype("float32")
@@ -82,3 +83,38 @@ def test_floats_that_become_integers_are_not_rounded_before():
     x = np.repeat(np.arange(64.0, dtype="float32")[:, None] * 7, 4, 1)
     lite = tg.convert(model, quantization="int8", calibration_data=x)
     assert np.abs(lite.predict(x)[0] - np.asarray(model(x)[0])).max() <= 2
+
+
+def siamese(x):
+    """A layer that is called twice has one range."""
+    conv, flat = layers.Conv1D(2, 2, activation="relu"), layers.Flatten()
+    return flat(conv(x[:, :3])) - flat(conv(x[:, 1:]))
+
+
+def gated(x):
+    """All sigmoids have one range."""
+    return layers.Multiply()([layers.Flatten()(layers.Dense(3, "sigmoid")(x)) for _ in range(2)])
+
+
+def turned(x):
+    return layers.Reshape((3, 4))(layers.Dense(3, "relu")(x))
+
+
+TWICE = {
+    "sum": (lambda x: (lambda y: layers.Add()([y, y]))(turned(x)), "ADD"),
+    "power": (lambda x: ops.power(turned(x), 2.0), "MUL"),
+    "siamese": (siamese, "SUB"),
+    "gated": (gated, "MUL"),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_two_reshaped_tensors_of_one_range_are_added_or_multiplied_in_integers(name):
+    make, operator = TWICE[name]
+    inputs = keras.Input((4, 4))
+    model = keras.Model(inputs, layers.Dense(3)(make(inputs)))
+    x = RNG.normal(size=(64, 4, 4)).astype("float32")
+    trained = tg.quantize(model, calibration_data=x)
+    lite = tg.convert(trained, quantization="int8")
+    assert lite.operators[operator] == 1 and (lite.operators["QUANTIZE"], lite.operators["DEQUANTIZE"]) == (1, 1)
+    assert error_in_scales(trained, lite, x) < 0.05

@@ -3,6 +3,8 @@
 - Floats that OneHot makes, and those that become integers (Cast, Bucketize), are kept apart from ranges: the converter
   would give each of the two values of OneHot a range of its own, or refuse it, and 2.999 would be cast to 2.
 - DenseBincount, by which Keras encodes categories as ``"multi_hot"`` and ``"count"``, is a maximum or sum of OneHot.
+- Where a sum or product takes two tensors of one range, the second gets it by a detour: the converter moves a reshape
+  of both behind the sum with the range of what it took before, and then refuses what it made.
 - Keras's argmax tells 0 from -0 by bits, for which LiteRT has no operator. NumPy's does not, and integers have one 0.
 """
 
@@ -10,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
-from tfgreen.transforms.exporting import isolated
+from tfgreen.transforms.exporting import isolated, rounding_of
 
 
 def replace_operations(graph: tf.Graph) -> None:
@@ -30,6 +33,33 @@ def replace_operations(graph: tf.Graph) -> None:
 
 def _apart(one_hot: tf.Operation) -> tf.Tensor:
     return isolated(one_hot.outputs[0])
+
+
+def _of_two_ranges(binary: tf.Operation) -> tf.Tensor:
+    x, y = binary.inputs
+    if binary.type == "Pow" and np.all(tf.get_static_value(y) == 2):  # of which the converter makes a product
+        y = x
+    rounding = rounding_of(y)
+    if rounding is None or not _are_equal(rounding_of(x), rounding):
+        return binary.outputs[0]
+    ends, bits = rounding.inputs[1:], rounding.get_attr("num_bits")
+    y = tf.quantization.fake_quant_with_min_max_vars(isolated(y), *ends, num_bits=bits)
+    return getattr(tf.raw_ops, binary.type.replace("Pow", "Mul"))(x=x, y=y)
+
+
+def _are_equal(one: tf.Operation | None, other: tf.Operation) -> bool:
+    """Whether two roundings have one range: theirs, or that of a layer called twice."""
+    return one is not None and all(map(_is_same, one.inputs[1:], other.inputs[1:]))
+
+
+def _is_same(one: tf.Tensor, other: tf.Tensor) -> bool:
+    if one is other:
+        return True
+    if one.op.type == "Const":
+        return bool(np.all(tf.get_static_value(one) == tf.get_static_value(other)))
+    inputs = one.op.inputs
+    same = one.op.type == other.op.type and 0 < len(inputs) == len(other.op.inputs)
+    return same and all(map(_is_same, inputs, other.op.inputs))
 
 
 def _counted(bincount: tf.Operation) -> tf.Tensor:
@@ -78,4 +108,5 @@ _REPLACED: dict[tuple[str, ...], Callable[[tf.Operation], tf.Tensor]] = {
     ("ArgMax", "ArgMin"): _with_one_zero,
     ("Cast", "Bucketize"): _exact,
     ("OneHot",): _apart,
+    ("AddV2", "Sub", "Mul", "RealDiv", "Pow"): _of_two_ranges,
 }

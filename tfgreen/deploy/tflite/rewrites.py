@@ -19,13 +19,15 @@ from tfgreen.deploy.tflite.contents import dequantize_array, quantize_array, sca
 from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, opcode_of, operator_name, set_constant
 
 _DETOURS = {("CAST", "CAST"): "float64", ("DEQUANTIZE", "QUANTIZE"): "float32"}
+_BETWEEN_TYPES = {name for pair in _DETOURS for name in pair}
 
 
 def drop_detours(model: ModelT) -> int:
     """Let what reads a tensor by way of another type read it directly; return the number of operators dropped.
 
     A float32 number is the same one after a cast to float64 and back; microcontrollers have no float64. Integers that
-    become floats and then integers of another range are requantized in one operator, as accelerators want it.
+    become floats and then integers of another range are requantized in one operator, as accelerators want it; those of
+    the same range stay what they are.
     """
     return sum(_drop(model, graph) for graph in model.subgraphs)
 
@@ -33,18 +35,19 @@ def drop_detours(model: ModelT) -> int:
 def _drop(model: ModelT, graph: SubGraphT) -> int:
     outputs, before = set(map(int, graph.outputs)), len(graph.operators or [])
     for first, second in _pairs(model, graph):
-        if operator_name(model, second) == "QUANTIZE":
-            second.inputs = first.inputs
-        elif int(second.outputs[0]) not in outputs:
+        here, there = (scales_of(graph.tensors[int(places[0])])[:2] for places in (first.inputs, second.outputs))
+        if all(map(np.array_equal, here, there)) and int(second.outputs[0]) not in outputs:
             for operator in graph.operators:
                 kept = [int(first.inputs[0]) if i == second.outputs[0] else int(i) for i in operator.inputs]
                 operator.inputs = np.array(kept, np.int32)
-    for _ in range(2):  # the second casts, and then the first ones that only they have read
+        elif operator_name(model, second) == "QUANTIZE":
+            second.inputs = first.inputs
+    for _ in range(3):  # the last ones, and then those that only they have read
         read = outputs.union(int(i) for operator in graph.operators or [] for i in operator.inputs)
         graph.operators = [
             operator
             for operator in graph.operators or []
-            if int(operator.outputs[0]) in read or operator_name(model, operator) not in ("CAST", "DEQUANTIZE")
+            if int(operator.outputs[0]) in read or operator_name(model, operator) not in _BETWEEN_TYPES
         ]
     return before - len(graph.operators)
 
