@@ -69,6 +69,15 @@ def test_the_moving_average_follows_the_share_of_the_extremes_that_calibration_t
     np.testing.assert_allclose(range_.moved_by(np.array([lower, upper]), 3), [2 * low, 2 * high], rtol=1e-4)
 
 
+def test_a_batch_of_nothing_but_zeros_leaves_a_range_as_it_is_and_one_of_other_numbers_moves_it():
+    range_ = built(MovingAverageRange, 0.0, 1.0)
+    range_.catches_up = True
+    range_.follow(keras.ops.zeros((4,)))
+    assert tuple(range_.numbers()) == (0.0, 1.0)
+    range_.follow(keras.ops.convert_to_tensor([-0.01, 0.02]))
+    np.testing.assert_allclose(range_.numbers(), [-0.01, 0.02])
+
+
 def test_a_learned_range_has_the_gradients_of_the_paper():
     import tensorflow as tf
 

@@ -205,8 +205,8 @@ class MovingAverageRange(ActivationRange):
         upper = ops.maximum(ops.max(x), 0.0) * self.shares[1]
         width = ops.maximum(self.upper - self.lower, 1e-30)
         far = ops.logical_or(upper - lower > 4 * width, upper - lower < width / 8)
-        if self.catches_up:
-            momentum = ops.where(far, 0.0, self.momentum)
+        if self.catches_up:  # nothing but 0 needs no range, and one of no width would lose the bias added next
+            momentum = ops.where(upper > lower, ops.where(far, 0.0, self.momentum), 1.0)
         else:  # data: whole numbers keep the scale that leaves them what they are, see Histogram.range
             momentum = ops.where(ops.all(x == ops.round(x)), 1.0, self.momentum)
         self.lower.assign(self.lower * momentum + lower * (1 - momentum))
