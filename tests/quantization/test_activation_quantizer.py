@@ -243,3 +243,31 @@ def test_the_call_that_multiplies_by_a_table_is_rounded_and_the_lookup_is_not(ti
     assert not lite.notes and not [w for w in lite.weights.values() if w.bits == 32]
     assert sum(weight.values.size == 50 * 32 for weight in lite.weights.values()) == (1 if tied else 2)
     assert error_in_scales(trained, lite, x) < 0.1
+
+
+def test_the_cap_of_the_logits_of_a_table_is_computed_in_integers():
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((6,), dtype="int32")
+    table = layers.ReversibleEmbedding(50, 32, logit_soft_cap=0.5, name="table")
+    model = keras.Model(ids, table(layers.Dense(32, "relu")(table(ids)), reverse=True))
+    table.embeddings.assign(table.embeddings * 8)
+    x = np.random.default_rng(0).integers(0, 50, (64, 6)).astype("int32")
+    trained = quantized(model, x)
+    assert table.logit_soft_cap == 0.5
+    lite = in_int8(trained)
+    assert not lite.notes and lite.operators["TANH"] == lite.operators["DEQUANTIZE"] == 1
+    assert error_in_scales(trained, lite, x) < 0.05
+    float_error = np.abs(trained.predict(x, verbose=0) - model.predict(x, verbose=0)).mean()
+    assert float_error < 3 * lite.output_scales["table"]
+
+
+def test_what_is_always_zero_keeps_the_bias_that_is_added_to_it():
+    inputs = keras.Input((6,))
+    doubled = layers.Lambda(lambda x: 2.0 * x)(inputs)
+    head = layers.Dense(3, bias_initializer=keras.initializers.Constant([0.5, -0.25, 2.0]))
+    trained = quantized(keras.Model(inputs, head(layers.Subtract()([doubled, doubled]))), X)
+    trained.compile("sgd", "mse")
+    trained.fit(X, np.zeros((16, 3), "float32"), verbose=0)
+    lite = in_int8(trained)
+    assert not [note for note in lite.notes if "far" in note]
+    np.testing.assert_allclose(lite.predict(X), trained.predict(X, verbose=0), atol=0.02)

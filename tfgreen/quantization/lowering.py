@@ -162,6 +162,18 @@ def _run_average(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Ma
     return _pairwise(layer, quantize, args[0], last=False) * (1.0 / len(args[0]))
 
 
+def _run_reversible(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    """A lookup, or a product with the table of which a tanh caps the logits."""
+    if not (kwargs.get("reverse") or (False, *args)[-1] is True):
+        return layer(*args, **kwargs)
+    cap, layer.logit_soft_cap = layer.logit_soft_cap, None
+    try:
+        x = quantize(0, layer(*args, **kwargs))
+    finally:
+        layer.logit_soft_cap = cap
+    return quantize(2, ops.tanh(quantize(1, x * (1.0 / cap)))) * cap
+
+
 def _run_silu(layer: keras.Operation, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
     return args[0] * quantize(0, ops.sigmoid(args[0]))
 
@@ -244,7 +256,11 @@ _ONE_INSIDE = (OBSERVED,)
 _ATTENTION = Lowering((*[OBSERVED] * PROBABILITIES, UNIT, OBSERVED), run=run_attention)
 _LAYERS: dict[type, Callable[[Any, int], Lowering]] = {
     layers.Activation: lambda layer, inputs: _activation(layer),
-    layers.Embedding: lambda layer, inputs: Lowering(output=None),  # what it looks up was rounded as a weight
+    layers.Embedding: lambda layer, inputs: (  # what it looks up was rounded as a weight
+        Lowering((OBSERVED, OBSERVED, SIGNED_UNIT), None, _run_reversible)
+        if getattr(layer, "logit_soft_cap", None)
+        else Lowering(output=None)
+    ),
     layers.Softmax: lambda layer, inputs: Lowering(output=UNIT),
     layers.BatchNormalization: lambda layer, inputs: Lowering(_ONE_INSIDE, run=_run_batch_norm),
     layers.Rescaling: lambda layer, inputs: (
