@@ -259,15 +259,3 @@ def test_the_cap_of_the_logits_of_a_table_is_computed_in_integers():
     assert error_in_scales(trained, lite, x) < 0.05
     float_error = np.abs(trained.predict(x, verbose=0) - model.predict(x, verbose=0)).mean()
     assert float_error < 3 * lite.output_scales["table"]
-
-
-def test_what_is_always_zero_keeps_the_bias_that_is_added_to_it():
-    inputs = keras.Input((6,))
-    doubled = layers.Lambda(lambda x: 2.0 * x)(inputs)
-    head = layers.Dense(3, bias_initializer=keras.initializers.Constant([0.5, -0.25, 2.0]))
-    trained = quantized(keras.Model(inputs, head(layers.Subtract()([doubled, doubled]))), X)
-    trained.compile("sgd", "mse")
-    trained.fit(X, np.zeros((16, 3), "float32"), verbose=0)
-    lite = in_int8(trained)
-    assert not [note for note in lite.notes if "far" in note]
-    np.testing.assert_allclose(lite.predict(X), trained.predict(X, verbose=0), atol=0.02)

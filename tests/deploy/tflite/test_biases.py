@@ -36,6 +36,20 @@ def test_an_equal_bias_is_rounded_channel_by_channel(kind):
     assert not mend_biases(lite.parsed, trained=True)
 
 
+@pytest.mark.parametrize("width", [0.0, 1e-7])
+def test_a_bias_much_larger_than_what_it_is_added_to_stays(width):
+    """The converter widens the scales of the weights until each bias is the largest integer that it makes."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    bias = keras.initializers.Constant([0.5, 0.25, 2.0])
+    model = keras.Model(inputs, layers.Dense(3, bias_initializer=bias)(layers.Rescaling(width, name="small")(inputs)))
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    quantized = tg.quantize(model, calibration_data=x)
+    quantized.get_layer("small").activations.output_range.upper.assign(width)
+    lite = tg.convert(quantized, quantization="int8")
+    np.testing.assert_allclose(lite.predict(x), quantized.predict(x, verbose=0), atol=0.01)
+
+
 @pytest.mark.parametrize("kind", ["dense", "conv", "depthwise"])
 def test_a_layer_called_on_tensors_of_different_ranges_adds_its_bias_in_each(kind):
     keras.utils.set_random_seed(0)
