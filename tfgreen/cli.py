@@ -38,6 +38,8 @@ _PHRASES = (
     (r"(?:tg\.)?ConvertConfig\((.*?)\)", r"\1"),
     (r"keep_float=\((.*?),?\)", lambda found: " ".join(f"--keep-float {name}" for name in found[1].split(", "))),
     (r"\b(quantization|calibration)='(\w+)'", r"--\1 \2"),
+    (r"\bsparse_weights=False", "--sparse-weights no"),
+    (r"\bsparse_weights=True", "--sparse-weights yes"),
     (r"\b(strict|flex|dynamic_batch)=True", lambda found: "--" + found[1].replace("_", "-")),
     (r"\bkeep_float\b", "--keep-float"),
 )
@@ -149,6 +151,7 @@ def convert(arguments: argparse.Namespace) -> int:
             strict=arguments.strict,
             dynamic_batch=arguments.dynamic_batch,
             flex=arguments.flex,
+            sparse_weights={"yes": True, "no": False}.get(arguments.sparse_weights, "auto"),
         )
         with progress.step(f"convert to {arguments.quantization}"):
             lite = tg.convert(model, config)

@@ -60,6 +60,8 @@ def make_parser(commands: Iterable[Callable[..., int]]) -> argparse.ArgumentPars
     sub.add_argument("--strict", action="store_true", help="fail if another operator stays float32")
     sub.add_argument("--dynamic-batch", action="store_true", help="leave the number of samples open")
     sub.add_argument("--flex", action="store_true", help="allow TensorFlow's own operators (float modes)")
+    help = "store what is not 0 only (default: auto, where it is worth it; float32 and float16)"
+    sub.add_argument("--sparse-weights", choices=("auto", "yes", "no"), default="auto", help=help)
     sub.add_argument("--target", choices=("xnnpack", "tflm", "edgetpu"), help="fail if it cannot run the file")
     sub.add_argument("--output", metavar="DIR", default=".", help="folder to write to (default: the current one)")
 

@@ -78,5 +78,5 @@ def test_an_unfinished_report_still_has_a_page():
 
 
 def test_the_page_of_a_pruned_model_says_what_pruning_shrinks():
-    sentence = "a .tflite stores zeros like any other number"
+    sentence = "an int8 file stores zeros like any other number"
     assert sentence in page([full(), partial()]) and sentence not in page([full()])

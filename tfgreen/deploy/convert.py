@@ -9,7 +9,8 @@ A :class:`tfgreen.deploy.conversion.record.Conversion` is handed from step to st
 4. ``export``: trace the model on one sample into a SavedModel in a folder; no later step touches the model.
 5. ``translate``: TensorFlow's converter makes a file of it, in a process of its own where it may crash.
 6. ``finish``: read the file, with 4-bit weights, Keras names and metadata. ``try_file`` runs it in a process of its
-   own, where LiteRT's runtime may crash; ``check_sizes`` and ``judge`` compare it with the model.
+   own, where LiteRT's runtime may crash, with sparse weights too; ``check_sizes`` and ``judge`` compare it with the
+   model.
 
 Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 2018.
@@ -35,7 +36,7 @@ from tfgreen.deploy.conversion.translate import translate
 from tfgreen.deploy.conversion.trial import try_file
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.apart import Apart
-from tfgreen.deploy.tflite.trial import try_files
+from tfgreen.deploy.tflite.interpreter import try_files
 from tfgreen.files import temporary_folder
 
 if TYPE_CHECKING:
@@ -92,6 +93,6 @@ def run_conversion(model: keras.Model, config: ConvertConfig) -> LiteRTModel:
         conversion = export(conversion, folder)
         conversion = translate(conversion, folder)
         lite, runs = finish(conversion, folder), runs_at_sizes(conversion)
-        try_file(conversion, lite, runs, apart)
+        lite = try_file(conversion, lite, runs, apart)
     check_sizes(conversion, lite, runs)
     return judge(conversion, lite)

@@ -17,8 +17,8 @@ LABELS: dict[Figure, str] = {
     "co2e_kg": "CO2e per inference",
 }
 WHAT_PRUNING_SHRINKS = (
-    "Pruning shrinks the gzip size and the non-zero weights, not the size: "
-    "a .tflite stores zeros like any other number."
+    "Pruning shrinks the gzip size, the non-zero weights, and the size of a float file where sparse weights are worth "
+    "it; an int8 file stores zeros like any other number."
 )
 MISSING = "\u2013"
 SAME = 0.005  # ratios closer to 1 than this read as "same"

@@ -6,7 +6,7 @@ import pytest
 
 import tfgreen as tg
 from tests.deploy import cases
-from tfgreen.deploy.tflite.interpreter import invoke, new_interpreter, run_all
+from tfgreen.deploy.tflite.interpreter import invoke, new_interpreter, run_all, try_files
 from tfgreen.errors import ConversionError
 
 
@@ -43,3 +43,12 @@ def test_dynamic_dimensions_follow_the_data_and_a_size_that_cannot_be_is_an_erro
         np.testing.assert_allclose(found, model(x), atol=1e-5)
     with pytest.raises(ConversionError, match=r"the LiteRT interpreter refuses inputs of shape \{\d+: \(1, 4, 5\)\}"):
         run_all(interpreter, lite.inputs, lite.outputs, {lite.inputs[0].name: np.zeros((1, 4, 5))})
+
+
+def test_a_file_runs_on_its_samples_or_on_zeros_and_says_why_it_is_refused():
+    lite = cases.artifact("multi_io", "float32")
+    zeros = {info.index: np.zeros(info.shape, info.dtype) for info in lite.inputs}
+    index = next(iter(zeros))
+    wrong = {**zeros, index: np.zeros((1, *np.add(zeros[index].shape[1:], 1)), zeros[index].dtype)}
+    fine, also, refused = try_files([(lite.content, []), (lite.content, [zeros, zeros]), (lite.content, [wrong])])
+    assert fine == also == "" and refused

@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tfgreen.checks import check_instance, check_integer
 from tfgreen.config import named_options
+from tfgreen.deploy.inspection.sparse_inference import NO_KERNEL_ON_X86, runs_on_x86, stores_sparse
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
 from tfgreen.errors import ConversionError, invalid_state
@@ -54,7 +55,8 @@ class BenchmarkResult(SentenceResult):
 
     Nine runs in ten stay below ``p90_ms``; ``spread_ms`` is the interquartile range, and large beside the median on a
     busy machine. ``peak_memory_bytes`` is of one more interpreter in a process, measured in a process of its own.
-    ``shapes`` are those of the inputs that ran, by name; ``assumed`` names the inputs of open size that ran with 1.
+    ``shapes`` are those of the inputs that ran, by name; ``assumed`` names the inputs of open size that ran with 1;
+    ``note`` says so where weights that are stored sparse gain no time on this processor.
     """
 
     median_ms: float
@@ -67,6 +69,7 @@ class BenchmarkResult(SentenceResult):
     peak_memory_bytes: int
     shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    note: str = ""
 
     def to_dict(self) -> PlainDict:
         """Return the fields as plain values, and ``"source": "measured"``."""
@@ -75,7 +78,8 @@ class BenchmarkResult(SentenceResult):
     def __str__(self) -> str:
         median, p90, least, spread, memory = self._figures()
         times = f"{median} ms median (p90 {p90}, min {least}, spread {spread})"
-        return f"{times}, {self.threads} thread{'s' * (self.threads > 1)}, {self.runs} runs, {memory} MB, {self.inputs}"
+        how = f"{self.threads} thread{'s' * (self.threads > 1)}, {self.runs} runs, {memory} MB, {self.inputs}"
+        return f"{times}, {how}. {self.note}" if self.note else f"{times}, {how}"
 
     @property
     def inputs(self) -> str:
@@ -94,7 +98,8 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
 
     Attributes:
         results: The same as a plain mapping.
-        notes: A sentence for each quantized model that was slower than a float one beside it.
+        notes: A sentence for each quantized model that was slower than a float one beside it, and for each with
+            sparse weights on a processor that has no sparse kernels.
     """
 
     results: Mapping[str, BenchmarkResult]
@@ -200,10 +205,13 @@ def benchmark(
         assumed = tuple(info.name for info in item.inputs if None in info.shape[1:]) if x is None else ()
         memory = peak_memory(item, threads, shapes)
         result = summarize(times[key], threads, warmup, memory)
-        results[key] = dataclasses.replace(result, shapes=shapes, assumed=assumed)
+        note = NO_KERNEL_ON_X86 if runs_on_x86() and stores_sparse(item) else ""
+        results[key] = dataclasses.replace(result, shapes=shapes, assumed=assumed, note=note)
     if not isinstance(lite, Mapping):
         return results[""]
-    return BenchmarkResults(results, slower_notes(results, {key: item.quantization for key, item in models.items()}))
+    notes = slower_notes(results, {key: item.quantization for key, item in models.items()})
+    sparse = tuple(f"'{key}': {result.note}" for key, result in results.items() if result.note)
+    return BenchmarkResults(results, notes + sparse)
 
 
 def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[str, str]) -> tuple[str, ...]:

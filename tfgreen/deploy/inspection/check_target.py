@@ -8,6 +8,7 @@ from ai_edge_litert.schema_py_generated import BuiltinOperator, ModelT, Operator
 
 from tfgreen.checks import check_instance, check_option
 from tfgreen.deploy.inspection.findings import Finding, Findings
+from tfgreen.deploy.inspection.sparse_inference import NO_KERNEL_ON_X86, dense_because, refused_integers, stores_sparse
 from tfgreen.deploy.inspection.target_tables import TARGETS, Target, TargetName
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import (
@@ -26,6 +27,7 @@ _REPLACE, _TO_INT8 = "Replace its layer.", "Convert with quantization='int8'."
 _REMEDIES = {
     "DEQUANTIZE": "It stands beside a layer that computes in float32: print(lite.audit) shows which.",
     "QUANTIZE": "It stands beside a layer that computes in float32: print(lite.audit) shows which.",
+    "DENSIFY": "Convert with sparse_weights=False.",
     "WHILE": "Give recurrent layers unroll=True and a fixed number of steps.",
     "GELU": "Use another activation, such as relu or hard_silu.",
 }
@@ -42,7 +44,8 @@ def check_target(lite: LiteRTModel, target: TargetName) -> Findings:
     Returns:
         A finding for each kind of operator that the target lacks, with its Keras layer (or else its output tensor),
         what runs it instead and what to do; an error where the file cannot run. Checked are operators and dtypes, by
-        ``target_tables.py``, which names its sources, not ranks, strides and other options of single kernels.
+        ``target_tables.py``, which names its sources, not ranks, strides and other options of single kernels. For a
+        file with sparse weights, whether XNNPACK has sparse kernels for it, and if not the first layer in the way.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``.
@@ -62,7 +65,24 @@ def check_target(lite: LiteRTModel, target: TargetName) -> Findings:
     if limits.compiled and lite.quantization != "int8":
         message = f"the compiler of {limits.title} takes int8 only."
         return Findings([Finding(f"The file ({lite.quantization})", message, _TO_INT8, "error")])
-    return Findings([*_dynamic(lite, limits), *_edges(lite, limits), *_lacking(lite, limits)])
+    sparse = _sparse(lite) if target == "xnnpack" and stores_sparse(lite) else ()
+    return Findings([*_dynamic(lite, limits), *_edges(lite, limits), *_lacking(lite, limits), *sparse])
+
+
+def _sparse(lite: LiteRTModel) -> Iterator[Finding]:
+    """A finding on whether sparse kernels can run a file whose weights are stored sparse."""
+    refused = refused_integers(lite)
+    if refused:
+        message = f"{refused} takes integers that are stored sparse, which XNNPACK refuses, and with them the file."
+        fix = "Convert with tg.convert, which leaves integers dense."
+        yield Finding("Weights stored sparse", message, fix, "error")
+        return
+    reason = dense_because(lite)
+    where = f"elsewhere it runs it dense too: {reason}." if reason else "on ARM and WebAssembly it can run it sparse."
+    fix = "int8 and fewer channels are faster everywhere" + (
+        "; tg.PruneForLatencyOnXNNPack() says what sparse kernels take." if reason else "."
+    )
+    yield Finding("Weights stored sparse", f"{NO_KERNEL_ON_X86[:-1]}; {where}", fix[0].upper() + fix[1:])
 
 
 def _graphs(lite: LiteRTModel, target: Target) -> list[SubGraphT]:

@@ -52,7 +52,7 @@ class Apart:
     what it yields are pickled.
 
     Example:
-        >>> from tfgreen.deploy.tflite.trial import try_files
+        >>> from tfgreen.deploy.tflite.interpreter import try_files
         >>> with Apart(try_files) as apart:
         ...     ended = apart.run([])
         >>> ended.items, ended.crashed

@@ -144,14 +144,14 @@ def count_operators(model: ModelT) -> dict[str, int]:
 
 
 def float_operators(model: ModelT) -> list[str]:
-    """Names of the operators that compute float32 (DEQUANTIZE, which only converts, left out)."""
+    """Names of the operators that compute float32 (those that only unpack or convert left out)."""
     return sorted({operator_name(model, op) for graph, op in _operators(model) if computes_in_float(model, graph, op)})
 
 
 def computes_in_float(model: ModelT, graph: SubGraphT, operator: OperatorT) -> bool:
-    """Whether an operator computes float32; DEQUANTIZE only converts."""
+    """Whether an operator computes float32; DEQUANTIZE only converts, and DENSIFY unpacks."""
     outputs = [dtype_name(graph.tensors[i]) for i in operator.outputs if i >= 0]
-    return operator_name(model, operator) != "DEQUANTIZE" and "float32" in outputs
+    return operator_name(model, operator) not in ("DEQUANTIZE", "DENSIFY") and "float32" in outputs
 
 
 def quantization_of(model: ModelT) -> Quantization:

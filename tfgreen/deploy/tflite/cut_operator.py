@@ -21,7 +21,7 @@ def reason_not_to_cut(model: ModelT, operator: OperatorT) -> str:
     tensors = [model.subgraphs[0].tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
     if any(dtype_name(tensor) in ("resource", "variant") for tensor in tensors):
         return "it holds a variable or another resource"
-    if _unpacks_constant(model, operator):
+    if any(operator is other for other in unpacking_operators(model)):
         return "it unpacks constant weights, which LiteRT does once"
     return ""
 
@@ -29,7 +29,7 @@ def reason_not_to_cut(model: ModelT, operator: OperatorT) -> str:
 def cut_operator(model: ModelT, index: int, shapes: Mapping[int, Sequence[int]]) -> tuple[bytes, list[int]]:
     """Cut one operator of the main subgraph out into a file of its own.
 
-    Weights that another operator unpacks (float16, sparse) are unpacked in the cut file too, because kernels treat
+    Weights that other operators unpack (float16, sparse) are unpacked in the cut file too, because kernels treat
     weights otherwise than activations. ``shapes`` are those of tensors, by index, whose size the file leaves open.
     Returns the bytes and the indices in ``model`` of its inputs: those neither constant nor variable.
     """
@@ -68,11 +68,19 @@ def _intermediates(operator: OperatorT) -> Sequence[int]:
 
 
 def _unpackers(model: ModelT, operator: OperatorT) -> list[OperatorT]:
-    """The operators that unpack constant weights for this one."""
-    operators, wanted = model.subgraphs[0].operators, {int(i) for i in operator.inputs}
-    return [op for op in operators if _unpacks_constant(model, op) and not wanted.isdisjoint(map(int, op.outputs))]
+    """The operators that unpack constant weights for this one, in the order in which they run."""
+    wanted = {int(i) for i in operator.inputs}
+    found = [op for op in unpacking_operators(model) if not wanted.isdisjoint(map(int, op.outputs))]
+    return [before for op in found for before in (*_unpackers(model, op), op)]
 
 
-def _unpacks_constant(model: ModelT, operator: OperatorT) -> bool:
-    unpacks = operator_name(model, operator) in ("DEQUANTIZE", "DENSIFY")
-    return unpacks and len(buffer_bytes(model, model.subgraphs[0].tensors[operator.inputs[0]])) > 0
+def unpacking_operators(model: ModelT) -> list[OperatorT]:
+    """The operators that turn a constant, or what another of them has unpacked, into weights."""
+    graph, found, unpacked = model.subgraphs[0], list[OperatorT](), set[int]()
+    for operator in graph.operators:
+        if operator_name(model, operator) in ("DEQUANTIZE", "DENSIFY"):
+            source = int(operator.inputs[0])
+            if source in unpacked or len(buffer_bytes(model, graph.tensors[source])):
+                found.append(operator)
+                unpacked.update(map(int, operator.outputs))
+    return found

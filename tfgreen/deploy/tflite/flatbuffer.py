@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, TensorT
 from ai_edge_litert.tools import flatbuffer_utils
 
+from tfgreen.deploy.tflite.sparse_encoding import decode_sparse, sparse_problem
 from tfgreen.errors import FileError
 from tfgreen.structure import Structure, leaf_names
 
@@ -81,6 +82,11 @@ def _graph_problems(model: ModelT, graph: SubGraphT) -> Iterator[str]:
         stored, expected = len(buffer_bytes(model, tensor)), dense_bytes(tensor)
         if stored and expected is not None and stored != expected:
             yield f"tensor {text_of(tensor.name)!r} holds {stored} bytes instead of {expected}"
+        if tensor.sparsity is not None and dtype_name(tensor) in _DTYPES:
+            count, rest = divmod(stored, _DTYPES[dtype_name(tensor)].itemsize)
+            sparse = "bytes left over" if rest else sparse_problem(tensor.sparsity, shape_of(tensor), count)
+            if sparse:
+                yield f"the sparse encoding of tensor {text_of(tensor.name)!r}: {sparse}"
         if not _quantization_fits(tensor):
             yield f"the quantization of tensor {text_of(tensor.name)!r}"
 
@@ -166,13 +172,16 @@ def dtype_name(tensor: TensorT) -> str:
 
 
 def constant(model: ModelT, tensor: TensorT) -> np.ndarray | None:
-    """The stored values of a constant tensor, int4 as int8; None where it is no constant, or in a sparse encoding."""
-    data = buffer_bytes(model, tensor)
+    """The stored values of a constant tensor, int4 as int8, the zeros of a sparse one filled in; None where it is no
+    constant, or of a type that NumPy lacks."""
+    data, dtype = buffer_bytes(model, tensor), _DTYPES.get(dtype_name(tensor))
+    if tensor.sparsity is not None and dtype is not None:
+        return decode_sparse(np.frombuffer(data.tobytes(), dtype), tensor.sparsity, shape_of(tensor))
     if not len(data) or dense_bytes(tensor) != len(data):
         return None
     if dtype_name(tensor) == "int4":
         return unpack_nibbles(data, math.prod(shape_of(tensor))).reshape(shape_of(tensor))
-    return np.frombuffer(data.tobytes(), _DTYPES[dtype_name(tensor)]).reshape(shape_of(tensor))
+    return np.frombuffer(data.tobytes(), dtype).reshape(shape_of(tensor))
 
 
 def shape_of(tensor: TensorT) -> tuple[int, ...]:
@@ -211,7 +220,7 @@ def opcode_of(model: ModelT, code: int, version: int = 1) -> int:
 
 
 def dense_bytes(tensor: TensorT) -> int | None:
-    """Bytes that a constant of this shape and type takes; None where they do not follow from the shape."""
+    """Bytes that a constant of this shape and type takes; None where they do not follow, as in a sparse one."""
     if tensor.sparsity is not None:
         return None
     if dtype_name(tensor) == "int4":

@@ -1,8 +1,8 @@
-"""Run a .tflite file in LiteRT's interpreter, one sample after the other as on the device."""
+"""Run a .tflite file in LiteRT's interpreter, one sample after the other as on the device, or only try it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tfgreen.deploy.tflite.contents import TensorInfo
 from tfgreen.errors import ConversionError
 
+Sample = Mapping[int, np.ndarray]  # index of an input -> what it stores
 _BLOCK = 256  # samples quantized at a time: a float64 copy of a whole data set could fill the memory
 
 
@@ -70,3 +71,30 @@ def resize(interpreter: Interpreter, shapes: dict[int, tuple[int, ...]]) -> None
         interpreter.allocate_tensors()
     except RuntimeError as error:
         raise ConversionError(f"the LiteRT interpreter refuses inputs of shape {shapes}: {error}") from error
+
+
+def try_files(files: Sequence[tuple[bytes, Sequence[Sample]]]) -> Iterator[str]:
+    """Run each file on its samples, or on zeros where there are none; yield why it is refused, "" where it runs: in a
+    process of its own, because on some files LiteRT's runtime ends the process.
+
+    What comes after the last of these is the file that ended the process.
+    """
+    for content, samples in files:
+        try:
+            _try(content, samples)
+        except (RuntimeError, ValueError) as error:
+            yield str(error)
+        else:
+            yield ""
+
+
+def _try(content: bytes, samples: Sequence[Sample]) -> None:
+    interpreter = Interpreter(model_content=content)
+    details = interpreter.get_input_details()
+    for sample in samples or [{detail["index"]: np.zeros(detail["shape"], detail["dtype"]) for detail in details}]:
+        for index, values in sample.items():
+            interpreter.resize_tensor_input(index, values.shape)  # does nothing for a shape that is the same
+        interpreter.allocate_tensors()
+        for index, values in sample.items():
+            interpreter.set_tensor(index, values)
+        interpreter.invoke()

@@ -8,7 +8,8 @@ import numpy as np
 from ai_edge_litert.schema_py_generated import BlockwiseQuantizationT, ModelT, TensorT
 
 from tfgreen.deploy.tflite.contents import dequantize_array, scales_of
-from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, text_of
+from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, constant, dtype_name, text_of
+from tfgreen.deploy.tflite.sparse_encoding import index_bytes
 from tfgreen.tables import RowResult
 from tfgreen.typing import PlainDict
 
@@ -21,7 +22,8 @@ class WeightTensor(RowResult):
 
     ``values`` holds the stored numbers, integers for a quantized tensor (those of 4 bits as int8), and ``bits`` says
     how many bits the file spends on each. A quantized tensor has one ``scale`` and ``zero_point``, or one per index of
-    ``axis``; they are empty for a float tensor.
+    ``axis``; they are empty for a float tensor. ``sparse_bytes`` is what the non-zeros and their places take in the
+    file where only they are stored, and 0 in a dense tensor.
     """
 
     values: np.ndarray
@@ -29,6 +31,7 @@ class WeightTensor(RowResult):
     scale: np.ndarray
     zero_point: np.ndarray
     axis: int
+    sparse_bytes: int = 0
 
     def to_dict(self) -> PlainDict:
         """Return plain values that describe the tensor, without its numbers."""
@@ -44,7 +47,7 @@ class WeightTensor(RowResult):
     @property
     def stored_bytes(self) -> int:
         """Bytes in the file."""
-        return (self.values.size * self.bits + 7) // 8
+        return self.sparse_bytes or (self.values.size * self.bits + 7) // 8
 
     @property
     def real(self) -> np.ndarray:
@@ -61,20 +64,25 @@ class WeightTensor(RowResult):
 
 
 def read_weights(model: ModelT) -> dict[str, WeightTensor]:
-    """Tensor name -> weight: each dense constant of rank 2 or more (no bias, shape or padding), shared ones once."""
+    """Tensor name -> weight: each constant of rank 2 or more (no bias, shape or padding), shared ones once."""
     found: dict[str, WeightTensor] = {}
-    seen = set()
+    seen = set[tuple[int, bytes]]()
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
         values = constant(model, tensor)
-        if values is None or values.ndim < 2 or tensor.buffer in seen or dtype_name(tensor) not in _DTYPES:
+        if values is None or values.ndim < 2 or dtype_name(tensor) not in _DTYPES:
             continue
-        seen.add(tensor.buffer)
+        # Of sparse tensors with the same non-zeros the places may differ.
+        key = tensor.buffer, b"" if tensor.sparsity is None else values.tobytes()
+        if key in seen:
+            continue
+        seen.add(key)
         name = wanted = text_of(tensor.name)
         while name in found:
             name = f"{wanted}:{len(found)}"
         bits = 4 if dtype_name(tensor) == "int4" else 8 * values.itemsize
         blocks = _block_scales(model, tensor, values)
-        found[name] = WeightTensor(values, bits, *(scales_of(tensor) if blocks is None else blocks))
+        sparse = 0 if tensor.sparsity is None else len(buffer_bytes(model, tensor)) + index_bytes(tensor.sparsity)
+        found[name] = WeightTensor(values, bits, *(scales_of(tensor) if blocks is None else blocks), sparse)
     return found
 
 
