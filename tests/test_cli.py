@@ -303,6 +303,7 @@ def test_a_saved_model_folder_and_phrases_of_python_get_the_words_of_the_command
         "A float file may have it: ConvertConfig(flex=True).": "may have it: --flex.",
         "Try keep_float=('a',), or train it.": "Try --keep-float 'a', or train it.",
         "try calibration='percentile'": "try --calibration percentile",
+        "convert with sparse_weights=False.": "convert with --sparse-weights no.",
         "List them in keep_float; strict=True.": "List them in --keep-float; --strict.",
     }
     for said, expected in sentences.items():

@@ -34,13 +34,15 @@ def test_every_command_has_its_function_its_help_and_json(capsys):
 def test_convert_takes_what_the_config_takes():
     arguments = parse(
         "convert m.keras --quantization int8 --data d.npz --samples 7 --calibration mse --keep-float a --keep-float b* "
-        "--layer c=int4 --layer d=e=float32 --strict --dynamic-batch --flex --target tflm --output out"
+        "--layer c=int4 --layer d=e=float32 --strict --dynamic-batch --flex --target tflm --output out "
+        "--sparse-weights no"
     )
     assert arguments.keep_float == ["a", "b*"] and arguments.layer == [("c", "int4"), ("d=e", "float32")]
     assert (arguments.samples, arguments.calibration, arguments.target, arguments.output) == (7, "mse", "tflm", "out")
-    assert arguments.strict and arguments.dynamic_batch and arguments.flex
+    assert arguments.strict and arguments.dynamic_batch and arguments.flex and arguments.sparse_weights == "no"
     plain = parse("convert m.keras")
     assert plain.quantization == "float32" and plain.data is None and plain.keep_float == [] and not plain.strict
+    assert plain.sparse_weights == "auto"
 
 
 @pytest.mark.parametrize(

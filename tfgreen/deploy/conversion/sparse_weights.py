@@ -1,8 +1,9 @@
 """Store the kernels of a file sparse: only the numbers that are not 0, and where they stand.
 
 The interpreter unpacks them when it loads the file, an operator for each (DENSIFY), and computes with the same numbers:
-what is saved is flash and disk. A file with integer kernels stays dense: LiteRT refuses a fully connected operator of
-sparse int8, and where int8 files go, microcontrollers and accelerators, nothing unpacks them.
+what is saved is flash and disk, what is paid time and memory to load. A file with integer kernels stays dense: LiteRT
+refuses a fully connected operator of sparse int8, and where int8 files go, microcontrollers and accelerators, nothing
+unpacks them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from tfgreen.deploy.tflite.writing import write
 # Operators whose kernels LiteRT packs when it loads a file: unpacking them before takes no more memory.
 _OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _OVERHEAD = 400  # bytes of the tables of a sparse tensor and of its operator
-_WORTH = 0.9  # size over that of the dense file from which on loading it may take longer
+# Size over that of the dense file that is worth longer loading, and more memory: 10 % at 90 % of zeros, over 50 % at
+# half of them (``scripts/bench_sparse.py``).
+_WORTH = 0.5
 
 
 def store_sparse(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel | None:
@@ -63,8 +66,8 @@ def store_sparse(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel | Non
         return None
     note = (
         f"Kernels of {dense:,} bytes are stored sparse, in {sparse:,}, and unpacked when the file is loaded. That "
-        "saves flash and disk; the size after gzip hardly changes, and neither memory nor time falls. LiteRT for "
-        "Microcontrollers cannot unpack them: convert with sparse_weights=False for it."
+        "saves flash and disk; the size after gzip hardly changes, loading takes longer and some more memory, and "
+        "inference is no faster. LiteRT for Microcontrollers cannot unpack them: convert with sparse_weights=False."
     )
     rows = [layers[id(operator)] for operator in main.operators]
     set_metadata(file, {**lite.metadata, "layers": rows, "notes": [*lite.notes, note]})
