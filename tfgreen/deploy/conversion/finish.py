@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfgreen.deploy.conversion.converter import RESULT
-from tfgreen.deploy.conversion.narrow_weights import pack_int4, store_float16
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.storage.narrow_weights import pack_int4, store_float16
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales, weighted_operators
 from tfgreen.deploy.tflite.contents import count_operators, edge_tensors, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata

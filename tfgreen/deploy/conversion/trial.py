@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from tfgreen.deploy.conversion.judge import cannot_run, with_notes
 from tfgreen.deploy.conversion.open_sizes import SizedRun
 from tfgreen.deploy.conversion.record import Conversion
-from tfgreen.deploy.conversion.sparse_weights import store_sparse
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.storage.sparse_weights import store_sparse
 from tfgreen.deploy.tflite.apart import Apart
 from tfgreen.deploy.tflite.audit import OperatorStatus
 from tfgreen.deploy.tflite.cut_operator import cut_operator, reason_not_to_cut
@@ -26,9 +26,11 @@ def try_file(conversion: Conversion, lite: LiteRTModel, runs: Sequence[SizedRun]
         ConversionError: LiteRT's runtime crashes on the file, or refuses it on zeros; or on the sparse one, where
             ``sparse_weights=True``.
     """
-    sparse = store_sparse(conversion, lite)
+    config = conversion.config
+    may = config.sparse_weights is not False and config.quantization in ("float32", "float16")
+    sparse = store_sparse(lite, always=config.sparse_weights is True) if may else None
     if any(operator.startswith("Flex") for operator in lite.operators):
-        return sparse if sparse is not None and conversion.config.sparse_weights is True else lite
+        return sparse if sparse is not None and config.sparse_weights is True else lite
     batches = [run.inputs for run in runs]
     if conversion.samples is not None:
         batches.append({name: array[:_SAMPLES] for name, array in conversion.samples.items()})
@@ -44,7 +46,7 @@ def try_file(conversion: Conversion, lite: LiteRTModel, runs: Sequence[SizedRun]
             raise cannot_run(conversion, lite, ConversionError(ended.items[0]))
         if sparse is None or ended.items[0]:
             return lite
-        refused = f"its runtime crashes ({ended.how})" if ended.crashed else ended.items[1]
+        refused = ended.items[1] if len(ended.items) > 1 else f"its runtime crashes ({ended.how})"
         return _dense(conversion, lite, refused) if refused else sparse
     row = _culprit(lite)
     where, remedy = "no operator does so alone", "Convert with another quantization."

@@ -15,7 +15,6 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SparsityParametersT, SubGraphT, TensorT
 
-from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import (
     buffer_bytes,
@@ -39,11 +38,9 @@ _OVERHEAD = 400  # bytes of the tables of a sparse tensor and of its operator
 _WORTH = 0.5
 
 
-def store_sparse(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel | None:
-    """The artifact with its kernels stored sparse, as the settings want it; None where it stays as it is."""
-    config = conversion.config
-    if config.sparse_weights is False or config.quantization not in ("float32", "float16"):
-        return None
+def store_sparse(lite: LiteRTModel, always: bool) -> LiteRTModel | None:
+    """The artifact with its float kernels stored sparse, each where that is smaller; None where none is, or the file
+    does not become half as large, unless ``always``."""
     file = parse(lite.content, "converted model")
     main = file.subgraphs[0]
     layers = {id(operator): paths for operator, paths in zip(main.operators, lite.metadata["layers"])}
@@ -72,8 +69,7 @@ def store_sparse(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel | Non
     rows = [layers[id(operator)] for operator in main.operators]
     set_metadata(file, {**lite.metadata, "layers": rows, "notes": [*lite.notes, note]})
     stored = LiteRTModel(write(file))
-    worth = config.sparse_weights is True or stored.size_bytes <= _WORTH * lite.size_bytes
-    return stored if worth else None
+    return stored if always or stored.size_bytes <= _WORTH * lite.size_bytes else None
 
 
 def _kernels(file: ModelT) -> Iterator[tuple[SubGraphT, list[TensorT]]]:

@@ -114,7 +114,7 @@ def test_what_is_read_otherwise_stays_dense():
 
 
 def test_a_sparse_file_that_does_not_run_falls_back_and_says_so(monkeypatch):
-    module = importlib.import_module("tfgreen.deploy.conversion.sparse_weights")
+    module = importlib.import_module("tfgreen.deploy.storage.sparse_weights")
     operator = module.schema.OperatorT
 
     def wrong(opcode, inputs, outputs, *options):  # unpacks a tensor that is not there yet
