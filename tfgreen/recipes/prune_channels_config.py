@@ -36,7 +36,7 @@ class ChannelPruneConfig(Config):
         target_bytes: The same for its ``.tflite`` file in the mode ``quantization``, which is converted to find out.
         target_latency_ms: Milliseconds of one inference of that file in LiteRT, measured here as ``tg.benchmark`` does,
             to be met within 10 %.
-        criterion: How channels are scored, over all weights that hold them: ``"l1"`` and ``"l2"``, norms of weights;
+        criterion: How channels are scored, over all weights that hold them: ``"l1"`` and ``"l2"``, norms of kernels;
             ``"bn_scale"``, scales of batch normalization, which leaves groups without one as they are;
             ``"geometric_median"``, what the others can make up for. From ``calibration_data``: ``"activation"``, the
             mean magnitude; ``"taylor"``, the first-order change of ``loss`` on ``x, y``, or without these of half the

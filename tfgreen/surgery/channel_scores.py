@@ -65,7 +65,7 @@ def channel_scores(
         elif criterion == "geometric_median":
             found.append(geometric_median_importance(matrices or scales) if parts else None)
         else:
-            found.append(norm_importance(matrices + scales or list(parts.values()), int(criterion[1])))
+            found.append(norm_importance(matrices or scales or list(parts.values()), int(criterion[1])))
     return found
 
 
