@@ -23,6 +23,7 @@ from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
+from tfgreen.model.internals import is_container
 from tfgreen.quantization.feature_scales import lost_channels
 from tfgreen.structure import match, name_leaves, pack
 from tfgreen.techniques.quantize import is_quantized
@@ -163,7 +164,8 @@ def _cause(
             "Its values lie close together and far from zero, which the range of integers holds too: train the model "
             "on targets less their mean, and add that after the file."
         )
-    if wide and "place" in errors.remedies and conversion.config.calibration == "minmax":
+    placed = lite.quantization == "int8" and is_container(conversion.original) and not is_quantized(conversion.original)
+    if wide and placed and conversion.config.calibration == "minmax":
         return "An outlier in the calibration data makes its range too wide: try calibration='percentile'."
     return errors.cause
 
