@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import TypeAlias
@@ -27,14 +28,16 @@ def _tfmot_schedules() -> ModuleType:
     """TFMOT's schedule module, imported without its side effects.
 
     Importing it sets ``TF_USE_LEGACY_KERAS``, with which a first look at ``tf.keras`` finds Keras 2. So the first look
-    comes before, and the variable is put back.
+    comes before, and the variable is put back. What it uses of Python's deprecated parts is no concern of the user's.
     """
     import tensorflow as tf
 
     tf.keras.__version__
     before = os.environ.get("TF_USE_LEGACY_KERAS")
     try:
-        from tensorflow_model_optimization.python.core.sparsity.keras import pruning_schedule
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from tensorflow_model_optimization.python.core.sparsity.keras import pruning_schedule
     finally:
         if before is None:
             os.environ.pop("TF_USE_LEGACY_KERAS", None)
