@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import activations, layers, ops
 
 from tfgreen.model.batch_norm import gain_and_bias
@@ -127,7 +128,15 @@ def _run_batch_norm(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs:
     gain, bias = (ops.cast(ops.reshape(value, shape), layer.compute_dtype) for value in gain_and_bias(layer))
     if kwargs.get("training"):
         return quantize(0, layer(*args, **kwargs) - bias) + bias
-    return quantize(0, ops.cast(args[0], layer.compute_dtype) * as_constant(gain)) + as_constant(bias)
+    product = quantize(0, ops.cast(args[0], layer.compute_dtype) * as_constant(gain))
+    if is_exporting() and not _adds(layer):
+        return product  # the converter would leave the sum out, and then find two ranges where it can take one
+    return product + as_constant(bias)
+
+
+def _adds(layer: layers.BatchNormalization) -> bool:
+    with tf.init_scope():
+        return bool(np.any(ops.convert_to_numpy(gain_and_bias(layer)[1])))
 
 
 def _run_rescaling(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:

@@ -43,6 +43,10 @@ _ELEMENTWISE = {
     *(layers.BatchNormalization, layers.Add, layers.Subtract, layers.Multiply),
     *"Add Subtract Multiply".split(),
 }
+_PRODUCT = {
+    *(layers.Multiply, layers.Rescaling, layers.BatchNormalization, layers.Normalization),
+    *"Multiply Divide TrueDivide".split(),
+}
 
 
 def inner_operation(layer: keras.Operation) -> keras.Operation:
@@ -110,6 +114,11 @@ def is_concat_like(layer: keras.Operation) -> bool:
 def is_elementwise(layer: keras.Operation) -> bool:
     """Whether a layer is one sum or product, into which LiteRT fuses a ReLU."""
     return _is_among(layer, _ELEMENTWISE)
+
+
+def is_product(layer: keras.Operation) -> bool:
+    """Whether a layer multiplies tensors, or one by numbers that are known."""
+    return _is_among(layer, _PRODUCT)
 
 
 def can_fuse_relu(layer: keras.Operation) -> bool:

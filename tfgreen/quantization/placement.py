@@ -240,7 +240,7 @@ class _Placer:
         (producer,) = node.producers
         while is_identity(self.layer[producer]) and producer.producers:
             producer = producer.producers[0]
-        if producer in self.float or not _is_linear_kernel(self.layer[producer]):
+        if producer in self.float or not is_linear_kernel(self.layer[producer]):
             return False
         return all(self._is_norm(self._next(call)) for call in self.calls[producer.path])
 
@@ -249,13 +249,13 @@ class _Placer:
 
     def _is_fused_kernel(self, node: LayerNode) -> bool:
         nexts = (self._next(call) for call in self.calls[node.path])
-        return _is_linear_kernel(self.layer[node]) and all(self._is_fused_norm(then) for then in nexts)
+        return is_linear_kernel(self.layer[node]) and all(self._is_fused_norm(then) for then in nexts)
 
     def _is_fused_into_next(self, node: LayerNode) -> bool:
         if self._is_fused_kernel(node):
             return True
         layer, nexts = self.layer[node], [self._next(call) for call in self.calls[node.path]]
-        return ((_is_linear_kernel(layer) and can_fuse_relu(layer)) or is_elementwise(layer)) and all(
+        return ((is_linear_kernel(layer) and can_fuse_relu(layer)) or is_elementwise(layer)) and all(
             then is not None and is_fused_activation(self.layer[then]) for then in nexts
         )
 
@@ -287,7 +287,8 @@ def _of_all_calls(found: list[Placement]) -> Placement:
     )
 
 
-def _is_linear_kernel(layer: keras.Operation) -> bool:
+def is_linear_kernel(layer: keras.Operation) -> bool:
+    """Whether a layer ends in the sums of one kernel, into which what follows can be fused."""
     if isinstance(layer, layers.EinsumDense) and len(quantizable_weights(layer)["kernel"]) > 1:
         return False  # its output channels are several axes
     return (has_kernel(layer) or is_separable(layer)) and layer.activation in (None, keras.activations.linear)

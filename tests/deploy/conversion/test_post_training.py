@@ -126,3 +126,42 @@ def test_what_cannot_be_is_refused():
         placed(ZOO["functional"](), None, quantization="int4")
     with pytest.raises(InvalidValueError, match="'hiden'"):
         placed(ZOO["functional"](), sample("functional", 64), layers={"hiden": "int4"})
+
+
+def joined(make):
+    inputs = keras.Input((8,))
+    x = make(layers.Dense(4, "relu")(inputs))
+    return keras.Model(inputs, layers.Dense(3, name="out")(layers.Concatenate()([x, layers.Dense(4)(inputs)])))
+
+
+def narrow_norm(x):
+    norm = layers.BatchNormalization(name="grows")
+    y = norm(x)
+    norm.moving_variance.assign([1e-4] * 4)
+    return y
+
+
+GROWS = {
+    "rescaling": layers.Rescaling(100.0, name="grows"),
+    "norm": narrow_norm,
+    "normalization": layers.Normalization(mean=0.5, variance=1e-4, axis=None, name="grows"),
+    "product": lambda x: layers.Multiply(name="grows")([x, layers.Dense(4, "relu")(x * 1.5) * 50.0]),
+}
+
+
+@pytest.mark.parametrize("name", GROWS)
+def test_what_is_multiplied_by_much_gets_a_range_of_its_own(name):
+    keras.utils.set_random_seed(0)
+    model, x = joined(GROWS[name]), np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    lite = tg.convert(model, quantization="int8", calibration_data=x)
+    assert any("'grows'" in note and "placed by tfgreen" in note for note in lite.notes)
+    assert not lite.float_operators
+    assert np.abs(lite.predict(x) - model.predict(x, verbose=0)).mean() <= 1.5 * lite.output_scales["out"]
+
+
+@pytest.mark.parametrize("activation", ["linear", "sigmoid"])
+def test_what_is_fused_or_has_a_range_that_is_known_may_be_multiplied_by_much(activation):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, layers.Rescaling(100.0)(layers.Dense(4, activation)(layers.Rescaling(9.0)(inputs))))
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    assert placed(model, x).model is model

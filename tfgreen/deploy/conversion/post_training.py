@@ -8,21 +8,34 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import math
 
 import keras
 
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.inspection.check_calibration import calibration_findings
 from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import is_container
-from tfgreen.quantization.lowering import LOSES_IN_INTEGERS, NEEDS_SAMPLES, WIDE_FEATURES
-from tfgreen.quantization.placement import averaging_before_concat, place_activations
+from tfgreen.model.layer_calls import Around, around_calls, every_operation
+from tfgreen.quantization.lowering import (
+    LOSES_IN_INTEGERS,
+    NEEDS_SAMPLES,
+    SIGNED_UNIT,
+    UNIT,
+    WIDE_FEATURES,
+    lowering_of,
+)
+from tfgreen.quantization.op_classes import inner_operation, is_own, is_product
+from tfgreen.quantization.placement import averaging_before_concat, is_linear_kernel, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns
 from tfgreen.techniques.quantize import is_quantized, narrow_bits, rounded
 from tfgreen.techniques.quantize_config import QuantizeConfig
+from tfgreen.typing import Tensor, Tensors
 
+_OUTGROWN, _FEW = 4.0, 8  # times as large as a factor; samples to look at
 _BITS = {"int8": 8, "int4": 4}
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 
@@ -47,8 +60,14 @@ def place_ranges(conversion: Conversion) -> Conversion:
         model, wide = with_ranges(conversion)
         notes += [f"Weights in 8 bits, because LiteRT has no kernel for 4 there: {wide}."] if wide else []
     elif samples is not None and config.quantization == "int8" and not quantized and is_container(model):
-        averaging, in_float = averaging_before_concat(model), _better_in_float(model)
+        reasons = {path: place.reason for path, place in place_activations(model, lambda path: False).items()}
+        needs_samples = any(reason in NEEDS_SAMPLES for reason in reasons.values())
+        averaging, outgrown = averaging_before_concat(model), [] if needs_samples else _outgrown(conversion)
+        # Norms wait where others compute in integers only with samples; lost features cannot.
+        losing = (WIDE_FEATURES,) if needs_samples else LOSES_IN_INTEGERS
+        in_float = [path for path, reason in reasons.items() if reason in losing]
         why = [f"TensorFlow's would clip what layers {averaging} average"] if averaging else []
+        why += [f"TensorFlow's would round what {outgrown} multiply as coarsely as the products"] if outgrown else []
         why += [f"layers {in_float} compute in float32, because they would lose much in 8 bits"] if in_float else []
         try:
             if why:
@@ -59,14 +78,40 @@ def place_ranges(conversion: Conversion) -> Conversion:
     return dataclasses.replace(conversion, model=model, notes=(*conversion.notes, *notes))
 
 
-def _better_in_float(model: keras.Model) -> list[str]:
-    """The layers that lose much in the 8 bits in which the converter would compute them.
+def _outgrown(conversion: Conversion) -> list[str]:
+    """Layers and operations that make much larger numbers of what they multiply. TensorFlow's calibration reads a
+    factor only after the product has taken its place in memory; the ends of a sigmoid or tanh it knows."""
+    makers: list[tuple[Tensor, keras.Operation]] = []
+    found: list[str] = []
 
-    It sees no samples then. Norms wait where others compute in integers only with samples; lost features cannot.
-    """
-    reasons = {path: place.reason for path, place in place_activations(model, lambda path: False).items()}
-    losing = (WIDE_FEATURES,) if any(reason in NEEDS_SAMPLES for reason in reasons.values()) else LOSES_IN_INTEGERS
-    return [path for path, reason in reasons.items() if reason in losing]
+    def shares_memory(x: Tensor, outputs: Tensor, alone: bool) -> bool:
+        maker = next((maker for made, maker in reversed(makers) if made is x), None)
+        if maker is None or x.shape != outputs.shape or (alone and is_linear_kernel(maker)):
+            return False  # it is an input of the model, or another size, or the product is fused into the kernel
+        return lowering_of(maker).output not in (UNIT, SIGNED_UNIT)
+
+    def around(operation: keras.Operation, call: Around, /, *args: Tensors, **kwargs: object) -> Tensors:
+        outputs, inner = call(*args, **kwargs), inner_operation(operation)
+        if is_product(inner):
+            tensors = [x for x in keras.tree.flatten(args) if keras.ops.is_tensor(x)]
+            factors = [x for x in tensors if shares_memory(x, outputs, len(tensors) == 1)]
+            if is_own(inner, (keras.layers.Normalization,)) and not inner.invert:
+                factors = [tensors[0] - inner.mean]
+            least = min((_largest(x) for x in factors), default=math.inf)
+            found.extend([operation.name] if _largest(outputs) > _OUTGROWN * least else [])
+        makers.extend((made, inner) for made in keras.tree.flatten(outputs))
+        return outputs
+
+    operations = every_operation(conversion.model)
+    if any(is_product(inner_operation(operation)) for operation in operations):
+        samples = {name: array[:_FEW] for name, array in (conversion.samples or {}).items()}
+        with around_calls(operations, around):
+            call_model(conversion.model, conversion.spec, samples)
+    return list(dict.fromkeys(found))
+
+
+def _largest(x: Tensor) -> float:
+    return float(keras.ops.max(keras.ops.abs(x)))
 
 
 def with_ranges(conversion: Conversion) -> tuple[keras.Model, list[str]]:
