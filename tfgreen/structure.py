@@ -30,12 +30,27 @@ class InputSpec:
 class CallSpec:
     """How a model is called: the structure of its inputs by name, and each input in reading order.
 
-    ``by_keyword`` says that it is a subclassed model whose ``call()`` takes several arguments.
+    ``by_keyword`` says that it is a subclassed model whose ``call()`` takes several arguments; ``batch`` is the number
+    of samples that an input fixes (``keras.Input(batch_size=4)``), None where all leave it open.
     """
 
     structure: Structure
     inputs: tuple[InputSpec, ...]
     by_keyword: bool = False
+    batch: int | None = None
+
+    def slices(self, count: int, size: int) -> list[slice]:
+        """Where the batches of ``count`` samples lie: of ``size``, or as large as the model fixes them.
+
+        Of the latter the last is whole too: it goes back to samples of the one before.
+
+        Example:
+            >>> CallSpec("x", (InputSpec("x", (2,), "float32"),), batch=4).slices(6, 32)
+            [slice(0, 4, None), slice(2, 6, None)]
+        """
+        size = self.batch or size
+        last = max(0, count - size) if self.batch else count
+        return [slice(min(start, last), min(start, last) + size) for start in range(0, count, size)]
 
 
 def leaf_names(structure: Structure) -> list[str]:

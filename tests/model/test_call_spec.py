@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+import tfgreen as tg
 from tests import zoo
-from tfgreen.model.call_spec import call_model, read_call_spec, symbolic_inputs
+from tfgreen.model.call_spec import call_model, outputs_of, read_call_spec, symbolic_inputs
 from tfgreen.structure import CallSpec, InputSpec, leaf_names, match
 
 
@@ -72,3 +73,46 @@ def test_a_model_that_does_not_know_its_input_shape_says_so():
     model.built = True
     with pytest.raises(ValueError, match=r"\(Model\) does not know its input shape. Call it once on a batch of data."):
         read_call_spec(model)
+
+
+class Rows(layers.Layer):
+    """Relies on four samples."""
+
+    def call(self, x):
+        return keras.ops.reshape(x, (4, -1))
+
+
+@pytest.fixture(scope="module")
+def of_four():
+    return keras.Sequential([keras.Input(batch_shape=(4, 8)), Rows(), layers.Dense(3, name="out")])
+
+
+@pytest.mark.parametrize("name", ("of_four", "stateful"))
+def test_samples_run_in_batches_of_the_size_that_a_model_fixes(of_four, name):
+    lstm = [keras.Input(batch_shape=(1, 6, 5)), layers.LSTM(4, stateful=True), layers.Dense(3)]
+    model = of_four if name == "of_four" else keras.Sequential(lstm)
+    x = np.random.default_rng(0).normal(size=(10, *model.input_shape[1:])).astype("float32")
+    assert tg.quantize(model, calibration_data=x).count_params() > 0
+    tg.check_calibration(model, x)
+    tg.prune(model, criterion="activation", calibration_data=x)
+
+
+def test_outputs_of_a_fixed_batch_are_those_of_every_sample_once(of_four):
+    x = np.random.default_rng(0).normal(size=(10, 8)).astype("float32")
+    spec = read_call_spec(of_four)
+    (found,) = outputs_of(of_four, spec, {spec.inputs[0].name: x}, 32)
+    kernel, bias = of_four.get_layer("out").get_weights()
+    np.testing.assert_allclose(found, x @ kernel + bias, rtol=1e-5, atol=1e-6)
+
+
+def test_another_batch_than_a_model_fixes_is_said(of_four):
+    x = np.zeros((3, 8), "float32")
+    with pytest.raises(tg.TfgreenError, match="fails on a batch of 3 samples: its batch size is fixed, 4. Pass"):
+        tg.quantize(of_four, calibration_data=x)
+    with pytest.raises(tg.TfgreenError, match="batch size is fixed, 4.*build it anew with an open one"):
+        tg.correct_bias(of_four, x)
+    with pytest.raises(tg.TfgreenError, match="batch of one sample.*batch size is fixed, 4"):
+        tg.convert(of_four)
+    bare = keras.Sequential([keras.Input(batch_shape=(4, 8)), Rows()])
+    with pytest.raises(tg.TfgreenError, match="it returns 4 rows for it. Build it with an open batch size"):
+        tg.convert(bare)

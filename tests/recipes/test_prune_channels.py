@@ -152,6 +152,7 @@ def test_the_remedy_for_a_block_that_cannot_be_saved():
         ({"keep": ["oat"]}, "keep: expected a pattern that matches one of d0, d1, out.*'oat'. Did you mean 'out'"),
         ({"keep": ["d*"]}, "no channel can be removed: keep=.* holds all that could be"),
         ({"ratio": 0.1, "round_to": 16}, "No channel goes.*round_to=16.*round_to=1 allows"),
+        ({"ratio": 0.001, "round_to": 1}, "No channel goes: 0.001 of the channels is less than one in each layer"),
         ({"criterion": "bn_scale"}, "no channel can be removed: criterion='bn_scale' scores none"),
         ({"criterion": "activation"}, "criterion='activation' scores channels by data.*calibration_data=x"),
         ({"reconstruct": "both"}, "reconstruct='both' solves on data.*calibration_data=x"),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import ClassVar
 
 import keras
-import numpy as np
 
 from tfgreen.checks import check_instance
 from tfgreen.config import named_options
@@ -17,10 +15,10 @@ from tfgreen.deploy.inspection.layer_errors import LayerErrors
 from tfgreen.deploy.inspection.output_errors import DEFAULT_LIMITS, OutputComparison, VerifyLimits, compare
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_value
-from tfgreen.model.call_spec import call_model, read_call_spec
+from tfgreen.model.call_spec import outputs_of, read_call_spec
 from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.samples import sample_arrays
-from tfgreen.structure import CallSpec, match, name_leaves, rename
+from tfgreen.structure import match, rename
 from tfgreen.tables import TableResult
 from tfgreen.typing import PlainDict, Samples
 
@@ -138,7 +136,7 @@ def verify(
     arrays = sample_arrays(x, spec, "x", finite=False)
     inputs = rename(arrays, spec.structure, lite.input_structure, "x")
     got = match(lite.output_structure, lite.predict(inputs), "output")
-    expected = _keras_outputs(model, spec, arrays)
+    expected = outputs_of(model, spec, arrays, _BATCH)
     shapes = {name: array.shape for name, array in got.items()}
     if [array.shape for array in expected] != [*shapes.values()]:
         raise invalid_value(
@@ -190,12 +188,3 @@ def _precision(model: keras.Model, lite: LiteRTModel) -> str:
     if lite.quantization in ("float32", "float16"):
         return next((half for half in ("bfloat16", "float16") if half in dtypes), lite.quantization)
     return lite.quantization
-
-
-def _keras_outputs(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The outputs of the Keras model in reading order, computed in batches without touching its compiled state."""
-    batches = []
-    for start in range(0, len(next(iter(arrays.values()))), _BATCH):
-        result = call_model(model, spec, {name: array[start : start + _BATCH] for name, array in arrays.items()})
-        batches.append([np.asarray(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]])
-    return [np.concatenate(arrays) for arrays in zip(*batches)]

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
-from tfgreen.errors import invalid_state
+from tfgreen.errors import TfgreenError, invalid_state
 from tfgreen.model.internals import input_layers
 from tfgreen.structure import CallSpec, InputSpec, leaf_names, name_leaves, pack
 from tfgreen.typing import Tensor, Tensors
@@ -26,7 +28,9 @@ def read_call_spec(model: keras.Model) -> CallSpec:
     structure, tensors = name_leaves(named or inputs[0], lambda x, index: x.name if is_graph else f"input_{index}")
     named_tensors = zip(leaf_names(structure), tensors)
     specs = tuple(InputSpec(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in named_tensors)
-    return CallSpec(structure, specs, by_keyword=bool(named))
+    sizes = [layer.batch_shape[0] for layer in keras.tree.flatten(input_layers(model))] if is_graph else []
+    batch = next((size for size in sizes if size is not None), None)
+    return CallSpec(structure, specs, bool(named), batch)
 
 
 def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor], training: bool = False) -> Any:
@@ -38,7 +42,29 @@ def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor],
         TensorShape([2, 3])
     """
     packed = pack(spec.structure, values)
-    return model(**packed, training=training) if spec.by_keyword else model(packed, training=training)
+    if spec.batch is None:
+        return model(**packed, training=training) if spec.by_keyword else model(packed, training=training)
+    try:
+        return model(packed, training=training)
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        count = next(iter(values.values())).shape[0]
+        if isinstance(error, TfgreenError) or count == spec.batch:
+            raise
+        raise invalid_state(
+            f"model '{model.name}' fails on a batch of {count} samples: its batch size is fixed, {spec.batch}.",
+            f"Pass batches of {spec.batch}, or build it anew with an open one (keras.Input(shape=...), layers without "
+            "state) and new.set_weights(model.get_weights()).",
+        ) from error
+
+
+def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray], size: int) -> list[np.ndarray]:
+    """The outputs of a model in reading order, computed in batches of ``size`` or of what it fixes."""
+    count, parts = len(next(iter(arrays.values()))), list[list[np.ndarray]]()
+    for part in spec.slices(count, size):
+        result = call_model(model, spec, {name: array[part] for name, array in arrays.items()})
+        again = len(parts) * (spec.batch or size) - part.start  # samples of the batch before
+        parts.append([np.asarray(leaf)[again:] for leaf in name_leaves(result, lambda _, index: str(index))[1]])
+    return [np.concatenate(output) for output in zip(*parts)]
 
 
 def symbolic_inputs(model: keras.Model) -> tuple[tuple[Tensors, ...], dict[str, Tensors]]:

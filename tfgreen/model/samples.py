@@ -26,9 +26,9 @@ def sample_batches(
     """Yield the samples batch by batch, as one checked array of shape ``(batch, *input shape)`` for each input.
 
     ``data`` is an array, or a list or dict of arrays in the structure of the model's inputs, which are cut into batches
-    of ``batch_size`` samples (None leaves them whole). Or batches of such arrays, which stay as they are: a
-    ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a generator or a list of them; of a tuple ``(inputs, targets)``
-    the first part counts. Errors call it ``subject``.
+    of ``batch_size`` samples, or of the size that the model fixes (None leaves them whole). Or batches of such arrays,
+    which stay as they are: a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a generator or a list of them; of a
+    tuple ``(inputs, targets)`` the first part counts. Errors call it ``subject``.
 
     Raises:
         ValueError: There is no sample, or no end of them; an input is missing, of another shape, or has another number
@@ -54,7 +54,8 @@ def labelled_batches(
         batches = ((_parts(inputs, spec, subject, f", batch {i}"), targets) for i, (inputs, targets) in numbered)
     else:
         whole = _parts(data, spec, subject)
-        batches = ((part, None) for part in ([whole] if batch_size is None else _cut(whole, batch_size, subject)))
+        parts = [whole] if batch_size is None else _cut(whole, spec.slices(_count(whole, subject), batch_size))
+        batches = ((part, None) for part in parts)
     found = False
     for batch, targets in batches:
         if _count(batch, subject):
@@ -103,9 +104,9 @@ def comes_in_batches(data: Samples, spec: CallSpec, subject: str = "calibration_
     return True
 
 
-def _cut(parts: Mapping[str, Any], size: int, subject: str) -> Iterator[dict[str, Any]]:
-    for start in range(0, _count(parts, subject), size):
-        yield {name: part[start : start + size] for name, part in parts.items()}
+def _cut(parts: Mapping[str, Any], slices: Iterable[slice]) -> Iterator[dict[str, Any]]:
+    for some in slices:
+        yield {name: part[some] for name, part in parts.items()}
 
 
 def _read(batches: Any, subject: str) -> Iterator[tuple[Any, Any]]:

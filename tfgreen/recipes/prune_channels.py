@@ -105,6 +105,10 @@ def choose_channels(
     selection = _selection(model, groups, counts, config, samples)
     share = _share(model, groups, counts, selection, config, samples)
     if not selection.removed(share):
+        if config.round_to == 1:
+            most = min(share, config.max_ratio)
+            sentence = f"No channel goes: {most:.3g} of the channels is less than one in each layer."
+            raise invalid_state(sentence, "Ask for more.")
         sentence = f"No channel goes: too few would, since widths are multiples of round_to={config.round_to}."
         raise invalid_state(sentence, "Ask for more; round_to=1 allows any width.")
     return selection, share, samples

@@ -85,10 +85,10 @@ def _from_data(
     totals: list[dict[str, np.ndarray]] = [{} for _ in groups]
     count = len(next(iter(samples.values())))
 
-    def pulled(outputs: list[Tensor], start: int) -> Tensor:
+    def pulled(outputs: list[Tensor], part: slice) -> Tensor:
         """The number whose gradient is taken."""
         if loss_function is not None:
-            targets = keras.tree.flatten(keras.tree.map_structure(lambda array: array[start : start + _BATCH], y))
+            targets = keras.tree.flatten(keras.tree.map_structure(lambda array: array[part], y))
             try:
                 losses = [keras.ops.mean(loss_function(t, o)) for t, o in zip(targets, outputs, strict=True)]
             except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
@@ -100,7 +100,7 @@ def _from_data(
             return sum(keras.ops.sum(sign * tensor) for sign, tensor in zip(signs, outputs))
         return sum(keras.ops.sum(keras.ops.square(tensor)) / 2 for tensor in outputs)
 
-    for start in range(0, count, _BATCH):
+    for part in spec.slices(count, _BATCH):
         seen: list[tuple[str, Tensor]] = []
 
         def collect(layer: keras.Layer, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -109,10 +109,10 @@ def _from_data(
             seen.append((layers[layer], tensor))
             return call(*args, **kwargs)
 
-        batch = {name: array[start : start + _BATCH] for name, array in samples.items()}
+        batch = {name: array[part] for name, array in samples.items()}
         with tf.GradientTape() as tape, around_calls(layers, collect):
             outputs = keras.tree.flatten(call_model(model, spec, batch))
-            total = pulled([keras.ops.cast(tensor, "float32") for tensor in outputs], start)
+            total = pulled([keras.ops.cast(tensor, "float32") for tensor in outputs], part)
         tensors = [tensor for _, tensor in seen]
         gradients = tape.gradient(total, tensors, unconnected_gradients="zero")
         for (path, tensor), gradient in zip(seen, gradients):

@@ -47,6 +47,7 @@ def recalibrate_batch_norm(model: keras.Model, calibration_data: Samples, batch_
     check_built_model(model)
     check_integer("batch_size", batch_size, minimum=1)
     spec = read_call_spec(model)
+    batch_size = spec.batch or batch_size
     result = rebuild(model, lambda path, layer: layer)
     norms = [layer for _, layer in walk(result) if isinstance(layer, keras.layers.BatchNormalization)]
     settings = [(norm, norm.momentum, norm.trainable) for norm in norms]

@@ -10,7 +10,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from tfgreen.model.call_spec import call_model, read_call_spec
+from tfgreen.model.call_spec import outputs_of, read_call_spec
 from tfgreen.model.paths import walk
 from tfgreen.model.samples import sample_arrays
 from tfgreen.surgery.channel_analysis import ChannelAnalysis
@@ -91,13 +91,7 @@ def _recalibrated(model: keras.Model, samples: Mapping[str, np.ndarray]) -> kera
 
 
 def _outputs(model: keras.Model, samples: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    spec = read_call_spec(model)
-    count = len(next(iter(samples.values())))
-    parts = [
-        keras.tree.flatten(call_model(model, spec, {name: a[start : start + _BATCH] for name, a in samples.items()}))
-        for start in range(0, count, _BATCH)
-    ]
-    return [np.concatenate([np.asarray(part, np.float64) for part in output]) for output in zip(*parts)]
+    return [output.astype(np.float64) for output in outputs_of(model, read_call_spec(model), samples, _BATCH)]
 
 
 def _error(expected: list[np.ndarray], got: list[np.ndarray]) -> float:

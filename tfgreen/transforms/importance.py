@@ -78,8 +78,10 @@ def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> 
     every_layer = [model, *(layer for _, layer in walk(model))]
     variables = [own_weights(layer)[name] for layer in every_layer for name in own_compressible(layer)]
     squares = [np.zeros(variable.shape, np.float32) for variable in variables]
-    for start, inputs in zip(range(0, count, _BATCH), sample_batches(arrays, spec, _BATCH)):
-        targets = keras.tree.map_structure(lambda array: array[start : start + _BATCH], y)
+    parts = spec.slices(count, _BATCH)
+    for part in parts:
+        inputs = {name: array[part] for name, array in arrays.items()}
+        targets = keras.tree.map_structure(lambda array: array[part], y)
         values = [variable.value for variable in variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
@@ -87,7 +89,7 @@ def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> 
             total = sum(ops.mean(loss_function(t, o)) for t, o in zip(keras.tree.flatten(targets), outputs))
         for square, gradient in zip(squares, tape.gradient(total, values, unconnected_gradients="zero")):
             square += ops.convert_to_numpy(tf.convert_to_tensor(gradient)) ** 2  # a gradient of a table is sparse
-    roots = [np.sqrt(square / math.ceil(count / _BATCH)) for square in squares]
+    roots = [np.sqrt(square / len(parts)) for square in squares]
     return _checked({id(variable): root for variable, root in zip(variables, roots)}, "x and y")
 
 

@@ -14,7 +14,7 @@ from tfgreen.deploy.conversion.converter import SAVED_MODEL, errors_only
 from tfgreen.deploy.conversion.open_sizes import open_size_calls
 from tfgreen.deploy.conversion.operations import replace_operations
 from tfgreen.deploy.conversion.record import Conversion, Traced
-from tfgreen.errors import ConversionError
+from tfgreen.errors import ConversionError, invalid_state
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.layer_calls import LayerCalls, listening
 from tfgreen.model.paths import walk
@@ -55,6 +55,9 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         outputs, flat = name_leaves(result, lambda _, i: names[i] if i < len(names) else f"output_{i}")
         numbers = {id(leaf): n for n, made in enumerate(calls.outputs) for leaf in tf.nest.flatten(made)}
         output_calls.extend(numbers.get(id(leaf)) for leaf in flat)
+        for leaf in flat if spec.batch not in (None, 1) else ():
+            if leaf.shape[:1] == [spec.batch]:
+                raise invalid_state(f"it returns {spec.batch} rows for it. Build it with an open batch size.")
         # The identity makes two outputs (or an input and an output) that are one tensor two.
         result = {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
         replace_operations(tf.compat.v1.get_default_graph())

@@ -22,10 +22,10 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError
-from tfgreen.model.call_spec import call_model
+from tfgreen.model.call_spec import outputs_of
 from tfgreen.model.internals import is_container
 from tfgreen.quantization.feature_scales import lost_channels
-from tfgreen.structure import match, name_leaves, pack
+from tfgreen.structure import match, pack
 from tfgreen.techniques.quantize import is_quantized
 from tfgreen.techniques.shared_scales import shared_scale_loss
 from tfgreen.typing import Arrays
@@ -109,7 +109,7 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     try:
         if not unknown:
             got = match(lite.output_structure, lite.predict(samples), "output")
-            result = call_model(conversion.original, conversion.spec, samples)
+            expected = outputs_of(conversion.original, conversion.spec, samples, _SAMPLES)
         elif not conversion.has_open_sizes:
             lite.new_interpreter()
     except ConversionError as error:
@@ -122,7 +122,6 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
         unknown = list(samples)
     if unknown:
         return with_notes(lite, f"{_UNSEEN} {unknown} {_UNSEEN_FIX}") if made else lite
-    expected = [np.asarray(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]]
     scales = lite.output_scales
     pairs = zip(got.items(), expected)
     found = {name: distance(x, y, scales[name]) for (name, y), x in pairs if x.dtype.kind not in "iub"}

@@ -104,7 +104,7 @@ def _outgrown(conversion: Conversion) -> list[str]:
 
     operations = every_operation(conversion.model)
     if any(is_product(inner_operation(operation)) for operation in operations):
-        samples = {name: array[:_FEW] for name, array in (conversion.samples or {}).items()}
+        samples = {name: array[: conversion.spec.batch or _FEW] for name, array in (conversion.samples or {}).items()}
         with around_calls(operations, around):
             call_model(conversion.model, conversion.spec, samples)
     return list(dict.fromkeys(found))

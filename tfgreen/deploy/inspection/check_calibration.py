@@ -132,10 +132,10 @@ def _run(
     rows = dict[str, list[np.ndarray]]()
     size = max(1, min(_BATCH, _VALUES // max(1, sum(array[:1].size for array in arrays))))
     with _recording(layers, rows):
-        for start in range(0, len(picked), size):
-            batch = picked[start : start + size]
+        for part in spec.slices(len(picked), size):
+            batch = picked[part]
             call_model(model, spec, {item.name: array[batch] for item, array in zip(spec.inputs, arrays)})
-            enough = start + size >= _ENOUGH and all(sum(map(len, parts)) >= _ROWS for parts in rows.values())
+            enough = part.stop >= _ENOUGH and all(sum(map(len, parts)) >= _ROWS for parts in rows.values())
             if not rows or enough:
                 break
     return {path: np.concatenate(parts) for path, parts in rows.items()}
