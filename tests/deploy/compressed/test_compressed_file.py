@@ -63,7 +63,7 @@ def test_a_file_with_nothing_pickled_and_no_half_written_one(tmp_path):
         assert sorted(file.namelist()) == ["header.npy", "weights.npy"]
     with np.load(path, allow_pickle=False) as arrays:
         header = json.loads(arrays["header"].tobytes())
-    assert header["tfgreen_format"] == 1 and header["weights"]["out/kernel"]["shape"] == [256, 4]
+    assert header["tfgreen_format"] == 2 and header["weights"]["out/kernel"]["shape"] == [256, 4]
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(OSError, match="cannot be written"):
         tg.save_compressed(dense(4), tmp_path / "missing" / "m.npz")
@@ -132,7 +132,7 @@ def _rewritten(path, change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda h: h.update(tfgreen_format=2), "another format"),
+        (lambda h: h.update(tfgreen_format=3), "another format"),
         (lambda h: h["weights"].pop("out/bias"), "out/bias"),
         (lambda h: h["weights"]["out/bias"].update(shape=[9]), "out/bias"),
         (lambda h: h["weights"]["out/kernel"].update(form="gaps"), "out/kernel"),
@@ -207,3 +207,38 @@ def test_what_keras_cannot_save_is_said(tmp_path):
     for unsaved in (model, keras.Sequential([keras.Input((3,)), layers.Dense(2, lambda x: x + 1)])):
         with pytest.raises(ValueError, match="Keras cannot save model .*get_config"):
             tg.save_compressed(unsaved, tmp_path / "m.npz")
+
+
+@keras.saving.register_keras_serializable(package="test_compressed_file")
+class Scale(layers.Layer):
+    """Its config holds no name, so that Keras numbers it, and its weight, anew."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],))
+
+    def call(self, x):
+        return x * self.scale
+
+
+@pytest.mark.parametrize("format_", [1, 2])
+@pytest.mark.parametrize("made_before", [0, 1, 2])
+def test_layers_that_keras_names_anew_get_their_own_weights(made_before, format_, tmp_path):
+    second, first = Scale(), Scale()
+    inner = keras.Sequential([keras.Input((3,)), first, second])
+    model = keras.Sequential([keras.Input((3,)), inner, layers.Dense(2, name="out")])
+    first.scale.assign([1.0, 2.0, 3.0])
+    second.scale.assign([0.0, 0.0, 5.0])
+    model.layers[-1].bias.assign([7.0, 8.0])
+    path = tg.save_compressed(model, tmp_path / "m.npz")
+    if format_ == 1:
+        _rewritten(path, lambda header: (header.update(tfgreen_format=1), header.pop("state")))
+    keras.backend.clear_session()  # as in another process
+    for _ in range(made_before):
+        Scale()
+    loaded = tg.load_compressed(path)
+    assert [layer.scale.numpy().tolist() for layer in loaded.layers[0].layers] == [[1.0, 2.0, 3.0], [0.0, 0.0, 5.0]]
+    x = np.ones((1, 3), "float32")
+    np.testing.assert_array_equal(loaded(x), model(x))

@@ -1,7 +1,8 @@
 """A model as a file of the size that clustering and pruning earned it.
 
 The file is an ``.npz`` of two byte arrays: ``header``, the architecture and the form of each weight as JSON, and
-``weights``, their bytes one after the other as ``coding.py`` codes them. Nothing in it is pickled.
+``weights``, their bytes one after the other as ``coding.py`` codes them. Nothing in it is pickled. What a layer keeps
+beyond its weights stands behind them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -20,16 +21,18 @@ import keras
 import numpy as np
 
 from tfgreen.checks import check_bool
-from tfgreen.deploy.compressed.coding import Coded, decode, encode
-from tfgreen.errors import InvalidValueError, invalid_state, invalid_value, layer_subject
+from tfgreen.deploy.compressed.contents import Reader, Writer, damaged
+from tfgreen.deploy.compressed.state import load_states, save_states
+from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
 from tfgreen.files import check_path, reading, write_atomic
 from tfgreen.model.keras2.config import one_line
 from tfgreen.model.keras2.load import check_custom_objects, load_reason
-from tfgreen.model.paths import check_built_model, walk, weights_by_path
+from tfgreen.model.paths import check_built_model, join_path, walk, weights_by_path
 from tfgreen.techniques.fold_batch_norm import check_plain
 from tfgreen.typing import FilePath, PlainDict
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)  # 1 holds no state beyond weights
 
 # What NumPy, zipfile and json raise on bytes that are no such file, or a damaged one.
 _UNREADABLE: tuple[type[Exception], ...] = (ValueError, KeyError, EOFError, OSError, TypeError, AttributeError)
@@ -41,7 +44,8 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
 
     Each weight is stored in the shortest of four forms: as it is; a codebook of its k different values and indices of
     ceil(log2 k) bits; or the same for its non-zero elements, with a bitmap or the gaps between them. All are then
-    deflated. Compile settings and optimizer state are left out.
+    deflated. What a layer keeps beyond its weights, in ``save_own_variables`` and ``save_assets``, is stored as well:
+    an adapted mean, a vocabulary. Compile settings and optimizer state are left out.
 
     Args:
         model: A built model of plain layers: after ``tg.cluster`` or ``tg.prune``, hand in ``tg.strip(model)``.
@@ -50,7 +54,8 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
         ValueError: The model is not built, or holds layers that are still being compressed, or a function of your own
-            that bears the name of one of Keras's, which would be loaded in its place; the layer is named.
+            that bears the name of one of Keras's, which would be loaded in its place,
+            or a layer that stores what is no number in ``save_own_variables``; the layer is named.
         OSError: The file cannot be written.
 
     Example:
@@ -69,15 +74,13 @@ def save_compressed(model: keras.Model, path: FilePath) -> Path:
         sentence = f"Keras cannot save model '{model.name}': {one_line(str(error))}."
         raise invalid_state(sentence, "It saves what get_config() of each class returns.") from error
     config.pop("compile_config", None)
-    forms, parts = {}, []
-    for name, variable in weights_by_path(model).items():
-        array = keras.ops.convert_to_numpy(variable)
-        coded = encode(array)
-        form = {key: value for key, value in vars(coded).items() if key != "data"}
-        forms[name] = {"shape": list(array.shape), "dtype": variable.dtype, "bytes": len(coded.data), **form}
-        parts.append(coded.data)
-    data = b"".join(parts)
-    header = {"tfgreen_format": FORMAT, "model": config, "weights": forms, "sha256": hashlib.sha256(data).hexdigest()}
+    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in weights_by_path(model).items()}
+    writer = Writer()
+    forms = {name: writer.add(array) for name, array in arrays.items()}
+    states = save_states(model, arrays, writer)
+    data = b"".join(writer.parts)
+    header = {"tfgreen_format": FORMAT, "model": config, "weights": forms, "state": states}
+    header["sha256"] = hashlib.sha256(data).hexdigest()
     buffer = io.BytesIO()
     text = json.dumps(header, separators=(",", ":")).encode()
     np.savez_compressed(buffer, header=np.frombuffer(text, np.uint8), weights=np.frombuffer(data, np.uint8))
@@ -137,23 +140,46 @@ def load_compressed(
     except Exception as error:  # whatever Keras, or a custom class of the user's, raises over this config
         reason = load_reason(error, "Pass safe_mode=False if you trust it.")
         raise InvalidValueError(f"{path}: Keras cannot build this model: {reason}") from error
-    variables, forms = weights_by_path(model), header["weights"]
-    if set(variables) != set(forms):
-        raise _damaged(path, f"weights {sorted(set(variables) ^ set(forms))} on one side only")
-    start = 0
-    for name, form in forms.items():
-        variable = variables[name]
-        dtype = keras.ops.convert_to_numpy(variable).dtype  # NumPy itself does not know bfloat16 by name
-        try:
-            if tuple(form["shape"]) != tuple(variable.shape) or form["dtype"] != variable.dtype:
-                raise _damaged(path, f"'{name}' of shape {form['shape']} and dtype {form['dtype']}")
-            end = start + form["bytes"]
-            coded = Coded(form["form"], form["values"], form["stored"], form["gap_bits"], data[start:end])
-            variable.assign(decode(coded, tuple(variable.shape), dtype))
-        except (KeyError, TypeError, InvalidValueError) as error:
-            raise _damaged(path, f"'{name}' described by {form}: {error}") from error
-        start = end
+    reader = Reader(path, data)
+    values = {name: reader.take(name, form) for name, form in header["weights"].items()}
+    if header["tfgreen_format"] == FORMAT:
+        load_states(path, model, header["state"], values, reader)
+    # Last, because a layer may load its weights otherwise than to the bit.
+    for name, variable in _matched(path, model, values).items():
+        if tuple(variable.shape) != values[name].shape or variable.dtype != values[name].dtype.name:
+            raise damaged(path, f"'{name}' of shape {values[name].shape} and dtype {values[name].dtype.name}")
+        variable.assign(values[name])
+    if header["tfgreen_format"] == 1:
+        for _, layer in walk(model):  # these compute with a copy of their weights, which they make when they load them
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()
     return model
+
+
+def _matched(path: FilePath, model: keras.Model, saved: Mapping[str, object]) -> dict[str, keras.Variable]:
+    """The weight for each name in the file.
+
+    Layers go by their order, because Keras numbers those without a name in their config anew; the weights of a layer
+    by name if it has these names, else by their order as well.
+    """
+    variables = weights_by_path(model)
+    theirs, ours = _by_layer(saved), _by_layer(variables)
+    if [len(names) for names in theirs.values()] != [len(names) for names in ours.values()]:
+        raise damaged(path, f"weights {sorted(set(variables) ^ set(saved))} on one side only")
+    found = {}
+    for (at, names), (place, own) in zip(theirs.items(), ours.items()):
+        for name, by_order in zip(names, own):
+            found[join_path(at, name)] = variables[join_path(place, name if set(names) == set(own) else by_order)]
+    return found
+
+
+def _by_layer(paths: Iterable[str]) -> dict[str, list[str]]:
+    """The names of the weights of each layer, by its path."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        layer, _, name = path.rpartition("/")
+        found.setdefault(layer, []).append(name)
+    return found
 
 
 def _read(path: Path) -> tuple[PlainDict, bytes]:
@@ -164,14 +190,14 @@ def _read(path: Path) -> tuple[PlainDict, bytes]:
             header, data = json.loads(arrays["header"].tobytes()), arrays["weights"].tobytes()
     except _UNREADABLE as error:
         what = "a .keras file, for tg.load_model" if _is_keras(content) else "other content, or a damaged one"
-        raise _damaged(path, what) from error
-    if not isinstance(header, dict) or header.get("tfgreen_format") != FORMAT:
-        raise _damaged(path, "a header of another format")
-    missing = {"model", "weights", "sha256"} - set(header)
+        raise damaged(path, what) from error
+    if not isinstance(header, dict) or header.get("tfgreen_format") not in _READ:
+        raise damaged(path, "a header of another format")
+    missing = {"model", "weights", "sha256", *(["state"] if header["tfgreen_format"] == FORMAT else [])} - set(header)
     if missing:
-        raise _damaged(path, f"a header without {sorted(missing)}")
+        raise damaged(path, f"a header without {sorted(missing)}")
     if hashlib.sha256(data).hexdigest() != header["sha256"]:
-        raise _damaged(path, "weights that do not match their checksum")
+        raise damaged(path, "weights that do not match their checksum")
     return header, data
 
 
@@ -181,7 +207,3 @@ def _is_keras(content: bytes) -> bool:
             return "config.json" in archive.namelist()
     except _UNREADABLE:
         return False
-
-
-def _damaged(path: FilePath, received: str) -> InvalidValueError:
-    return invalid_value(f"file '{path}'", expected="a whole file of tg.save_compressed", received=received)
