@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgreen.checks import check_bool, check_instance, check_integer, check_number, check_option
+from tfgreen.checks import check_bool, check_instance, check_integer, check_number, check_option, is_option
 
 
 @given(st.integers(), st.integers(-5, 5), st.integers(-5, 5))
@@ -70,3 +70,8 @@ def test_options_bools_and_instances():
         check_bool("strict", 1)
     with pytest.raises(TypeError, match="config: expected a tg.PruneConfig, received str"):
         check_instance("config", "prune", (int, float), "a tg.PruneConfig")
+
+
+def test_an_array_is_no_option():
+    assert is_option("auto", ("auto", True)) and is_option(True, ("auto", True))
+    assert not is_option(1, ("auto", True)) and not is_option(np.ones(2), ("auto", True, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -272,3 +273,50 @@ def test_the_distiller_trains_the_student_alone_saves_loads_and_its_student_conv
     assert_same_predictions(loaded.student, student, x)
     if name in ("residual", "nested") or name not in zoo.QUICK:
         assert tg.verify(student, tg.convert(loaded.student), x).passed
+
+
+SMALL = keras.Sequential([keras.Input((8,), name="a"), keras.layers.Dense(4)])
+PAIR = np.array([1, 2])
+
+
+@pytest.fixture(scope="module")
+def small_lite():
+    return tg.convert(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lite: lite.save(None), "path: expected the path of a file"),
+        (lambda lite: lite.save(""), "expected the path of a file, received one without a name"),
+        (lambda lite: tg.save_compressed(SMALL, ""), "expected the path of a file, received one without a name"),
+        (lambda lite: lite.save("a.cc", name=3), "name: expected the name of the array"),
+        (lambda lite: lite.new_interpreter(input_shapes={"b": (1, 8)}), "input_shapes, name: expected 'a'"),
+        (lambda lite: lite.new_interpreter(input_shapes=[(1, 8)]), "input_shapes: expected a dict"),
+        (lambda lite: lite.new_interpreter(input_shapes={"a": 8}), r"input_shapes\['a'\]: expected a tuple"),
+        (lambda lite: lite.new_interpreter(threads=10**12), "threads: expected an integer >= 1 and <= 1024"),
+        (lambda lite: tg.profile_operators(lite, threads=10**12), "threads: expected an integer >= 1 and <= 1024"),
+        (lambda lite: tg.verify(SMALL, lite, np.ones((2, 8)), max_scales=PAIR), "max_scales: expected a number"),
+        (lambda lite: tg.verify(SMALL, lite, np.ones((2, 8)), sqnr_db=PAIR), "sqnr_db: expected a number"),
+        (lambda lite: lite.evaluate(np.ones((2, 8)), np.ones((2, 4)), metrics=0), "metrics: expected a list"),
+        (lambda lite: tg.ClusterConfig(preserve_sparsity=PAIR), "preserve_sparsity: expected True or False"),
+        (lambda lite: tg.ConvertConfig(input_dtype=PAIR), "input_dtype: expected 'float32' or 'int8'"),
+        (lambda lite: tg.ConvertConfig(sparse_weights=PAIR), "sparse_weights: expected 'auto', True or False"),
+        (lambda lite: tg.ConvertConfig(layers={"a": PAIR}), r"layers\['a'\]: expected 'float32', 'int8' or 'int4'"),
+        (lambda lite: tg.QuantizeConfig(ranges=PAIR), "ranges: expected 'moving_average'"),
+        (lambda lite: tg.quantize(SMALL, calibration_data=str), "calibration_data: expected arrays"),
+        (lambda lite: tg.LogitsDistillation(temperature=SMALL), "temperature: expected a number, or a function"),
+        (lambda lite: tg.LogitsDistillation(from_logits=PAIR), "from_logits: expected True, False, None"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_by_name(small_lite, call, message):
+    with pytest.raises(tg.TfgreenError, match=message):
+        call(small_lite)
+
+
+def test_integers_of_numpy_are_integers(small_lite):
+    two = np.int64(2)
+    assert "2 threads" in str(tg.profile_operators(small_lite, threads=two, runs=two))
+    assert json.loads(json.dumps(tg.benchmark(small_lite, threads=two, runs=two).to_dict()))["runs"] == 2
+    small_lite.new_interpreter(threads=two, input_shapes={"a": np.array([2, 8])})
+    assert json.dumps(tg.ClusterConfig(number_of_clusters=np.int64(4)).to_dict())

@@ -69,10 +69,15 @@ def check_bool(name: str, value: object) -> None:
 
 def check_option(name: str, value: object, options: Collection[object]) -> None:
     """Raise unless ``value`` is one of the options, in its type too (8 is not 8.0)."""
-    if not any(value is option or (type(value) is type(option) and value == option) for option in options):
+    if not is_option(value, options):
         listed = [repr(option) for option in options]
         expected = " or ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
         raise invalid_value(name, expected=expected, received=repr(value))
+
+
+def is_option(value: object, options: Collection[object]) -> bool:
+    """Whether ``value`` is one of the options, in its type too; an array, of which ``==`` makes an array, is none."""
+    return any(value is option or (type(value) is type(option) and value == option) for option in options)
 
 
 def check_instance(name: str, value: object, cls: type | tuple[type, ...], expected: str) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -124,6 +125,8 @@ def _plain(name: str, value: object) -> object:
         return {str(key): _plain(name, item) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, numbers.Real):  # NumPy's
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
     import keras  # only for objects of Keras: a file is loaded and inspected without it
 
     kind = value if callable(value) and hasattr(value, "__name__") else type(value)

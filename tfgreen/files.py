@@ -66,6 +66,8 @@ def atomic_file(path: FilePath) -> Iterator[BinaryIO]:
     """
     check_path(path)
     target = Path(path)
+    if not target.name:
+        raise FileError(f"{target}: expected the path of a file, received one without a name.")
     temporary = _beside(target)
     try:
         with open(temporary, "x+b") as file:

@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import ModelT
 
-from tfgreen.checks import check_instance
+from tfgreen.checks import check_instance, check_integer, check_option
 from tfgreen.deploy.compressed.coding import encode
 from tfgreen.deploy.metrics import Metrics, check_classifier, count_nan, keras_metrics, top1_accuracy
 from tfgreen.deploy.tflite import contents
@@ -27,7 +27,7 @@ from tfgreen.deploy.tflite.flatbuffer import parse, read_metadata
 from tfgreen.deploy.tflite.interpreter import new_interpreter, run_all
 from tfgreen.deploy.tflite.stored_weights import WeightTensor, read_weights
 from tfgreen.errors import ConversionError, invalid_state, invalid_value
-from tfgreen.files import reading, write_atomic
+from tfgreen.files import check_path, reading, write_atomic
 from tfgreen.model.samples import joined, labelled_batches
 from tfgreen.structure import CallSpec, InputSpec, Structure, match, pack
 from tfgreen.typing import Arrays, FilePath, PlainDict, Samples
@@ -194,12 +194,20 @@ class LiteRTModel:
                 (``None`` in :attr:`inputs`), has the size that the file states: 1 where that is open.
 
         Raises:
+            ValueError, TypeError: ``threads`` or ``input_shapes`` is something else.
             ConversionError: The interpreter refuses the model, for instance an operator that it does not have, or the
                 shapes.
         """
+        check_integer("threads", threads, minimum=1, maximum=1024)  # a machine runs out of more
+        check_instance("input_shapes", input_shapes, (Mapping, type(None)), "a dict of input name -> shape, or None")
         indices = {info.name: info.index for info in self.inputs}
-        shapes = {indices[name]: tuple(shape) for name, shape in (input_shapes or {}).items()}
-        return new_interpreter(self.content, threads, keep_tensors, shapes)
+        for name, shape in (input_shapes or {}).items():
+            check_option("input_shapes, name", name, indices)
+            check_instance(f"input_shapes['{name}']", shape, (Sequence, np.ndarray), "a tuple of integers")
+            for size in shape:
+                check_integer(f"input_shapes['{name}']", size, minimum=0)
+        shapes = {indices[name]: tuple(map(int, shape)) for name, shape in (input_shapes or {}).items()}
+        return new_interpreter(self.content, int(threads), keep_tensors, shapes)
 
     def predict(self, x: Samples) -> Any:
         """Run the model on every sample, one by one as on the device: a static batch may not allow more.
@@ -387,6 +395,8 @@ class LiteRTModel:
             >>> lite.save("digits.cc").read_text().splitlines()[6]
             'alignas(16) const unsigned char digits[] = {'
         """
+        check_path(path)
+        check_instance("name", name, (str, type(None)), "the name of the array, or None")
         path = Path(path)
         if path.suffix in HEADERS + SOURCES:
             comment = f"LiteRT model, {self.quantization}, {self.size_bytes} bytes"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 
+from tfgreen.checks import check_instance
 from tfgreen.deploy.tflite.contents import TensorInfo
 from tfgreen.errors import InvalidValueError, invalid_type, invalid_value
 from tfgreen.typing import Arrays, Tensors
@@ -69,6 +70,10 @@ def count_nan(arrays: Iterable[np.ndarray]) -> int:
 def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]:
     """Compute Keras's metrics of arrays of shape ``(samples, ...)``, as ``Model.evaluate`` does of those of a model."""
     import keras
+
+    check_instance("metrics", metrics, (list, tuple, Mapping), "a list of metrics, or a dict of them by output")
+    if not metrics:
+        raise invalid_value("metrics", expected="at least one", received=metrics, fix="Name one: metrics=['mae'].")
 
     class Identity(keras.Model):
         def call(self, inputs: Tensors) -> Tensors:

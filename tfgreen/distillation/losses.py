@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypedDict, Union
 import keras
 from keras import ops
 
-from tfgreen.checks import check_instance, check_number, check_option
+from tfgreen.checks import check_instance, check_number, check_option, is_option
 from tfgreen.config import Config
 from tfgreen.distillation import divergences
 from tfgreen.errors import invalid_type, invalid_value
@@ -104,7 +104,7 @@ class LogitsLoss(DistillationLoss):
         check_option("activation", self.activation, (SOFTMAX, SIGMOID, None))
         if isinstance(self.from_logits, list):  # from a saved file
             object.__setattr__(self, "from_logits", tuple(self.from_logits))
-        if len(self.stated) != 2 or any(value not in (None, True, False) for value in self.stated):
+        if len(self.stated) != 2 or not all(is_option(value, (None, True, False)) for value in self.stated):
             expected = "True, False, None, or a pair of these for (teacher, student)"
             raise invalid_value("from_logits", expected=expected, received=self.from_logits)
 
@@ -336,8 +336,12 @@ def check_schedule(
     """Raise unless a number, or a schedule at a sample of steps, is within the bounds (see ``check_number``)."""
     found: dict[str, object] = {name: value}
     if callable(value):
-        tensors = {step: value_at(value, ops.convert_to_tensor(step, "int64")) for step in _CHECKED_STEPS}
-        found = {f"{name}, at step {step}": float(ops.convert_to_numpy(t)) for step, t in tensors.items()}
+        try:
+            tensors = {step: value_at(value, ops.convert_to_tensor(step, "int64")) for step in _CHECKED_STEPS}
+            found = {f"{name}, at step {step}": float(ops.convert_to_numpy(t)) for step, t in tensors.items()}
+        except Exception as error:  # noqa: B902 - whatever a function of the user's raises, or its result makes raise
+            expected = "a number, or a function of the step that returns one"
+            raise invalid_type(name, expected=expected, received=value) from error
     for subject, number in found.items():
         check_number(subject, number, minimum=minimum, maximum=maximum, above=above)
 

@@ -97,9 +97,9 @@ def comes_in_batches(data: Samples, spec: CallSpec, subject: str = "calibration_
         return all(isinstance(item, (tuple, Mapping)) for item in data)  # of (inputs, targets), or of inputs by name
     if isinstance(data, (list, tuple, Mapping)) or hasattr(data, "shape") or hasattr(data, "__array__"):
         return False
-    if isinstance(data, (str, bytes)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+    if isinstance(data, (str, bytes, type)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         fix = "Load the file first, for instance with numpy.load." if isinstance(data, (str, bytes)) else _FORMS
-        fix = "Call it: pass what the function returns." if callable(data) else fix
+        fix = "Call it: pass what the function returns." if callable(data) and not isinstance(data, type) else fix
         raise invalid_type(subject, expected="arrays, or an iterable of batches", received=data, fix=fix)
     return True
 

@@ -97,6 +97,8 @@ class ClusterConfig(Config):
         check_integer("number_of_clusters", self.number_of_clusters, minimum=2, maximum=_MOST)
         check_integer("frequency", self.frequency, minimum=1)
         check_integer("seed", self.seed, minimum=0)
+        if self.preserve_sparsity is not None:
+            check_bool("preserve_sparsity", self.preserve_sparsity)
         if self.preserve_sparsity and self.number_of_clusters < 3:
             expected = "an integer >= 3 with preserve_sparsity=True, because one of them is 0"
             raise invalid_value("number_of_clusters", expected=expected, received=self.number_of_clusters)
@@ -107,8 +109,6 @@ class ClusterConfig(Config):
         check_option("gradient_aggregation", self.gradient_aggregation, get_args(Aggregation))
         check_bool("per_channel", self.per_channel)
         check_bool("fold_batch_norm", self.fold_batch_norm)
-        if self.preserve_sparsity is not None:
-            check_bool("preserve_sparsity", self.preserve_sparsity)
 
 
 class ClusterOptions(TypedDict, total=False):

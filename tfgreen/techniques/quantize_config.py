@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Literal, TypedDict, get_args
 
-from tfgreen.checks import check_bool, check_integer, check_number, check_option
+from tfgreen.checks import check_bool, check_integer, check_number, check_option, is_option
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.quantization.histogram import Calibration
@@ -91,7 +91,7 @@ class QuantizeConfig(Config):
         check_layers(self, of_model=("calibration_data", "keep_float", "preserve_clusters", "strict"))
         object.__setattr__(self, "keep_float", tuple(self.keep_float))
         check_option("calibration", self.calibration, get_args(Calibration))
-        if not isinstance(self.ranges, ActivationRange) and self.ranges not in (*_RANGES,):
+        if not isinstance(self.ranges, ActivationRange) and not is_option(self.ranges, _RANGES):
             expected = "'moving_average', 'learned', 'fixed' or a range such as tg.ActivationRange(bits=8)"
             raise invalid_value("ranges", expected=expected, received=repr(self.ranges))
         check_integer("weight_bits", self.weight_bits, minimum=2, maximum=8)

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Literal, TypedDict, get_args
 
-from tfgreen.checks import check_bool, check_option
+from tfgreen.checks import check_bool, check_option, is_option
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.quantization.histogram import Calibration
@@ -82,7 +82,7 @@ class ConvertConfig(Config):
         check_option("calibration", self.calibration, get_args(Calibration))
         for name in ("strict", "dynamic_batch", "flex"):
             check_bool(name, getattr(self, name))
-        if self.sparse_weights != "auto" and not isinstance(self.sparse_weights, bool):
+        if not is_option(self.sparse_weights, ("auto", True, False)):
             raise invalid_value("sparse_weights", expected="'auto', True or False", received=repr(self.sparse_weights))
         for name in ("keep_float", "labels"):
             value = getattr(self, name)
@@ -92,7 +92,7 @@ class ConvertConfig(Config):
         if not isinstance(self.layers, Mapping) or not all(isinstance(pattern, str) for pattern in self.layers):
             raise invalid_type("layers", expected="a dict of name pattern -> quantization", received=self.layers)
         for pattern, mode in self.layers.items():
-            if mode not in get_args(LayerQuantization):
+            if not is_option(mode, get_args(LayerQuantization)):
                 expected, fix = "'float32', 'int8' or 'int4'", "The other modes are for whole files."
                 raise invalid_value(f"layers['{pattern}']", expected=expected, received=repr(mode), fix=fix)
         object.__setattr__(self, "layers", dict(self.layers))
@@ -102,7 +102,7 @@ class ConvertConfig(Config):
         """Check that the settings go with the quantization."""
         given = f"with quantization='{self.quantization}'"
         for name in ("input_dtype", "output_dtype"):
-            if getattr(self, name) == "uint8":
+            if is_option(getattr(self, name), ("uint8",)):
                 fix = "Set 'int8' and calibrate from black to white: bytes less 128, (x ^ 0x80).view('int8'), fit it."
                 raise invalid_value(name, expected="'float32' or 'int8'", received="'uint8'", fix=fix)
             check_option(name, getattr(self, name), get_args(EdgeDtype))

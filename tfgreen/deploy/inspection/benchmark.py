@@ -185,6 +185,7 @@ def benchmark(
     check_integer("threads", threads, minimum=1, maximum=1024)  # a machine runs out of more
     for name, value, minimum in (("runs", runs, 1), ("warmup", warmup, 0), ("seed", seed, 0)):
         check_integer(name, value, minimum=minimum)
+    threads, runs, warmup, seed = int(threads), int(runs), int(warmup), int(seed)
     models = dict(lite) if isinstance(lite, Mapping) else {"": lite}
     if not models:
         raise invalid_state("lite: there is no model in it.", "Pass one, or a dict of models by name.")

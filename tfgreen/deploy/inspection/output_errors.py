@@ -30,10 +30,11 @@ class VerifyLimits(RowResult):
 
     def __post_init__(self) -> None:
         for name in ("mean_scales", "max_scales"):
-            if getattr(self, name) != math.inf:
-                check_number(name, getattr(self, name), minimum=0)
+            value = getattr(self, name)
+            if not (isinstance(value, float) and value == math.inf):
+                check_number(name, value, minimum=0)
         check_number("agreement", self.agreement, minimum=0, maximum=1)
-        if self.sqnr_db != -math.inf:
+        if not (isinstance(self.sqnr_db, float) and self.sqnr_db == -math.inf):
             check_number("sqnr_db", self.sqnr_db)
 
 

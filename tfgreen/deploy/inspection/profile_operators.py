@@ -110,8 +110,9 @@ def profile_operators(
         [('FULLY_CONNECTED', ('out',)), ('SOFTMAX', ('out',))]
     """
     check_instance("lite", lite, LiteRTModel, "a LiteRTModel")
-    check_integer("threads", threads, minimum=1)
+    check_integer("threads", threads, minimum=1, maximum=1024)
     check_integer("runs", runs, minimum=1)
+    threads, runs = int(threads), int(runs)
     reasons = [reason_not_to_cut(lite.parsed, operator) for operator in lite.parsed.subgraphs[0].operators]
     sample = None if x is None else lite.first_sample(x)
     medians = _medians(lite, sample, threads, runs, reasons)
