@@ -106,6 +106,24 @@ def test_what_the_file_cannot_hold_is_refused(value, tmp_path):
         tg.save_compressed(model, tmp_path / "m.npz")
 
 
+def test_a_vocabulary_that_keras_would_read_back_as_another_is_refused(tmp_path):
+    terms = tf.constant([["a\nb"], ["c"]])
+    adapted = layers.StringLookup(name="lookup")
+    adapted.adapt(terms)
+    inside = layers.TextVectorization(standardize=None, split=None, name="text")
+    inside.adapt(terms)
+    for layer, message in (
+        (adapted, r"'lookup'.*'a\\nb' takes no single line.*vocabulary="),
+        (inside, r"'text/.*'a\\nb' takes no single line.*vocabulary="),
+        (layers.StringLookup(name="empty"), r"'empty'.*vocabulary is empty.*adapt\(\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tg.save_compressed(keras.Sequential([keras.Input((1,), dtype="string"), layer]), tmp_path / "m.npz")
+    given = layers.StringLookup(vocabulary=["a\nb", "c"])
+    model = keras.Sequential([keras.Input((1,), dtype="string"), given])
+    np.testing.assert_array_equal(reloaded(model, tmp_path)(terms), model(terms))
+
+
 def test_a_state_that_does_not_load_names_the_layer(tmp_path, monkeypatch):
     path = tg.save_compressed(keras.Sequential([keras.Input((2,)), Counter(name="counter")]), tmp_path / "m.npz")
     monkeypatch.setattr(Counter, "load_own_variables", lambda self, store: store["missing"])

@@ -34,6 +34,7 @@ def save_states(model: keras.Model, weights: Arrays, writer: Writer) -> list[Pla
             stored[key] = next((name for name in near if _same(weights[name], array)), None) or writer.add(array)
         state: PlainDict = {"layer": path, "class": type(layer).__name__, "variables": stored}
         if hasattr(layer, "save_assets"):
+            _check_vocabulary(path, layer)
             with tempfile.TemporaryDirectory() as folder:
                 layer.save_assets(folder)
                 files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
@@ -93,6 +94,19 @@ def _own_variables(path: str, layer: keras.Layer) -> dict[str, np.ndarray]:
                 "Store numbers of at most 64 bits there, and write anything else to a file in save_assets().",
             )
     return arrays
+
+
+def _check_vocabulary(path: str, layer: keras.Layer) -> None:
+    """Raise for an adapted vocabulary that Keras, which writes a term a line, reads back as another."""
+    if getattr(layer, "input_vocabulary", layer) is not None:  # it stands in the config, or there is none
+        return
+    terms = [str(term) for term in layer.get_vocabulary(include_special_tokens=False)]
+    broken = [term for term in terms if term.splitlines() != [term]]
+    if broken:
+        sentence = f"{layer_subject(path, layer)}: its term {broken[0]!r} takes no single line of its vocabulary file."
+        raise invalid_state(sentence, "Pass the terms to the constructor of the layer as vocabulary=.")
+    if not terms:
+        raise invalid_state(f"{layer_subject(path, layer)}: its vocabulary is empty.", "Call its adapt() first.")
 
 
 def _array(value: Any) -> np.ndarray:
