@@ -43,6 +43,13 @@ class ChannelGroup:
         size: How many they are.
         edges: The axes of weights that shrink with them.
         fixed: Why each channel cannot be removed: a phrase, "" for one that can.
+
+    Example:
+        >>> import keras, tfgreen as tg
+        >>> layers = [keras.layers.Dense(4, name="hidden"), keras.layers.Dense(2, name="out")]
+        >>> hidden, out = tg.channel_groups(keras.Sequential([keras.Input((3,)), *layers]))
+        >>> isinstance(hidden, tg.ChannelGroup), hidden.size, hidden.removable, out.reason
+        (True, 4, 4, 'they are an output of the model')
     """
 
     name: str
