@@ -116,3 +116,19 @@ def test_another_batch_than_a_model_fixes_is_said(of_four):
     bare = keras.Sequential([keras.Input(batch_shape=(4, 8)), Rows()])
     with pytest.raises(tg.TfgreenError, match="it returns 4 rows for it. Build it with an open batch size"):
         tg.convert(bare)
+
+
+class MeanOfColumns(keras.Model):
+    def call(self, x):
+        return keras.ops.mean(x, axis=0), keras.ops.mean(x), x, keras.ops.reshape(x, (-1, 2))
+
+
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_outputs_without_a_batch_axis_are_those_of_each_sample(count):
+    model, x = MeanOfColumns(), np.random.default_rng(0).normal(size=(count, 4)).astype("float32")
+    model(x)
+    columns, scalars, same, halves = outputs_of(model, read_call_spec(model), {"input_0": x}, 32)
+    np.testing.assert_allclose(columns, x.ravel())
+    np.testing.assert_allclose(scalars, x.mean(axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(same, x)
+    np.testing.assert_array_equal(halves, x.reshape(-1, 2))

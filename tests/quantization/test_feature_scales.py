@@ -71,3 +71,8 @@ def test_probabilities_of_classes_are_judged_by_the_largest():
     probabilities = np.tile([0.993, 0.002, 0.005], (64, 1))
     assert lost_channels(probabilities, np.round(probabilities)) == []
     assert lost_channels(probabilities * [1, 1, 0.9], np.round(probabilities), 1 / 256) == []
+
+
+def test_integers_lose_no_channels():
+    assert lost_channels(SCORES > 0.3, SCORES > 0.6) == []
+    assert lost_channels(SCORES.astype("int32"), SCORES.astype("int32") + 1) == []

@@ -22,7 +22,6 @@ from tfgreen.structure import match, rename
 from tfgreen.tables import TableResult
 from tfgreen.typing import PlainDict, Samples
 
-_BATCH = 32
 _CLASS_LOSSES = ("categoricalcrossentropy", "sparsecategoricalcrossentropy", "categoricalfocalcrossentropy")
 
 
@@ -124,7 +123,7 @@ def verify(
         ValueError: ``x`` does not fit the model, or the two models have different outputs.
 
     Example:
-        >>> import keras, tfgreen as tg
+        >>> import keras, numpy as np, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
         >>> result = tg.verify(model, tg.convert(model), np.ones((4, 3), "float32"))
         >>> result.passed, result.limits.mean_scales, [(output.name, output.task) for output in result.outputs]
@@ -154,7 +153,7 @@ def verify(
     fine = 256 if lite.quantization == "int16x8" else 1
     scales = {name: None if scale is None else scale * fine for name, scale in lite.output_scales.items()}
     outputs = tuple(compare(name, a, got[name], scales[name], name in classes) for name, a in zip(got, expected))
-    result = VerifyResult(outputs, len(expected[0]), lite.quantization, limits)
+    result = VerifyResult(outputs, len(next(iter(arrays.values()))), lite.quantization, limits)
     if result.passed or "layers" not in lite.metadata or lite.lost_samples(inputs):
         return result
     return dataclasses.replace(result, layers=compare_layers(model, lite, arrays))

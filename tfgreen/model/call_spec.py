@@ -58,12 +58,28 @@ def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor],
 
 
 def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray], size: int) -> list[np.ndarray]:
-    """The outputs of a model in reading order, computed in batches of ``size`` or of what it fixes."""
-    count, parts = len(next(iter(arrays.values()))), list[list[np.ndarray]]()
-    for part in spec.slices(count, size):
+    """The outputs of a model in reading order, computed in batches of ``size`` or of what it fixes; or one by one, as a
+    file runs samples, where an output has no batch axis, so that there is one for each sample.
+
+    Example:
+        >>> x = keras.Input((3,), name="x")
+        >>> model = keras.Model(x, keras.ops.mean(x))
+        >>> outputs_of(model, read_call_spec(model), {"x": np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])}, 32)
+        [array([2., 4.], dtype=float32)]
+    """
+
+    def run(part: slice) -> list[np.ndarray]:
         result = call_model(model, spec, {name: array[part] for name, array in arrays.items()})
+        return [np.atleast_1d(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]]
+
+    count = len(next(iter(arrays.values())))
+    slices = spec.slices(count, size)
+    parts, rows = [run(slices[0])], min(count, size)
+    if spec.batch is None and any(len(x) != rows * len(one) for x, one in zip(parts[0], run(slice(1)))):
+        return [np.concatenate(output) for output in zip(*map(run, spec.slices(count, 1)))]
+    for part in slices[1:]:
         again = len(parts) * (spec.batch or size) - part.start  # samples of the batch before
-        parts.append([np.asarray(leaf)[again:] for leaf in name_leaves(result, lambda _, index: str(index))[1]])
+        parts.append([leaf[again:] for leaf in run(part)])
     return [np.concatenate(output) for output in zip(*parts)]
 
 

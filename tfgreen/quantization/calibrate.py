@@ -39,9 +39,14 @@ def calibrate(model: keras.Model, data: Samples, calibration: Callable[[str], Ca
         for _, range_, histogram in ranges:
             range_.recorder = histogram
         spec, first = read_call_spec(model), dict[str, np.ndarray]()
+        # What an output without a batch axis holds for a batch is not what it holds for a sample, as a file runs it.
+        outputs = getattr(model, "outputs", None) or ()
+        size = 1 if spec.batch is None and any(x.shape[:1] != (None,) for x in outputs) else None
         for batch in sample_batches(data, spec):
             first = first or batch
-            call_model(model, spec, batch)
+            count = len(next(iter(batch.values())))
+            for start in range(0, count, size or count):
+                call_model(model, spec, {name: x[start : start + (size or count)] for name, x in batch.items()})
     finally:
         for _, range_, _ in ranges:
             range_.recorder = None

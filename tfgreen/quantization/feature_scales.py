@@ -36,14 +36,15 @@ def needs_float_input(layer: keras.Operation) -> bool:
 
 def lost_channels(expected: np.ndarray, got: np.ndarray, scale: float | None = None) -> list[int]:
     """The channels (last axis) of an output of shape ``(samples, ..., channels)`` that drown in noise because they
-    share a scale, by default 1/255 of the range, with much larger ones. Probabilities of classes have none.
+    share a scale, by default 1/255 of the range, with much larger ones. Integers and probabilities have none.
 
     Example:
         >>> boxes_and_scores = np.array([[300.0, 0.5], [120.0, 0.75], [20.0, 0.25]])
         >>> lost_channels(boxes_and_scores, np.round(boxes_and_scores))
         [1]
     """
-    if expected.ndim < 2 or not expected.size or not (np.isfinite(expected).all() and np.isfinite(got).all()):
+    fits = expected.ndim > 1 and expected.size and expected.shape == got.shape and expected.dtype.kind not in "iub"
+    if not (fits and np.isfinite(expected).all() and np.isfinite(got).all()):
         return []
     rows, noise = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (expected, expected - got))
     scale = scale or float(np.ptp(rows)) / 255

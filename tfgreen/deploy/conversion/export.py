@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from tfgreen.model.layer_calls import LayerCalls, listening
 from tfgreen.model.paths import walk
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.lowering import LOSES_IN_INTEGERS
-from tfgreen.structure import Structure, name_leaves
+from tfgreen.structure import Structure, leaf_names, name_leaves
 from tfgreen.transforms.exporting import exporting
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     holder.variables_read = list(function.variables)
     with errors_only():
         tf.saved_model.save(holder, str(folder / SAVED_MODEL), signatures={"serving_default": function})
+    single = _without_batch(model, outputs, [*function.structured_outputs.values()])
+    note = (
+        f"Outputs {single} have no batch axis: the model returns one for a whole batch, and the file, which runs "
+        "sample by sample, one for each sample."
+    )
     traced = Traced(
         outputs=outputs,
         calls=tuple(calls.paths),
@@ -95,7 +100,15 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         image_layers=frozenset(path for path, la in layers.items() if hasattr(la, "get_random_transformation")),
         costly_scales=_has_costly_scales(model, layers),
     )
-    return dataclasses.replace(conversion, traced=traced)
+    return dataclasses.replace(conversion, traced=traced, notes=(*conversion.notes, *([note] if single else [])))
+
+
+def _without_batch(model: keras.Model, outputs: Structure, traced: Sequence[tf.TensorSpec]) -> list[str]:
+    """The names of the outputs whose first axis, if any, does not grow with the batch."""
+    inputs, tensors = (getattr(model, side, None) or [] for side in ("inputs", "outputs"))
+    is_open = bool(inputs) and all(x.shape[:1] == (None,) for x in inputs)
+    pairs = zip(leaf_names(outputs), tensors or traced)
+    return [name for name, x in pairs if not len(x.shape) or (is_open and x.shape[0] is not None)]
 
 
 def _keeps_float(conversion: Conversion, layers: Iterable[keras.Layer]) -> bool:
