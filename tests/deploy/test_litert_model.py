@@ -164,8 +164,9 @@ def test_stored_integers_are_not_quantized_again_and_clipped_values_are_said():
     with pytest.raises(InvalidValueError, match=r"received int8, as the file stores.*Pass lite.inputs\[0\].to_real"):
         lite.predict(stored)
     np.testing.assert_array_equal(lite.predict(lite.inputs[0].to_real(stored)), lite.predict(x))
-    with pytest.warns(UserWarning, match="is outside .* the range of the file's input"):
-        lite.predict(np.full((2, 8, 8, 3), 200, "uint8"))
+    for mode in ("int8-io", "int8"):
+        with pytest.warns(UserWarning, match="is outside .* the range of the file's input"):
+            cases.artifact("sequential", mode).predict(np.full((2, 8, 8, 3), 200, "uint8"))
 
 
 def test_evaluate_refuses_what_has_no_top_class():

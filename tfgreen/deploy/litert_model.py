@@ -316,10 +316,11 @@ class LiteRTModel:
 
     def _check_range(self, arrays: Mapping[str, np.ndarray]) -> None:
         for info in self.inputs:
-            if info.scale is not None and info.zero_point is not None:
-                limits, x = np.iinfo(info.dtype), arrays[info.name]
-                low, high = ((stored - info.zero_point) * info.scale for stored in (limits.min, limits.max))
-                outside = float(((x < low - info.scale) | (x > high + info.scale)).mean())
+            held = contents.quantized_input(self.parsed, info)
+            if held.scale is not None and held.zero_point is not None:
+                limits, x = np.iinfo(held.dtype), arrays[info.name]
+                low, high = ((stored - held.zero_point) * held.scale for stored in (limits.min, limits.max))
+                outside = float(((x < low - held.scale) | (x > high + held.scale)).mean())
                 if outside > 0.5:
                     warnings.warn(
                         f"{outside:.0%} of x of input '{info.name}' is outside {low:.4g}..{high:.4g}, the range of the "

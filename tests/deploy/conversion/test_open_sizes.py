@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -89,14 +90,14 @@ def test_a_file_that_returns_other_shapes_is_refused_with_the_layer_named():
 
 def test_a_file_that_cannot_run_at_a_size_is_refused_with_the_layer_named(monkeypatch):
     module = importlib.import_module("tfgreen.deploy.conversion.open_sizes")
-    real = tg.LiteRTModel.predict
+    real = module.run_all
 
-    def predict(self, x):
-        if x.shape[1] == 32:
+    def run_all(interpreter, inputs, outputs, x):
+        if x[inputs[0].name].shape[1] == 32:
             raise tg.ConversionError("too long")
-        return real(self, x)
+        return real(interpreter, inputs, outputs, x)
 
-    monkeypatch.setattr(tg.LiteRTModel, "predict", predict)
+    monkeypatch.setattr(module, "run_all", run_all)
     monkeypatch.setattr(module, "_culprit", lambda *args: "It begins here. ")
     with pytest.raises(tg.ConversionError, match=re.escape("[(1, 32, 4)], which the model takes, LiteRT cannot run")):
         tg.convert(built("valid 1D"))
@@ -107,3 +108,12 @@ def test_a_recurrent_layer_over_a_batch_and_a_length_both_open_is_refused_in_wor
     model = keras.Model(inputs, layers.TimeDistributed(layers.LSTM(3), name="each")(inputs))
     with pytest.raises(tg.ConversionError, match=r"layers \['each'\] loop over a batch of open size.*unroll=True"):
         tg.convert(model)
+
+
+def test_the_samples_of_the_look_are_none_of_the_users():
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, layers.Conv1D(4, 3, padding="same")(inputs))
+    quiet = np.random.default_rng(0).normal(size=(32, 16, 3)).astype("float32") * 0.01
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # the range of the file is that of the user's
+        tg.convert(model, quantization="int8", calibration_data=quiet)

@@ -94,3 +94,11 @@ def test_a_file_of_several_signatures_says_which_one_runs():
     model.signatureDefs = [schema.SignatureDefT([], [], name, k) for k, name in enumerate([b"infer", b"train"])]
     (note,) = contents.signature_notes(parse(write(model), "foreign"))
     assert "['infer'], not ['train']" in note
+
+
+def test_a_float_input_that_is_only_rounded_tells_its_range():
+    lite, floats = cases.artifact("sequential", "int8"), cases.artifact("sequential", "float32")
+    held = contents.quantized_input(lite.parsed, lite.inputs[0])
+    assert (held.name, held.dtype) == (lite.inputs[0].name, "int8")
+    assert held.scale == cases.artifact("sequential", "int8-io").inputs[0].scale
+    assert contents.quantized_input(floats.parsed, floats.inputs[0]) == floats.inputs[0]

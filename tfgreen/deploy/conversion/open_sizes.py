@@ -17,11 +17,12 @@ from tfgreen.deploy.conversion.judge import distance
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.interpreter import run_all
 from tfgreen.errors import ConversionError
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.layer_calls import Around
 from tfgreen.model.paths import walk
-from tfgreen.structure import match, name_leaves, pack
+from tfgreen.structure import leaf_names, name_leaves, pack
 from tfgreen.typing import Tensor, Tensors
 
 _UPSAMPLING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D)
@@ -102,17 +103,18 @@ def check_sizes(conversion: Conversion, lite: LiteRTModel, runs: Sequence[SizedR
     if any(operator.startswith("Flex") for operator in lite.operators):
         return
     for run in runs:
-        x = pack(conversion.spec.structure, run.inputs)
+        shapes = {name: array.shape for name, array in run.inputs.items()}
         try:
-            got = list(match(lite.output_structure, lite.predict(x), "output").values())
+            found = run_all(lite.new_interpreter(input_shapes=shapes), lite.inputs, lite.outputs, run.inputs)
+            got = [found[name] for name in leaf_names(lite.output_structure)]
         except ConversionError as error:
             problem = f"LiteRT cannot run the file ({error})"
         else:
             problem = _problem(run.outputs, got, values=not conversion.config.integers)
         if problem:
-            shapes = [array.shape for array in run.inputs.values()]
+            sizes = [*shapes.values()]
             raise conversion.refused(
-                f"its inputs leave sizes open, and with inputs of shapes {shapes}, which the model takes, {problem}. "
+                f"its inputs leave sizes open, and with inputs of shapes {sizes}, which the model takes, {problem}. "
                 f"{_culprit(conversion, lite, run)}Give keras.Input a fixed size, or replace the layer."
             )
 

@@ -103,6 +103,16 @@ def tensor_info(model: ModelT, name: str, index: int) -> TensorInfo:
     return TensorInfo(name, shape, dtype_name(tensor), scale, zero_point, index)
 
 
+def quantized_input(model: ModelT, info: TensorInfo) -> TensorInfo:
+    """What an input is rounded to where the file does nothing with it but that; else the input itself."""
+    graph = model.subgraphs[0]
+    readers = [operator for operator in graph.operators or [] if info.index in operator.inputs]
+    if not readers or any(operator_name(model, operator) != "QUANTIZE" for operator in readers):
+        return info
+    held = [tensor_info(model, info.name, int(operator.outputs[0])) for operator in readers]
+    return max(held, key=lambda one: (one.scale or 0.0) * np.iinfo(one.dtype).max)
+
+
 def output_scale(model: ModelT, index: int) -> float | None:
     """The scale of an output, also where a DEQUANTIZE turns it into float at the very end; None for float."""
     graph = model.subgraphs[0]
