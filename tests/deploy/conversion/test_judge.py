@@ -143,3 +143,40 @@ def test_samples_made_up_of_labels_that_a_model_does_not_have_are_no_error():
     model = tg.quantize(keras.Model([labels, x], picked + 0.0 * labels), calibration_data=data)
     lite = tg.convert(model, quantization="int8")
     assert any("not compared with the model" in note for note in lite.notes)
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_outputs_too_small_for_8_bit_ranges_are_announced_with_a_remedy_that_works(trains):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4)])
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    model.layers[0].kernel.assign(model.layers[0].kernel * 1e-12)
+    source = tg.quantize(model, calibration_data=x) if trains else model
+    with pytest.warns(UserWarning, match="far from model.*too small.*int16x8"):
+        lite = tg.convert(source, quantization="int8", **({} if trains else {"calibration_data": x}))
+    assert not tg.verify(model, lite, x).passed
+    assert tg.verify(model, tg.convert(model, quantization="int16x8", calibration_data=x), x).passed
+    model.layers[0].kernel.assign(model.layers[0].kernel * 0)
+    dead = tg.convert(model, quantization="int8", calibration_data=x)
+    assert not any("far from" in note for note in dead.notes) and tg.verify(model, dead, x).passed
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int16x8"])
+def test_an_output_of_booleans_is_left_out(quantization):
+    inputs = keras.Input((8,))
+    score = layers.Dense(4)(inputs)
+    model = keras.Model(inputs, {"score": score, "alarm": score > 0})
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    lite = tg.convert(model, quantization=quantization, calibration_data=x)
+    assert lite.predict(x)["alarm"].dtype == bool and tg.verify(model, lite, x).passed
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "percentile"])
+@pytest.mark.parametrize("axis", [None, 0])
+def test_an_output_without_a_batch_axis_is_one_for_each_sample(axis, calibration):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.ops.mean(layers.Dense(8)(inputs), axis=axis))
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    lite = tg.convert(model, quantization="int8", calibration_data=x, calibration=calibration)
+    assert any("no batch axis" in note and "one for each sample" in note for note in lite.notes)
+    assert not any("far from" in note for note in lite.notes) and tg.verify(model, lite, x).passed

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgreen.deploy.inspection.output_errors import VerifyLimits, compare
+from tfgreen.deploy.inspection.output_errors import DEFAULT_LIMITS, VerifyLimits, compare
 from tfgreen.deploy.verify import VerifyResult
 
 
@@ -57,3 +57,14 @@ def test_few_values_have_one_ratio_and_no_error_an_infinite_one():
 def test_a_row_is_shown_and_gives_plain_values():
     result = compare("y", np.ones((4, 3)), np.ones((4, 3)), classes=True)
     assert "<td>agreement</td><td>1</td>" in result._repr_html_() and result.to_dict()["task"] == "classes"
+
+
+@pytest.mark.parametrize("magnitude", [1e-30, 1e-12, 1e-3])
+def test_zeros_for_an_output_of_any_magnitude_do_not_pass(magnitude):
+    expected, limits = np.linspace(-1.0, 1.0, 64).reshape(16, 4) * magnitude, DEFAULT_LIMITS["int8"]
+    assert not compare("y", expected, np.zeros((16, 4)), scale=max(magnitude / 127, 8e-9)).within(limits)
+    assert compare("y", np.zeros((16, 4)), np.zeros((16, 4)), scale=8e-9).within(limits)  # a dead output
+    assert compare("y", np.zeros((16, 4)), expected, scale=max(magnitude, 8e-9)).within(limits)  # almost zero
+    assert compare("y", np.full((16, 4), 1e-5), np.zeros((16, 4)), scale=1 / 256).within(limits)  # a sure sigmoid
+    dead = expected * [1.0, 1.0, 1.0, 1e-6]
+    assert compare("y", dead, dead * [1.0, 1.0, 1.0, 0.0], scale=magnitude / 127).within(limits)

@@ -35,6 +35,7 @@ _UNSEEN = "The file was not compared with the model, because its ranges do not s
 _UNSEEN_FIX = "(fixed sizes, and trained ranges or tables to look up, would): look with tg.verify(model, lite, x)."
 _SAMPLES, _MORE_SAMPLES = 8, 128
 _FAR_SCALES, _FAR_DB, _LEAST_SCALES = 4.0, 10.0, 2.0
+_LEAST_RANGE = 3e-6  # below which the converter widens ranges
 _MUCH_OF_RANGE = 64.0  # scales of 255, which no outlier has made too wide
 
 
@@ -126,7 +127,8 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     pairs = zip(got.items(), expected)
     found = {name: distance(x, y, scales[name]) for (name, y), x in pairs if x.dtype.kind not in "iub"}
     if made:
-        found = {name: dataclasses.replace(output, signal_scales=math.inf) for name, output in found.items()}
+        wide = {name for (name, _), x in zip(got.items(), expected) if _is_finer(x, scales[name])}
+        found = {k: v if k in wide else dataclasses.replace(v, signal_scales=math.inf) for k, v in found.items()}
     far = {name: output for name, output in found.items() if output.is_far}
     lost = not made and any(lost_channels(x, y, scales[name]) for (name, y), x in zip(got.items(), expected))
     cause = (_loss(conversion, lite) if lost else "") or (_cause(conversion, lite, samples, far) if far else "")
@@ -138,6 +140,12 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     if conversion.config.strict:
         raise ConversionError(f"strict=True, but: {text}")
     return with_notes(lite, text)
+
+
+def _is_finer(expected: np.ndarray, scale: float | None) -> bool:
+    """Whether the values of a trained model are closer together than its file can tell apart."""
+    steps = np.diff(np.unique(np.append(expected, 0.0)))
+    return scale is not None and steps.size > 0 and float(steps.min()) < scale / 2
 
 
 def _loss(conversion: Conversion, lite: LiteRTModel) -> str:
@@ -158,6 +166,11 @@ def _cause(
 ) -> str:
     errors = compare_layers(conversion.original, lite, samples)
     wide = [output for output in far.values() if output.signal_scales < _LEAST_SCALES]
+    if wide and any((lite.output_scales[name] or math.inf) < _LEAST_RANGE / 255 for name in far):
+        return (
+            "Its values are too small for TensorFlow's converter, which makes no 8-bit range narrower than 1e-6: train "
+            "the model on larger targets, and divide after the file, or try quantization='int16x8'."
+        )
     if any(output.level_scales > _MUCH_OF_RANGE for output in wide):
         return (
             "Its values lie close together and far from zero, which the range of integers holds too: train the model "

@@ -13,6 +13,7 @@ from tfgreen.quantization.feature_scales import lost_channels
 from tfgreen.tables import RowResult
 
 _ENOUGH = 32  # values of a channel from which on its signal-to-noise ratio says something
+_FIXED_SCALES = (1 / 256, 1 / 128)  # of softmax, sigmoid and tanh, whatever they return
 _SEEN = 0.02  # scales below which the largest value of a channel counts as none
 
 Task = Literal["classes", "integers", "values"]
@@ -143,7 +144,9 @@ def _least_sqnr(expected: np.ndarray, error: np.ndarray, scale: float) -> tuple[
     # Rounding keeps nothing of a channel far below a scale: to the file, and to its user, it is a zero.
     seen = (noise > 0) & (np.abs(rows[0]).max(axis=0) > _SEEN * scale)
     if not seen.any():
-        return math.inf, None
+        # An output that is all below a scale is no rounding: the scale, unless the operator fixes it, does not fit.
+        fits = scale in _FIXED_SCALES or not noise.any() or not power.any() or np.abs(expected).max() > _SEEN * scale
+        return math.inf if fits else 10 * math.log10(float(power.sum() / noise.sum())), None
     ratios = np.where(seen, power, np.inf) / np.where(seen, noise, 1.0)
     worst = int(ratios.argmin())
     return 10 * math.log10(float(ratios[worst])), worst if by_channel else None
