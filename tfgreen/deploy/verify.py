@@ -124,7 +124,7 @@ def verify(
         ValueError: ``x`` does not fit the model, or the two models have different outputs.
 
     Example:
-        >>> import keras, tfgreen as tg
+        >>> import keras, numpy as np, tfgreen as tg
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="out")])
         >>> result = tg.verify(model, tg.convert(model), np.ones((4, 3), "float32"))
         >>> result.passed, result.limits.mean_scales, [(output.name, output.task) for output in result.outputs]
