@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import tfgreen as tg
 from tests import zoo
 from tfgreen.model.paths import (
     check_built_model,
@@ -139,3 +140,27 @@ def test_an_attribute_that_another_thread_adds_does_not_disturb_the_walk():
     before = dict(walk(block))
     vars(block)["meddling"] = Meddling(a=1)
     assert dict(walk(block)) == before
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float64"])
+def test_weights_that_are_no_float32_are_named_where_they_fail(policy):
+    chain = [layers.Conv2D(2, 3, name="conv", dtype=policy), layers.BatchNormalization(dtype=policy)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *chain])
+    x, message = np.ones((4, 8, 8, 1), "float32"), f"layers \\['conv'.* hold their weights in {policy}.*set_weights"
+    for fails in (
+        lambda: tg.convert(model),
+        lambda: tg.convert(model, quantization="int8", calibration_data=x),
+        lambda: tg.quantize(model, calibration_data=x),
+    ):
+        with pytest.raises(tg.TfgreenError, match=message):
+            fails()
+    new = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.BatchNormalization()])
+    new.set_weights(model.get_weights())
+    assert tg.convert(new).predict(x).shape == (4, 6, 6, 2)
+
+
+def test_a_model_that_keras_has_quantized_is_named():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, name="done")])
+    model.get_layer("done").quantize("int8")
+    with pytest.raises(tg.TfgreenError, match=r"layers \['done'\] are quantized by Keras.*as it was before"):
+        tg.convert(model)

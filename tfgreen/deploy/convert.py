@@ -38,6 +38,7 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.apart import Apart
 from tfgreen.deploy.tflite.interpreter import try_files
 from tfgreen.files import temporary_folder
+from tfgreen.model.paths import naming_dtypes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -87,9 +88,9 @@ def convert(
 def run_conversion(model: keras.Model, config: ConvertConfig) -> LiteRTModel:
     """Convert without a warning where the file is far from the model: its note says so."""
     conversion = read(model, config)
-    conversion = prepare(conversion)
-    conversion = place_ranges(conversion)
-    with temporary_folder() as folder, Apart(try_files) as apart:
+    with naming_dtypes(model), temporary_folder() as folder, Apart(try_files) as apart:
+        conversion = prepare(conversion)
+        conversion = place_ranges(conversion)
         conversion = export(conversion, folder)
         conversion = translate(conversion, folder)
         lite, runs = finish(conversion, folder), runs_at_sizes(conversion)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.errors import ConversionError, TfgreenError, invalid_type, invalid_value
 from tfgreen.model.internals import is_container, is_graph, tracked_layers, tracked_variables
 from tfgreen.structure import unique_name
 
 Opens = Callable[[keras.Layer], bool]
+
+_ODD = ("float16", "bfloat16", "float64")
 
 
 def check_built_model(model: object, argument: str = "model") -> None:
@@ -114,3 +117,29 @@ def weights_by_path(layer: keras.Layer) -> dict[str, keras.Variable]:
         for name, weight in own_weights(sub).items():
             found.setdefault(id(weight), (join_path(path, name), weight))
     return dict(found.values())
+
+
+@contextlib.contextmanager
+def naming_dtypes(model: keras.Model) -> Iterator[None]:
+    """Where the block fails on a model that Keras has quantized, or whose weights are no float32, say so and why.
+
+    Some of these compute all the same, so that only the failure tells.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: B902 - TensorFlow raises anything for dtypes that do not go together
+        layers = list(walk(model))
+        quantized = [path for path, layer in layers if getattr(layer, "quantization_mode", None)]
+        odd = {path: layer.variable_dtype for path, layer in layers if layer.variable_dtype in _ODD}
+        if not (quantized or odd) or (isinstance(error, TfgreenError) and not isinstance(error, ConversionError)):
+            raise
+        what = f"layers {quantized} are quantized by Keras (quantize())"
+        fix = "Pass the model as it was before: tg.quantize, and tg.convert(quantization='int8'), quantize for LiteRT."
+        if odd:
+            what = f"layers {[*odd]} hold their weights in {' and '.join(sorted(set(odd.values())))}"
+            fix = (
+                "Build the model anew in float32: keras.config.set_dtype_policy('float32'), then "
+                "new.set_weights(model.get_weights())."
+            )
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise ConversionError(f"model '{model.name}': {what}. {fix} It fails with: {lines[0][:300]}") from error

@@ -19,7 +19,7 @@ from tfgreen.config import resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.model.paths import check_built_model, weights_by_path
+from tfgreen.model.paths import check_built_model, naming_dtypes, weights_by_path
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.calibrate import calibrate
@@ -82,9 +82,11 @@ def quantize(
         1
     """
     config = resolve_config(QuantizeConfig, config, options)
-    result, samples = rounded(model, config)
-    if samples:
-        _look(model, config, result, samples)
+    check_built_model(model)
+    with naming_dtypes(model):
+        result, samples = rounded(model, config)
+        if samples:
+            _look(model, config, result, samples)
     return result
 
 
