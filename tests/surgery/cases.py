@@ -115,6 +115,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "depthwise 1d": (STEPS, layers.DepthwiseConv1D(2), True),
         "separable": (IMAGE, layers.SeparableConv2D(6, 3, depth_multiplier=2), True),
         "einsum dense": (STEPS, layers.EinsumDense("abc,cde->abde", (5, 4, 3), bias_axes="de"), True),
+        "einsum dense, any rank": (STEPS, layers.EinsumDense("...a,ab->...b", 6, bias_axes="b"), True),
         "prelu": (IMAGE, layers.PReLU(shared_axes=[1, 2]), True),
     },
     "norms": {

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from tfgreen.surgery.kernel_rows import KernelRows
-from tfgreen.surgery.low_rank import can_be_factorized, factorized, low_rank, rank_of
+from tfgreen.surgery.low_rank import LowRank, can_be_factorized, factorized
 
 LAYERS = {
     "dense": (layers.Dense(6, "relu"), (2, 5, 8)),
@@ -24,7 +24,7 @@ def test_two_layers_of_the_full_rank_are_the_one(name):
     expected = keras.ops.convert_to_numpy(layer(x))
     assert can_be_factorized(layer)
     matrix = KernelRows(layer).matrix()
-    two = factorized(layer, *low_rank(matrix, None, min(matrix.shape)), (None, *shape[1:]))
+    two = factorized(layer, *LowRank(matrix).factors(min(matrix.shape)), (None, *shape[1:]))
     np.testing.assert_allclose(two.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
     assert two.name == layer.name and [part.name for part in two.layers] == ["down", "up"]
 
@@ -32,11 +32,12 @@ def test_two_layers_of_the_full_rank_are_the_one(name):
 def test_truncation_is_that_of_numpy():
     matrix = np.random.default_rng(0).normal(size=(9, 7))
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
-    one, other = low_rank(matrix, None, 3)
+    found = LowRank(matrix)
+    one, other = found.factors(3)
     np.testing.assert_allclose(one @ other, (left[:, :3] * values[:3]) @ right[:3], atol=1e-10)
     shares = np.cumsum(values**2) / np.square(values).sum()
-    assert [rank_of(matrix, None, float(share)) for share in shares[:4] - 1e-9] == [1, 2, 3, 4]
-    assert rank_of(matrix, None, 1.0) == 7
+    assert [found.rank_of(float(share)) for share in shares[:4] - 1e-9] == [1, 2, 3, 4]
+    assert found.rank_of(1.0) == 7
 
 
 def test_inputs_weigh_what_is_kept():
@@ -44,11 +45,8 @@ def test_inputs_weigh_what_is_kept():
     rng = np.random.default_rng(0)
     x, matrix = rng.normal(size=(500, 8)) * [10, 10, 1, 1, 0.1, 0.1, 0.1, 0.1], rng.normal(size=(8, 6))
     gram = x.T @ x / len(x)
-    error = {
-        weighted: np.square(x @ matrix - x @ np.linalg.multi_dot(low_rank(matrix, weighted, 2))).sum()
-        if weighted is None else np.square(x @ matrix - x @ np.linalg.multi_dot(low_rank(matrix, gram, 2))).sum()
-        for weighted in (None, "gram")
-    }  # fmt: skip
+    found = {None: LowRank(matrix).factors(2), "gram": LowRank(matrix, gram).factors(2)}
+    error = {name: np.square(x @ matrix - x @ one @ other).sum() for name, (one, other) in found.items()}
     best = np.square(np.linalg.svd(x @ matrix)[1][2:]).sum()
     np.testing.assert_allclose(error["gram"], best)
     assert error[None] > best

@@ -164,9 +164,25 @@ def _holds_integers(layer: keras.Layer) -> bool:
 
 def _einsum_axes(layer: layers.EinsumDense) -> Axes:
     """An axis of the kernel is an output channel if its letter is in the result of the equation, else it is summed."""
-    operands, result = layer.equation.replace(" ", "").split("->")
-    letters = operands.split(",")[1]
+    _, letters, result = einsum_letters(layer)
     return Axes(
         inputs=tuple(i for i, letter in enumerate(letters) if letter not in result),
         outputs=tuple(i for i, letter in enumerate(letters) if letter in result),
     )
+
+
+def einsum_letters(layer: layers.EinsumDense) -> tuple[str, str, str]:
+    """The letters of the inputs, the kernel and the outputs in the equation of an EinsumDense.
+
+    Example:
+        >>> einsum_letters(layers.EinsumDense("ab, bc -> ac", 3))
+        ('ab', 'bc', 'ac')
+    """
+    operands, outputs = layer.equation.replace(" ", "").split("->")
+    inputs, kernel = operands.split(",")
+    return inputs, kernel, outputs
+
+
+def has_plain_weights(layer: keras.Operation) -> bool:
+    """Whether a layer computes with its weights as they are: no integers of Keras's ``quantize()``, and no LoRA."""
+    return not getattr(layer, "quantization_mode", None) and not getattr(layer, "lora_enabled", False)

@@ -12,9 +12,6 @@ import numpy as np
 
 from tfgreen.checks import check_integer, check_number, check_option
 from tfgreen.config import Config, data_field, resolve_config
-from tfgreen.deploy.conversion.config import ConvertConfig
-from tfgreen.deploy.convert import run_conversion
-from tfgreen.deploy.inspection.benchmark import ready_interpreter, time_in_turn
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.model.call_spec import call_model, read_call_spec
@@ -24,8 +21,9 @@ from tfgreen.model.layer_calls import Around, around_calls
 from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.samples import sample_batches
+from tfgreen.recipes.prune_channels import latencies_ms, to_lite
 from tfgreen.surgery.kernel_rows import KernelRows
-from tfgreen.surgery.low_rank import can_be_factorized, factorized, low_rank, rank_of
+from tfgreen.surgery.low_rank import LowRank, can_be_factorized, factorized
 from tfgreen.tables import RowResult, TableResult, plain
 from tfgreen.techniques.overrides import check_are_patterns
 from tfgreen.transforms.compressed import compressed_layers
@@ -202,15 +200,16 @@ def factorize(
             reason = "its kernel is too small for two to be smaller or faster"
             results.append(LayerFactors(path, matrix.shape, None, None, None, None, None, reason))
             continue
-        rank = config.rank or rank_of(matrix, grams.get(path), config.energy)
+        nearest = LowRank(matrix, grams.get(path))
+        rank = config.rank or nearest.rank_of(config.energy)
         if rank * sum(matrix.shape) >= matrix.size:
             reason = f"rank {rank} would take more weights"
             results.append(LayerFactors(path, matrix.shape, rank, None, None, None, None, reason))
             continue
-        factors = low_rank(matrix, grams.get(path), rank)
+        factors = nearest.factors(rank)
         parts = [_alone(layer, shapes[path]), factorized(layer, *factors, shapes[path])]
-        files = [_convert(part, config.quantization) for part in parts]
-        times = _times(files, config.threads)
+        files = [to_lite(part, config.quantization, _random_inputs(part)) for part in parts]
+        times = list(latencies_ms(dict(enumerate(files)), config.threads, _RUNS).values())
         reason = _reason(files, times, config.measure)
         sizes = [file.size_bytes for file in files]
         results.append(LayerFactors(path, matrix.shape, rank, sizes[0], sizes[1], times[0], times[1], reason))
@@ -259,17 +258,10 @@ def _alone(layer: keras.Layer, shape: Shape) -> keras.Model:
     return keras.Model(inputs, Copies().of(layer)(inputs))
 
 
-def _convert(model: keras.Model, quantization: FactorizeQuantization) -> LiteRTModel:
+def _random_inputs(model: keras.Model) -> dict[str, np.ndarray]:
+    """What calibrates the file of a layer alone: its size and latency do not depend on it."""
     shape = (32, *(size or 1 for size in model.input_shape[1:]))
-    data = np.random.default_rng(0).normal(size=shape).astype("float32") if quantization == "int8" else None
-    return run_conversion(model, ConvertConfig(quantization=quantization, calibration_data=data))
-
-
-def _times(files: list[LiteRTModel], threads: int) -> list[float]:
-    """The median latency of each, in milliseconds, run in turn."""
-    interpreters = {number: ready_interpreter(file, threads, 0, None) for number, file in enumerate(files)}
-    times = time_in_turn(interpreters, _RUNS, 20)
-    return [float(np.median(times[number])) / 1e6 for number in interpreters]
+    return {read_call_spec(model).inputs[0].name: np.random.default_rng(0).normal(size=shape).astype("float32")}
 
 
 def _reason(files: list[LiteRTModel], times: list[float], measure: Measure) -> str:

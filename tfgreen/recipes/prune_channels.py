@@ -214,9 +214,9 @@ def to_lite(model: keras.Model, quantization: Quantization, samples: dict[str, n
     return run_conversion(model, config)
 
 
-def latencies_ms(lites: Mapping[Key, LiteRTModel], threads: int) -> dict[Key, float]:
+def latencies_ms(lites: Mapping[Key, LiteRTModel], threads: int, runs: int = _RUNS) -> dict[Key, float]:
     """The median time of one inference of each file, which run in turn, on random inputs."""
-    times = time_in_turn({key: ready_interpreter(lite, threads) for key, lite in lites.items()}, _RUNS, _WARMUP)
+    times = time_in_turn({key: ready_interpreter(lite, threads) for key, lite in lites.items()}, runs, _WARMUP)
     return {key: float(np.median(found)) / 1e6 for key, found in times.items()}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.surgery.channel_labels import Axes, Axis, ChannelLabels, Labels, reshaped
-from tfgreen.surgery.rules.common import Rule
+from tfgreen.surgery.rules.common import Rule, stop
 from tfgreen.surgery.rules.table import has_rule, rule_of
 from tfgreen.surgery.trace import Call, Trace, trace
 from tfgreen.typing import Tensor
@@ -55,7 +55,7 @@ class ChannelAnalysis:
         shapes: For each layer by path, the labels of the axes of its inputs.
     """
 
-    def __init__(self, model: keras.Model, traced: Trace) -> None:
+    def __init__(self, traced: Trace) -> None:
         self.labels = ChannelLabels()
         self.weights: dict[int, WeightAxes] = {}
         self.settings: list[Setting] = []
@@ -123,16 +123,11 @@ class ChannelAnalysis:
 def analyse(model: keras.Model) -> ChannelAnalysis:
     """Trace a built model of any kind, and follow its channels from layer to layer."""
     traced = trace(model, has_rule)
-    analysis = ChannelAnalysis(model, traced)
+    analysis = ChannelAnalysis(traced)
     for call in traced.calls:
-        rule = rule_of(call.operation)
-        if rule is None:
-            for tensor in call.inputs:
-                analysis.fix(analysis.of(tensor), f"{call} reads them, which cannot be traced")
-            continue
         if isinstance(call.operation, keras.Layer):
             analysis.shapes.setdefault(call.path, tuple(map(analysis.of, call.inputs)))
-        outputs = rule(analysis, call)
+        outputs = (rule_of(call.operation) or stop)(analysis, call)
         for tensor, axes in zip(call.outputs, outputs, strict=True):
             analysis.put(tensor, axes)
     for path, tensors in traced.entered.items():

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from tfgreen.model.weights import einsum_letters, has_plain_weights
 from tfgreen.quantization.op_classes import is_own
 from tfgreen.typing import Shape
 
@@ -30,16 +31,17 @@ class KernelRows:
         self.layer = layer
         self.is_conv = isinstance(layer, _CONVOLUTIONS)
         if isinstance(layer, layers.EinsumDense):
-            self._inputs, self._kernel, self._outputs = letters(layer)
-        self.has_intercept = layer.bias is not None and math.prod(layer.bias.shape) == self.matrix().shape[1]
+            self._inputs, self._kernel, self._outputs = einsum_letters(layer)
+        outputs = math.prod(layer.kernel.shape[axis] for axis in self.output_axes())
+        self.has_intercept = layer.bias is not None and math.prod(layer.bias.shape) == outputs
 
     @staticmethod
     def fits(layer: keras.Layer) -> bool:
         """Whether a layer is such a product."""
-        if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+        if not has_plain_weights(layer):
             return False
         if is_own(layer, (layers.EinsumDense,)):
-            inputs, kernel, outputs = letters(layer)
+            inputs, kernel, outputs = einsum_letters(layer)
             summed = set(inputs) & set(kernel)
             # A letter in all three is a product for each of its values; inputs of open rank have no letters.
             return bool(summed) and not summed & set(outputs) and "." not in inputs
@@ -135,10 +137,3 @@ class KernelRows:
             shape[axis + 1] = -1
             index.append((corner * layer.strides[axis]).reshape(-1, *[1] * layer.rank) + steps.reshape(shape))
         return x[tuple(index)].reshape(len(places), -1)
-
-
-def letters(layer: layers.EinsumDense) -> tuple[str, str, str]:
-    """The letters of the inputs, the kernel and the outputs in the equation."""
-    operands, outputs = layer.equation.replace(" ", "").split("->")
-    inputs, kernel = operands.split(",")
-    return inputs, kernel, outputs

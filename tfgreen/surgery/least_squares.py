@@ -67,10 +67,10 @@ def solve_kernels(
         view = views[path]
         has_begun = has_begun or (path, "kernel") in lost and _loses_inputs(view, lost[path, "kernel"])
         if has_begun:
-            total, width = view.count(tuple(x.shape)), view.matrix().shape[1]
-            places[path] = rng.choice(total, min(total, _ROWS, _VALUES // width), replace=False)
+            total, matrix, intercept = view.count(tuple(x.shape)), view.matrix(), view.intercept()
+            places[path] = rng.choice(total, min(total, _ROWS, _VALUES // matrix.shape[1]), replace=False)
             rows = view.take(np.asarray(x, np.float32), places[path])
-            targets[path] = rows @ view.matrix() + (0 if view.intercept() is None else view.intercept())
+            targets[path] = rows @ matrix + (0 if intercept is None else intercept)
         return call(x, *args, **kwargs)
 
     def solve(layer: keras.Layer, call: Around, /, x: Tensor, *args: object, **kwargs: object) -> Tensor:

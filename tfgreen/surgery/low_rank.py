@@ -12,39 +12,40 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.surgery.kernel_rows import KernelRows, letters
+from tfgreen.model.weights import einsum_letters
+from tfgreen.surgery.kernel_rows import KernelRows
 from tfgreen.typing import Shape
 
 
-def low_rank(matrix: np.ndarray, gram: np.ndarray | None, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two matrices whose product is nearest to one of shape (inputs, outputs), in what it returns for given inputs.
+class LowRank:
+    """The products of two matrices that are nearest to one of shape (inputs, outputs), in what it returns.
 
     Args:
         gram: The mean of the products of inputs, of shape (inputs, inputs); None weighs all inputs alike.
-        rank: The inner size.
 
     Example:
-        >>> one, other = low_rank(np.outer([1.0, 2.0], [3.0, 4.0, 5.0]), None, 1)
+        >>> found = LowRank(np.outer([1.0, 2.0], [3.0, 4.0, 5.0]))
+        >>> one, other = found.factors(found.rank_of(0.99))
         >>> (one @ other).round(6).tolist(), one.shape
         ([[3.0, 4.0, 5.0], [6.0, 8.0, 10.0]], (2, 1))
     """
-    _, directions = _spectrum(matrix, gram)
-    kept = directions[:, :rank]
-    return matrix.astype(np.float64) @ kept, kept.T
 
+    def __init__(self, matrix: np.ndarray, gram: np.ndarray | None = None) -> None:
+        self._matrix = matrix.astype(np.float64)
+        product = self._matrix if gram is None else gram @ self._matrix
+        powers, directions = np.linalg.eigh(self._matrix.T @ product)
+        # The mean squares of the outputs along their principal directions, largest first, and these as columns.
+        self._powers, self._directions = np.maximum(powers[::-1], 0), directions[:, ::-1]
 
-def rank_of(matrix: np.ndarray, gram: np.ndarray | None, energy: float) -> int:
-    """The least rank that keeps a share of the mean square of what a matrix returns."""
-    powers, _ = _spectrum(matrix, gram)
-    shares = np.cumsum(powers) / (powers.sum() or 1.0)
-    return min(int(np.searchsorted(shares, energy * (1 - 1e-12))) + 1, len(powers), *matrix.shape)
+    def factors(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """The two matrices, with an inner size of ``rank``."""
+        kept = self._directions[:, :rank]
+        return self._matrix @ kept, kept.T
 
-
-def _spectrum(matrix: np.ndarray, gram: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The mean squares of the outputs along their principal directions, largest first, and these as columns."""
-    matrix = matrix.astype(np.float64)
-    powers, directions = np.linalg.eigh(matrix.T @ (matrix if gram is None else gram @ matrix))
-    return np.maximum(powers[::-1], 0), directions[:, ::-1]
+    def rank_of(self, energy: float) -> int:
+        """The least rank that keeps a share of the mean square of what the matrix returns."""
+        shares = np.cumsum(self._powers) / (self._powers.sum() or 1.0)
+        return min(int(np.searchsorted(shares, energy * (1 - 1e-12))) + 1, *self._matrix.shape)
 
 
 def can_be_factorized(layer: keras.Layer) -> bool:
@@ -58,7 +59,7 @@ def factorized(layer: Any, one: np.ndarray, other: np.ndarray, input_shape: Shap
     last = {name: getattr(layer, name) for name in ("activation", "bias_regularizer", "activity_regularizer")}
     shared: dict[str, Any] = {"dtype": layer.dtype_policy}
     if isinstance(layer, layers.EinsumDense):
-        inputs, kernel, outputs = letters(layer)
+        inputs, kernel, outputs = einsum_letters(layer)
         kept = "".join(letter for letter in inputs if letter not in kernel)
         new = next(letter for letter in "abcdefghijklmnopqrstuvwxyz" if letter not in inputs + kernel + outputs)
         summed = "".join(letter for letter in kernel if letter in inputs)

@@ -64,10 +64,10 @@ def reconstruct(
     candidates: dict[Reconstruction, keras.Model] = {"none": slim}
     if {"least_squares", "both"} & set(wanted):
         candidates["least_squares"] = solve_kernels(model, slim, analysis, removed, known, seed)
-    if has_norm:
+    if has_norm and "batch_norm" in wanted:
         candidates["batch_norm"] = _recalibrated(slim, known)
-        if "both" in wanted:
-            candidates["both"] = _recalibrated(candidates["least_squares"], known)
+    if has_norm and "both" in wanted:
+        candidates["both"] = _recalibrated(candidates["least_squares"], known)
     expected = _outputs(model, unseen)
     errors = {name: _error(expected, _outputs(candidate, unseen)) for name, candidate in candidates.items()}
     tried = [name for name in errors if name in wanted]

@@ -5,7 +5,7 @@ A rule takes the analysis and a call, records the layer's weights and settings, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -83,6 +83,12 @@ def only_channels(a: ChannelAnalysis, call: Call, axes: Axes, axis: int) -> Axis
     """The labels of the channel axis; those of other axes, over which the layer moves windows, stay."""
     a.fix([labels for i, labels in enumerate(axes) if i not in (0, axis)], f"{call} takes them as positions")
     return axes[axis]
+
+
+def keep_along(a: ChannelAnalysis, x: Axes, over: Collection[int], reason: str) -> Axes:
+    """Keep all channels along some axes; returns the others'."""
+    a.fix([x[i] for i in over], reason)
+    return tuple(None if i in over else labels for i, labels in enumerate(x))
 
 
 def placed(rank: int, axis: int, labels: Axis, batch: Axis = None) -> Axes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfgreen.model.weights import channel_axis
+from tfgreen.model.weights import channel_axis, einsum_letters
 from tfgreen.surgery.channel_labels import Axes, Axis
 from tfgreen.surgery.rules.common import (
     Rules,
@@ -36,11 +36,24 @@ def _dense(a: ChannelAnalysis, call: Call) -> list[Axes]:
     return [(*x[:-1], out)]
 
 
+def _read(a: ChannelAnalysis, call: Call) -> tuple[Any, Axis]:
+    """A layer that moves windows, and the channels that enter it."""
+    x = entering_axes(a, call)
+    return call.operation, only_channels(a, call, x, channel_axis(call.operation, len(x)))
+
+
+def _returned(a: ChannelAnalysis, call: Call, out: Axis) -> list[Axes]:
+    """What such a layer returns: channels to which it adds a bias, and which its activation changes."""
+    layer: Any = call.operation
+    own_bias(a, layer, out)
+    activated(a, call, layer.activation, out)
+    x = entering_axes(a, call)
+    return [placed(len(x), channel_axis(layer, len(x)), out, x[0])]
+
+
 @RULES.layer("Conv1D", "Conv2D", "Conv3D")
 def _conv(a: ChannelAnalysis, call: Call) -> list[Axes]:
-    layer: Any = call.operation
-    x, axis = entering_axes(a, call), channel_axis(layer, len(call.inputs[0].shape))
-    entering = only_channels(a, call, x, axis)
+    layer, entering = _read(a, call)
     spatial = (None,) * layer.rank
     groups, per_group = layer.groups, layer.kernel.shape[-2]
     if groups == 1:
@@ -57,48 +70,34 @@ def _conv(a: ChannelAnalysis, call: Call) -> list[Axes]:
         new = np.tile(a.labels.new(layer.filters // groups), groups)
         out = a.weight(layer, layer.kernel, [*spatial, entering, new])[-1]
         a.attribute(layer, "filters", out)
-    own_bias(a, layer, out)
-    activated(a, call, layer.activation, out)
-    return [placed(len(x), axis, out, x[0])]
+    return _returned(a, call, out)
 
 
 @RULES.layer("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 def _conv_transpose(a: ChannelAnalysis, call: Call) -> list[Axes]:
-    layer: Any = call.operation
-    x, axis = entering_axes(a, call), channel_axis(layer, len(call.inputs[0].shape))
-    entering = only_channels(a, call, x, axis)
+    layer, entering = _read(a, call)
     out = a.weight(layer, layer.kernel, [*[None] * layer.rank, a.labels.new(layer.filters), entering])[-2]
-    own_bias(a, layer, out)
     a.attribute(layer, "filters", out)
-    activated(a, call, layer.activation, out)
-    return [placed(len(x), axis, out, x[0])]
+    return _returned(a, call, out)
 
 
 @RULES.layer("DepthwiseConv1D", "DepthwiseConv2D")
 def _depthwise(a: ChannelAnalysis, call: Call) -> list[Axes]:
-    layer: Any = call.operation
-    x, axis = entering_axes(a, call), channel_axis(layer, len(call.inputs[0].shape))
-    entering = only_channels(a, call, x, axis)
+    layer, entering = _read(a, call)
     out = None if entering is None else np.repeat(entering, layer.depth_multiplier)
     a.weight(layer, layer.kernel, [*[None] * layer.rank, entering, None])
-    own_bias(a, layer, out)
-    activated(a, call, layer.activation, out)
-    return [placed(len(x), axis, out, x[0])]
+    return _returned(a, call, out)
 
 
 @RULES.layer("SeparableConv1D", "SeparableConv2D")
 def _separable(a: ChannelAnalysis, call: Call) -> list[Axes]:
-    layer: Any = call.operation
-    x, axis = entering_axes(a, call), channel_axis(layer, len(call.inputs[0].shape))
-    entering = only_channels(a, call, x, axis)
+    layer, entering = _read(a, call)
     spatial = [None] * layer.rank
     inner = None if entering is None else np.repeat(entering, layer.depth_multiplier)
     a.weight(layer, layer.depthwise_kernel, [*spatial, entering, None])
     out = a.weight(layer, layer.pointwise_kernel, [*spatial, inner, a.labels.new(layer.filters)])[-1]
-    own_bias(a, layer, out)
     a.attribute(layer, "filters", out)
-    activated(a, call, layer.activation, out)
-    return [placed(len(x), axis, out, x[0])]
+    return _returned(a, call, out)
 
 
 @RULES.layer("Embedding")
@@ -112,31 +111,25 @@ def _embedding(a: ChannelAnalysis, call: Call) -> list[Axes]:
 @RULES.layer("EinsumDense")
 def _einsum_dense(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer: Any = call.operation
-    return [einsum_dense(a, call, layer, entering_axes(a, call), {})]
-
-
-def einsum_dense(a: ChannelAnalysis, call: Call, layer: Any, x: Axes, given: dict[str, Axis]) -> Axes:
-    """The output of an EinsumDense; letters of the equation in ``given`` have those labels, a new letter new ones."""
-    operands, result = layer.equation.replace(" ", "").split("->")
-    first, second = operands.split(",")
+    x = entering_axes(a, call)
+    first, second, result = einsum_letters(layer)
     if "..." in first or "..." in result:
         extra = "".join(chr(0x100 + i) for i in range(len(x) - len(first.replace("...", ""))))
         first, result = first.replace("...", extra), result.replace("...", extra)
-    axes: dict[str, Axis] = dict(zip(first, x, strict=True)) | given
+    axes: dict[str, Axis] = dict(zip(first, x, strict=True))
     for place, letter in enumerate(second):
         if letter not in axes:
             axes[letter] = a.labels.new(layer.kernel.shape[place])
     axes |= dict(zip(second, a.weight(layer, layer.kernel, [axes[letter] for letter in second])))
     if layer.bias is not None:
         a.weight(layer, layer.bias, _bias_axes(layer, result, axes))
-    for place, letter in enumerate(result[1:]):
-        if axes[letter] is not None and letter in second:
-            a.setting(a.paths[id(layer)], axes[letter], sets_item("partial_output_shape", place))
-        if letter not in second and axes[letter] is not None and layer.partial_output_shape[place] is not None:
+    for place, letter in enumerate(reversed(result[-len(layer.partial_output_shape) :]), 1):  # "..." is no part of it
+        if letter in second:
+            a.setting(a.paths[id(layer)], axes[letter], sets_item("partial_output_shape", -place))
+        elif layer.partial_output_shape[-place] is not None:
             a.fix(axes[letter], f"{call} names their number")
-    for letter in result[-1:]:
-        activated(a, call, layer.activation, axes[letter])
-    return tuple(axes[letter] for letter in result)
+    activated(a, call, layer.activation, axes[result[-1]])
+    return [tuple(axes[letter] for letter in result)]
 
 
 def _bias_axes(layer: Any, result: str, axes: dict[str, Axis]) -> list[Axis]:

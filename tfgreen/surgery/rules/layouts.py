@@ -44,6 +44,7 @@ def _activation(a: ChannelAnalysis, call: Call) -> list[Axes]:
                  "AdaptiveMaxPooling")
     for rank in (1, 2, 3)
 ))  # fmt: skip
+@RULES.operation("MaxPool AveragePool")
 def _windows(a: ChannelAnalysis, call: Call) -> list[Axes]:
     x = entering_axes(a, call)
     axis = channel_axis(call.operation, len(x))

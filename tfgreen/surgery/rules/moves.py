@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tfgreen.surgery.channel_labels import Axes, Axis
-from tfgreen.surgery.rules.common import Rules, axes_named, concatenated, entering_axes, stop
+from tfgreen.surgery.rules.common import Rules, axes_named, concatenated, entering_axes, keep_along, stop
 from tfgreen.surgery.trace import Call
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ def _flip(a: ChannelAnalysis, call: Call) -> list[Axes]:
 def _pad(a: ChannelAnalysis, call: Call) -> list[Axes]:
     x, old, new = entering_axes(a, call), call.inputs[0].shape, call.outputs[0].shape
     grown = {i for i in range(len(x)) if old[i] != new[i]}
-    a.fix([x[i] for i in grown], f"{call} adds to them")
-    return [tuple(None if i in grown else labels for i, labels in enumerate(x))]
+    return [keep_along(a, x, grown, f"{call} adds to them")]
 
 
 @RULES.operation("Repeat")

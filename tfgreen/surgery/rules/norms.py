@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfgreen.surgery.channel_labels import Axes
-from tfgreen.surgery.rules.common import Rules, entering_axes, only_channels, placed
+from tfgreen.surgery.rules.common import Rules, axes_named, entering_axes, keep_along, only_channels, placed
 from tfgreen.surgery.trace import Call
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ def _group_norm(a: ChannelAnalysis, call: Call) -> list[Axes]:
 @RULES.layer("LayerNormalization", "RMSNormalization", "UnitNormalization", "Softmax")
 def _normalizes(a: ChannelAnalysis, call: Call) -> list[Axes]:
     x = entering_axes(a, call)
-    axis: Any = getattr(call.operation, "axis", -1)
-    over = {place % len(x) for place in (axis if isinstance(axis, (list, tuple)) else [axis])}
-    a.fix([x[i] for i in over], f"{call} takes its statistics over them")
-    return [tuple(None if i in over else labels for i, labels in enumerate(x))]
+    over = axes_named(getattr(call.operation, "axis", -1), len(x))
+    return [keep_along(a, x, over, f"{call} takes its statistics over them")]
 
 
 @RULES.layer("Rescaling")

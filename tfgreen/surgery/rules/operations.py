@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tfgreen.surgery.channel_labels import Axes, Axis
-from tfgreen.surgery.rules.common import Rules, axes_named, entering_axes, stop
+from tfgreen.surgery.rules.common import Rules, axes_named, entering_axes, keep_along, stop
 from tfgreen.surgery.trace import Call
 
 if TYPE_CHECKING:
@@ -40,21 +40,19 @@ def _reduction(a: ChannelAnalysis, call: Call) -> list[Axes]:
     operation: Any = call.operation
     x = entering_axes(a, call)
     over = axes_named(getattr(operation, "axis", None), len(x))
-    a.fix([x[i] for i in over], f"{call} is taken over them")
-    if getattr(operation, "keepdims", False):
-        return [tuple(None if i in over else labels for i, labels in enumerate(x))]
-    return [tuple(labels for i, labels in enumerate(x) if i not in over)]
+    kept = keep_along(a, x, over, f"{call} is taken over them")
+    return [kept if getattr(operation, "keepdims", False) else tuple(kept[i] for i in range(len(x)) if i not in over)]
 
 
 @RULES.operation("Softmax LogSoftmax Sparsemax Normalize Cumsum Cumprod Sort Argsort Roll LayerNorm RMSNorm")
 def _along_axis(a: ChannelAnalysis, call: Call) -> list[Axes]:
     x = entering_axes(a, call)
     over = axes_named(getattr(call.operation, "axis", None), len(x))
-    a.fix([x[i] for i in over], f"{call} is computed along them")
+    kept = keep_along(a, x, over, f"{call} is computed along them")
     for value in keras.tree.flatten((call.args[1:], call.kwargs)):
         if hasattr(value, "shape") and len(value.shape):
             a.fix(x, f"{call} has a number for each")
-    return [tuple(None if i in over else labels for i, labels in enumerate(x))] * len(call.outputs)
+    return [kept] * len(call.outputs)
 
 
 @RULES.operation("Matmul")
@@ -105,11 +103,3 @@ def _attention(a: ChannelAnalysis, call: Call) -> list[Axes]:
     elif query[3] is not None or key[3] is not None:
         a.labels.unite(query[3], key[3], f"{call} sums over them")
     return [(query[0], None, query[2], value[3])]
-
-
-@RULES.operation("MaxPool AveragePool")
-def _pool(a: ChannelAnalysis, call: Call) -> list[Axes]:
-    x = entering_axes(a, call)
-    axis = 1 if getattr(call.operation, "data_format", "") == "channels_first" else len(x) - 1
-    a.fix([labels for i, labels in enumerate(x) if i not in (0, axis)], f"{call} takes them as positions")
-    return [tuple(labels if i in (0, axis) else None for i, labels in enumerate(x))]

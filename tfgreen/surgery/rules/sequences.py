@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tfgreen.surgery.channel_labels import Axes, Axis
-from tfgreen.surgery.rules.common import Rules, activated, entering_axes, sets_item
+from tfgreen.surgery.rules.common import Rules, activated, entering_axes, sets_item, stop
 from tfgreen.surgery.trace import Call
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def _bidirectional(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer: Any = call.operation
     halves = [layer.forward_layer, layer.backward_layer]
     if len(call.inputs) > 1 or any(a.rule_of(half) is not _recurrent for half in halves):
-        a.fix([labels for tensor in call.inputs for labels in a.of(tensor)], f"{call} cannot be traced")
-        return [(None,) * len(tensor.shape) for tensor in call.outputs]
+        return stop(a, call)
     forward, backward = (recurrent(a, call, half) for half in halves)
     states = [*forward[1:], *backward[1:]]
     one, other = forward[0], backward[0]
@@ -126,8 +125,7 @@ def _time_distributed(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer: Any = call.operation.layer
     x, rule = entering_axes(a, call), a.rule_of(layer)
     if rule is None or len(call.inputs) > 1:
-        a.fix([labels for tensor in call.inputs for labels in a.of(tensor)], f"{call} cannot be traced")
-        return [(None,) * len(tensor.shape) for tensor in call.outputs]
+        return stop(a, call)
     inner = [keras.KerasTensor((shape[0], *shape[2:])) for shape in (call.inputs[0].shape, call.outputs[0].shape)]
     a.put(inner[0], (x[0], *x[2:]))
     (out,) = rule(a, dataclasses.replace(call, operation=layer, inputs=(inner[0],), outputs=(inner[1],)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from tfgreen.model.weights import has_plain_weights
 from tfgreen.quantization.op_classes import is_own, operation_name
 from tfgreen.surgery.rules import kernels, layouts, moves, norms, operations, sequences
 from tfgreen.surgery.rules.common import Rule
@@ -25,8 +26,7 @@ def rule_of(operation: keras.Operation) -> Rule | None:
     cls = next((cls for cls in type(operation).__mro__ if cls in _OF_LAYERS), None)
     if cls is None or not is_own(operation, (cls,)):
         return None
-    adapted = getattr(operation, "quantization_mode", None) or getattr(operation, "lora_enabled", False)
-    return None if adapted else _OF_LAYERS[cls]
+    return _OF_LAYERS[cls] if has_plain_weights(operation) else None
 
 
 def has_rule(layer: keras.Layer) -> bool:
