@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
@@ -254,6 +256,10 @@ def test_the_cap_of_the_logits_of_a_table_is_computed_in_integers():
     x = np.random.default_rng(0).integers(0, 50, (64, 6)).astype("int32")
     trained = quantized(model, x)
     assert table.logit_soft_cap == 0.5
+    expected = keras.ops.convert_to_numpy(trained(x))
+    with ThreadPoolExecutor(4) as pool:  # which may find the layer at work
+        for got in pool.map(trained, [x] * 16):
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(got), expected)
     lite = in_int8(trained)
     assert not lite.notes and lite.operators["TANH"] == lite.operators["DEQUANTIZE"] == 1
     assert error_in_scales(trained, lite, x) < 0.05

@@ -175,11 +175,9 @@ def _run_reversible(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs:
     """A lookup, or a product with the table of which a tanh caps the logits."""
     if not (kwargs.get("reverse") or (False, *args)[-1] is True):
         return layer(*args, **kwargs)
-    cap, layer.logit_soft_cap = layer.logit_soft_cap, None
-    try:
-        x = quantize(0, layer(*args, **kwargs))
-    finally:
-        layer.logit_soft_cap = cap
+    cap, without = layer.logit_soft_cap, object.__new__(type(layer))
+    without.__dict__.update(vars(layer), logit_soft_cap=None)  # other threads may run the layer meanwhile
+    x = quantize(0, type(layer).call(without, ops.cast(args[0], layer.compute_dtype), *args[1:], **kwargs))
     return quantize(2, ops.tanh(quantize(1, x * (1.0 / cap)))) * cap
 
 
