@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tfgreen.quantization.histogram import Histogram
@@ -26,12 +26,16 @@ def built(cls=ActivationRange, lower: float = -1.0, upper: float = 3.0, **settin
 
 
 def grid(lower: float, upper: float) -> tuple[float, int]:
-    """Step and integer of zero, as LiteRT stores them for 8 bits."""
-    step = (upper - lower) / 255
-    return step, int(np.round(-lower / step)) - 128
+    """Step and integer of zero for 8 bits, as TensorFlow's rounding computes them: in float32, halves upwards, which
+    decides where a range is symmetric."""
+    lower, upper = np.float32(lower), np.float32(upper)
+    step = (upper - lower) / np.float32(255)
+    return float(step), int(np.floor(-lower / step + np.float32(0.5))) - 128
 
 
 @given(ends, st.integers(0, 2**31))
+@example((-0.99999, 0.99999), 0)
+@example((-1.0, 1.0), 0)
 def test_rounding_is_what_the_stored_integers_stand_for(ends, seed):
     lower, upper = ends
     x = np.random.default_rng(seed).uniform(lower - 1, upper + 1, 100).astype("float32")
