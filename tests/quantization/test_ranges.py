@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import tfgreen as tg
 from tfgreen.quantization.histogram import Histogram
 from tfgreen.quantization.ranges import (
     ActivationRange,
@@ -148,3 +150,12 @@ def test_float16_tensors_are_rounded_in_float32_and_handed_back_in_float16():
     assert keras.backend.standardize_dtype(y.dtype) == "float16"
     exact = keras.ops.convert_to_numpy(fake_quantize_between(keras.ops.cast(x, "float32"), -1.0, 3.0))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(y), exact.astype("float16"))
+
+
+@pytest.mark.parametrize("end", [0.99999, 1.0, 2.5])
+def test_a_symmetric_range_has_its_zero_in_the_file_where_it_has_it_in_training(end):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(4, kernel_initializer="identity", name="out")(inputs))
+    x = np.random.default_rng(0).uniform(-end - 0.1, end + 0.1, (256, 4)).astype("float32")
+    quantized = tg.quantize(model, calibration_data=x, input_range=(-end, end), output_range=(-end, end))
+    np.testing.assert_allclose(tg.convert(quantized, quantization="int8").predict(x), quantized(x), atol=end * 1e-5)

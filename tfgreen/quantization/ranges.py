@@ -18,6 +18,8 @@ from tfgreen.quantization.histogram import Calibration, Histogram
 from tfgreen.transforms.exporting import is_exporting
 from tfgreen.typing import PlainDict, Shape, Tensor
 
+_HALFWAY = 1e-3  # of an integer, which float32 cannot tell from halfway in a range of 2^8
+
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class ActivationRange(keras.layers.Layer):
@@ -123,8 +125,21 @@ def fake_quantize_between(x: Tensor, lower: Tensor | float, upper: Tensor | floa
             return x  # the converter takes trained ranges of 8 bits only, and calibrates those of 16
         top = tf.maximum(-lower, upper)
         lower, upper = -top, top * (1 - 2.0 ** (1 - bits))
-    bits = max(bits, 8) if is_exporting() else bits
+    if is_exporting():
+        bits = max(bits, 8)
+        lower, upper = _nudged(lower, upper, bits)
     return tf.quantization.fake_quant_with_min_max_vars(x, lower, upper, num_bits=bits)
+
+
+def _nudged(lower: Tensor | float, upper: Tensor | float, bits: int) -> tuple[Tensor, Tensor]:
+    """A range of which zero lies halfway between two integers, as it does in a symmetric one, moved as the operator
+    moves it, in float32: the converter goes by float64, and would take the other integer."""
+    lower, upper = (tf.cast(end, "float32") for end in (lower, upper))
+    step = (upper - lower) / float(2**bits - 1)
+    place = -lower / step
+    zero = tf.floor(place + 0.5)
+    is_halfway = tf.abs(tf.abs(zero - place) - 0.5) < _HALFWAY
+    return tf.where(is_halfway, -zero * step, lower), tf.where(is_halfway, (2**bits - 1 - zero) * step, upper)
 
 
 def round_average(x: Tensor, lower: Tensor | float, upper: Tensor | float) -> Tensor:
