@@ -32,6 +32,7 @@ _FLOAT = ("float32", "float16")
 _MEASURE = """
 import json
 import sys
+import numpy
 import psutil
 from ai_edge_litert.interpreter import Interpreter
 
@@ -42,6 +43,8 @@ for _ in range(2):
     for index, shape in json.loads(sys.argv[3]):
         interpreter.resize_tensor_input(index, shape)
     interpreter.allocate_tensors()
+    for item in interpreter.get_input_details():  # an id to look up may not be what the memory held before
+        interpreter.set_tensor(item["index"], numpy.zeros(item["shape"], item["dtype"]))
     for _ in range(2):
         interpreter.invoke()
     interpreters.append(interpreter)
