@@ -232,3 +232,14 @@ def test_a_loop_of_the_users_own_is_told_of_nan_within_a_hundred_steps():
     with pytest.raises(ValueError, match="'bias'.*NaN"):
         for _ in range(100):
             update.step()
+
+
+def test_tensorflow_does_not_warn_of_retracing_when_a_model_is_fitted_many_times(caplog):
+    dense = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    model = tg.prune(dense, schedule=tg.ConstantSparsity(0.5, begin_step=0))
+    model.compile("sgd", "mse")
+    x = np.ones((4, 4), "float32")
+    with caplog.at_level("WARNING", "tensorflow"):
+        for _ in range(12):
+            model.fit(x, x[:, :1], verbose=0, callbacks=[tg.UpdateCompression()])
+    assert not [record for record in caplog.records if "retracing" in record.getMessage()]

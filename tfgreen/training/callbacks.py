@@ -86,7 +86,9 @@ class UpdateCompression(keras.callbacks.Callback):
         steps = [item.transform.step for item in self._scheduled]
         steps += [layer.activations.step for _, layer in compressed if layer.activations is not None]
         self._finite = _Finite(self.model)
-        self._advance = tf.function(lambda count: [step.assign_add(count) for step in steps])
+        # Concrete functions here and below: of others, made anew in each fit, TensorFlow warns as if it were a mistake.
+        advance = tf.function(lambda count: [step.assign_add(count) for step in steps])
+        self._advance = advance.get_concrete_function(tf.TensorSpec((), "int64"))
         self._input_ranges = InputRanges(self.model)
         self._project()  # weights may have been set since the last training
         _update(_due([(item, -1) for item in self._scheduled if item.step == 0]))
@@ -171,7 +173,8 @@ class _Finite:
                 if keras.backend.is_float_dtype(variable.dtype):
                     found.setdefault(id(variable), (f"{layer_subject(path, layer.layer)}, '{name}'", variable))
         self._named = list(found.values())
-        self._all = tf.function(lambda: [tf.reduce_all(tf.math.is_finite(item.value)) for _, item in self._named])
+        every = tf.function(lambda: [tf.reduce_all(tf.math.is_finite(item.value)) for _, item in self._named])
+        self._all = every.get_concrete_function()
 
     def check(self) -> None:
         for (name, variable), finite in zip(self._named, self._all()):
