@@ -118,3 +118,31 @@ def test_two_reshaped_tensors_of_one_range_are_added_or_multiplied_in_integers(n
     lite = tg.convert(trained, quantization="int8")
     assert lite.operators[operator] == 1 and (lite.operators["QUANTIZE"], lite.operators["DEQUANTIZE"]) == (1, 1)
     assert error_in_scales(trained, lite, x) < 0.05
+
+
+@pytest.mark.parametrize("width", [8, 4])
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_column_is_added_along_its_own_axis(width, trains):
+    inputs = keras.Input((8, width))
+    column = layers.Dense(1, name="column")(inputs)  # of one sample (1, 8, 1), which Keras adds as a bias
+    model = keras.Model(inputs, {"op": inputs + column, "layer": layers.Add()([layers.Dense(width)(inputs), column])})
+    x = np.random.default_rng(0).normal(size=(64, 8, width)).astype("float32")
+    if not trains:
+        assert tg.verify(model, tg.convert(model), x).passed
+    model = tg.quantize(model, calibration_data=x) if trains else model
+    assert tg.verify(model, tg.convert(model, quantization="int8", calibration_data=x), x).passed
+
+
+def test_a_weight_is_added_as_keras_adds_it():
+    class Shift(layers.Layer):
+        def build(self, shape):
+            self.shift = self.add_weight(shape=(1, 8, 1), initializer="random_normal")
+
+        def call(self, x):
+            return x + self.shift
+
+    inputs = keras.Input((8, 4))
+    model, x = keras.Model(inputs, Shift()(inputs)), np.random.default_rng(0).normal(size=(16, 8, 4)).astype("float32")
+    lite = tg.convert(model)
+    np.testing.assert_allclose(lite.predict(x), x + model.layers[-1].shift.numpy(), rtol=1e-5, atol=1e-6)
+    assert tg.verify(model, lite, x).passed

@@ -5,17 +5,22 @@
 - DenseBincount, by which Keras encodes categories as ``"multi_hot"`` and ``"count"``, is a maximum or sum of OneHot.
 - Where a sum or product takes two tensors of one range, the second gets it by a detour: the converter moves a reshape
   of both behind the sum with the range of what it took before, and then refuses what it made.
+- Keras adds what looks like a bias, a tensor of which all sizes but one are 1, by BiasAdd. One sample of shape (8, 1)
+  does, and would be added along the last axis if that has 8 too. Along the first, the converter takes none.
 - Keras's argmax tells 0 from -0 by bits, for which LiteRT has no operator. NumPy's does not, and integers have one 0.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tfgreen.transforms.exporting import isolated, rounding_of
+
+_INPUT = re.compile(r"input_\d+")  # see export.py
 
 
 def replace_operations(graph: tf.Graph) -> None:
@@ -45,6 +50,28 @@ def _of_two_ranges(binary: tf.Operation) -> tf.Tensor:
     ends, bits = rounding.inputs[1:], rounding.get_attr("num_bits")
     y = tf.quantization.fake_quant_with_min_max_vars(isolated(y), *ends, num_bits=bits)
     return getattr(tf.raw_ops, binary.type.replace("Pow", "Mul"))(x=x, y=y)
+
+
+def _broadcast(bias_add: tf.Operation) -> tf.Tensor:
+    x, bias = bias_add.inputs
+    if bias.op.type == "Squeeze" and _is_of_inputs(bias.op.inputs[0]):
+        return x + bias.op.inputs[0]
+    if bias_add.get_attr("data_format") == b"NCHW" and len(x.shape) != 4:
+        return x + tf.reshape(bias, [-1] + [1] * (len(x.shape) - 2))
+    return bias_add.outputs[0]
+
+
+def _is_of_inputs(x: tf.Tensor) -> bool:
+    """Whether a tensor is computed of the model's inputs, not of its weights alone."""
+    seen, waiting = {x.op.name}, [x.op]
+    while waiting:
+        operation = waiting.pop()
+        if operation.type == "Placeholder" and _INPUT.fullmatch(operation.name):
+            return True
+        before = [tensor.op for tensor in operation.inputs if tensor.op.name not in seen]
+        seen.update(one.name for one in before)
+        waiting += before
+    return False
 
 
 def _are_equal(one: tf.Operation | None, other: tf.Operation) -> bool:
@@ -105,6 +132,7 @@ def _cast(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 _REPLACED: dict[tuple[str, ...], Callable[[tf.Operation], tf.Tensor]] = {
     ("DenseBincount",): _counted,
+    ("BiasAdd",): _broadcast,
     ("ArgMax", "ArgMin"): _with_one_zero,
     ("Cast", "Bucketize"): _exact,
     ("OneHot",): _apart,
