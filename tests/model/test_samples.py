@@ -241,6 +241,15 @@ def test_sparse_and_ragged_samples_are_refused_with_what_makes_arrays_of_them(ma
     np.testing.assert_array_equal(sample_arrays(eval(call, {"x": x, "tf": tf}), ONE)["x"], A)
 
 
+def test_a_mask_is_not_lost_without_a_word():
+    x = np.ma.masked_greater(A, np.sort(A.ravel())[-2])
+    for data in (x, [x], {"x": x}, iter([x])):
+        with pytest.raises(TypeError, match=r"without masked values, received MaskedArray.*Pass x.filled\(number\)"):
+            sample_arrays(data, ONE)
+    np.testing.assert_array_equal(sample_arrays(x.filled(2.0), ONE)["x"], np.where(x.mask, 2.0, A))
+    np.testing.assert_array_equal(sample_arrays(np.ma.array(A), ONE)["x"], A)  # nothing is masked
+
+
 def test_symbolic_tensors_and_objects_are_refused():
     with pytest.raises(TypeError, match="received KerasTensor. Pass an array"):
         sample_arrays(keras.Input((3,)), ONE)

@@ -19,6 +19,8 @@ _FORMS = (
 # What sparse and ragged tensors have, of which NumPy makes an array of one object, and how to make an array of them.
 _TO_ARRAY = {"dense_shape": "tf.sparse.to_dense(x)", "to_tensor": "x.to_tensor()", "toarray": "x.toarray()"}
 
+_FILLED = "Pass x.filled(number), with the number that training had in their place."
+
 
 def sample_batches(
     data: Samples, spec: CallSpec, batch_size: int | None = 32, subject: str = "calibration_data", finite: bool = True
@@ -188,6 +190,8 @@ def _check_integers(array: np.ndarray, dtype: str, subject: str) -> None:
 def _check_dense(value: object, subject: str) -> None:
     """Raise unless a value has numbers to be sliced, which no symbolic, sparse or ragged tensor has."""
     how = next((f"Pass {call}." for name, call in _TO_ARRAY.items() if hasattr(value, name)), "")
+    if np.ma.is_masked(value):  # an array would hold whatever is stored behind the mask
+        raise invalid_type(subject, expected="an array without masked values", received=value, fix=_FILLED)
     if how or tuple(getattr(value, "shape", None) or ())[:1] == (None,):
         raise invalid_type(subject, expected="an array of numbers", received=value, fix=how or _FORMS)
 
