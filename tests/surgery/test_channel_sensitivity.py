@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 from tests.surgery.cases import randomized
@@ -10,8 +11,9 @@ from tfgreen.surgery.channel_sensitivity import channel_errors
 from tfgreen.surgery.remove_channels import remove_channels
 
 
-def test_errors_are_those_of_the_slim_models_and_the_model_stays_as_it_is():
-    inputs = keras.Input((3,), name="x")
+@pytest.mark.parametrize("batch", [None, 5])
+def test_errors_are_those_of_the_slim_models_and_the_model_stays_as_it_is(batch):
+    inputs = keras.Input(batch_shape=(batch, 3), name="x")
     hidden = layers.Dense(6, "tanh", name="hidden")(layers.Dense(8, "relu", name="first")(inputs))
     model = randomized(keras.Model(inputs, layers.Dense(4, name="out")(hidden)))
     x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")

@@ -29,6 +29,23 @@ def test_what_rows_do_not_decide_stays():
     np.testing.assert_allclose(matrix[2:], 7)
 
 
+def test_batches_of_the_size_that_a_model_fixes_are_solved_together():
+    def solved(batch: int | None) -> list[np.ndarray]:
+        inputs = keras.Input(batch_shape=(batch, 6), name="x")
+        rows = keras.ops.reshape(inputs, (batch or -1, 6))  # of a fixed batch, no other goes
+        x = layers.Dense(8, "relu", name="first")(rows)
+        x = layers.Dense(7, "relu", name="second")(layers.Dense(6, "relu", name="between")(x))
+        model = randomized(keras.Model(inputs, layers.Dense(3, name="out")(x)))
+        groups = channel_groups(model)
+        removed = [(groups[0], np.arange(4))]
+        slim = remove_channels(model, groups.analysis, removed)
+        samples = {"x": np.random.default_rng(0).normal(size=(100, 6)).astype("float32")}
+        return solve_kernels(model, slim, groups.analysis, removed, samples).get_weights()
+
+    for whole, parts in zip(solved(None), solved(20), strict=True):
+        np.testing.assert_allclose(parts, whole, rtol=1e-3, atol=1e-4)
+
+
 def test_channels_that_others_can_stand_for_are_not_missed():
     """Half of the filters are copies of the others: without them the model computes the same again."""
     inputs = keras.Input((6, 6, 2))

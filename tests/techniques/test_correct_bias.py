@@ -56,6 +56,18 @@ def test_the_second_layer_sees_what_the_corrected_first_makes():
     np.testing.assert_allclose(result.layers[-1].bias, b2 - (changed - exact).mean(axis=0), rtol=1e-3, atol=1e-4)
 
 
+def test_batches_of_the_size_that_a_model_fixes_give_the_mean_of_all():
+    inputs = keras.Input(batch_shape=(4, 6))
+    rows = keras.ops.reshape(inputs, (4, 6))  # no other batch goes
+    model = coarse(keras.Model(inputs, layers.Dense(4, "relu", name="out")(rows)))
+    x = positive(6, count=64)
+    kernel, before = (weight.astype(np.float64) for weight in model.get_weights())
+    expected = before - x.mean(axis=0) @ (rounded(kernel) - kernel)
+    np.testing.assert_allclose(tg.correct_bias(model, x).get_layer("out").bias, expected, rtol=1e-4)
+    for count in (10, 4):  # the last batch goes back to samples of the one before
+        assert np.abs(tg.correct_bias(model, x[:count]).get_layer("out").bias - before).max() > 0.1
+
+
 NETS = {
     "conv": [layers.Conv2D(4, 3, activation="relu", padding="same"), layers.Conv2D(3, 3)],
     "norm": [layers.Conv2D(4, 3, use_bias=False), layers.BatchNormalization(), layers.ReLU(), layers.Conv2D(3, 3)],

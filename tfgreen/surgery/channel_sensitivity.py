@@ -31,11 +31,17 @@ def channel_errors(
     model, spec = analysis.trace.model, read_call_spec(analysis.trace.model)
     variables = {(weight.path, weight.name): weight.variable for weight in analysis.weights.values()}
 
-    @tf.function
-    def run() -> list[tf.Tensor]:
-        return [keras.ops.cast(out, "float32") for out in keras.tree.flatten(call_model(model, spec, samples))]
+    count = len(next(iter(samples.values())))
+    batches = [{name: tf.constant(x[part]) for name, x in samples.items()} for part in spec.slices(count, count)]
 
-    before = [tensor.numpy() for tensor in run()]
+    @tf.function
+    def run(batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        return [keras.ops.cast(out, "float32") for out in keras.tree.flatten(call_model(model, spec, batch))]
+
+    def outputs() -> list[np.ndarray]:
+        return [tf.concat(parts, axis=0).numpy() for parts in zip(*map(run, batches))]
+
+    before = outputs()
 
     def error(group: ChannelGroup, channels: np.ndarray) -> float:
         held = {key: variables[key].numpy() for key in {(edge.layer, edge.weight) for edge in group.edges}}
@@ -44,7 +50,7 @@ def channel_errors(
             value = np.moveaxis(variable.numpy().copy(), edge.axis, 0)
             value[edge.places[channels].ravel()] = 0
             variable.assign(np.moveaxis(value, 0, edge.axis))
-        after = [tensor.numpy() for tensor in run()]
+        after = outputs()
         for key, value in held.items():
             variables[key].assign(value)
         return float(np.mean([((a - b) ** 2).sum() / max((b**2).sum(), 1e-12) for a, b in zip(after, before)]))

@@ -43,7 +43,8 @@ def solve_kernels(
     Args:
         model: The model before channels were removed, with its ``analysis``.
         slim: The model without ``removed``: groups, each with the indices of its channels.
-        samples: Arrays of shape (samples, ...) by input; all run at once.
+        samples: Arrays of shape (samples, ...) by input; all run at once, or in batches of the size that the model
+            fixes, as often as there are kernels.
     """
     solved: keras.Model = rebuild(slim, lambda path, layer: layer)
     lost: dict[tuple[str, str], dict[int, list[int]]] = {}
@@ -56,9 +57,14 @@ def solve_kernels(
     views = {path: KernelRows(layer) for path, layer in walk(model) if path in once and KernelRows.fits(layer)}
     others = {path: KernelRows(layer) for path, layer in walk(solved) if path in views}
     rng = np.random.default_rng(seed)
-    places: dict[str, np.ndarray] = {}
-    targets: dict[str, np.ndarray] = {}
-    has_begun = False
+    spec = read_call_spec(model)
+    count = len(next(iter(samples.values())))
+    batches = [{name: array[part] for name, array in samples.items()} for part in spec.slices(count, count)]
+    number = 0  # of the batch that runs
+    places: dict[tuple[str, int], np.ndarray] = {}
+    targets: dict[str, list[np.ndarray]] = {}  # of each batch, of the kernels yet to be solved
+    rows: dict[str, dict[int, np.ndarray]] = {}
+    has_begun = False  # with a kernel that lost inputs
     by_layer = {id(view.layer): path for path, view in [*views.items(), *others.items()]}
 
     def record(layer: keras.Layer, call: Around, /, x: Tensor, *args: object, **kwargs: object) -> Tensor:
@@ -68,25 +74,32 @@ def solve_kernels(
         has_begun = has_begun or (path, "kernel") in lost and _loses_inputs(view, lost[path, "kernel"])
         if has_begun:
             total, matrix, intercept = view.count(tuple(x.shape)), view.matrix(), view.intercept()
-            places[path] = rng.choice(total, min(total, _ROWS, _VALUES // matrix.shape[1]), replace=False)
-            rows = view.take(np.asarray(x, np.float32), places[path])
-            targets[path] = rows @ matrix + (0 if intercept is None else intercept)
+            most = max(1, min(_ROWS, _VALUES // matrix.shape[1]) // len(batches))
+            places[path, number] = rng.choice(total, min(total, most), replace=False)
+            taken = view.take(np.asarray(x, np.float32), places[path, number])
+            targets.setdefault(path, []).append(taken @ matrix + (0 if intercept is None else intercept))
         return call(x, *args, **kwargs)
 
     def solve(layer: keras.Layer, call: Around, /, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         path = by_layer[id(layer)]
-        if path in targets:
-            view = others[path]
-            kept = _kept_outputs(views[path], lost.get((path, "kernel"), {}))
-            rows, target = view.take(np.asarray(x, np.float32), places[path]), targets.pop(path)[:, kept]
-            view.assign(*ridge_regression(rows, target, view.matrix(), view.intercept()))
+        if path == next(iter(targets), None):  # all before it are solved
+            view, found = others[path], rows.setdefault(path, {})
+            found[number] = view.take(np.asarray(x, np.float32), places[path, number])
+            if len(found) == len(batches):
+                kept = _kept_outputs(views[path], lost.get((path, "kernel"), {}))
+                x_all, y_all = (np.concatenate(parts) for parts in ([found[k] for k in sorted(found)], targets[path]))
+                view.assign(*ridge_regression(x_all, y_all[:, kept], view.matrix(), view.intercept()))
+                del targets[path], rows[path]
         return call(x, *args, **kwargs)
 
-    spec = read_call_spec(model)
     with around_calls([view.layer for view in views.values()], record):
-        call_model(model, spec, samples)
+        for number, batch in enumerate(batches):
+            has_begun = False
+            call_model(model, spec, batch)
     with around_calls([view.layer for view in others.values()], solve):
-        call_model(solved, spec, samples)
+        for _ in list(targets):
+            for number, batch in enumerate(batches if targets else ()):
+                call_model(solved, spec, batch)
     return solved
 
 

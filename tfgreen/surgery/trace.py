@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from tfgreen.model.call_spec import symbolic_inputs
+from tfgreen.model.call_spec import read_call_spec, symbolic_inputs
 from tfgreen.model.internals import (
     graph_calls,
     graph_of,
@@ -102,7 +102,8 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
             inside.setdefault(id(leaf), (leaf, history_of(leaf)))
         return outputs
 
-    inputs = args, kwargs = keras.tree.map_structure(_input, symbolic_inputs(copy))
+    batch = read_call_spec(copy).batch or 1
+    inputs = args, kwargs = keras.tree.map_structure(lambda x: _input(x, batch), symbolic_inputs(copy))
     with listening({(layer, "symbolic_call"): around for layer in opened}):
         outputs = tuple(keras.tree.flatten(copy(*args, **kwargs, training=False)))
     calls: list[Call] = []
@@ -113,8 +114,8 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
     return Trace(copy, tuple(calls), tuple(keras.tree.flatten(inputs)), outputs, entered, tuple(shut))
 
 
-def _input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+def _input(tensor: keras.KerasTensor, batch: int) -> keras.KerasTensor:
+    return keras.Input(batch_shape=(batch, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
 
 
 def _raw_operations(model: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Operation]]:

@@ -54,7 +54,8 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
     Args:
         model: A built Sequential or functional model. It is not changed.
         calibration_data: Inputs of shape (samples, ...) in the structure the model takes, or an iterable of batches of
-            them: a few hundred training samples. They run through the model in one batch.
+            them: a few hundred training samples. They run through the model in one batch, or in batches of the size that
+            it fixes, of which each moves a bias by its part of the mean.
 
     Returns:
         The copy with other biases, in float; not compiled.
@@ -86,28 +87,36 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
             raise invalid_state(f"The bias of {layer_subject(path, layer)} is corrected already.", fix)
     spec = read_call_spec(model)
     x = sample_arrays(calibration_data, spec)
-    exact: dict[str, np.ndarray] = {}
+    count = len(next(iter(x.values())))
+    batches = [{name: array[part] for name, array in x.items()} for part in spec.slices(count, count)]
+    exact: dict[str, list[np.ndarray]] = collections.defaultdict(list)  # of each batch
+    done = collections.Counter[str]()
 
     def remember(path: str, outputs: Tensor) -> Tensor:
-        exact[path] = _means(found[path], outputs)
+        exact[path].append(_means(found[path], outputs))
         return outputs
 
     def correct(path: str, outputs: Tensor) -> Tensor:
-        layer = found[path]
-        shift = exact[path] - _means(layer, outputs)
+        layer, means = found[path], exact[path][done[path]]
+        done[path] += 1
+        shift = (means - _means(layer, outputs)) / done[path]  # of the biases so far: theirs is then the mean of all
         layer.bias.assign(keras.ops.convert_to_numpy(layer.bias) + shift)
+        copies[path].bias.assign(layer.bias)
         setattr(layer, _CORRECTED, keras.ops.convert_to_numpy(layer.bias))
         rank = len(outputs.shape)
         return outputs + shift.reshape([-1 if axis == channel_axis(layer, rank) else 1 for axis in range(rank)])
 
     with _watching(found, remember):
-        call_model(result, spec, x)
+        for batch in batches:
+            call_model(result, spec, batch)
     for path, means in exact.items():
         fix = "Check the weights of the model and the scale of the data."
-        check_finite(means, f"outputs of {layer_subject(path, found[path])} on the calibration data", fix)
+        check_finite(np.stack(means), f"outputs of {layer_subject(path, found[path])} on the calibration data", fix)
     rounded = rebuild(result, _rounded)
-    with _watching({path: la for path, la in replaceable_layers(rounded) if path in found}, correct):
-        call_model(rounded, spec, x)
+    copies = {path: layer for path, layer in replaceable_layers(rounded) if path in found}
+    with _watching(copies, correct):
+        for batch in batches:
+            call_model(rounded, spec, batch)
     return result
 
 
