@@ -32,6 +32,21 @@ def test_ranges_are_the_extremes_of_the_tensors_before_they_are_rounded():
         np.testing.assert_allclose(found[name], ends, rtol=1e-5)
 
 
+def test_what_is_computed_of_a_batch_is_calibrated_sample_by_sample_as_the_file_runs():
+    inputs = keras.Input((8,), name="x")
+    mean = keras.ops.mean(layers.Dense(8, name="dense")(inputs), axis=0, keepdims=True)
+    model = varied(keras.Model(inputs, layers.Dense(2, name="out")(inputs - 2.0 * mean)))
+    x = normal(8, count=64)
+    means = keras.Model(inputs, mean).predict(x, batch_size=1, verbose=0)
+    trained = quantized(model, x)
+    lower, upper = ranges_of(trained)["mean/output"]
+    assert (lower, upper) == pytest.approx((means.min(), means.max()), rel=0.05)
+    lite = tg.convert(model, quantization="int8", calibration_data=x)
+    assert any("Layers ['mean'" in note and "computes of each sample" in note for note in lite.notes)
+    assert not any("far from" in note for note in lite.notes) and tg.verify(model, lite, x).passed
+    assert tg.verify(model, tg.convert(trained, quantization="int8"), x).passed
+
+
 def test_a_model_may_be_calibrated_again_and_each_layer_in_a_way_of_its_own():
     model = quantized(network(), X)
     outlier = X.copy()

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgreen.errors import TfgreenError, invalid_state
+from tfgreen.model.graph import layers_without_batch
 from tfgreen.model.internals import input_layers
 from tfgreen.structure import CallSpec, InputSpec, leaf_names, name_leaves, pack
 from tfgreen.typing import Tensor, Tensors
@@ -59,7 +60,7 @@ def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor],
 
 def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray], size: int) -> list[np.ndarray]:
     """The outputs of a model in reading order, computed in batches of ``size`` or of what it fixes; or one by one, as a
-    file runs samples, where an output has no batch axis, so that there is one for each sample.
+    file runs samples, where a tensor has no batch axis, so that what is computed of it is that of each sample.
 
     Example:
         >>> x = keras.Input((3,), name="x")
@@ -75,7 +76,8 @@ def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarr
     count = len(next(iter(arrays.values())))
     slices = spec.slices(count, size)
     parts, rows = [run(slices[0])], min(count, size)
-    if spec.batch is None and any(len(x) != rows * len(one) for x, one in zip(parts[0], run(slice(1)))):
+    shapes_differ = spec.batch is None and any(len(x) != rows * len(one) for x, one in zip(parts[0], run(slice(1))))
+    if shapes_differ or layers_without_batch(model):
         return [np.concatenate(output) for output in zip(*map(run, spec.slices(count, 1)))]
     for part in slices[1:]:
         again = len(parts) * (spec.batch or size) - part.start  # samples of the batch before

@@ -108,6 +108,23 @@ class LayerGraph:
         return node
 
 
+def layers_without_batch(model: keras.Model) -> list[str]:
+    """The paths of the layers and operations that return one tensor for a whole batch of open size, as ``ops.mean(x)``
+    does; none for a subclassed model.
+
+    Example:
+        >>> x = keras.Input((3,), name="features")
+        >>> layers_without_batch(keras.Model(x, x - keras.layers.Identity(name="all")(keras.ops.mean(x))))[1:]
+        ['all']
+    """
+    if not is_container(model):
+        return []
+    graph = LayerGraph(model)
+    open_batch = all(shape[:1] == (None,) for node in graph.inputs for shape in node.output_shapes)
+    found = [node.path for node in graph.nodes if any(shape[:1] != (None,) for shape in node.output_shapes)]
+    return list(dict.fromkeys(found)) if open_batch else []
+
+
 def shapes_of(structure: object) -> Iterator[Shape]:
     """The shapes of all tensors in a (nested) structure."""
     for leaf in keras.tree.flatten(structure):

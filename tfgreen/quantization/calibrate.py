@@ -9,6 +9,7 @@ import numpy as np
 
 from tfgreen.errors import invalid_state
 from tfgreen.model.call_spec import call_model, read_call_spec
+from tfgreen.model.graph import layers_without_batch
 from tfgreen.model.samples import sample_batches
 from tfgreen.quantization.histogram import Calibration, Histogram
 from tfgreen.transforms.compressed import compressed_layers
@@ -39,9 +40,7 @@ def calibrate(model: keras.Model, data: Samples, calibration: Callable[[str], Ca
         for _, range_, histogram in ranges:
             range_.recorder = histogram
         spec, first = read_call_spec(model), dict[str, np.ndarray]()
-        # What an output without a batch axis holds for a batch is not what it holds for a sample, as a file runs it.
-        outputs = getattr(model, "outputs", None) or ()
-        size = 1 if spec.batch is None and any(x.shape[:1] != (None,) for x in outputs) else None
+        size = 1 if layers_without_batch(model) else None  # as a file runs samples: a batch has another mean than each
         for batch in sample_batches(data, spec):
             first = first or batch
             count = len(next(iter(batch.values())))

@@ -16,6 +16,7 @@ from tfgreen.deploy.conversion.operations import replace_operations
 from tfgreen.deploy.conversion.record import Conversion, Traced
 from tfgreen.errors import ConversionError, invalid_state
 from tfgreen.model.call_spec import call_model
+from tfgreen.model.graph import layers_without_batch
 from tfgreen.model.layer_calls import LayerCalls, listening
 from tfgreen.model.paths import walk
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
@@ -90,6 +91,11 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         f"Outputs {single} have no batch axis: the model returns one for a whole batch, and the file, which runs "
         "sample by sample, one for each sample."
     )
+    mixed = layers_without_batch(model)
+    inner = (
+        f"Layers {mixed} return tensors without a batch axis: what they compute of a whole batch, the file, which runs "
+        "sample by sample, computes of each sample."
+    )
     traced = Traced(
         outputs=outputs,
         calls=tuple(calls.paths),
@@ -100,7 +106,8 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         image_layers=frozenset(path for path, la in layers.items() if hasattr(la, "get_random_transformation")),
         costly_scales=_has_costly_scales(model, layers),
     )
-    return dataclasses.replace(conversion, traced=traced, notes=(*conversion.notes, *([note] if single else [])))
+    notes = [note] if single else [inner] if mixed else []
+    return dataclasses.replace(conversion, traced=traced, notes=(*conversion.notes, *notes))
 
 
 def _without_batch(model: keras.Model, outputs: Structure, traced: Sequence[tf.TensorSpec]) -> list[str]:
