@@ -9,6 +9,7 @@ from keras import layers
 
 import tfgreen as tg
 from tfgreen.quantization.feature_scales import lost_channels
+from tfgreen.techniques.shared_scales import channel_axes
 
 X = np.random.default_rng(0).normal(size=(128, 16)).astype("float32")
 
@@ -64,6 +65,40 @@ def test_lost_channels_are_said_with_a_remedy_that_works(form):
         tg.quantize(model, calibration_data=X, strict=True)
     better = tg.convert(model, quantization="int8", calibration_data=X, keep_float=KEPT[form])
     assert not [note for note in better.notes if "share a scale" in note] and tg.verify(model, better, X).passed
+
+
+def test_channels_lie_where_they_are_joined():
+    inputs = keras.Input((16,))
+    boxes = layers.Rescaling(300.0)(layers.Dense(8, "sigmoid")(inputs))
+    scores = layers.Dense(6, "sigmoid")(inputs)
+    parts = [layers.Reshape((-1, 2))(part) for part in (boxes, scores)]
+    model = keras.Model(inputs, layers.Concatenate(axis=1, name="both")(parts))  # (channels, anchors)
+    with pytest.warns(UserWarning, match=r"Channels \[4, 5, 6\] \(axis 1\).*keep_float=\('both',\)"):
+        tg.quantize(model, calibration_data=X)
+    with pytest.warns(UserWarning, match=r"\[4, 5, 6\] \(axis 1\)"):
+        lite = tg.convert(model, quantization="int8", calibration_data=X)
+    result = tg.verify(model, lite, X)
+    assert not result.passed and "Channels [4, 5, 6] (axis 1)" in str(result)
+    better = tg.convert(model, quantization="int8", calibration_data=X, keep_float=("both",))
+    assert tg.verify(model, better, X).passed
+
+
+AXES = {
+    "last": (lambda x: layers.Concatenate()([x, x]), (-1,)),
+    "first": (lambda x: layers.Concatenate(axis=1)([x, x]), (-1, 1)),
+    "negative": (lambda x: keras.ops.concatenate([x, x], axis=-3), (-1, 1)),
+    "moved to the end": (lambda x: layers.Permute((2, 3, 1))(layers.Concatenate(axis=1)([x, x])), (-1,)),
+    "moved from the end": (lambda x: layers.Permute((3, 1, 2))(layers.Concatenate()([x, x])), (-1, 1)),
+    "lost track of": (lambda x: layers.Reshape((4, 6))(layers.Concatenate(axis=1)([x, x])), (-1,)),
+    "channels first": (lambda x: layers.MaxPooling2D(1, data_format="channels_first")(layers.ReLU()(x)), (-1,)),
+    "of a kernel": (lambda x: layers.Conv2D(3, 1, data_format="channels_first")(x), (1,)),
+}
+
+
+@pytest.mark.parametrize("make, axes", AXES.values(), ids=AXES)
+def test_the_axes_of_channels(make, axes):
+    inputs = keras.Input((2, 3, 2))
+    assert channel_axes(keras.Model(inputs, make(inputs))) == [axes]
 
 
 @pytest.mark.parametrize("form, size", [("concat", 3.0), ("features", 3.0), ("apart", 300.0)])

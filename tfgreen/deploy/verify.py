@@ -16,10 +16,12 @@ from tfgreen.deploy.inspection.output_errors import DEFAULT_LIMITS, OutputCompar
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_value
 from tfgreen.model.call_spec import outputs_of, read_call_spec
+from tfgreen.model.internals import is_container
 from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.samples import sample_arrays
-from tfgreen.structure import match, rename
+from tfgreen.structure import match, pack, rename
 from tfgreen.tables import TableResult
+from tfgreen.techniques.shared_scales import channel_axes
 from tfgreen.typing import PlainDict, Samples
 
 _BATCH = 32
@@ -153,11 +155,20 @@ def verify(
         classes = {name for name, array in got.items() if array.ndim > 1 and array.shape[-1] > 1}
     fine = 256 if lite.quantization == "int16x8" else 1
     scales = {name: None if scale is None else scale * fine for name, scale in lite.output_scales.items()}
-    outputs = tuple(compare(name, a, got[name], scales[name], name in classes) for name, a in zip(got, expected))
+    axes = _channel_axes(model, lite)
+    outputs = tuple(
+        compare(name, a, got[name], scales[name], name in classes, axes[name]) for name, a in zip(got, expected)
+    )
     result = VerifyResult(outputs, len(next(iter(arrays.values()))), lite.quantization, limits)
     if result.passed or "layers" not in lite.metadata or lite.lost_samples(inputs):
         return result
     return dataclasses.replace(result, layers=compare_layers(model, lite, arrays))
+
+
+def _channel_axes(model: keras.Model, lite: LiteRTModel) -> dict[str, tuple[int, ...]]:
+    """Along which axes the channels of each output lie, by name."""
+    names = keras.tree.flatten(pack(lite.output_structure, {info.name: info.name for info in lite.outputs}))
+    return dict(zip(names, channel_axes(model) if is_container(model) else [(-1,)] * len(names)))
 
 
 def _class_outputs(model: keras.Model, lite: LiteRTModel) -> set[str]:

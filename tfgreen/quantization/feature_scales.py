@@ -34,8 +34,10 @@ def needs_float_input(layer: keras.Operation) -> bool:
     return bool(deviation[varied].min() < _LEAST_SCALES * scale)
 
 
-def lost_channels(expected: np.ndarray, got: np.ndarray, scale: float | None = None) -> list[int]:
-    """The channels (last axis) of an output of shape ``(samples, ..., channels)`` that drown in noise because they
+def lost_channels(
+    expected: np.ndarray, got: np.ndarray, scale: float | None = None, axis: int = -1
+) -> list[int]:
+    """The channels (along ``axis``) of an output of shape ``(samples, ..., channels)`` that drown in noise because they
     share a scale, by default 1/255 of the range, with much larger ones. Integers and probabilities have none.
 
     Example:
@@ -46,7 +48,8 @@ def lost_channels(expected: np.ndarray, got: np.ndarray, scale: float | None = N
     fits = expected.ndim > 1 and expected.size and expected.shape == got.shape and expected.dtype.kind not in "iub"
     if not (fits and np.isfinite(expected).all() and np.isfinite(got).all()):
         return []
-    rows, noise = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (expected, expected - got))
+    moved = (np.moveaxis(x.astype(np.float64), axis, -1) for x in (expected, expected - got))
+    rows, noise = (x.reshape(-1, x.shape[-1]) for x in moved)
     scale = scale or float(np.ptp(rows)) / 255
     if scale == 1 / 256 or (rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, rtol=0, atol=1e-3)):
         return []

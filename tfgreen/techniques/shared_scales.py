@@ -13,7 +13,7 @@ from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.quantization.feature_scales import lost_channels
-from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_pass_through
+from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_identity, is_own, is_pass_through
 from tfgreen.structure import CallSpec
 from tfgreen.typing import Tensors
 
@@ -34,24 +34,69 @@ def shared_scale_loss(
         retry: The quantized form in Keras, given the layers to keep in float.
     """
     expected = _flat(call_model(model, spec, samples))
-    found = {
-        index: channels
-        for index, (x, y, scale) in enumerate(zip(expected, _flat(got), keras.tree.flatten(scales), strict=True))
-        if x.dtype.kind == "f" and (channels := lost_channels(x, y, scale))
-    }
-    if not found or not is_container(model):
+    if not is_container(model):
         return ""
-    outputs = LayerGraph(model).outputs
-    paths = tuple(dict.fromkeys(path for index in found for path in _joining(outputs[index])))
-    which = "; ".join(f"{channels} of what '{outputs[index].path}' returns" for index, channels in found.items())
-    text = f"Channels (last axis) {which} are lost: they share a scale with channels over 20 times as large. "
+    outputs = zip(expected, _flat(got), keras.tree.flatten(scales), channel_axes(model), strict=True)
+    found = {
+        (index, axis): channels
+        for index, (x, y, scale, axes) in enumerate(outputs)
+        for axis in axes
+        if x.dtype.kind == "f" and (channels := lost_channels(x, y, scale, axis))
+    }
+    if not found:
+        return ""
+    nodes = LayerGraph(model).outputs
+    paths = tuple(dict.fromkeys(path for index, _ in found for path in _joining(nodes[index])))
+    which = "; ".join(
+        f"{channels} ({axis_named(axis)}) of what '{nodes[index].path}' returns"
+        for (index, axis), channels in found.items()
+    )
+    text = f"Channels {which} are lost: they share a scale with channels over 20 times as large. "
     try:
         better = _flat(call_model(retry(paths), spec, samples))
     except TfgreenError:
         better = _flat(got)
-    helps = not any(lost_channels(expected[index], better[index]) for index in found)
+    helps = not any(lost_channels(expected[index], better[index], None, axis) for index, axis in found)
     remedy = f"Let it compute in float32: keep_float={paths}." if helps else "Return them as outputs of their own."
     return text + remedy
+
+
+def channel_axes(model: keras.Model) -> list[tuple[int, ...]]:
+    """Along which axes the channels of each output of a Sequential or functional model lie, flat: the last, and that
+    along which a concat-like layer joins them; the first after the samples where a layer says ``channels_first``.
+
+    Example:
+        >>> boxes, scores = keras.Input((4, 100)), keras.Input((80, 100))
+        >>> channel_axes(keras.Model([boxes, scores], keras.layers.Concatenate(axis=1)([boxes, scores])))
+        [(-1, 1)]
+    """
+    return [_axes(node) for node in LayerGraph(model).outputs]
+
+
+def axis_named(axis: int) -> str:
+    """An axis of channels in words."""
+    return "last axis" if axis == -1 else f"axis {axis}"
+
+
+def _axes(node: LayerNode) -> tuple[int, ...]:
+    *moves, source = _passed(node)
+    layer, rank = inner_operation(source.layer), len(source.output_shapes[0])
+    joins, first = is_concat_like(layer), getattr(layer, "data_format", None) == "channels_first"
+    axis = getattr(layer, "axis", -1) % rank if joins and rank else 1 if first else rank - 1
+    for move in map(inner_operation, (move.layer for move in reversed(moves))):
+        if is_own(move, (keras.layers.Permute,)):
+            axis = (0, *move.dims).index(axis)
+        elif not is_identity(move):
+            return (-1,)
+    return (-1,) if axis in (0, rank - 1) else (axis,) if first else (-1, axis)
+
+
+def _passed(node: LayerNode) -> list[LayerNode]:
+    """A node, with those whose values it only passes on."""
+    chain = [node]
+    while is_pass_through(inner_operation(chain[-1].layer)) and len(chain[-1].producers) == 1:
+        chain.append(chain[-1].producers[0])
+    return chain
 
 
 def _flat(outputs: Tensors) -> list[np.ndarray]:
@@ -60,9 +105,7 @@ def _flat(outputs: Tensors) -> list[np.ndarray]:
 
 def _joining(node: LayerNode, inner: bool = False) -> Iterator[str]:
     """The layers that bring together what gets one scale, with those that pass it on to a node."""
-    chain = [node]
-    while is_pass_through(inner_operation(chain[-1].layer)) and len(chain[-1].producers) == 1:
-        chain.append(chain[-1].producers[0])
+    chain = _passed(node)
     joins = is_concat_like(inner_operation(chain[-1].layer))
     if joins or not inner:
         yield from (one.path for one in chain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from tfgreen.checks import check_number
 from tfgreen.quantization.feature_scales import lost_channels
 from tfgreen.tables import RowResult
+from tfgreen.techniques.shared_scales import axis_named
 
 _ENOUGH = 32  # values of a channel from which on its signal-to-noise ratio says something
 _FIXED_SCALES = (1 / 256, 1 / 128)  # of softmax, sigmoid and tanh, whatever they return
@@ -64,11 +66,12 @@ class OutputComparison(RowResult):
         agreement: The share of positions with the same top class (last axis), or of equal integers; None for values.
         task: ``"classes"``: the scores of a softmax, or of a model compiled with a categorical crossentropy or
             converted with as many labels. ``"integers"``: what is no float. ``"values"``: all else.
-        sqnr_db: Power of the output over that of the error in decibels, of the channel (last axis) where it is lowest
+        sqnr_db: Power of the output over that of the error in decibels, of the channel where it is lowest
             if there are 32 values of each, infinite where there is no error.
         channel: The index of that channel; None if it is of the whole.
         equal_nan: How many values are NaN, or infinite, in both, and left out of the other figures.
-        lost: The channels (last axis) of values that drown in noise because they share the scale with much larger ones.
+        lost: The channels of values that drown in noise because they share the scale with much larger ones.
+        axis: The axis of the channels.
     """
 
     name: str
@@ -83,6 +86,7 @@ class OutputComparison(RowResult):
     channel: int | None = None
     equal_nan: int = 0
     lost: tuple[int, ...] = ()
+    axis: int = -1
 
     @property
     def remarks(self) -> list[str]:
@@ -92,7 +96,7 @@ class OutputComparison(RowResult):
             found.append(f"{self.equal_nan} values of output '{self.name}' are NaN or infinite in both.")
         if self.lost:
             found.append(
-                f"Channels {list(self.lost)} (last axis) of output '{self.name}' are lost in noise: they share a scale "
+                f"Channels {list(self.lost)} ({axis_named(self.axis)}) of output '{self.name}' are lost in noise: they share a scale "
                 f"({self.scale:.3g}) with larger ones. Return them as an output of their own, or convert with "
                 "keep_float of the layers that join them."
             )
@@ -108,9 +112,15 @@ class OutputComparison(RowResult):
 
 
 def compare(
-    name: str, expected: np.ndarray, got: np.ndarray, scale: float | None = None, classes: bool = False
+    name: str,
+    expected: np.ndarray,
+    got: np.ndarray,
+    scale: float | None = None,
+    classes: bool = False,
+    axes: Sequence[int] = (-1,),
 ) -> OutputComparison:
-    """Compare what the model and the file returned for an output; without a scale, 1/255 of the range is one."""
+    """Compare what the model and the file returned for an output, of which channels may lie along each of some axes;
+    without a scale, 1/255 of the range is one."""
     task: Task = "integers" if expected.dtype.kind in "iub" else "classes" if classes else "values"
     expected, got = expected.astype(np.float64), got.astype(np.float64)
     same = (expected == got) | (np.isnan(expected) & np.isnan(got))
@@ -128,11 +138,13 @@ def compare(
     top = None if task == "values" else float(same.mean())
     if task == "classes":
         top = float((expected.argmax(axis=-1) == got.argmax(axis=-1)).mean())
-    ratio, channel = _least_sqnr(expected, error, scale)
-    lost = tuple(lost_channels(expected, got, scale)) if task == "values" else ()
-    return OutputComparison(
-        name, largest, mean, scale, largest / scale, mean / scale, top, task, ratio, channel, int(odd.sum()), lost
+    (ratio, channel), axis = min(
+        ((_least_sqnr(*(np.moveaxis(x, axis, -1) for x in (expected, error)), scale), axis) for axis in axes),
+        key=lambda found: found[0][0],
     )
+    lost = tuple(lost_channels(expected, got, scale, axis)) if task == "values" else ()
+    figures = largest / scale, mean / scale, top, task, ratio, channel, int(odd.sum()), lost, axis
+    return OutputComparison(name, largest, mean, scale, *figures)
 
 
 def _least_sqnr(expected: np.ndarray, error: np.ndarray, scale: float) -> tuple[float, int | None]:
