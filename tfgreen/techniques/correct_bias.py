@@ -54,8 +54,8 @@ def correct_bias(model: keras.Model, calibration_data: Samples) -> keras.Model:
     Args:
         model: A built Sequential or functional model. It is not changed.
         calibration_data: Inputs of shape (samples, ...) in the structure the model takes, or an iterable of batches of
-            them: a few hundred training samples. They run through the model in one batch, or in batches of the size that
-            it fixes, of which each moves a bias by its part of the mean.
+            them: a few hundred training samples. They run through the model in one batch, or in batches of the size
+            that it fixes, of which each moves a bias by its part of the mean.
 
     Returns:
         The copy with other biases, in float; not compiled.

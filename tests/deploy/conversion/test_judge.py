@@ -13,7 +13,7 @@ from keras import layers
 
 import tfgreen as tg
 from tests import zoo
-from tfgreen.deploy.conversion.judge import distance
+from tfgreen.deploy.conversion.judge import distance, integer_distance
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, constant, parse, set_constant
 from tfgreen.deploy.tflite.writing import write
 
@@ -87,6 +87,34 @@ def test_what_is_far():
     assert distance(constant, constant - 1.0, 0.01).is_far  # a constant that is another one
     small = expected * 1e-4  # rounding of a small output within a wide range is no fault
     assert not distance(small, np.zeros((8, 8)), 1 / 256).is_far
+
+
+def test_what_is_far_of_integers():
+    classes, some = np.arange(100) % 10, np.arange(100) < 20
+    assert not integer_distance(classes, np.where(np.arange(100) < 9, 0, classes), 0.9).is_far
+    assert str(integer_distance(classes, np.where(some, 99, classes), 0.9)) == "80% of its integers are equal"
+    assert integer_distance(classes, np.where(some, 99, classes), 0.9).is_far
+    rare = np.arange(1000) < 20
+    assert integer_distance(rare, np.zeros(1000, bool), 0.9).is_far  # 98 % are equal
+    assert not integer_distance(rare, np.arange(1000) < 15, 0.9).is_far
+    assert not integer_distance(np.zeros(8, int), np.zeros(8, int), 0.9).is_far
+
+
+def test_classes_that_a_file_gets_wrong_are_announced():
+    model, x = spoiled()
+    classes = keras.Model(model.inputs, keras.ops.argmax(model.outputs[0], axis=-1))
+    with pytest.warns(UserWarning, match=r"far from model.*output 'argmax': \d+% of its integers are equal"):
+        lite = tg.convert(classes, quantization="int8", calibration_data=x)
+    assert not tg.verify(classes, lite, x).passed
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        better = tg.convert(keras.Model(*_equalized(model)), quantization="int8", calibration_data=x)
+    assert tg.verify(classes, better, x).passed
+
+
+def _equalized(model: keras.Model) -> tuple[list, keras.KerasTensor]:
+    even = tg.equalize(model)
+    return even.inputs, keras.ops.argmax(even.outputs[0], axis=-1)
 
 
 def test_a_file_that_cannot_run_names_the_layer(monkeypatch):

@@ -18,6 +18,7 @@ from tfgreen.deploy.conversion.made_samples import made_samples
 from tfgreen.deploy.conversion.post_training import with_ranges
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.inspection.compare_layers import compare_layers
+from tfgreen.deploy.inspection.output_errors import DEFAULT_LIMITS
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata
 from tfgreen.deploy.tflite.writing import write
@@ -35,6 +36,7 @@ _UNSEEN = "The file was not compared with the model, because its ranges do not s
 _UNSEEN_FIX = "(fixed sizes, and trained ranges or tables to look up, would): look with tg.verify(model, lite, x)."
 _SAMPLES, _MORE_SAMPLES = 8, 128
 _FAR_SCALES, _FAR_DB, _LEAST_SCALES = 4.0, 10.0, 2.0
+_LEAST_EQUAL_MADE, _FEW = 0.5, 4  # integers of made-up samples, between classes as often as not; that may be chance
 _LEAST_RANGE = 3e-6  # below which the converter widens ranges
 _MUCH_OF_RANGE = 64.0  # scales of 255, which no outlier has made too wide
 
@@ -94,6 +96,37 @@ def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> Outp
     return OutputDistance(scales, sqnr if np.isfinite(error).all() else math.nan, signal_scales, constant, level)
 
 
+@dataclasses.dataclass(frozen=True)
+class IntegerDistance:
+    """How far an output of integers (classes, counts, booleans) of a file is from the model's.
+
+    Attributes:
+        equal: The share of positions at which both return the same.
+        is_far: Whether that is less than :func:`tfgreen.verify` allows, or the file misses most of what is rare: the
+            positions at which the model does not return its most frequent number.
+    """
+
+    equal: float
+    is_far: bool
+
+    def __str__(self) -> str:
+        return f"{self.equal:.0%} of its integers are equal"
+
+
+def integer_distance(expected: np.ndarray, got: np.ndarray, least: float) -> IntegerDistance:
+    """Compare integers of the model with those of its file, of the same shape, of which a share has to be equal.
+
+    Example:
+        >>> print(integer_distance(np.array([3, 1, 2, 2]), np.array([3, 1, 2, 0]), 0.9))
+        75% of its integers are equal
+    """
+    differ = int((expected != got).sum())
+    _, counts = np.unique(expected, return_counts=True)
+    rare = expected.size - int(counts.max(initial=0))
+    equal = 1 - differ / max(expected.size, 1)
+    return IntegerDistance(equal, equal < least or (differ >= _FEW and differ > rare / 2))
+
+
 def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     """Return the artifact, with a note if it is far from the model passed in.
 
@@ -102,10 +135,12 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     """
     if any(operator.startswith("Flex") for operator in lite.operators):
         return lite
-    samples = {k: v[:_SAMPLES] for k, v in (conversion.samples or {}).items()}
+    # Integers are equal or not, which few samples say little of.
+    count = _MORE_SAMPLES if any(info.dtype[0] in "iub" for info in lite.outputs if info.scale is None) else _SAMPLES
+    samples = {k: v[:count] for k, v in (conversion.samples or {}).items()}
     made = not samples and is_quantized(conversion.original)
     if made:
-        samples = made_samples(conversion, _SAMPLES)
+        samples = made_samples(conversion, count)
     unknown = [item.name for item in conversion.spec.inputs if item.name not in samples]
     try:
         if not unknown:
@@ -125,17 +160,30 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
         return with_notes(lite, f"{_UNSEEN} {unknown} {_UNSEEN_FIX}") if made else lite
     scales = lite.output_scales
     pairs = zip(got.items(), expected)
-    found = {name: distance(x, y, scales[name]) for (name, y), x in pairs if x.dtype.kind not in "iub"}
+    found: dict[str, OutputDistance] = {}
+    integers: dict[str, IntegerDistance] = {}
+    least = _LEAST_EQUAL_MADE if made else DEFAULT_LIMITS[lite.quantization].agreement
+    for (name, y), x in pairs:
+        if x.dtype.kind in "iub":
+            integers[name] = integer_distance(x, y, least)
+        else:
+            found[name] = distance(x, y, scales[name])
     if made:
         wide = {name for (name, _), x in zip(got.items(), expected) if _is_finer(x, scales[name])}
         found = {k: v if k in wide else dataclasses.replace(v, signal_scales=math.inf) for k, v in found.items()}
     far = {name: output for name, output in found.items() if output.is_far}
-    lost = not made and any(lost_channels(x, y, scales[name]) for (name, y), x in zip(got.items(), expected))
-    cause = (_loss(conversion, lite) if lost else "") or (_cause(conversion, lite, samples, far) if far else "")
+    lost = not made and any(
+        lost_channels(x, y, scales[name], axis)
+        for (name, y), x in zip(got.items(), expected)
+        for axis in range(1, x.ndim)
+    )
+    unequal = {name: output for name, output in integers.items() if output.is_far}
+    is_far = bool(far or unequal)
+    cause = (_loss(conversion, lite) if lost else "") or (_cause(conversion, lite, samples, far) if is_far else "")
     if not cause:
         return lite
     on = "samples made up within its trained ranges" if made else "the calibration data"
-    outputs = "".join(f"output '{name}': {output}. " for name, output in far.items())
+    outputs = "".join(f"output '{name}': {output}. " for name, output in [*far.items(), *unequal.items()])
     text = f"{FAR} '{conversion.name}' on {on}: {outputs}{cause}"
     if conversion.config.strict:
         raise ConversionError(f"strict=True, but: {text}")
@@ -150,7 +198,8 @@ def _is_finer(expected: np.ndarray, scale: float | None) -> bool:
 
 def _loss(conversion: Conversion, lite: LiteRTModel) -> str:
     """What more samples show of channels that share a scale: a few may be small by chance."""
-    samples = {name: array[:_MORE_SAMPLES] for name, array in (conversion.samples or {}).items()}
+    most = conversion.spec.batch or _MORE_SAMPLES
+    samples = {name: array[:most] for name, array in (conversion.samples or {}).items()}
 
     def retry(paths: tuple[str, ...]) -> keras.Model:
         config = dataclasses.replace(conversion.config, keep_float=(*conversion.config.keep_float, *paths))

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfgreen.checks import check_instance
-from tfgreen.deploy.inspection.layer_errors import LayerComparison, LayerErrors, Remedy
+from tfgreen.deploy.inspection.layer_errors import GOOD, LayerComparison, LayerErrors, Remedy
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import tensor_info
 from tfgreen.deploy.tflite.interpreter import run_all
@@ -23,9 +23,10 @@ from tfgreen.model.layer_calls import LayerCalls
 from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.samples import sample_arrays
 from tfgreen.model.weights import quantizable_weights
-from tfgreen.structure import CallSpec, rename
+from tfgreen.structure import CallSpec, pack, rename
 from tfgreen.techniques.equalize import equalize
-from tfgreen.techniques.quantize import is_quantized
+from tfgreen.techniques.quantize import is_quantized, rounded
+from tfgreen.techniques.quantize_config import QuantizeConfig
 from tfgreen.typing import Samples
 
 _MOST_SAMPLES = 64
@@ -40,11 +41,13 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Samples) -> LayerEr
     Args:
         model: The Keras model, run in inference mode.
         lite: The file that :func:`tfgreen.convert` returned for it.
-        x: Samples, in any form that ``calibration_data`` takes, at least one, of which the first 64 are used.
+        x: Samples, in any form that ``calibration_data`` takes, at least one, of which the first 64 are used, or as
+            many as fill batches of the size that the model fixes.
 
     Returns:
         The errors of the layers, with the cause and the remedies that apply: equalization is offered where a copy of
-        the model was equalized and its channels came out even. ``notes`` says so if the file is that of another model.
+        the model was equalized and its channels came out even, ``keep_float`` of a conversion where it was tried on a
+        copy that rounds as the file does, and halved the noise. ``notes`` says so if the file is that of another model.
 
     Raises:
         TypeError: ``lite`` is no ``LiteRTModel``, or ``model`` no ``keras.Model``.
@@ -62,7 +65,10 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Samples) -> LayerEr
     if "layers" not in lite.metadata:
         raise invalid_state("lite: the file does not know its Keras layers.", "Convert the model with tg.convert.")
     spec = read_call_spec(model)
-    arrays = {k: array[:_MOST_SAMPLES] for k, array in sample_arrays(x, spec, "x", finite=False).items()}
+    arrays = sample_arrays(x, spec, "x", finite=False)
+    whole = spec.batch or 1  # batches of the size that the model fixes
+    count = max(whole, min(len(next(iter(arrays.values()))), _MOST_SAMPLES) // whole * whole)
+    arrays = {name: array[:count] for name, array in arrays.items()}
     places, skipped = _places(lite)
     computed = _layer_outputs(model, spec, arrays, set(places))
     infos = [tensor_info(lite.parsed, path, index) for path, (_, index) in places.items()]
@@ -80,9 +86,8 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Samples) -> LayerEr
             skipped[path] = "laid out otherwise in the file" if path in computed else several
             continue
         expected = computed[path].astype(np.float64)
-        error = np.abs(expected - stored[path].reshape(expected.shape))
-        power = float((expected**2).sum())
-        noise = float((error**2).sum()) / power if power else math.inf if error.any() else 0.0
+        got = stored[path].reshape(expected.shape)
+        error, noise = np.abs(expected - got), _noise(expected, got)
         status = lite.audit.operators[places[path][0]]
         before = tuple(source for source in sources[path] if source in rows)
         rows[path] = LayerComparison(
@@ -112,9 +117,33 @@ def _with_remedies(
     rounded = {path for path, layer in inside if quantizable_weights(getattr(layer, "stands_for", layer))}
     if rounded and all(_is_within(path, errors.kept) for path in rounded):
         found.clear()  # nothing would be left to quantize
+    if "place" in found and errors.kept and not _helps_in_float(errors, model, spec, arrays):
+        found.clear()
     if errors.uneven is not None and _evens_out(errors.uneven, model, spec, arrays):
         found.add("equalize")
     return dataclasses.replace(errors, remedies=frozenset(found))
+
+
+def _helps_in_float(
+    errors: LayerErrors, model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray]
+) -> bool:
+    """Whether the layer that loses most loses less than half as much, where the layers to keep in float are."""
+    worst, data = errors.worst, pack(spec.structure, arrays)
+    if worst is None or worst.noise < GOOD:
+        return True  # nothing is offered
+    try:
+        tried, _ = rounded(model, QuantizeConfig(calibration_data=data, keep_float=errors.kept, ranges="fixed"))
+    except InvalidValueError:
+        return False
+    exact, outputs = (_layer_outputs(one, spec, arrays, {worst.layer}) for one in (model, tried))
+    return all(_noise(exact[path], output) < worst.noise / 2 for path, output in outputs.items())
+
+
+def _noise(expected: np.ndarray, got: np.ndarray) -> float:
+    """The power of the difference as a share of the signal's."""
+    expected, error = expected.astype(np.float64), got.astype(np.float64) - expected
+    power = float((expected**2).sum())
+    return float((error**2).sum()) / power if power else math.inf if error.any() else 0.0
 
 
 def _is_within(path: str, layers: Sequence[str]) -> bool:
@@ -169,11 +198,16 @@ def _layer_outputs(
     model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray], paths: set[str]
 ) -> dict[str, np.ndarray]:
     """The output of each layer that is called once and returns one tensor."""
-    calls = LayerCalls(model, lambda number: contextlib.nullcontext())
-    with calls.listen():
-        call_model(model, spec, arrays)
-    once = {path: output for path, output in zip(calls.paths, calls.outputs) if calls.paths.count(path) == 1}
-    return {path: np.asarray(once[path]) for path in paths & once.keys() if hasattr(once[path], "shape")}
+    parts: dict[str, list[np.ndarray]] = {}
+    count = len(next(iter(arrays.values())))
+    for part in spec.slices(count, count):
+        calls = LayerCalls(model, lambda number: contextlib.nullcontext())
+        with calls.listen():
+            call_model(model, spec, {name: array[part] for name, array in arrays.items()})
+        for path, output in zip(calls.paths, calls.outputs):
+            if path in paths and calls.paths.count(path) == 1 and hasattr(output, "shape"):
+                parts.setdefault(path, []).append(np.atleast_1d(np.asarray(output)))
+    return {path: np.concatenate(found) for path, found in parts.items()}
 
 
 def _outlier_ratio(values: np.ndarray) -> float:

@@ -14,7 +14,7 @@ _OUTLIERS, _IMBALANCE = 4.0, 20.0  # above which a stretched range, or channels 
 _JOINING = ("CONCATENATION", "PACK", "RESHAPE")
 Remedy = Literal["place", "train", "equalize"]
 _BOTH: frozenset[Remedy] = frozenset({"place", "train"})
-_GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suffers from
+GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suffers from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LayerComparison(RowResult):
         """
         if not math.isfinite(self.noise) or not math.isfinite(self.added_noise):  # a layer of zeros
             return 0.0
-        return 10 * math.log10(max(self.noise, _GOOD) / max(self.noise - self.added_noise, _GOOD))
+        return 10 * math.log10(max(self.noise, GOOD) / max(self.noise - self.added_noise, GOOD))
 
     @property
     def mean_scales(self) -> float | None:
@@ -90,7 +90,8 @@ class LayerErrors(TableResult):
         layers: A :class:`LayerComparison` per layer that could be compared, in the order in which they run.
         skipped: Path of a layer that could not -> why.
         remedies: What applies to the model and its file: ``"place"`` (``keep_float`` and ``calibration`` of a
-            conversion), ``"train"`` (``keep_float`` of training), ``"equalize"`` (tried: the channels are then even).
+            conversion; the former was tried), ``"train"`` (``keep_float`` of training), ``"equalize"`` (tried: the
+            channels are then even).
         notes: What makes the comparison doubtful, in sentences.
     """
 
@@ -131,7 +132,7 @@ class LayerErrors(TableResult):
         worst = self.worst
         if worst is None:
             return "No layer could be compared.", ()
-        if worst.noise < _GOOD:
+        if worst.noise < GOOD:
             return f"No layer loses much: the most is {worst.noise:.2%} of the power of {_named(worst)}.", worst.paths
         text = f"{_named(worst)} loses most: the noise is {worst.noise:.2%} of the power of its output"
         if worst.noise > worst.added_noise:
@@ -156,7 +157,7 @@ class LayerErrors(TableResult):
     @property
     def uneven(self) -> LayerComparison | None:
         """The layer before the worst whose channels have the most different ranges, where that is a cause."""
-        sources = [] if self.worst is None or self.worst.noise < _GOOD else self.sources_of(self.worst)
+        sources = [] if self.worst is None or self.worst.noise < GOOD else self.sources_of(self.worst)
         row = max(sources, key=lambda row: row.channel_imbalance, default=None)
         return row if row is not None and row.channel_imbalance > _IMBALANCE else None
 

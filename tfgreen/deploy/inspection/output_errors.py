@@ -96,9 +96,9 @@ class OutputComparison(RowResult):
             found.append(f"{self.equal_nan} values of output '{self.name}' are NaN or infinite in both.")
         if self.lost:
             found.append(
-                f"Channels {list(self.lost)} ({axis_named(self.axis)}) of output '{self.name}' are lost in noise: they share a scale "
-                f"({self.scale:.3g}) with larger ones. Return them as an output of their own, or convert with "
-                "keep_float of the layers that join them."
+                f"Channels {list(self.lost)} ({axis_named(self.axis)}) of output '{self.name}' are lost in noise: they "
+                f"share a scale ({self.scale:.3g}) with larger ones. Return them as an output of their own, or convert "
+                "with keep_float of the layers that join them."
             )
         return found
 
@@ -138,17 +138,17 @@ def compare(
     top = None if task == "values" else float(same.mean())
     if task == "classes":
         top = float((expected.argmax(axis=-1) == got.argmax(axis=-1)).mean())
-    (ratio, channel), axis = min(
-        ((_least_sqnr(*(np.moveaxis(x, axis, -1) for x in (expected, error)), scale), axis) for axis in axes),
-        key=lambda found: found[0][0],
-    )
+    along = {axis: _least_sqnr(expected, error, scale, axis) for axis in axes}
+    axis = min(along, key=lambda axis: along[axis][0])
+    ratio, channel = along[axis]
     lost = tuple(lost_channels(expected, got, scale, axis)) if task == "values" else ()
     figures = largest / scale, mean / scale, top, task, ratio, channel, int(odd.sum()), lost, axis
     return OutputComparison(name, largest, mean, scale, *figures)
 
 
-def _least_sqnr(expected: np.ndarray, error: np.ndarray, scale: float) -> tuple[float, int | None]:
+def _least_sqnr(expected: np.ndarray, error: np.ndarray, scale: float, axis: int) -> tuple[float, int | None]:
     """See ``sqnr_db`` and ``channel`` of :class:`OutputComparison`."""
+    expected, error = (np.moveaxis(x, axis, -1) for x in (expected, error))
     channels = expected.shape[-1] if expected.ndim > 1 else 1
     by_channel = channels > 1 and expected.size >= _ENOUGH * channels
     rows = [x.reshape(-1, channels if by_channel else 1) for x in (expected, error)]
