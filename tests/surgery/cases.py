@@ -116,6 +116,9 @@ PARTS: dict[str, dict[str, Part]] = {
         "separable": (IMAGE, layers.SeparableConv2D(6, 3, depth_multiplier=2), True),
         "einsum dense": (STEPS, layers.EinsumDense("abc,cde->abde", (5, 4, 3), bias_axes="de"), True),
         "einsum dense, any rank": (STEPS, layers.EinsumDense("...a,ab->...b", 6, bias_axes="b"), True),
+        "dense with lora": (FLAT, layers.Dense(6, "relu", lora_rank=2), True),
+        "conv2d with lora": (IMAGE, layers.Conv2D(6, 3, groups=2, lora_rank=2), True),
+        "einsum dense with lora": (STEPS, layers.EinsumDense("abc,cde->abde", (5, 4, 3), lora_rank=2), True),
         "prelu": (IMAGE, layers.PReLU(shared_axes=[1, 2]), True),
     },
     "norms": {
@@ -169,7 +172,7 @@ PARTS: dict[str, dict[str, Part]] = {
     },
 }
 # How many sets the eight channels are, where some can only be removed together.
-COUPLED = {"grouped": 4, "group norm": 4, "split": 4, "reversed": 4, "reshape to channels": 4}
+COUPLED = {"grouped": 4, "conv2d with lora": 4, "group norm": 4, "split": 4, "reversed": 4, "reshape to channels": 4}
 
 
 def check_part(module: str, name: str, folder: Path) -> None:

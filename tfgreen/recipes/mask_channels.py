@@ -22,6 +22,7 @@ from tfgreen.training.schedules import ScheduleLike, as_schedule
 from tfgreen.transforms.base import Chain
 from tfgreen.transforms.channel_mask import ChannelMask
 from tfgreen.transforms.compress import Choice, compress
+from tfgreen.transforms.lora import is_of_adapter
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -79,8 +80,8 @@ def mask_channels(
     for group, channels, course in selection.course(share):
         for edge in group.edges:
             weight = own_parameters(layers[edge.layer]).get(edge.weight)
-            if weight is None:
-                continue  # a statistic of batch normalization
+            if weight is None or is_of_adapter(layers[edge.layer], weight):
+                continue  # a statistic of batch normalization, or a part of LoRA, whose product the kernel's mask holds
             goes = np.full(weight.shape[edge.axis], _STAYS, np.float32)
             goes[edge.places[channels]] = (course * final)[:, None]
             path, shape = join_path(edge.layer, edge.weight), [1] * len(weight.shape)

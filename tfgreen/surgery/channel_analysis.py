@@ -18,6 +18,7 @@ from tfgreen.surgery.channel_labels import Axes, Axis, ChannelLabels, Labels, re
 from tfgreen.surgery.rules.common import Rule, stop
 from tfgreen.surgery.rules.table import has_rule, rule_of
 from tfgreen.surgery.trace import Call, Trace, trace
+from tfgreen.transforms.lora import adapters
 from tfgreen.typing import Tensor
 
 Keep = np.ndarray  # of bool: which of the channels of an axis stay
@@ -92,6 +93,16 @@ class ChannelAnalysis:
             if one is not None or other is not None:
                 self.labels.unite(one, other, "another layer that holds the same weight needs all of it")
                 known[number] = one if one is not None else other
+        return known
+
+    def kernel(self, layer: keras.Layer, axes: Sequence[Axis], name: str = "kernel") -> list[Axis]:
+        """The same of the kernel of a layer, and of the product that LoRA adds to it, whose inner size stays."""
+        variable = own_weights(layer)[name]
+        known = self.weight(layer, variable, axes)
+        adapter = adapters(layer).get(id(variable))
+        if adapter is not None:
+            self.weight(layer, adapter.a, [*known[:-1], None])
+            self.weight(layer, adapter.b, [None, known[-1]])
         return known
 
     def attribute(self, layer: keras.Layer, name: str, labels: Axis) -> None:

@@ -26,6 +26,7 @@ from tfgreen.surgery.channel_importance import (
     slices,
 )
 from tfgreen.transforms.importance import Loss
+from tfgreen.transforms.lora import is_of_adapter, merged_value
 from tfgreen.typing import Arrays, Tensor
 
 READS_DATA = ("activation", "taylor", "hessian")
@@ -50,10 +51,15 @@ def channel_scores(
     """
     if criterion in READS_DATA and samples is not None:
         return _from_data(groups, criterion, samples, y, loss, seed)
-    weights = {(w.path, w.name): w.variable.numpy() for w in groups.analysis.weights.values()}
+    weights, layers = {}, dict(walk(groups.analysis.trace.model))
+    for weight in groups.analysis.weights.values():
+        if not is_of_adapter(layers[weight.path], weight.variable):
+            merged = merged_value(layers[weight.path], weight.variable)
+            weights[weight.path, weight.name] = keras.ops.convert_to_numpy(merged)
     found: list[np.ndarray | None] = []
     for number, group in enumerate(groups):
-        parts = {(e.layer, e.weight, e.axis): slices(weights[e.layer, e.weight], e.axis, e.places) for e in group.edges}
+        edges = [edge for edge in group.edges if (edge.layer, edge.weight) in weights]
+        parts = {(e.layer, e.weight, e.axis): slices(weights[e.layer, e.weight], e.axis, e.places) for e in edges}
         scales = [part for (_, name, _), part in parts.items() if name in _SCALES]
         matrices = [part for (path, name, _), part in parts.items() if weights[path, name].ndim > 1]
         if not all(np.isfinite(part).all() for part in parts.values()):

@@ -13,7 +13,7 @@ from tfgreen.model.weights import Reasons, compressible_weights, own_compressibl
 from tfgreen.tables import RowResult, TableResult
 from tfgreen.training.shortfall import shortfall
 from tfgreen.transforms.compressed import ChainedWeight, compressed_in, compressed_layers
-from tfgreen.transforms.lora import adapters, merged_value
+from tfgreen.transforms.lora import is_of_adapter, merged_value
 from tfgreen.typing import PlainDict, Tensor
 
 
@@ -180,10 +180,9 @@ def _left_out(layer: keras.Layer) -> dict[str, str]:
             reason = Reasons.OTHER_WEIGHTS.format(weights=" and ".join(chosen))
         else:
             reason = reason_unchanged(sub)
-        lora = [id(variable) for adapter in adapters(sub).values() for variable in (adapter.a, adapter.b)]
         for name, variable in own_parameters(sub).items():
             if len(variable.shape) >= 2 and name not in chosen:
-                found[join_path(path, name)] = Reasons.ADAPTER if id(variable) in lora else reason
+                found[join_path(path, name)] = Reasons.ADAPTER if is_of_adapter(sub, variable) else reason
     return found
 
 

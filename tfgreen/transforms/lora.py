@@ -67,6 +67,11 @@ def merged_value(layer: keras.Layer, variable: keras.Variable) -> Tensor:
     return variable.value if adapter is None else adapter.added_to(variable.value)
 
 
+def is_of_adapter(layer: keras.Layer, variable: keras.Variable) -> bool:
+    """Whether a weight of a layer or its sublayers is one of the two that LoRA trains."""
+    return any(variable is part for adapter in adapters(layer).values() for part in (adapter.a, adapter.b))
+
+
 def merge_adapters(layer: keras.Layer) -> None:
     """Add every adapter of a layer to its weight, and remove it."""
     weights = {id(variable): variable for variable in layer.weights}

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
-from tests.surgery.cases import PARTS, check_part, randomized
+import tfgreen as tg
+from tests.surgery.cases import PARTS, check_part, check_removal, randomized
+from tfgreen.model.paths import own_weights
 from tfgreen.surgery.channel_groups import channel_groups
 
 
@@ -18,3 +21,24 @@ def test_a_weight_of_two_layers_shrinks_as_both_can():
     model = randomized(keras.Model(inputs, layers.Dense(2)(shared(shared(inputs)))))
     group, _ = channel_groups(model)
     assert group.removable == 0 and group.name == "shared"
+
+
+def test_lora_of_an_embedding_shrinks_with_it():
+    inputs = keras.Input((4,), dtype="int32")
+    x = layers.Flatten()(layers.Embedding(9, 6, lora_rank=2, name="embedding")(inputs))
+    model = randomized(keras.Model(inputs, layers.Dense(2)(x)))
+    _, slim = check_removal(model, np.arange(8).reshape(2, 4))
+    assert [tuple(weight.shape) for weight in slim.get_layer("embedding").weights] == [(9, 3), (9, 2), (2, 3)]
+
+
+def test_lora_counts_as_part_of_the_kernel_and_a_mask_holds_both():
+    hidden = layers.Dense(4, use_bias=False, lora_rank=1, name="hidden")
+    model = keras.Sequential([keras.Input((3,)), hidden, layers.Dense(2, use_bias=False)])
+    model.layers[1].kernel.assign(np.ones((4, 2)))
+    own_weights(hidden)["kernel"].assign(np.ones((3, 4)) * [1, 0.2, 1, 0.1])
+    hidden.lora_kernel_a.assign(np.ones((3, 1)))
+    hidden.lora_kernel_b.assign([[-1, 0, 0, 0]])  # with which the first column is zero
+    masked = tg.mask_channels(model, tg.ConstantSparsity(0.5, begin_step=0, frequency=1), round_to=1)
+    tg.UpdateCompression(masked)
+    for slim in (tg.prune_channels(model, ratio=0.5, round_to=1), tg.remove_masked_channels(masked)):
+        np.testing.assert_allclose(slim.get_layer("hidden").kernel, np.ones((3, 2)) * [0.2, 1], atol=1e-6)

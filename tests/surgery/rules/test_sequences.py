@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import keras
+import numpy as np
 import pytest
 from keras import layers
 
-from tests.surgery.cases import PARTS, STEPS, between, check_part
+from tests.surgery.cases import PARTS, STEPS, between, check_part, check_removal, randomized
 from tfgreen.surgery.channel_groups import channel_groups
 
 
@@ -18,3 +20,13 @@ def test_both_directions_lose_the_same_units():
     assert units.size == 4 and {edge.layer.split("/")[1] for edge in units.edges if "/" in edge.layer} == {
         "forward_layer", "backward_layer",
     }  # fmt: skip
+
+
+def test_heads_go_with_the_lora_of_their_projections():
+    attention, inputs = layers.MultiHeadAttention(4, 3, name="attention"), keras.Input(STEPS)
+    model = keras.Model(inputs, attention(inputs, inputs))
+    attention._query_dense.enable_lora(2)
+    attention._value_dense.enable_lora(2)
+    check_removal(randomized(model), np.random.default_rng(0).normal(size=(2, *STEPS)).astype("float32"))
+    (heads,) = [group for group in channel_groups(model) if group.removable]
+    assert heads.size == 4 and {edge.axis for edge in heads.edges if "lora" in edge.weight} == {1}

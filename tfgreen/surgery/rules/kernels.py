@@ -29,7 +29,7 @@ RULES = Rules()
 def _dense(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer: Any = call.operation
     x = entering_axes(a, call)
-    out = a.weight(layer, layer.kernel, [x[-1], a.labels.new(layer.units)])[1]
+    out = a.kernel(layer, [x[-1], a.labels.new(layer.units)])[1]
     own_bias(a, layer, out)
     a.attribute(layer, "units", out)
     activated(a, call, layer.activation, out)
@@ -57,18 +57,18 @@ def _conv(a: ChannelAnalysis, call: Call) -> list[Axes]:
     spatial = (None,) * layer.rank
     groups, per_group = layer.groups, layer.kernel.shape[-2]
     if groups == 1:
-        out = a.weight(layer, layer.kernel, [*spatial, entering, a.labels.new(layer.filters)])[-1]
+        out = a.kernel(layer, [*spatial, entering, a.labels.new(layer.filters)])[-1]
         a.attribute(layer, "filters", out)
     elif per_group == 1:  # a filter per channel: a group goes as a whole
         out = None if entering is None else np.repeat(entering, layer.filters // groups)
-        a.weight(layer, layer.kernel, [*spatial, None, out])
+        a.kernel(layer, [*spatial, None, out])
         a.attribute(layer, "filters", out)
         a.attribute(layer, "groups", entering)
     else:  # every group loses the same places
         if entering is not None:
             entering = a.labels.unite_along(entering.reshape(groups, per_group), 1)
         new = np.tile(a.labels.new(layer.filters // groups), groups)
-        out = a.weight(layer, layer.kernel, [*spatial, entering, new])[-1]
+        out = a.kernel(layer, [*spatial, entering, new])[-1]
         a.attribute(layer, "filters", out)
     return _returned(a, call, out)
 
@@ -76,7 +76,7 @@ def _conv(a: ChannelAnalysis, call: Call) -> list[Axes]:
 @RULES.layer("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 def _conv_transpose(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer, entering = _read(a, call)
-    out = a.weight(layer, layer.kernel, [*[None] * layer.rank, a.labels.new(layer.filters), entering])[-2]
+    out = a.kernel(layer, [*[None] * layer.rank, a.labels.new(layer.filters), entering])[-2]
     a.attribute(layer, "filters", out)
     return _returned(a, call, out)
 
@@ -85,7 +85,7 @@ def _conv_transpose(a: ChannelAnalysis, call: Call) -> list[Axes]:
 def _depthwise(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer, entering = _read(a, call)
     out = None if entering is None else np.repeat(entering, layer.depth_multiplier)
-    a.weight(layer, layer.kernel, [*[None] * layer.rank, entering, None])
+    a.kernel(layer, [*[None] * layer.rank, entering, None])
     return _returned(a, call, out)
 
 
@@ -103,7 +103,7 @@ def _separable(a: ChannelAnalysis, call: Call) -> list[Axes]:
 @RULES.layer("Embedding")
 def _embedding(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer: Any = call.operation
-    out = a.weight(layer, layer.embeddings, [None, a.labels.new(layer.output_dim)])[1]
+    out = a.kernel(layer, [None, a.labels.new(layer.output_dim)], "embeddings")[1]
     a.attribute(layer, "output_dim", out)
     return [(*entering_axes(a, call), out)]
 
@@ -120,7 +120,7 @@ def _einsum_dense(a: ChannelAnalysis, call: Call) -> list[Axes]:
     for place, letter in enumerate(second):
         if letter not in axes:
             axes[letter] = a.labels.new(layer.kernel.shape[place])
-    axes |= dict(zip(second, a.weight(layer, layer.kernel, [axes[letter] for letter in second])))
+    axes |= dict(zip(second, a.kernel(layer, [axes[letter] for letter in second])))
     if layer.bias is not None:
         a.weight(layer, layer.bias, _bias_axes(layer, result, axes))
     for place, letter in enumerate(reversed(result[-len(layer.partial_output_shape) :]), 1):  # "..." is no part of it

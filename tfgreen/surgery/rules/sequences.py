@@ -47,13 +47,13 @@ def _project_heads(a: ChannelAnalysis, call: Call, projections: dict[str, Axis])
     for name, heads in projections.items():
         dense = getattr(layer, name, None)
         if dense is not None:
-            a.weight(dense, dense.kernel, [None, heads, None])
+            a.kernel(dense, [None, heads, None])
             a.setting(a.paths[id(dense)], heads, sets_item("partial_output_shape", len(dense.partial_output_shape) - 2))
             if dense.bias is not None:
                 a.weight(dense, dense.bias, [heads, None])
     output = layer._output_dense
     heads = projections["_query_dense"]
-    a.weight(output, output.kernel, [heads, None, *[None] * (len(output.kernel.shape) - 2)])
+    a.kernel(output, [heads, None, *[None] * (len(output.kernel.shape) - 2)])
     x = (None,) * (len(call.inputs[0].shape) - 1)
     a.shapes.setdefault(a.paths[id(output)], ((*x, heads, None),))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from tfgreen.model.weights import has_plain_weights
 from tfgreen.quantization.op_classes import is_own, operation_name
 from tfgreen.surgery.rules import kernels, layouts, moves, norms, operations, sequences
 from tfgreen.surgery.rules.common import Rule
@@ -18,15 +17,15 @@ _OF_OPERATIONS = {name: rule for module in _MODULES for name, rule in module.RUL
 def rule_of(operation: keras.Operation) -> Rule | None:
     """The rule for a layer or raw operation.
 
-    None for a class that has none, for a subclass that overrides how its layer computes, and for a layer whose weights
-    are not plain.
+    None for a class that has none, for a subclass that overrides how its layer computes, and for a layer that Keras's
+    ``quantize()`` has given integers.
     """
     if not isinstance(operation, keras.Layer):
         return _OF_OPERATIONS.get(operation_name(operation))
     cls = next((cls for cls in type(operation).__mro__ if cls in _OF_LAYERS), None)
     if cls is None or not is_own(operation, (cls,)):
         return None
-    return _OF_LAYERS[cls] if has_plain_weights(operation) else None
+    return None if getattr(operation, "quantization_mode", None) else _OF_LAYERS[cls]
 
 
 def has_rule(layer: keras.Layer) -> bool:
