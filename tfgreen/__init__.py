@@ -86,6 +86,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.techniques.correct_bias import correct_bias as correct_bias
     from tfgreen.techniques.equalize import equalize as equalize
     from tfgreen.techniques.fold_batch_norm import fold_batch_norm as fold_batch_norm
+    from tfgreen.techniques.fuse_batch_norm import fuse_batch_norm as fuse_batch_norm
     from tfgreen.techniques.policies import PruneForLatencyOnXNNPack as PruneForLatencyOnXNNPack
     from tfgreen.techniques.prune import PruneConfig as PruneConfig
     from tfgreen.techniques.prune import prune as prune
@@ -137,6 +138,7 @@ _PUBLIC = {
     "compare_channels": "tfgreen.recipes.compare_channels",
     "ChannelComparison": "tfgreen.recipes.compare_channels",
     "LayerWidth": "tfgreen.recipes.compare_channels",
+    "fuse_batch_norm": "tfgreen.techniques.fuse_batch_norm",
     "recalibrate_batch_norm": "tfgreen.techniques.recalibrate_batch_norm",
     "fold_batch_norm": "tfgreen.techniques.fold_batch_norm",
     "equalize": "tfgreen.techniques.equalize",

@@ -28,6 +28,7 @@ from tfgreen.distillation.losses import AnyLoss, LossSetting, check_schedule, va
 from tfgreen.distillation.matching import Batch, checked_losses, checked_weights, request_all, shares_of
 from tfgreen.distillation.teacher_cache import TeacherCache
 from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.capture import outputs_by_name
 from tfgreen.structure import leaf_names, pack
@@ -98,6 +99,7 @@ class Distiller(keras.Model):
         super().__init__(name=name, **{"dtype": student.dtype_policy, **kwargs, "autocast": False})
         check_schedule("student_loss_weight", student_loss_weight, minimum=0, maximum=1)
         check_instance("cache", cache, (TeacherCache, type(None)), "a tg.TeacherCache or None")
+        fuse_training(student)
         self.student = student
         self.student_loss_weight = student_loss_weight
         self.distillation_losses = checked_losses(distillation_losses)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from tfgreen.model.paths import walk
 from tfgreen.typing import Tensor
 
 _LEAST_EPSILON = 1.001e-5  # that the fused operator takes on every device
@@ -69,3 +71,48 @@ def fused_inference(norm: keras.layers.BatchNormalization) -> Callable[..., Tens
         ).y
 
     return call
+
+
+def why_unfused(norm: keras.layers.BatchNormalization) -> str:
+    """Why :func:`fuse_training` leaves a built layer as it is, empty where it does not."""
+    if type(norm).call is not keras.layers.BatchNormalization.call:
+        return "its class computes something of its own"
+    if norm.epsilon < _LEAST_EPSILON:
+        return f"its epsilon of {norm.epsilon} is below {_LEAST_EPSILON}, the operator's least"
+    if norm.renorm or norm.synchronized:
+        return "it renormalizes, or synchronizes its statistics, which the operator does not"
+    if norm.axis not in (-1, norm.input_spec.ndim - 1):
+        return f"its axis {norm.axis} is not the last one"
+    return ""
+
+
+def fuse_training(model: keras.Model) -> None:
+    """Let the batch normalizations of a built model, in place, compute training as one TensorFlow operator, forward and
+    backward. Keras computes the statistics, the product and the sum one after the other, and their gradients so too.
+
+    Inference stays to the bit what it was, and so does all that is saved.
+    """
+    for _, layer in walk(model):
+        norm = layer if isinstance(layer, keras.layers.BatchNormalization) else None
+        if norm is not None and "call" not in vars(norm) and not why_unfused(norm):
+            vars(norm)["call"] = types.MethodType(_fused_call, norm)  # past __setattr__, which would track the value
+
+
+def _fused_call(
+    norm: keras.layers.BatchNormalization, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """What :func:`fuse_training` puts in the place of ``call``: batches of float32 in training as one operator."""
+    x = tf.convert_to_tensor(inputs)
+    if not training or not norm.trainable or mask is not None or x.dtype != tf.float32:
+        return type(norm).call(norm, inputs, training=training, mask=mask)
+    gamma, beta, moving_mean, moving_variance = norm_parameters(norm, "float32")
+    images = x if x.shape.rank == 4 else tf.reshape(x, (-1, 1, 1, x.shape[-1]))
+    fused = tf.raw_ops.FusedBatchNormV3(
+        x=images, scale=gamma, offset=beta, mean=(), variance=(), epsilon=norm.epsilon, is_training=True
+    )
+    # The operator returns the unbiased variance, for the moving one; Keras averages the biased one, as it normalizes.
+    count = tf.cast(tf.size(images) // images.shape[-1], "float32")
+    variance = fused.batch_variance * (count - 1) / count
+    norm.moving_mean.assign(moving_mean * norm.momentum + fused.batch_mean * (1 - norm.momentum))
+    norm.moving_variance.assign(moving_variance * norm.momentum + variance * (1 - norm.momentum))
+    return fused.y if images is x else tf.reshape(fused.y, tf.shape(x))

@@ -20,6 +20,7 @@ from tfgreen.deploy.convert import run_conversion
 from tfgreen.deploy.inspection.benchmark import ready_interpreter, time_in_turn
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
@@ -87,10 +88,11 @@ def prune_channels(
     selection, share, samples = choose_channels(model, groups, config)
     removed = selection.removed(share)
     slim = remove_channels(model, groups.analysis, removed)
-    if samples is None or config.reconstruct == "none":
-        return slim
-    data = pack(read_call_spec(model).structure, samples)
-    return reconstruct(model, slim, groups.analysis, removed, data, config.reconstruct, config.seed).model
+    if samples is not None and config.reconstruct != "none":
+        data = pack(read_call_spec(model).structure, samples)
+        slim = reconstruct(model, slim, groups.analysis, removed, data, config.reconstruct, config.seed).model
+    fuse_training(slim)
+    return slim
 
 
 def choose_channels(

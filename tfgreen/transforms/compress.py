@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.operation_layer import OperationLayer
 from tfgreen.model.paths import replaceable_layers
 from tfgreen.model.rebuild import rebuild
@@ -79,6 +80,7 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize = lambda pat
         return operation if rounded is None else Compressed(OperationLayer(operation), [], rounded)
 
     result = rebuild(model, replace, replace_operation)
+    fuse_training(result)
     for layer in (result, *(layer for _, layer in compressed_layers(result))):
         if isinstance(layer, Compressed):
             layer.reasons = {**earlier, **reasons}
