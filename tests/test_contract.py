@@ -68,7 +68,6 @@ def _quantize(model: keras.Model, x: Any) -> keras.Model:
 
 
 NO_KERNELS = "has no two kernels with only layers between them that commute with a scale"
-NORMED = ("residual", "separable", "batchnorm")
 NO_GRAPH = "expected a Sequential or functional model"
 NOT_EQUALIZED = ("concat", "shared_layer", "multi_io", "lstm", "attention", "custom_layer")
 
@@ -83,10 +82,7 @@ VERBS = {
         refuses={**dict.fromkeys(NOT_EQUALIZED, NO_KERNELS), "subclassed": NO_GRAPH},
     ),
     "correct_bias": Verb(tg.correct_bias, "is corrected", exact=None, folds=True, refuses={"subclassed": NO_GRAPH}),
-    "fuse_batch_norm": Verb(
-        lambda model, x: tg.fuse_batch_norm(model), "",
-        refuses=dict.fromkeys([name for name in zoo.ZOO if name not in NORMED], "a batch normalization"),
-    ),
+    "fuse_batch_norm": Verb(lambda model, x: tg.fuse_batch_norm(model), ""),
     "recalibrate_batch_norm": Verb(
         lambda model, x: tg.recalibrate_batch_norm(model, x, batch_size=4), "", exact=None
     ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 
-from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.errors import layer_subject
 from tfgreen.model.batch_norm import fuse_training, why_unfused
 from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.rebuild import rebuild
@@ -26,11 +28,14 @@ def fuse_batch_norm(model: keras.Model) -> keras.Model:
         model: A built model. It is not changed.
 
     Returns:
-        The copy, not compiled.
+        The copy, not compiled; without batch normalization an equal one.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
-        ValueError: The model is not built, or has no batch normalization that can be fused; the reason is named.
+        ValueError: The model is not built.
+
+    Warns:
+        UserWarning: Batch normalizations cannot be fused; the first is named, with the reason.
 
     Example:
         >>> import keras, tfgreen as tg
@@ -40,13 +45,9 @@ def fuse_batch_norm(model: keras.Model) -> keras.Model:
         'BatchNormalization'
     """
     check_built_model(model)
-    norms = {path: layer for path, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)}
-    reasons = {path: why_unfused(norm) for path, norm in norms.items()}
-    if all(reasons.values()):
-        why = [f"{layer_subject(path, norms[path])}: {reason}" for path, reason in reasons.items()]
-        expected = "a model with a batch normalization that can be fused"
-        fix = "Train it as it is." + (f" {'; '.join(why[:3])}." if why else "")
-        raise invalid_value("model", expected=expected, received="none" if not why else f"{len(why)} others", fix=fix)
+    norms = [(path, layer) for path, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    if left := [f"{layer_subject(path, norm)}: {why}." for path, norm in norms if (why := why_unfused(norm))]:
+        warnings.warn(f"{len(left)} of {len(norms)} batch normalizations train as before. {left[0]}", stacklevel=2)
     result = rebuild(model, lambda path, layer: layer)
     fuse_training(result)
     return result
