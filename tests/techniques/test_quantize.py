@@ -294,3 +294,15 @@ def test_attention_of_one_tensor_to_another_converts(kind, before):
         lite = in_int8(result, calibration)
         assert not lite.float_operators
         assert np.abs(lite.predict(x) - expected).mean() <= limit * lite.output_scales["out"]
+
+
+@pytest.mark.parametrize("first, second", [(1e-30, 1.0), (1.0, 1e-30), (1e-30, 1e30), (1e30, 1e-30), (1e18, 1e18)])
+def test_weights_of_any_magnitude_are_rounded_not_lost(first, second):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(16, "relu"), layers.Dense(4)])
+    for layer, factor in zip(model.layers, (first, second)):
+        layer.kernel.assign(layer.kernel * factor)
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    nets = model, tg.quantize(model, calibration_data=x)
+    expected, got = (net.predict(x, verbose=0).astype("float64") for net in nets)
+    assert 0 < np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2)) < 0.03

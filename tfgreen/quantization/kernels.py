@@ -59,7 +59,7 @@ def round_in_accumulator(
     exact = integers * unit
     if target is not None and target.recorder is None and target.bits == 8:
         lower, upper = target.ends()
-        step = ops.maximum((upper - lower) / 255.0, 1e-30)
+        step = ops.maximum((upper - lower) / 255.0, 1e-37)
         exact = ops.round(integers * (unit / step)) * step
     return ops.where(scale > 0, ops.cast(exact, x.dtype), x)
 
@@ -76,7 +76,7 @@ def _accumulator_scale(
         scale = ops.reshape(scale, (-1,)) * ops.cast(gain != 0, "float32")
     else:
         scale = symmetric_scale(weight, rounding.bits, rounding.axes) * (1.0 if gain is None else ops.abs(gain))
-    return ops.reshape(scale, (-1,)) * ops.maximum((upper - lower) / 255.0, 1e-30)
+    return ops.reshape(scale, (-1,)) * ops.maximum((upper - lower) / 255.0, 1e-37)
 
 
 def _bias(layer: keras.Layer) -> Tensor | float:

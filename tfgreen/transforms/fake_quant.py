@@ -21,7 +21,7 @@ from tfgreen.transforms.exporting import is_exporting
 from tfgreen.typing import Tensor
 
 Scale = Literal["max", "learned"]
-_SMALLEST = 1e-30  # a weight below it is zero: float32 could not hold its scale
+_SMALLEST = 2e-36  # a weight below it is zero: float32 could not hold 1/127 of it
 
 
 def largest_magnitude(weight: Tensor, axes: Sequence[int] = ()) -> Tensor:
