@@ -38,7 +38,7 @@ _PASS_THROUGH = {
     *"Reshape Transpose Squeeze ExpandDims GetItem Flip Moveaxis Swapaxes Ravel MaxPool Repeat Tile Slice".split(),
     *"Split Unstack Roll AveragePool Max Pad".split(),
 }
-_CONCAT_LIKE = {layers.Concatenate, layers.Maximum, layers.Minimum, *"Concatenate Stack Maximum Minimum".split()}
+_CONCAT_LIKE = {layers.Concatenate, layers.Maximum, layers.Minimum, *"Concatenate Stack Maximum Minimum Where".split()}
 _ELEMENTWISE = {
     *(layers.BatchNormalization, layers.Add, layers.Subtract, layers.Multiply),
     *"Add Subtract Multiply".split(),

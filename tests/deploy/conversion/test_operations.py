@@ -146,3 +146,34 @@ def test_a_weight_is_added_as_keras_adds_it():
     lite = tg.convert(model)
     np.testing.assert_allclose(lite.predict(x), x + model.layers[-1].shift.numpy(), rtol=1e-5, atol=1e-6)
     assert tg.verify(model, lite, x).passed
+
+
+UNCHANGED = {
+    "sums": lambda h, g: layers.Concatenate()([h - 0.0, 0.0 + g]),
+    "products": lambda h, g: layers.Concatenate()([h * 1.0, g / 1.0]),
+    "twice": lambda h, g: (h - 0.0) + h * 1.0,
+    "where": lambda h, g: ops.where(h > 0, h * 0.5, g),
+    "where of a constant": lambda h, g: ops.where(g > 0, h, 0.0),
+}
+
+
+@pytest.mark.parametrize("make", UNCHANGED.values(), ids=UNCHANGED)
+def test_what_takes_one_scale_gets_it_after_training(make):
+    inputs = keras.Input((4,))
+    h, g = layers.Dense(6)(inputs), layers.Dense(6, "tanh")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(make(h, g)))
+    trained = tg.quantize(model, calibration_data=REAL)
+    hooks = [layer.activations for layer in trained.layers if getattr(layer, "activations", None) is not None]
+    for number, range_ in enumerate(range_ for hook in hooks for range_ in hook.ranges()):
+        lower, upper = range_.numbers()
+        range_.set(lower * (1 + 0.03 * number), upper * (1 + 0.02 * number))  # as training moves each
+    lite = tg.convert(trained, quantization="int8")
+    assert error_in_scales(trained, lite, REAL) <= 1.5 and not lite.float_operators
+
+
+def test_an_operator_that_litert_lacks_is_named_after_training_too():
+    inputs = keras.Input((4,))
+    h = layers.Dense(6)(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(ops.where(h > 0, ops.erf(h), h)))
+    with pytest.raises(tg.ConversionError, match="Erf, for which LiteRT has no operator. Compute it outside"):
+        tg.convert(tg.quantize(model, calibration_data=REAL), quantization="int8")

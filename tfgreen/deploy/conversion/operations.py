@@ -3,6 +3,8 @@
 - Floats that OneHot makes, and those that become integers (Cast, Bucketize), are kept apart from ranges: the converter
   would give each of the two values of OneHot a range of its own, or refuse it, and 2.999 would be cast to 2.
 - DenseBincount, by which Keras encodes categories as ``"multi_hot"`` and ``"count"``, is a maximum or sum of OneHot.
+- What a sum with 0 or a product with 1 returns is kept apart from the range of what it takes: the converter leaves the
+  operation out, and would then find two ranges in a row.
 - Where a sum or product takes two tensors of one range, the second gets it by a detour: the converter moves a reshape
   of both behind the sum with the range of what it took before, and then refuses what it made.
 - Keras adds what looks like a bias, a tensor of which all sizes but one are 1, by BiasAdd. One sample of shape (8, 1)
@@ -42,6 +44,9 @@ def _apart(one_hot: tf.Operation) -> tf.Tensor:
 
 def _of_two_ranges(binary: tf.Operation) -> tf.Tensor:
     x, y = binary.inputs
+    same = _unchanged(binary)
+    if same is not None and rounding_of(same) is not None:
+        return isolated(same)
     if binary.type == "Pow" and np.all(tf.get_static_value(y) == 2):  # of which the converter makes a product
         y = x
     rounding = rounding_of(y)
@@ -50,6 +55,18 @@ def _of_two_ranges(binary: tf.Operation) -> tf.Tensor:
     ends, bits = rounding.inputs[1:], rounding.get_attr("num_bits")
     y = tf.quantization.fake_quant_with_min_max_vars(isolated(y), *ends, num_bits=bits)
     return getattr(tf.raw_ops, binary.type.replace("Pow", "Mul"))(x=x, y=y)
+
+
+def _unchanged(binary: tf.Operation) -> tf.Tensor | None:
+    """The tensor that an operation with a constant returns as it is, if it does."""
+    neutral = 0.0 if binary.type in ("AddV2", "Sub") else 1.0
+    pairs = [(binary.inputs[0], binary.inputs[1])]
+    pairs += [(binary.inputs[1], binary.inputs[0])] if binary.type in ("AddV2", "Mul") else []
+    for x, other in pairs:
+        value = tf.get_static_value(other)
+        if value is not None and np.all(value == neutral) and x.shape == binary.outputs[0].shape:
+            return x
+    return None
 
 
 def _broadcast(bias_add: tf.Operation) -> tf.Tensor:
