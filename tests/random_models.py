@@ -322,7 +322,10 @@ class _Writer:
         shape = self.shape(name)
         first = self.one_layer(shape)
         parts = [first, self.pick("layers.ReLU()", "layers.Dropout(0.3)", "layers.BatchNormalization()")]
-        model = self.layer(f"keras.Sequential([keras.Input({shape}), {', '.join(parts)}])")
+        try:
+            model = self.layer(f"keras.Sequential([keras.Input({shape}), {', '.join(parts)}])")
+        except ValueError:  # a window that is larger than the map
+            return
         self.add("{}({})", model, name)
 
     def one_layer(self, shape: tuple[int, ...]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.random_checks import CHECKS, failure, flat
+import tfgreen as tg
+from tests.random_checks import CHECKS, RIGHT_REFUSALS, failure, flat
 from tests.random_models import random_program, shrunk
 
 
@@ -35,6 +36,15 @@ def test_what_goes_wrong_is_told():
     assert failure(wrong, random_program(0)) == "off by 3 scales"
     assert failure(lambda program: None, random_program(0)) == ""
     assert failure(lambda program: {}["x"], random_program(0)).startswith("KeyError")
+
+
+@pytest.mark.parametrize("reason, found", [("scales differ", "refused: scales differ"), (RIGHT_REFUSALS[0], "")])
+def test_a_trained_model_that_is_refused_is_a_failure_unless_no_file_could_be(monkeypatch, reason, found):
+    def refuse(*args, **kwargs):
+        raise tg.ConversionError(reason)
+
+    monkeypatch.setattr(tg, "convert", refuse)
+    assert failure(CHECKS["trained file"], random_program(5)) == found
 
 
 @pytest.mark.slow
