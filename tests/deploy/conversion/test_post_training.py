@@ -165,3 +165,24 @@ def test_what_is_fused_or_has_a_range_that_is_known_may_be_multiplied_by_much(ac
     model = keras.Model(inputs, layers.Rescaling(100.0)(layers.Dense(4, activation)(layers.Rescaling(9.0)(inputs))))
     x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
     assert placed(model, x).model is model
+
+
+NARROWER = {
+    "clip": lambda h: keras.ops.clip(h, -0.5, 0.5),
+    "constant": lambda h: keras.ops.maximum(h, 1.0),
+    "layer": lambda h: layers.Minimum()([h, layers.Dense(8)(h) - 2.0]),
+    "choice": lambda h: keras.ops.where(h > 0, h, 0.0),
+}
+
+
+@pytest.mark.parametrize("make", NARROWER.values(), ids=NARROWER)
+def test_what_is_read_beside_a_part_of_its_range_is_not_clipped_to_that(make):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(8, name="hidden")(inputs)
+    model = keras.Model(inputs, [make(hidden), layers.Dense(4)(hidden)])
+    x = np.random.default_rng(0).normal(size=(128, 8)).astype("float32")
+    lite = tg.convert(model, quantization="int8", calibration_data=x)
+    assert any("would clip ['hidden'] to what is chosen" in note for note in lite.notes)
+    for expected, got in zip(model.predict(x, verbose=0), lite.predict(x), strict=True):
+        assert np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2)) < 0.03

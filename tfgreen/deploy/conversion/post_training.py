@@ -16,7 +16,7 @@ from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.inspection.check_calibration import calibration_findings
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.model.call_spec import call_model
-from tfgreen.model.graph import LayerGraph
+from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.layer_calls import Around, around_calls, every_operation
 from tfgreen.quantization.lowering import (
@@ -27,7 +27,7 @@ from tfgreen.quantization.lowering import (
     WIDE_FEATURES,
     lowering_of,
 )
-from tfgreen.quantization.op_classes import inner_operation, is_own, is_product
+from tfgreen.quantization.op_classes import inner_operation, is_own, is_product, operation_name
 from tfgreen.quantization.placement import averaging_before_concat, is_linear_kernel, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns
@@ -37,6 +37,7 @@ from tfgreen.typing import Tensor, Tensors
 
 _OUTGROWN, _FEW = 4.0, 8  # times as large as a factor; samples to look at
 _BITS = {"int8": 8, "int4": 4}
+_NARROWS, _CHOICES = frozenset("Clip Maximum Minimum Where".split()), (keras.layers.Maximum, keras.layers.Minimum)
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 
 
@@ -68,6 +69,8 @@ def place_ranges(conversion: Conversion) -> Conversion:
         in_float = [path for path, reason in reasons.items() if reason in losing]
         why = [f"TensorFlow's would clip what layers {averaging} average"] if averaging else []
         why += [f"TensorFlow's would round what {outgrown} multiply as coarsely as the products"] if outgrown else []
+        narrowed = [] if needs_samples else _narrowed(model)
+        why += [f"TensorFlow's would clip {narrowed} to what is chosen of them"] if narrowed else []
         why += [f"layers {in_float} compute in float32, because they would lose much in 8 bits"] if in_float else []
         try:
             if why:
@@ -76,6 +79,24 @@ def place_ranges(conversion: Conversion) -> Conversion:
         except InvalidValueError as error:
             notes.append(f"Ranges placed by TensorFlow's converter, though {', and '.join(why)}: {error}")
     return dataclasses.replace(conversion, model=model, notes=(*conversion.notes, *notes))
+
+
+def _narrowed(model: keras.Model) -> list[str]:
+    """Layers and operations of whose output another one returns a part of the range (a clip, a maximum, a choice), and
+    which others read too. TensorFlow's calibration gives both the range of that part."""
+    graph = LayerGraph(model)
+    found = [
+        node.path
+        for node in graph.nodes
+        if (len(node.consumers) > 1 or node in graph.outputs)
+        and any(operation_name(layer) in _NARROWS or is_own(layer, _CHOICES) for layer in _readers(node))
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _readers(node: LayerNode) -> list[keras.Operation]:
+    floats = any(dtype.startswith("float") for dtype in node.output_dtypes)
+    return [inner_operation(then.layer) for then in node.consumers] if floats else []
 
 
 def _outgrown(conversion: Conversion) -> list[str]:
