@@ -7,6 +7,7 @@ and how many of which group go in ``surgery/channel_selection.py``.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 
-_SCORED, _MEASURED = 256, 64  # samples that a criterion, and the sensitivity of a group, look at
+_SCORED, _MEASURED = 256, 400  # samples that a criterion, and the sensitivity of a group, look at
 _RUNS, _WARMUP = 60, 10
 # How far a measured target may be missed, as a share of it; and how far below any is said.
 _TOLERANCES = {"target_latency_ms": 0.1, "target_bytes": 0.0}
@@ -145,9 +146,21 @@ def _selection(
         raise invalid_state(f"Of model '{model.name}' no channel can be removed: {why}.")
     errors, savings = [], []
     if config.scope == "sensitivity" and samples is not None:
-        errors = channel_errors(groups, free, {name: array[:_MEASURED] for name, array in samples.items()})
+        errors = channel_errors(groups, free, functools.partial(_error, model, groups, config, samples))
         savings = [_saving(counts, group, config.target) for group in groups]
     return ChannelSelection(groups, free, config.scope, config.max_ratio, config.round_to, errors, savings)
+
+
+def _error(
+    model: keras.Model, groups: ChannelGroups, config: ChannelPruneConfig, samples: dict[str, np.ndarray],
+    removed: Removed,
+) -> float:
+    """The error of the outputs without some channels, after what is left has made up for them: their order is another
+    before that, in which channels weigh most that others can stand in for."""
+    slim = remove_channels(model, groups.analysis, removed)
+    data = pack(read_call_spec(model).structure, {name: array[:_MEASURED] for name, array in samples.items()})
+    method = "least_squares" if config.reconstruct == "auto" else config.reconstruct
+    return min(reconstruct(model, slim, groups.analysis, removed, data, method, config.seed).errors.values())
 
 
 def _saving(counts: ChannelCounts, group: ChannelGroup, target: str) -> float:

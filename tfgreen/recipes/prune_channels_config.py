@@ -43,13 +43,14 @@ class ChannelPruneConfig(Config):
             squared outputs; ``"hessian"``, the expected squared change of the outputs, which needs no labels. Or
             ``"random"``.
         scope: ``"uniform"``: each group loses the same share; ``"global"``: all groups of equal structure together do;
-            ``"sensitivity"``: those groups lose most without which the outputs on ``calibration_data`` change least.
+            ``"sensitivity"``: those groups lose most without which the outputs on ``calibration_data`` change least,
+            reconstructed as the result is: the best and the slowest, with three reconstructions for each group.
         max_ratio: The largest share that any group may lose, in (0, 1).
         round_to: The widths that shrink become multiples of it, since kernels are fast on these; those that are no
             wider, of its half, quarter and so on. 1 for any width.
         keep: Patterns of layers (``"stem"``, ``"block*/expand"``) whose outputs stay as wide as they are.
         calibration_data: Representative inputs, as for ``tg.convert``. A criterion looks at the first 256, the
-            sensitivity at the first 64.
+            sensitivity at the first 400.
         x: For ``"taylor"``: training samples, in the same form.
         y: For ``"taylor"``: their targets, of shape (samples, ...) in the structure of the outputs.
         loss: For ``"taylor"``: a Keras loss or its name.

@@ -106,12 +106,20 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
     inputs = args, kwargs = keras.tree.map_structure(lambda x: _input(x, batch), symbolic_inputs(copy))
     with listening({(layer, "symbolic_call"): around for layer in opened}):
         outputs = tuple(keras.tree.flatten(copy(*args, **kwargs, training=False)))
-    calls: list[Call] = []
-    for node in _ordered(outputs, {key: history for key, (_, history) in inside.items()}):
+    calls = calls_behind(outputs, paths, {key: history for key, (_, history) in inside.items()})
+    return Trace(copy, tuple(calls), tuple(keras.tree.flatten(inputs)), outputs, entered, tuple(shut))
+
+
+def calls_behind(
+    outputs: tuple[Tensor, ...], paths: Mapping[int, str], inside: Mapping[int, Any] | None = None
+) -> list[Call]:
+    """The calls that make symbolic tensors; ``paths``, by ``id``, are those of operations that a model holds."""
+    calls = []
+    for node in _ordered(outputs, inside or {}):
         path, args, kwargs = paths.get(id(node.operation)), node.arguments.args, node.arguments.kwargs
         tensors = tuple(node.input_tensors), tuple(node.outputs)
         calls.append(Call(path or node.operation.name, node.operation, args, kwargs, *tensors, path is not None))
-    return Trace(copy, tuple(calls), tuple(keras.tree.flatten(inputs)), outputs, entered, tuple(shut))
+    return calls
 
 
 def _input(tensor: keras.KerasTensor, batch: int) -> keras.KerasTensor:

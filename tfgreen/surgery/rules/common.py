@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import activations, layers
 
-from tfgreen.surgery.channel_labels import Axes, Axis
-from tfgreen.surgery.trace import Call
+from tfgreen.surgery.channel_labels import Axes, Axis, Labels
+from tfgreen.surgery.trace import Call, calls_behind
 
 if TYPE_CHECKING:
     from tfgreen.surgery.channel_analysis import ChannelAnalysis
@@ -75,8 +75,27 @@ def activated(a: ChannelAnalysis, call: Call, activation: Any, labels: Axis) -> 
     """An activation that mixes channels, or may, keeps all of them."""
     cls = activation if isinstance(activation, type) else type(activation)
     known = activation in _ACTIVATIONS or (isinstance(activation, keras.Layer) and cls in ELEMENTWISE)
-    if activation is not None and not known:
+    if not (activation is None or known or labels is None) and _mixes(a, activation, labels):
         a.fix(labels, f"the activation of {call} may mix them")
+
+
+def _mixes(a: ChannelAnalysis, activation: Any, labels: Labels) -> bool:
+    """Whether a function that Keras does not have, such as a lambda, may mix channels: its operations are followed."""
+    if isinstance(activation, keras.Layer):
+        return True
+    x = keras.Input((len(labels),))
+    try:
+        y = activation(x)
+        calls = calls_behind((y,), {})
+    except Exception:  # code of the user's, which may need more than symbolic tensors
+        return True
+    if any(isinstance(call.operation, keras.Layer) for call in calls):
+        return True
+    settings = len(a.settings)
+    a.put(x, (None, labels))
+    a.follow(calls)
+    # Sizes that stand in the code of an activation cannot be set.
+    return len(a.settings) > settings or len(y.shape) != 2 or a.of(y)[1] is not labels
 
 
 def only_channels(a: ChannelAnalysis, call: Call, axes: Axes, axis: int) -> Axis:
