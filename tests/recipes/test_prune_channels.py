@@ -146,6 +146,11 @@ def test_sensitivity_is_what_reconstruction_leaves():
     np.testing.assert_allclose(slim.predict(X, verbose=0), expected, atol=0.02 * np.abs(expected).max())
 
 
+def test_data_that_does_not_help_is_warned_of():
+    with pytest.warns(UserWarning, match="reconstruct='both' on 3 samples .*Pass"):
+        tg.prune_channels(stack(32, 32), calibration_data=X[:3], reconstruct="both")
+
+
 def test_layers_that_are_kept():
     slim = tg.prune_channels(stack(32, 32), keep=("d0",))
     assert [slim.get_layer(name).units for name in ("d0", "d1")] == [32, 16]

@@ -91,7 +91,10 @@ def prune_channels(
     slim = remove_channels(model, groups.analysis, removed)
     if samples is not None and config.reconstruct != "none":
         data = pack(read_call_spec(model).structure, samples)
-        slim = reconstruct(model, slim, groups.analysis, removed, data, config.reconstruct, config.seed).model
+        found = reconstruct(model, slim, groups.analysis, removed, data, config.reconstruct, config.seed)
+        slim = found.model
+        if found.doubt:
+            warnings.warn(found.doubt, stacklevel=2)
     fuse_training(slim)
     return slim
 

@@ -25,17 +25,20 @@ _METHODS: tuple[Reconstruction, ...] = ("none", "least_squares", "batch_norm", "
 _SAMPLES = 1000
 _LARGEST = 512 << 20  # bytes of the largest tensor of a run on all samples
 _HELD_OUT = 5  # one of so many samples is not solved on
+_FEW = 2 * _HELD_OUT
 _BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reconstructed:
     """The model that was chosen, how it was made, and the error of each candidate: the mean square of what its outputs
-    are off on held-out samples, over the variance of the outputs."""
+    are off on held-out samples, over the variance of the outputs. ``doubt`` is a sentence where the choice does not
+    help, or too few samples were there to say; else ""."""
 
     model: keras.Model
     method: Reconstruction
     errors: Mapping[Reconstruction, float]
+    doubt: str
 
 
 def reconstruct(
@@ -50,12 +53,15 @@ def reconstruct(
     """Bring ``slim``, which is ``model`` without the ``removed`` channels of an analysis, nearer to what it was.
 
     Least squares solve each kernel behind removed channels anew, ``"batch_norm"`` takes the statistics of batch
-    normalization anew, ``"both"`` does one after the other. ``"auto"`` keeps whichever is nearest to the outputs of the
-    model on samples that are held out.
+    normalization anew, where there is any, ``"both"`` does one after the other. ``"auto"`` keeps whichever is nearest
+    to the outputs of the model on samples that are held out.
     """
     samples = _drawn(sample_arrays(calibration_data, read_call_spec(model)), analysis, seed)
     count = len(next(iter(samples.values())))
-    is_held = np.arange(count) % _HELD_OUT == _HELD_OUT - 1 if count >= 2 * _HELD_OUT else np.zeros(count, bool)
+    every = min(_HELD_OUT, count)
+    is_held = np.arange(count) % every == every - 1
+    if count - is_held.sum() < (read_call_spec(model).batch or 1):  # too few are left to run
+        is_held[:] = False
     known = {name: array[~is_held] for name, array in samples.items()}
     unseen = {name: array[is_held] for name, array in samples.items()} if is_held.any() else known
     removed = list(removed)
@@ -66,13 +72,37 @@ def reconstruct(
         candidates["least_squares"] = solve_kernels(model, slim, analysis, removed, known, seed)
     if has_norm and "batch_norm" in wanted:
         candidates["batch_norm"] = _recalibrated(slim, known)
-    if has_norm and "both" in wanted:
-        candidates["both"] = _recalibrated(candidates["least_squares"], known)
+    if "both" in wanted and (has_norm or method == "both"):
+        solved = candidates["least_squares"]
+        candidates["both"] = _recalibrated(solved, known) if has_norm else solved
     expected = _outputs(model, unseen)
     errors = {name: _error(expected, _outputs(candidate, unseen)) for name, candidate in candidates.items()}
     tried = [name for name in errors if name in wanted]
     best = min(tried, key=lambda name: errors[name]) if tried else "none"
-    return Reconstructed(candidates[best], best, errors)
+    return Reconstructed(candidates[best], best, errors, _doubt(method, best, candidates, errors, count))
+
+
+def _doubt(
+    method: Reconstruction | Literal["auto"], best: Reconstruction, candidates: Mapping[Reconstruction, keras.Model],
+    errors: Mapping[Reconstruction, float], count: int,
+) -> str:
+    """Why what was asked for does not help, or may not."""
+    asked, samples = f"reconstruct='{method}'", f"{count} sample" + "s" * (count > 1)
+    if method == "batch_norm" and best == "none":
+        return f"{asked} changes nothing: the model has no BatchNormalization. Choose 'least_squares' or 'auto'."
+    if method != "none" and method == best and _are_equal(candidates["none"], candidates[best]):
+        return f"{asked} changes nothing: no kernel behind the channels that went can be solved anew. Train the result."
+    if errors[best] > errors["none"]:
+        figures = f"{errors[best]:.3g} of their variance, {errors['none']:.3g} without it"
+        fix = "Pass more, or choose 'auto', which keeps what helps."
+        return f"{asked} on {samples} brings the outputs further from the model's ({figures}). {fix}"
+    if method != "none" and count < _FEW:
+        return f"{asked} on {samples} may not hold for others, which these are too few to tell. Pass a few hundred."
+    return ""
+
+
+def _are_equal(one: keras.Model, other: keras.Model) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
 
 
 def _drawn(samples: dict[str, np.ndarray], analysis: ChannelAnalysis, seed: int) -> dict[str, np.ndarray]:
