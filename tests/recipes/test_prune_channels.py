@@ -58,7 +58,8 @@ def test_what_goes_is_what_scores_least_and_the_rest_computes_the_same():
     assert [slim.get_layer(name).units for name in ("d0", "d1")] == [8, 8]
     groups = channel_groups(model)
     scores = channel_scores(groups, "l2")
-    removed = ChannelSelection(groups, [*scores[:2], None], "uniform", 0.75, 4).removed(0.5)
+    selection = ChannelSelection(groups, [*scores[:2], None], "uniform", 0.75, 4)
+    removed = selection.removed(selection.widths(0.5))
     for expected, got in zip(outputs(zeroed(model, removed), X), outputs(slim, X), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     kept = np.setdiff1d(np.arange(16), np.argsort(scores[0])[:8])
@@ -113,8 +114,23 @@ def test_targets_that_cannot_be_met_name_the_closest():
         tg.prune_channels(model, target_bytes=1e9)
     with pytest.raises(ValueError, match="target_latency_ms: expected at least .*closest is"):
         tg.prune_channels(model, target_latency_ms=1e-9)
-    with pytest.warns(UserWarning, match="target_macs=2_608: the closest below it is 1_584.*round_to=128"):
+    with pytest.warns(UserWarning, match="target_macs=2_608: the nearest found below it is 1_584.*round_to=128"):
         tg.prune_channels(stack(16, 256), target_macs=0.5, scope="uniform", max_ratio=0.5, round_to=128)
+
+
+def test_a_target_is_not_missed_by_a_step_of_a_group_that_costs_much():
+    x = inputs = keras.Input((12, 12, 3))
+    x = layers.Conv2D(32, 3, padding="same", activation="relu", name="stem")(x)
+    for n in range(2):
+        y = layers.Conv2D(32, 3, padding="same", activation="relu", name=f"in{n}")(x)
+        x = layers.Add()([x, layers.Conv2D(32, 3, padding="same", name=f"out{n}")(y)])
+    model = randomized(keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(x))))
+    costs = []
+    for stem, first, second in itertools.product((8, 16, 24, 32), repeat=3):
+        costs.append(144 * 9 * (3 * stem + 2 * stem * (first + second)) + 5 * stem)
+    for target in (700_000, 900_000, 1_800_000):
+        found = tg.profile(tg.prune_channels(model, target_macs=target)).macs
+        assert 0.9 * max(cost for cost in costs if cost <= target) <= found <= target
 
 
 def test_several_rounds_go_on_where_the_last_ended():

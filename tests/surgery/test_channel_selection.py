@@ -27,7 +27,7 @@ def select(groups, scores, scope="uniform", max_ratio=0.9, round_to=1, **more):
 
 
 def gone(selection: ChannelSelection, share: float) -> dict[str, list[int]]:
-    return {group.name: sorted(channels.tolist()) for group, channels in selection.removed(share)}
+    return {group.name: sorted(channels.tolist()) for group, channels in selection.removed(selection.widths(share))}
 
 
 def test_uniform_takes_the_same_share_of_each_group():
@@ -72,7 +72,8 @@ def test_a_group_keeps_what_max_ratio_leaves_it_and_what_is_fixed():
     model = keras.Model(inputs, [layers.Dense(2)(x[:, :6]), x[:, 6:]])
     groups = channel_groups(model)
     scores = [np.zeros(group.size) if group.removable else None for group in groups]
-    for group, channels in ChannelSelection(groups, scores, "uniform", 0.9, 1).removed(1.0):
+    selection = ChannelSelection(groups, scores, "uniform", 0.9, 1)
+    for group, channels in selection.removed(selection.widths(1.0)):
         assert not any(group.fixed[channel] for channel in channels)
 
 
@@ -105,8 +106,20 @@ def test_a_selection_removes_no_fewer_channels_for_a_larger_share():
     groups = channel_groups(zoo.separable())
     rng = np.random.default_rng(0)
     selection = ChannelSelection(groups, [rng.random(group.size) for group in groups], "global", 0.75, 4)
-    counts = [sum(len(channels) for _, channels in selection.removed(share)) for share in selection.shares]
+    found = [selection.removed(selection.widths(share)) for share in selection.shares]
+    counts = [sum(len(channels) for _, channels in removed) for removed in found]
     assert counts == sorted(counts) and counts[0] == 0 < counts[-1]
+
+
+def test_steps_of_single_groups_in_their_order():
+    selection = select(chain(16, 12, 8), [np.arange(16.0), 2.5 + np.arange(12), np.arange(8.0)], "global", 0.75, 4)
+    assert [(number, widths) for _, number, widths in selection.narrower((16, 12, 8))] == [
+        (0, (12, 12, 8)), (2, (16, 12, 4)), (1, (16, 8, 8)),
+    ]
+    assert [(number, widths) for _, number, widths in selection.wider((4, 8, 8))] == [(0, (8, 8, 8)), (1, (4, 12, 8))]
+    assert selection.narrower((4, 4, 4)) == [] and selection.wider((16, 12, 8)) == []
+    when = [course for _, _, course in selection.course((4, 8, 8))]
+    assert when[0][-1] == 1 and when[0][0] < when[1][0] < 1 and [len(part) for part in when] == [12, 4]
 
 
 def test_patterns_keep_what_a_layer_makes_not_what_it_reads():

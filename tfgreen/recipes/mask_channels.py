@@ -74,10 +74,10 @@ def mask_channels(
     if config.target == "ratio" and config.ratio is None:
         config = resolve_config(ChannelPruneConfig, config, {"ratio": final})
     groups = channel_groups(model)
-    selection, share, _ = choose_channels(model, groups, config)
+    selection, widths, _ = choose_channels(model, groups, config)
     layers = dict(walk(model))
     when: dict[str, np.ndarray] = {}  # by path of the weight: at which sparsity each of its elements goes
-    for group, channels, course in selection.course(share):
+    for group, channels, course in selection.course(widths):
         for edge in group.edges:
             weight = own_parameters(layers[edge.layer]).get(edge.weight)
             if weight is None or is_of_adapter(layers[edge.layer], weight):

@@ -33,7 +33,7 @@ from tfgreen.structure import pack
 from tfgreen.surgery.channel_counts import ChannelCounts
 from tfgreen.surgery.channel_groups import ChannelGroup, ChannelGroups, channel_groups
 from tfgreen.surgery.channel_scores import channel_scores
-from tfgreen.surgery.channel_selection import ChannelSelection, Removed, kept_groups
+from tfgreen.surgery.channel_selection import ChannelSelection, Removed, Widths, kept_groups
 from tfgreen.surgery.channel_sensitivity import channel_errors
 from tfgreen.surgery.remove_channels import remove_channels
 from tfgreen.techniques.overrides import check_matches
@@ -86,8 +86,8 @@ def prune_channels(
     """
     config = resolve_config(ChannelPruneConfig, config, options)
     groups = channel_groups(model)
-    selection, share, samples = choose_channels(model, groups, config)
-    removed = selection.removed(share)
+    selection, widths, samples = choose_channels(model, groups, config)
+    removed = selection.removed(widths)
     slim = remove_channels(model, groups.analysis, removed)
     if samples is not None and config.reconstruct != "none":
         data = pack(read_call_spec(model).structure, samples)
@@ -101,23 +101,23 @@ def prune_channels(
 
 def choose_channels(
     model: keras.Model, groups: ChannelGroups, config: ChannelPruneConfig
-) -> tuple[ChannelSelection, float, dict[str, np.ndarray] | None]:
-    """The order in which channels go, the share of them that does, and the calibration data by input."""
+) -> tuple[ChannelSelection, Widths, dict[str, np.ndarray] | None]:
+    """The order in which channels go, how many each group has left, and the calibration data by input."""
     paths = [path for path, _ in walk(model)]
     for pattern in config.keep:
         check_matches("keep", pattern, paths)
     samples = _samples(model, config)
     counts = ChannelCounts(groups, profile(model))
     selection = _selection(model, groups, counts, config, samples)
-    share = _share(model, groups, counts, selection, config, samples)
-    if not selection.removed(share):
+    widths = _widths(model, groups, counts, selection, config, samples)
+    if not selection.removed(widths):
         if config.round_to == 1:
-            most = min(share, config.max_ratio)
+            most = config.max_ratio if config.ratio is None else config.ratio
             sentence = f"No channel goes: {most:.3g} of the channels is less than one in each layer."
             raise invalid_state(sentence, "Ask for more.")
         sentence = f"No channel goes: too few would, since widths are multiples of round_to={config.round_to}."
         raise invalid_state(sentence, "Ask for more; round_to=1 allows any width.")
-    return selection, share, samples
+    return selection, widths, samples
 
 
 def _samples(model: keras.Model, config: ChannelPruneConfig) -> dict[str, np.ndarray] | None:
@@ -187,14 +187,14 @@ def _why(model: keras.Model, groups: ChannelGroups, can_go: bool, all_kept: bool
     return "; ".join([*reasons, *(f"{layer_subject(*other)} cannot be traced" for other in others)]) or "it has none"
 
 
-def _share(
+def _widths(
     model: keras.Model, groups: ChannelGroups, counts: ChannelCounts, selection: ChannelSelection,
     config: ChannelPruneConfig, samples: dict[str, np.ndarray] | None,
-) -> float:
-    """The share of the channels that goes for the ratio or the target."""
+) -> Widths:
+    """How many channels each group has left for the ratio or the target."""
     name, is_latency = config.target, config.target == "target_latency_ms"
     if name == "ratio":
-        return 0.5 if config.ratio is None else config.ratio
+        return selection.widths(0.5 if config.ratio is None else config.ratio)
     if name == "target_macs" and counts.unknown_macs:
         fix = "Set target_parameters, target_bytes or target_latency_ms instead."
         raise invalid_state(f"MACs of {counts.unknown_macs}.", fix)
@@ -213,15 +213,17 @@ def _share(
         expected = f"less than {_text(whole)}, which the model has already"
         raise invalid_value(name, expected=expected, received=_text(target))
     try:
-        share, reached = reach(selection, target, cost, estimate, tolerance)
+        widths, reached = reach(selection, target, cost, estimate, tolerance)
     except Unreachable as closest:
         fix = f"The closest is {name}={_text(closest.least)}. Raise max_ratio, lower round_to or keep fewer layers."
         expected = f"at least {_text(closest.least)} (the model has {_text(whole)})"
         raise invalid_value(name, expected=expected, received=_text(target), fix=fix) from None
     if reached < (1 - _FAR_BELOW) * target:
-        text = f"{name}={_text(target)}: the closest below it is {_text(reached)}, since widths are multiples of"
-        warnings.warn(f"{text} round_to={config.round_to}. Lower it for finer steps.", stacklevel=4)
-    return share
+        why = f"widths are multiples of round_to={config.round_to}. Lower it for finer steps"
+        why = "channels go as a whole" if config.round_to == 1 else why
+        text = f"{name}={_text(target)}: the nearest found below it is {_text(reached)}, since {why}."
+        warnings.warn(text, stacklevel=4)
+    return widths
 
 
 def to_lite(model: keras.Model, quantization: Quantization, samples: dict[str, np.ndarray] | None) -> LiteRTModel:

@@ -20,6 +20,7 @@ from tfgreen.surgery.channel_groups import ChannelGroup, ChannelGroups, Edge
 
 Scope = Literal["uniform", "global", "sensitivity"]
 Removed = list[tuple[ChannelGroup, np.ndarray]]
+Widths = tuple[int, ...]  # how many channels are left of each group that may shrink
 
 
 class ChannelSelection:
@@ -83,19 +84,41 @@ class ChannelSelection:
         """Every share at which another channel goes, rising."""
         return sorted(set(np.concatenate([[0.0], *self._when]).tolist()))
 
-    def removed(self, share: float) -> Removed:
-        """The channels that go if this share of them does, as far as ``max_ratio`` and ``round_to`` allow."""
-        return [(group, channels) for group, channels, _ in self.course(share)]
+    def widths(self, share: float) -> Widths:
+        """How many channels each group has left if this share goes, as far as ``max_ratio`` and ``round_to`` allow."""
+        counts = [int(np.count_nonzero(when <= share + 1e-9)) for when in self._when]
+        limits = zip(self._limits, counts)
+        return tuple(rounded_width(group.size, group.size - gone, *limit) for (group, _, *limit), gone in limits)
 
-    def course(self, share: float) -> list[tuple[ChannelGroup, np.ndarray, np.ndarray]]:
+    def removed(self, widths: Widths) -> Removed:
+        """The channels that go, the least important of each group first."""
+        return [(group, channels) for group, channels, _ in self.course(widths)]
+
+    def course(self, widths: Widths) -> list[tuple[ChannelGroup, np.ndarray, np.ndarray]]:
         """The same, and when each channel goes on the way there: 0 is the beginning, 1 the end."""
+        gone = [group.size - width for (group, *_), width in zip(self._limits, widths)]
+        end = max((when[count - 1] for when, count in zip(self._when, gone) if count), default=1.0)
+        parts = zip(self._limits, self._when, gone)
+        return [(group, order[:count], when[:count] / end) for (group, order, *_), when, count in parts if count]
+
+    def narrower(self, widths: Widths) -> list[tuple[float, int, Widths]]:
+        """The widths without one step more of a single group: when it goes, the number of the group, and the widths,
+        for each group that can; the least important first."""
         found = []
-        for (group, order, least, step), when in zip(self._limits, self._when):
-            kept = rounded_width(group.size, group.size - int(np.count_nonzero(when <= share + 1e-9)), least, step)
-            gone = group.size - kept
-            if gone:
-                found.append((group, order[:gone], np.minimum(when[:gone] / share, 1)))
-        return found
+        for number, ((group, _, least, step), when) in enumerate(zip(self._limits, self._when)):
+            width = (widths[number] - 1) // step * step
+            if width >= least:
+                found.append((when[group.size - width - 1], number, _with(widths, number, width)))
+        return sorted(found)
+
+    def wider(self, widths: Widths) -> list[tuple[float, int, Widths]]:
+        """The widths with one step of a single group back, the same way; the most important first."""
+        found = []
+        for number, ((group, _, _, step), when) in enumerate(zip(self._limits, self._when)):
+            if widths[number] < group.size:
+                width = min(group.size, (widths[number] // step + 1) * step)
+                found.append((when[group.size - widths[number] - 1], number, _with(widths, number, width)))
+        return sorted(found, reverse=True)
 
 
 def removal_order(group: ChannelGroup, score: np.ndarray) -> np.ndarray:
@@ -161,3 +184,7 @@ def kept_groups(groups: ChannelGroups, patterns: Sequence[str]) -> set[int]:
 
 def _shape(layer: keras.Layer, weight: str) -> tuple[int, ...]:
     return tuple(own_weights(layer)[weight].shape)
+
+
+def _with(widths: Widths, number: int, width: int) -> Widths:
+    return (*widths[:number], width, *widths[number + 1 :])
