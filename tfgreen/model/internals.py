@@ -130,7 +130,8 @@ def _resized_spec(spec: Any, resized: Callable[[Shape], Shape]) -> Any:
     if spec.shape is not None:
         new = resized(tuple(spec.shape))
         return keras.layers.InputSpec(dtype=spec.dtype, shape=new, axes={axis: new[axis] for axis in spec.axes})
-    rank = spec.ndim or max(axis + 1 if axis >= 0 else -axis for axis in spec.axes)
+    least = max(axis + 1 if axis >= 0 else -axis for axis in spec.axes)
+    rank = spec.ndim or max(least, spec.min_ndim or 0)
     new = resized(tuple(spec.axes.get(axis, spec.axes.get(axis - rank)) for axis in range(rank)))
     axes = {axis: new[axis] for axis in spec.axes}
     return keras.layers.InputSpec(

@@ -25,7 +25,7 @@ def _attention(a: ChannelAnalysis, call: Call) -> list[Axes]:
     heads = a.labels.new(layer._num_heads)
     _project_heads(a, call, {"_query_dense": heads, "_key_dense": heads, "_value_dense": heads, "_gate_dense": heads})
     a.attribute(layer, "_num_heads", heads)
-    return [(None,) * len(tensor.shape) for tensor in call.outputs]
+    return _attended(a, call, heads)
 
 
 @RULES.layer("GroupQueryAttention", "GroupedQueryAttention")
@@ -37,7 +37,7 @@ def _grouped_attention(a: ChannelAnalysis, call: Call) -> list[Axes]:
     _project_heads(a, call, {"_query_dense": heads, "_gate_dense": heads, "_key_dense": groups, "_value_dense": groups})
     a.attribute(layer, "num_query_heads", heads)
     a.attribute(layer, "num_key_value_heads", groups)
-    return [(None,) * len(tensor.shape) for tensor in call.outputs]
+    return _attended(a, call, heads)
 
 
 def _project_heads(a: ChannelAnalysis, call: Call, projections: dict[str, Axis]) -> None:
@@ -56,6 +56,19 @@ def _project_heads(a: ChannelAnalysis, call: Call, projections: dict[str, Axis])
     a.kernel(output, [heads, None, *[None] * (len(output.kernel.shape) - 2)])
     x = (None,) * (len(call.inputs[0].shape) - 1)
     a.shapes.setdefault(a.paths[id(output)], ((*x, heads, None),))
+
+
+def _attended(a: ChannelAnalysis, call: Call, heads: Axis) -> list[Axes]:
+    """The axes of what attention returns: its output, and its scores if asked for, of each head."""
+    mask = call.kwargs.get("attention_mask")
+    if mask is not None and len(mask.shape) > 3:
+        a.fix(heads, f"the attention mask of {call} has one for each")
+    result: list[Axes] = [(None,) * len(tensor.shape) for tensor in call.outputs]
+    if len(result) > 1 and len(call.inputs[0].shape) == 3:
+        result[1] = (None, heads, *result[1][2:])
+    elif len(result) > 1:
+        a.fix(heads, f"{call} returns its scores")
+    return result
 
 
 @RULES.layer("LSTM", "GRU", "SimpleRNN")
