@@ -12,6 +12,8 @@ import numpy as np
 from tfgreen.errors import invalid_state, layer_subject
 from tfgreen.model.paths import check_built_model
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, analyse
+from tfgreen.surgery.remove_channels import shrink
+from tfgreen.surgery.trial import width_readers
 from tfgreen.tables import TableResult
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import PlainDict
@@ -149,7 +151,12 @@ def channel_groups(model: keras.Model) -> ChannelGroups:
     for path, layer in compressed_layers(model):
         fix = "Bake it first: tg.strip(model). Channels go before weights are pruned, clustered or quantized."
         raise invalid_state(f"{layer_subject(path, layer.layer)} is compressed.", fix)
-    return ChannelGroups(analyse(model))
+    analysis = analyse(model)
+    groups = ChannelGroups(analysis)
+    for group, reason in width_readers(model, analysis, groups, lambda removed: shrink(model, analysis, removed)):
+        analysis.fix(group.labels, reason)
+        groups = ChannelGroups(analysis)
+    return groups
 
 
 def _grouped(analysis: ChannelAnalysis) -> list[ChannelGroup]:

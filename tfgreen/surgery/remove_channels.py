@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from tfgreen.errors import invalid_state
 from tfgreen.model.internals import resize_inputs, resize_variable, resized_input
 from tfgreen.model.paths import join_path, own_weights, walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, Setting
-from tfgreen.surgery.channel_groups import ChannelGroup
 from tfgreen.surgery.channel_labels import Axis
 from tfgreen.surgery.rules.table import has_rule
 from tfgreen.surgery.saved_sizes import set_config
+from tfgreen.surgery.trial import compare_outputs, culprits
+
+if TYPE_CHECKING:
+    from tfgreen.surgery.channel_groups import ChannelGroup
 
 
 def remove_channels(
@@ -27,7 +31,30 @@ def remove_channels(
     Args:
         analysis: That of the model.
         removed: Groups, each with the indices of the channels to remove.
+
+    Raises:
+        ValueError: It computes something else than the model with these channels at zero.
     """
+    removed = list(removed)
+    slim = shrink(model, analysis, removed)
+    error = compare_outputs(model, slim, removed)
+    if error:
+        def fails(some: Sequence[tuple[ChannelGroup, np.ndarray]]) -> bool:
+            return bool(compare_outputs(model, shrink(model, analysis, some), some))
+
+        names = sorted({group.name for group, _ in culprits(removed, fails)})
+        raise invalid_state(
+            f"Without the channels of {names}, the outputs of model '{model.name}' are off by {error:.2g} of the "
+            "largest: it computes something else than with these channels at zero.",
+            f"Leave them as they are: keep={names}.",
+        )
+    return slim
+
+
+def shrink(
+    model: keras.Model, analysis: ChannelAnalysis, removed: Iterable[tuple[ChannelGroup, np.ndarray]]
+) -> keras.Model:
+    """The same, of which nothing is checked."""
     gone = {int(label) for group, channels in removed for label in group.labels[np.asarray(channels, int)]}
 
     def keep(labels: Axis) -> Any:

@@ -7,7 +7,7 @@ in it are found too; what cannot be run so is one call.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -33,7 +33,8 @@ class Call:
     """One call of an operation.
 
     ``inputs`` are its tensors, flat. A call ``in_graph`` is held by a functional model, which can be run with another
-    operation in its place; the others are Python code.
+    operation in its place; the others are Python code. ``owner`` is the path of the layer whose code makes the call,
+    None where a graph does.
     """
 
     path: str
@@ -43,6 +44,7 @@ class Call:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     in_graph: bool
+    owner: str | None
 
     def __str__(self) -> str:
         return f"{type(self.operation).__name__} '{self.path}'"
@@ -54,6 +56,7 @@ class Trace:
 
     ``entered`` are the tensors passed into the layers that were looked into, by path, and into each InputLayer of
     nested graphs; ``shut`` those passed into graphs held by layers of the user's, whose inputs cannot be changed.
+    ``code`` names the layers whose code was looked into, and ``unseen`` says why that of others could not be, by path.
     """
 
     model: keras.Model
@@ -62,9 +65,11 @@ class Trace:
     outputs: tuple[Tensor, ...]
     entered: Mapping[str, tuple[Tensor, ...]]
     shut: tuple[Tensor, ...]
+    code: Mapping[str, str]
+    unseen: Mapping[str, str]
 
 
-def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
+def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: bool = False) -> Trace:
     """Run a copy of a model on symbolic inputs; the layers for which ``is_leaf`` is not true are looked into.
 
     Example:
@@ -80,14 +85,19 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
     entered: dict[str, tuple[Tensor, ...]] = {}
     shut: list[Tensor] = []
     inside: dict[int, tuple[Tensor, Any]] = {}  # a tensor that an opened layer returns -> who made it in there
+    code: dict[str, str] = {}
+    unseen: dict[str, str] = {}
+    owners: dict[int, tuple[Any, str]] = {}  # calls of the code of opened layers
 
     def around(layer: keras.Layer, call: Around, /, *args: Any, **kwargs: Any) -> Any:
         try:
             outputs = layer.call(*args, **kwargs)
-        except Exception:  # code of the user's, which may need more than symbolic tensors: it stays one call
+        except Exception as error:  # code of the user's, which may need more than symbolic tensors: it stays one call
+            unseen.setdefault(paths[id(layer)], first_line(error))
             return call(*args, **kwargs)
         leaves = keras.tree.flatten(outputs)
         if not all(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
+            unseen.setdefault(paths[id(layer)], "it returns what no operation of Keras has computed")
             return call(*args, **kwargs)
         passed = [tensor for tensor in keras.tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
         entered.setdefault(paths[id(layer)], tuple(passed))
@@ -98,6 +108,11 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
                 entered.update({join_path(paths[id(layer)], t.name): (tensor,) for t, tensor in zip(takers, passed)})
             else:
                 shut.extend(passed)
+        if not is_graph(layer):
+            path = paths[id(layer)]
+            code[path] = f"{type(layer).__name__} '{path or layer.name}'"
+            for node in _ordered(leaves, {key: history for key, (_, history) in inside.items()}, passed):
+                owners.setdefault(id(node), (node, path))
         for leaf in leaves:  # Keras is about to say that the layer made it
             inside.setdefault(id(leaf), (leaf, history_of(leaf)))
         return outputs
@@ -105,21 +120,28 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool]) -> Trace:
     batch = read_call_spec(copy).batch or 1
     inputs = args, kwargs = keras.tree.map_structure(lambda x: _input(x, batch), symbolic_inputs(copy))
     with listening({(layer, "symbolic_call"): around for layer in opened}):
-        outputs = tuple(keras.tree.flatten(copy(*args, **kwargs, training=False)))
-    calls = calls_behind(outputs, paths, {key: history for key, (_, history) in inside.items()})
-    return Trace(copy, tuple(calls), tuple(keras.tree.flatten(inputs)), outputs, entered, tuple(shut))
+        outputs = tuple(keras.tree.flatten(copy(*args, **kwargs, training=training)))
+    histories = {key: history for key, (_, history) in inside.items()}
+    calls = tuple(calls_behind(outputs, paths, histories, {key: path for key, (_, path) in owners.items()}))
+    return Trace(copy, calls, tuple(keras.tree.flatten(inputs)), outputs, entered, tuple(shut), code, unseen)
 
 
 def calls_behind(
-    outputs: tuple[Tensor, ...], paths: Mapping[int, str], inside: Mapping[int, Any] | None = None
+    outputs: tuple[Tensor, ...], paths: Mapping[int, str], inside: Mapping[int, Any] | None = None,
+    owners: Mapping[int, str] | None = None,
 ) -> list[Call]:
     """The calls that make symbolic tensors; ``paths``, by ``id``, are those of operations that a model holds."""
     calls = []
     for node in _ordered(outputs, inside or {}):
         path, args, kwargs = paths.get(id(node.operation)), node.arguments.args, node.arguments.kwargs
-        tensors = tuple(node.input_tensors), tuple(node.outputs)
-        calls.append(Call(path or node.operation.name, node.operation, args, kwargs, *tensors, path is not None))
+        tensors, owner = (tuple(node.input_tensors), tuple(node.outputs)), (owners or {}).get(id(node))
+        calls.append(Call(path or node.operation.name, node.operation, args, kwargs, *tensors, path is not None, owner))
     return calls
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what Keras and TensorFlow add to it."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _input(tensor: keras.KerasTensor, batch: int) -> keras.KerasTensor:
@@ -136,10 +158,15 @@ def _raw_operations(model: keras.Layer, prefix: str) -> Iterator[tuple[str, kera
                 yield path, call.operation
 
 
-def _ordered(outputs: tuple[Tensor, ...], inside: Mapping[int, Any]) -> list[Any]:
-    """The calls (Keras nodes) behind the outputs, each once, producers first."""
+def _ordered(outputs: Sequence[Tensor], inside: Mapping[int, Any], begin: Sequence[Tensor] = ()) -> list[Any]:
+    """The calls (Keras nodes) behind the outputs, as far as tensors to begin with, each once, producers first."""
     found: dict[int, Any] = {}
-    stack: list[tuple[Any, bool]] = [(producing_call(t, inside.get(id(t))), False) for t in reversed(outputs)]
+    known = set(map(id, begin))
+
+    def makers(tensors: Sequence[Tensor]) -> list[tuple[Any, bool]]:
+        return [(producing_call(t, inside.get(id(t))), False) for t in reversed(tensors) if id(t) not in known]
+
+    stack = makers(outputs)
     while stack:
         node, is_done = stack.pop()
         if id(node) in found or node.is_input:
@@ -148,5 +175,5 @@ def _ordered(outputs: tuple[Tensor, ...], inside: Mapping[int, Any]) -> list[Any
             found[id(node)] = node
             continue
         stack.append((node, True))
-        stack.extend((producing_call(t, inside.get(id(t))), False) for t in reversed(node.input_tensors))
+        stack.extend(makers(node.input_tensors))
     return list(found.values())

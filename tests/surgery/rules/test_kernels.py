@@ -6,9 +6,10 @@ import pytest
 from keras import layers
 
 import tfgreen as tg
-from tests.surgery.cases import PARTS, check_part, check_removal, randomized
+from tests.surgery.cases import PARTS, check_part, check_removal, half, randomized
 from tfgreen.model.paths import own_weights
 from tfgreen.surgery.channel_groups import channel_groups
+from tfgreen.surgery.remove_channels import shrink
 
 
 @pytest.mark.parametrize("name", PARTS["kernels"])
@@ -42,3 +43,27 @@ def test_lora_counts_as_part_of_the_kernel_and_a_mask_holds_both():
     tg.UpdateCompression(masked)
     for slim in (tg.prune_channels(model, ratio=0.5, round_to=1), tg.remove_masked_channels(masked)):
         np.testing.assert_allclose(slim.get_layer("hidden").kernel, np.ones((3, 2)) * [0.2, 1], atol=1e-6)
+
+
+FIRST = {"data_format": "channels_first"}
+CHANNELS_FIRST = {
+    "conv2d": (layers.Conv2D(6, 3, **FIRST), (3, 7, 7)),
+    "grouped": (layers.Conv2D(6, 3, groups=2, **FIRST), (3, 7, 7)),
+    "transposed": (layers.Conv2DTranspose(6, 3, **FIRST), (3, 7, 7)),
+    "depthwise": (layers.DepthwiseConv2D(3, **FIRST), (3, 7, 7)),
+    "separable": (layers.SeparableConv2D(6, 3, **FIRST), (3, 7, 7)),
+    "conv1d": (layers.Conv1D(6, 3, **FIRST), (3, 7)),
+    "conv3d": (layers.Conv3D(6, 2, **FIRST), (3, 5, 5, 5)),
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS_FIRST)
+def test_a_layer_whose_channels_come_first_expects_fewer_of_them(name):
+    layer, shape = CHANNELS_FIRST[name]
+    conv = {2: layers.Conv1D, 3: layers.Conv2D, 4: layers.Conv3D}[len(shape)]
+    inputs = keras.Input(shape)
+    x = layer(conv(8, 2, padding="same", name="first", **FIRST)(inputs))
+    model = randomized(keras.Model(inputs, layers.Dense(2)(layers.Flatten(**FIRST)(x))))
+    groups = channel_groups(model)
+    slim = shrink(model, groups.analysis, half(groups))  # building it is checking it: not every CPU computes this
+    assert slim.get_layer("first").filters == 4

@@ -30,3 +30,23 @@ def test_heads_go_with_the_lora_of_their_projections():
     check_removal(randomized(model), np.random.default_rng(0).normal(size=(2, *STEPS)).astype("float32"))
     (heads,) = [group for group in channel_groups(model) if group.removable]
     assert heads.size == 4 and {edge.axis for edge in heads.edges if "lora" in edge.weight} == {1}
+
+
+@pytest.mark.parametrize("layer", [layers.MultiHeadAttention(4, 3), layers.GroupQueryAttention(3, 4, 2)])
+def test_heads_stay_where_their_scores_are_an_output(layer):
+    inputs = keras.Input(STEPS)
+    x, scores = layer(inputs, inputs, return_attention_scores=True)
+    sample = np.random.default_rng(0).normal(size=(2, *STEPS)).astype("float32")
+    for last in (scores, keras.ops.mean(scores, axis=1), keras.ops.max(scores, axis=1)):
+        groups, slim = check_removal(randomized(keras.Model(inputs, [layers.Dense(2)(x), last])), sample)
+        assert groups[0].removable == 0 and groups[0].reason
+        assert slim.output_shape[1] == last.shape
+    on_scores = layers.Dense(2)(layers.Flatten()(scores))
+    groups, _ = check_removal(randomized(keras.Model(inputs, [layers.Dense(2)(x), on_scores])), sample)
+    assert groups[0].removable == groups[0].size  # what reads the scores loses the places of a head
+
+
+def test_heads_stay_of_which_a_mask_has_one_for_each():
+    inputs = keras.Input(STEPS)
+    x = layers.MultiHeadAttention(4, 3)(inputs, inputs, attention_mask=keras.ops.ones((1, 4, 5, 5), "bool"))
+    assert "attention mask" in channel_groups(keras.Model(inputs, layers.Dense(2)(x)))[0].reason
