@@ -43,3 +43,23 @@ def test_what_keras_could_not_load_is_said_when_it_is_saved(tmp_path):
     before = slim.predict(x, verbose=0)
     randomized(slim, seed=1).load_weights(tmp_path / "slim.weights.h5")
     np.testing.assert_array_equal(slim.predict(x, verbose=0), before)
+
+
+class Backbone(keras.Model):
+    """A functional model of a class of its own, with a block inside."""
+
+    def __init__(self, units: int, **kwargs: object) -> None:
+        inputs = keras.Input(FLAT)
+        super().__init__(inputs, layers.Dense(2)(Gated(units, name="gated")(layers.Dense(8)(inputs))), **kwargs)
+
+    def get_config(self) -> dict[str, object]:
+        return {"units": 6, "name": self.name}
+
+
+def test_blocks_inside_of_a_model_that_cannot_be_saved_can_be(tmp_path):
+    slim = slimmed(randomized(Backbone(6, name="backbone")))
+    with pytest.raises(InvalidValueError, match=r"^model 'backbone' \(Backbone\) has lost.*keras.Model\(model.inputs"):
+        slim.save(tmp_path / "slim.keras")
+    keras.Model(slim.inputs, slim.outputs).save(tmp_path / "slim.keras")
+    loaded, x = keras.models.load_model(tmp_path / "slim.keras", custom_objects={"Gated": Gated}), np.ones((2, *FLAT))
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), slim.predict(x, verbose=0))

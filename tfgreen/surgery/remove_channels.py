@@ -85,8 +85,10 @@ def shrink(
         for below, sub in inside:
             apply(join_path(path, below), sub)
         result = apply(path, layer)
-        if inside and not has_rule(layer):
-            set_config(path, layer, before)
+        inner = [(join_path(path, below), sub) for below, sub in reversed(inside)]
+        for where, sub in [*inner, (path, layer)]:  # those inside first, whose configs another may hold
+            if not has_rule(sub) and any(True for _ in walk(sub)):
+                set_config(where, sub, before)
         return result
 
     def replace_input(path: str, layer: keras.layers.InputLayer) -> keras.layers.InputLayer:

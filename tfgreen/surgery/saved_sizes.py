@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import keras
 
-from tfgreen.errors import invalid_state
+from tfgreen.errors import invalid_state, layer_subject
+from tfgreen.model.internals import is_graph
 from tfgreen.model.paths import weights_by_path
 from tfgreen.model.rebuild import build_configs, build_from_configs
 from tfgreen.typing import PlainDict, Shape
@@ -40,10 +41,13 @@ def set_config(path: str, layer: keras.Layer, before: Mapping[int, Shape]) -> No
         vars(layer).update(named)
 
         def get_config() -> NoReturn:
+            subject = layer_subject(path, layer) if path else f"model '{layer.name}' ({type(layer).__name__})"
+            others = "save keras.Model(model.inputs, model.outputs)" if is_graph(layer) else "keep some of its layers"
+            way = f"leave the layer out: keep={[path]}" if path else others
             raise invalid_state(
-                f"layer '{path}' ({type(layer).__name__}) has lost channels, and its get_config() does not say how "
-                "many are left: Keras could not load it.",
-                f"Convert the model, save its weights, or leave the layer out: keep=['{path}'].",
+                f"{subject} has lost channels, and its get_config() does not say how many are left: Keras could not "
+                "load it.",
+                f"Convert the model, save its weights, or {way}.",
             )
 
         vars(layer)["get_config"] = get_config
