@@ -5,11 +5,13 @@
     python scripts/bench_channels.py trained --model resnet8_cifar10_jpeg.h5 --data cifar10_jpeg.npz --seeds 3
     python scripts/bench_channels.py latency --model resnet8_cifar10_jpeg.h5 --data cifar10_jpeg.npz
     python scripts/bench_channels.py wide --data cifar10_jpeg.npz --seeds 3
+    python scripts/bench_channels.py torch --model resnet8_cifar10_jpeg.h5 --data cifar10_jpeg.npz --seeds 1
 
 ``exact`` removes half of the channels at random, and sets the result beside the model in which all their weights are 0.
 ``untrained`` removes the inner channels of each residual block down to 0.53 of the MACs, from unlabelled images, over
-draws of these. ``trained`` goes on for ten epochs on the mirrored and shifted images, plain and with the original as
-teacher. ``latency`` runs the files in turn. ``wide`` trains a network of a million parameters first.
+draws of these. ``trained`` lets them go while it trains, ten epochs in all, plain and with the original as teacher.
+``latency`` runs the files in turn. ``wide`` trains a network of a million parameters first. ``torch`` sets
+Torch-Pruning beside it (``pip install tfgreen[benchmarks-torch]``), on the same weights, MACs and batches.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from channel_training import BATCH, Rates, fit, softly, steps_in, wide_network
 from common import augmented, load_data, top1
 
 import tfgreen as tg
@@ -34,6 +37,7 @@ SMALL: dict[str, int] = {
     "InceptionV3": 80, "ConvNeXtTiny": 64, "Xception": 80, "VGG16": 32, "NASNetMobile": 64,
 }  # fmt: skip
 TEN_EPOCHS = 10
+PEAKS = {"distilled": 4e-3, "plain": 2e-3}  # learning rates, chosen on 2,000 held-out training images
 
 
 def networks() -> Iterator[tuple[str, Callable[[], keras.Model], tuple[int, ...]]]:
@@ -121,83 +125,66 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):6.2f} ({min(values):.2f} to {max(values):.2f}, {len(values)} runs)"
 
 
+def best_options(model: keras.Model, x: np.ndarray, macs: float, seed: int) -> dict[str, Any]:
+    """Of the inner channels, those go without which the outputs change least for the MACs saved."""
+    sample = x[np.random.default_rng(seed).choice(len(x), 1000, replace=False)]
+    options = {"scope": "sensitivity", "round_to": 4, "keep": residual_keep(model)}
+    return {"target_macs": macs, "calibration_data": sample, "seed": seed, **options}
+
+
 def trained(model: keras.Model, data: str, seeds: int, epochs: int = TEN_EPOCHS, macs: float = 0.53) -> None:
     (x, y), (x_test, y_test) = load_data(data)
-    base = 100 * top1(model, x_test, y_test)
-    drops: dict[str, list[float]] = {"plain": [], "distilled": []}
+    base, whole = 100 * top1(model, x_test, y_test), tg.profile(model).macs
+    drops: dict[str, list[float]] = {way: [] for way in PEAKS}
     for seed in range(seeds):
-        for way in drops:
-            slim = slimmed(model, x, macs, seed, keep=residual_keep(model))
-            train(slim, model if way == "distilled" else None, x, y, epochs, seed)
+        for way, peak in PEAKS.items():
+            options = best_options(model, x, macs, seed)
+            slim = softly(model, way == "distilled", x, y, peak, epochs, seed, options)
             drops[way].append(base - 100 * top1(slim, x_test, y_test))
-            print(f"seed {seed}, {way}: {drops[way][-1]:+.2f} points lost of {base:.2f}", flush=True)
+            print(f"seed {seed}, {way}: {drops[way][-1]:+.2f} points lost of {base:.2f}, "
+                  f"{tg.profile(slim).macs / whole:.3f} of the MACs, widths {widths(slim)}", flush=True)  # fmt: skip
     for way, lost in drops.items():
         print(f"{way:10} lost {spread(lost)}")
 
 
-def train(
-    model: keras.Model, teacher: keras.Model | None, x: np.ndarray, y: np.ndarray, epochs: int, seed: int
-) -> None:
-    keras.utils.set_random_seed(seed)
-    steps = epochs * -(-len(x) // 128)
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps))
-    loss = "sparse_categorical_crossentropy"
-    learner = model if teacher is None else tg.Distiller(
-        teacher, model, distillation_losses=tg.LogitsDistillation(temperature=4.0), student_loss_weight=0.1
-    )  # fmt: skip
-    learner.compile(optimizer, loss)
-    learner.fit(augmented(x, y, seed), epochs=epochs, verbose=0)
+def widths(model: keras.Model) -> list[int]:
+    return [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
 
 
-def latency(model: keras.Model, data: str) -> None:
+def latency(model: keras.Model, data: str, rounds: int) -> None:
+    """The median of some rounds, in which the files run in turn; of the best allocation too."""
     (x, _), _ = load_data(data)
-    slims = {"0.53": slimmed(model, x, 0.53, 0, keep=residual_keep(model)), "0.26": slimmed(model, x, 0.26, 0)}
+    slims = {
+        "half of the inner channels": slimmed(model, x, 0.53, 0, keep=residual_keep(model), scope="uniform"),
+        "by sensitivity": tg.prune_channels(model, **best_options(model, x, 0.53, 0)),
+        "half of all channels": slimmed(model, x, 0.26, 0),
+    }
     for mode in ("float32", "int8"):
         options = {"calibration_data": x[:256]} if mode == "int8" else {}
         files = {name: tg.convert(one, quantization=mode, **options) for name, one in {"whole": model, **slims}.items()}
-        times = tg.benchmark(files, runs=2000, warmup=100)
+        times = [tg.benchmark(files, runs=2000, warmup=100) for _ in range(rounds)]
         for name, slim in slims.items():
             share = tg.profile(slim).macs / tg.profile(model).macs
-            ratio = times[name].median_ms / times["whole"].median_ms
-            print(f"{mode} at {share:.3f} of the MACs: {ratio:.3f} of the time, {files[name].size_bytes:,} of "
-                  f"{files['whole'].size_bytes:,} bytes", flush=True)  # fmt: skip
+            ratios = [found[name].median_ms / found["whole"].median_ms for found in times]
+            print(f"{mode} {name}, {share:.3f} of the MACs: {statistics.median(ratios):.3f} ({min(ratios):.3f} to "
+                  f"{max(ratios):.3f}) of the time, {files[name].size_bytes:,} of {files['whole'].size_bytes:,} bytes",
+                  flush=True)  # fmt: skip
 
 
-def wide_network() -> keras.Model:
-    """A residual network of about a million parameters for 32 x 32 x 3 inputs of 0 to 255."""
-    layers = keras.layers
-
-    def block(x: Any, filters: int, stride: int) -> Any:
-        y = layers.Conv2D(filters, 3, strides=stride, padding="same", use_bias=False)(x)
-        y = layers.ReLU()(layers.BatchNormalization()(y))
-        y = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
-        if stride > 1:
-            x = layers.Conv2D(filters, 1, strides=stride, use_bias=False)(x)
-        return layers.ReLU()(layers.Add()([x, y]))
-
-    inputs = keras.Input((32, 32, 3))
-    x = layers.Conv2D(48, 3, padding="same", use_bias=False)(layers.Rescaling(1 / 127.5, -1)(inputs))
-    x = layers.ReLU()(layers.BatchNormalization()(x))
-    x = block(block(block(x, 48, 1), 96, 2), 192, 2)
-    return keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
-
-
-def wide(data: str, seeds: int, epochs: int) -> None:
+def wide(data: str, seeds: int, epochs: int, folder: Path | None) -> None:
     (x, y), (x_test, y_test) = load_data(data)
     lost: dict[str, list[float]] = {"2x": [], "4x": [], "4x, int8": []}
     speed = []
     for seed in range(seeds):
-        keras.utils.set_random_seed(seed)
-        model = wide_network()
-        train(model, None, x, y, epochs, seed)
+        model = wide_original(x, y, epochs, seed, folder)
         base = 100 * top1(model, x_test, y_test)
-        print(f"seed {seed}: {model.count_params():,} parameters, top-1 {base:.2f}", flush=True)
+        print(f"seed {seed}: {model.count_params():,} parameters, {tg.profile(model).macs:,} MACs, top-1 {base:.2f}",
+              flush=True)  # fmt: skip
         for name, macs in (("2x", 0.5), ("4x", 0.25)):
-            slim = slimmed(model, x, macs, seed)
-            train(slim, model, x, y, epochs, seed)
+            slim = softly(model, True, x, y, PEAKS["plain"], TEN_EPOCHS, seed, {"target_macs": macs})
             lost[name].append(base - 100 * top1(slim, x_test, y_test))
             print(f"seed {seed}, {name}: {tg.profile(model).macs / tg.profile(slim).macs:.2f} times fewer MACs, "
-                  f"{lost[name][-1]:+.2f} points lost", flush=True)  # fmt: skip
+                  f"{lost[name][-1]:+.2f} points lost, widths {widths(slim)}", flush=True)  # fmt: skip
         int8 = tg.convert(slim, quantization="int8", calibration_data=x[:256])
         score = 100 * float((np.asarray(int8.predict(x_test)).argmax(-1) == y_test).mean())
         lost["4x, int8"].append(base - score)
@@ -209,11 +196,60 @@ def wide(data: str, seeds: int, epochs: int) -> None:
     print(f"channels and int8: {spread(speed)} times faster")
 
 
+def wide_original(x: np.ndarray, y: np.ndarray, epochs: int, seed: int, folder: Path | None) -> keras.Model:
+    """The wide network, trained, or loaded from a folder of earlier runs."""
+    kept = None if folder is None else folder / f"wide_{seed}.keras"
+    if kept is not None and kept.exists():
+        return tg.load_model(kept)
+    keras.utils.set_random_seed(seed)
+    model = wide_network()
+    fit(model, None, x, y, Rates(PEAKS["plain"], epochs * steps_in(len(x))), epochs, seed)
+    if kept is not None:
+        model.save(kept)
+    return model
+
+
+def beside_torch(model: keras.Model, data: str, seeds: int) -> None:
+    """Torch-Pruning takes the same share of every block; all train on the same batches, at the same rates."""
+    import bench_channels_torch as theirs  # needs torch and torch-pruning
+
+    (x, y), (x_test, y_test) = load_data(data)
+    base, whole, keep = 100 * top1(model, x_test, y_test), tg.profile(model).macs, residual_keep(model)
+    torch_whole = theirs.macs(theirs.ResNet8(model))
+    print(f"whole: {base:.2f} in Keras, {100 * theirs.top1(theirs.ResNet8(model), x_test, y_test):.2f} in torch")
+    found: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        net = theirs.pruned(model, 0.5, 8)
+        sides = {
+            "Torch-Pruning": net,
+            "tfgreen, no data": slimmed(model, x, 0.53, seed, keep=keep, reconstruct="none"),
+            "tfgreen": tg.prune_channels(model, **best_options(model, x, 0.53, seed)),
+        }
+        rates = Rates(PEAKS["plain"], TEN_EPOCHS * steps_in(len(x)))
+        for name, side in sides.items():
+            is_torch = side is net
+            score = theirs.top1 if is_torch else top1
+            share = theirs.macs(side) / torch_whole if is_torch else tg.profile(side).macs / whole
+            before = 100 * score(side, x_test, y_test)
+            if is_torch:
+                theirs.train(side, augmented(x, y, seed, BATCH), TEN_EPOCHS, rates)
+            else:
+                fit(side, None, x, y, rates, TEN_EPOCHS, seed)
+            after = 100 * score(side, x_test, y_test)
+            found.setdefault(f"{name}, one shot", []).append(base - before)
+            found.setdefault(f"{name}, {TEN_EPOCHS} epochs", []).append(base - after)
+            print(f"seed {seed}, {name}: {share:.3f} of the MACs, {base - before:+.2f} points lost at once, "
+                  f"{base - after:+.2f} after {TEN_EPOCHS} epochs", flush=True)  # fmt: skip
+    for name, lost in found.items():
+        print(f"{name:28} lost {spread(lost)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("exact")
-    for name in ("untrained", "trained", "latency"):
+    of_model = {"untrained": untrained, "trained": trained, "latency": latency, "torch": beside_torch}
+    for name in of_model:
         command = commands.add_parser(name)
         command.add_argument("--model", required=True)
         command.add_argument("--data", required=True)
@@ -222,19 +258,14 @@ def main() -> None:
     command.add_argument("--data", required=True)
     command.add_argument("--seeds", type=int, default=3)
     command.add_argument("--epochs", type=int, default=20)
+    command.add_argument("--folder", type=Path, help="where the trained originals are kept for further runs")
     options = parser.parse_args()
     if options.command == "exact":
         exact()
     elif options.command == "wide":
-        wide(options.data, options.seeds, options.epochs)
+        wide(options.data, options.seeds, options.epochs, options.folder)
     else:
-        model = tg.load_model(options.model)
-        if options.command == "untrained":
-            untrained(model, options.data, options.seeds)
-        elif options.command == "trained":
-            trained(model, options.data, options.seeds)
-        else:
-            latency(model, options.data)
+        of_model[options.command](tg.load_model(options.model), options.data, options.seeds)
 
 
 if __name__ == "__main__":
