@@ -130,3 +130,30 @@ def test_patterns_keep_what_a_layer_makes_not_what_it_reads():
     groups = channel_groups(model)
     inside = {n for n, group in enumerate(groups) if any(e.layer.startswith("block") for e in group.edges)}
     assert kept_groups(groups, ["block"]) <= inside and len(kept_groups(groups, ["block"])) == 2
+
+
+def test_patterns_keep_what_a_layer_without_weights_returns():
+    x = inputs = keras.Input((6, 6, 3))
+    x = layers.ReLU(name="act")(layers.Conv2D(8, 3, padding="same", name="stem")(x))
+    y = layers.Conv2D(8, 3, padding="same", name="beside")(layers.Conv2D(4, 1, name="inner")(x))
+    x = layers.Add(name="add")([x, y])
+    both = layers.Concatenate(name="both")([layers.Conv2D(5, 1, name="c5")(x), layers.Conv2D(7, 1, name="c7")(x)])
+    flat = layers.Flatten(name="flat")(both)
+    groups = channel_groups(keras.Model(inputs, layers.Dense(2, name="out")(flat)))
+    names = {group.name: number for number, group in enumerate(groups)}
+    assert len(names) == 5
+    for pattern in ("act", "add", "stem", "beside"):
+        assert kept_groups(groups, [pattern]) == {names["stem"]}
+    assert kept_groups(groups, ["inner"]) == {names["inner"]}
+    for pattern in ("both", "flat"):
+        assert kept_groups(groups, [pattern]) == {names["c5"], names["c7"]}
+
+
+def test_patterns_keep_what_a_nested_model_returns():
+    inner_in = keras.Input((4,))
+    inner = keras.Model(inner_in, layers.ReLU(name="act")(layers.Dense(8, name="dense")(inner_in)), name="inner")
+    inputs = keras.Input((4,))
+    outer = keras.Model(inputs, layers.Dense(2)(layers.Dense(6, name="last")(inner(inputs))))
+    groups = channel_groups(outer)
+    for pattern in ("inner", "inner/act", "inner/dense"):
+        assert {groups[number].name for number in kept_groups(groups, [pattern])} == {"inner/dense"}

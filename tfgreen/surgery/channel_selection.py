@@ -170,15 +170,24 @@ def is_input(edge: Edge, layers: Mapping[str, keras.Layer]) -> bool:
 
 
 def kept_groups(groups: ChannelGroups, patterns: Sequence[str]) -> set[int]:
-    """The numbers of the groups that a layer, or one inside of it, makes whose path matches one of the patterns."""
-    layers = dict(walk(groups.analysis.trace.model))
+    """The numbers of the groups that a layer, or one inside of it, makes or returns whose path matches a pattern."""
+    analysis = groups.analysis
+    layers = dict(walk(analysis.trace.model))
     paths = {path for path in layers for pattern in patterns if fnmatch.fnmatchcase(path, pattern)}
     inside = tuple(f"{path}/" for path in paths)
+    tensors = [
+        tensor for call in analysis.trace.calls if call.path in paths or call.path.startswith(inside)
+        for tensor in call.outputs
+    ]
+    returned = [analysis.labels.roots(axis) for tensor in tensors for axis in analysis.of(tensor) if axis is not None]
+    held = np.unique(np.concatenate([np.empty(0, int), *returned]))
     return {
         number
         for number, group in enumerate(groups)
-        for edge in group.edges
-        if (edge.layer in paths or edge.layer.startswith(inside)) and not is_input(edge, layers)
+        if np.isin(group.labels, held).any() or any(
+            (edge.layer in paths or edge.layer.startswith(inside)) and not is_input(edge, layers)
+            for edge in group.edges
+        )
     }
 
 
