@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.distillation.losses import LogitsDistillation as LogitsDistillation
     from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
     from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
+    from tfgreen.energy.budget import EnergyBudget as EnergyBudget
     from tfgreen.energy.carbon import GridIntensity as GridIntensity
     from tfgreen.energy.carbon import carbon_footprint as carbon_footprint
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
@@ -71,6 +72,9 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.factorize import Factorized as Factorized
     from tfgreen.recipes.factorize import LayerFactors as LayerFactors
     from tfgreen.recipes.factorize import factorize as factorize
+    from tfgreen.recipes.fit import TrainingConfig as TrainingConfig
+    from tfgreen.recipes.fit import TrainingRun as TrainingRun
+    from tfgreen.recipes.fit import fit as fit
     from tfgreen.recipes.mask_channels import mask_channels as mask_channels
     from tfgreen.recipes.mask_channels import remove_masked_channels as remove_masked_channels
     from tfgreen.recipes.prune_channels import prune_channels as prune_channels
@@ -131,6 +135,9 @@ _PUBLIC = {
     "channel_groups": "tfgreen.surgery.channel_groups",
     "ChannelGroups": "tfgreen.surgery.channel_groups",
     "ChannelGroup": "tfgreen.surgery.channel_groups",
+    "fit": "tfgreen.recipes.fit",
+    "TrainingConfig": "tfgreen.recipes.fit",
+    "TrainingRun": "tfgreen.recipes.fit",
     "prune_channels": "tfgreen.recipes.prune_channels",
     "ChannelPruneConfig": "tfgreen.recipes.prune_channels_config",
     "mask_channels": "tfgreen.recipes.mask_channels",
@@ -173,6 +180,7 @@ _PUBLIC = {
     "VerifyLimits": "tfgreen.deploy.inspection.output_errors",
     "VerifyResult": "tfgreen.deploy.verify",
     "EnergyReading": "tfgreen.energy.meter",
+    "EnergyBudget": "tfgreen.energy.budget",
     "EnergyMeter": "tfgreen.energy.meter",
     "carbon_footprint": "tfgreen.energy.carbon",
     "MixedPrecision": "tfgreen.recipes.search_precision",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -289,3 +290,24 @@ def copy_functional(old: Functional, register: Register, copy: Copy) -> Function
 def copy_tf_function(old: tf.types.experimental.PolymorphicFunction, function: Callable[..., Any]) -> Any:
     """A ``tf.function`` of another Python function with the settings of an old one, which are not public."""
     return old._clone(function)
+
+
+def keras_mask(tensor: Tensor) -> Tensor | None:
+    """The mask that Keras keeps beside a tensor."""
+    mask: Tensor | None = getattr(tensor, "_keras_mask", None)
+    return mask
+
+
+@contextlib.contextmanager
+def sizes_unchecked(model: keras.Model) -> Iterator[None]:
+    """In the block, a graph of layers does not compare its inputs with the shapes it was made for."""
+    own = vars(model)
+    before = own.get("_manual_input_spec", own)  # the dict itself stands for none
+    own["_manual_input_spec"] = None
+    try:
+        yield
+    finally:
+        if before is own:
+            del own["_manual_input_spec"]
+        else:
+            own["_manual_input_spec"] = before

@@ -1,0 +1,152 @@
+"""Gradient accumulation: a batch goes through the model in parts, and the weights are updated once, as by the whole.
+
+Keras's ``gradient_accumulation_steps`` takes K batches for one update instead, which is not the update of one large
+batch where an epoch ends with a smaller one, and fails under ``tf.distribute.MirroredStrategy``
+(https://github.com/keras-team/keras/issues/20582). Here the batch stays the unit of ``fit``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.model.internals import keras_mask
+from tfgreen.model.layer_calls import listening
+from tfgreen.typing import PlainDict, Tensor, Tensors
+
+# What Keras calls with the data of one batch, and returns the metrics: ``keras.Model.train_step``.
+TrainStep = Callable[[Tensors], PlainDict]
+_MEANS = ("sum_over_batch_size", "mean")
+
+
+@dataclasses.dataclass
+class _Part:
+    """The calls of ``optimizer.apply`` that the step made for one part, and the count that its loss is the mean of."""
+
+    updates: list[tuple[list[Any], Any]]
+    count: Any
+
+
+def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
+    """A training step that runs ``step`` on ``parts`` parts of the batch in turn, and then updates the weights once.
+
+    The gradient of each part counts by what its loss is the mean of: its samples, or the valid positions of a mask. A
+    batch of fewer samples than parts goes through one by one.
+
+    Raises:
+        ValueError: The model is compiled with a loss that is no mean over the samples, has several optimizers, or has
+            one that accumulates itself.
+    """
+    _check(model)
+
+    def accumulated_step(data: Tensors) -> PlainDict:
+        samples = _samples(data)
+        number_of_parts = min(parts, samples) if isinstance(samples, int) else parts
+        sums: list[tuple[list[Any], Any]] = []
+        total: Any = 0.0
+        logs: PlainDict = {}
+        for number in range(number_of_parts):
+            first, end = (-(-samples * i // number_of_parts) for i in (number, number + 1))  # the first is never empty
+            may_be_empty = number > 0 and not isinstance(samples, int)
+            empty = tf.equal(first, end) if may_be_empty else False
+            if may_be_empty:  # then it computes on some sample
+                first = tf.minimum(first, samples - 1)
+                end = tf.maximum(end, first + 1)
+            # One part after the other: all together would need the memory of the whole batch.
+            with tf.control_dependencies([g for gradients, _ in sums for g in gradients if g is not None]):
+                # A tf.cond would leave an empty part out, but not hold what layers assign under MirroredStrategy.
+                state = {id(v): (v, tf.identity(v.value)) for v in _state(model)} if may_be_empty else {}
+                part = _Part([], tf.cast(end - first, "float32"))
+                with _collecting(model, part):
+                    logs = step(tf.nest.map_structure(functools.partial(_rows, first=first, end=end), data))
+                for variable, before in state.values():
+                    variable.assign(tf.where(empty, before, variable.value))
+            count = tf.where(empty, 0.0, part.count)
+            sums = _added(sums, part.updates, count)
+            total += count
+        for gradients, variables in sums:
+            means = [g if g is None else g / tf.cast(total, g.dtype) for g in gradients]
+            model.optimizer.apply(means, variables)
+        return logs
+
+    return accumulated_step
+
+
+def _check(model: keras.Model) -> None:
+    optimizers = [name for name, value in vars(model).items() if isinstance(value, keras.Optimizer)]
+    others = [name for name in optimizers if getattr(model, name) is not model.optimizer]
+    fix = "Train it with accumulate=1."
+    if others:
+        expected = "a model with one optimizer, of which the updates can be put off"
+        raise invalid_value(f"model '{model.name}'", expected=expected, received=f"others: {others}", fix=fix)
+    if getattr(model.optimizer, "gradient_accumulation_steps", None):
+        expected, received = "an optimizer without gradient_accumulation_steps", "one that accumulates itself"
+        raise invalid_value("optimizer", expected=expected, received=received, fix="Set one of the two.")
+    for loss in keras.tree.flatten(model.loss):
+        reduction = getattr(loss, "reduction", None)
+        if isinstance(loss, keras.losses.Loss) and reduction not in _MEANS:
+            expected = f"a reduction of {' or '.join(_MEANS)}, which parts of a batch can be averaged by"
+            raise invalid_value(f"loss '{loss.name}'", expected=expected, received=reduction, fix=fix)
+
+
+def _samples(data: Tensors) -> Any:
+    """The number of samples of a batch: an int where the graph knows it."""
+    first = next(leaf for leaf in tf.nest.flatten(data) if leaf is not None)
+    return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+
+
+def _rows(tensor: Any, first: Any, end: Any) -> Any:
+    if isinstance(tensor, (tf.SparseTensor, tf.RaggedTensor)):
+        raise invalid_type("data", expected="dense tensors, which can be cut into parts", received=tensor)
+    return tensor if tensor is None else tensor[first:end]
+
+
+def _state(model: keras.Model) -> list[keras.Variable]:
+    """What a training step changes besides the weights it trains."""
+    return [*model.non_trainable_variables, *model.metrics_variables]
+
+
+@contextlib.contextmanager
+def _collecting(model: keras.Model, part: _Part) -> Iterator[None]:
+    """In the block, keep the updates of the model's optimizer in ``part`` instead of applying them."""
+
+    def apply(optimizer: Any, call: Any, gradients: Iterable[Any], variables: Any = None) -> None:
+        part.updates.append((list(gradients), variables))
+
+    def compute_loss(model: Any, call: Any, *args: Any, **kwargs: Any) -> Tensor:
+        y_pred = kwargs["y_pred"] if "y_pred" in kwargs else args[2]
+        masks = [mask for leaf in keras.tree.flatten(y_pred) if (mask := keras_mask(leaf)) is not None]
+        if masks and len(keras.tree.flatten(y_pred)) > 1:
+            warnings.warn(
+                "accumulate counts the parts of a batch by their samples, while outputs have masks of their own: the "
+                "update is that of the whole batch only where all parts have as many valid positions.",
+                stacklevel=2,
+            )
+        elif masks:
+            part.count = tf.reduce_sum(tf.cast(masks[0], "float32"))
+        return call(*args, **kwargs)
+
+    with listening({(model, "compute_loss"): compute_loss, (model.optimizer, "apply"): apply}):
+        yield
+
+
+def _added(sums: list[tuple[list[Any], Any]], updates: list[tuple[list[Any], Any]], count: Tensor) -> list[Any]:
+    """The gradients of one part, times its count, added to the sums so far."""
+    scaled = [
+        ([g if g is None else tf.convert_to_tensor(g) * tf.cast(count, g.dtype) for g in gradients], variables)
+        for gradients, variables in updates
+    ]
+    if not sums:
+        return scaled
+    return [
+        ([b if a is None else a if b is None else a + b for a, b in zip(one, other, strict=True)], variables)
+        for (one, variables), (other, _) in zip(sums, scaled, strict=True)
+    ]
