@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import ClassVar
 
 import pytest
@@ -31,6 +32,16 @@ def test_left_columns_are_text_and_the_others_numbers():
     assert text_table(("a", "b"), [("xx", "100")], left=-1) == "a   b\nxx  100"
 
 
+def test_columns_are_aligned_alike_in_text_and_html_and_rows_marked():
+    rows = [("xx", "100", "because"), ("y", "7", "")]
+    assert text_table(("a", "b", "why"), rows, left=(0, 2)) == "a     b  why\nxx  100  because\ny     7"
+    html = html_table(("a", "b", "why"), rows, left=(0, 2), marked={1})
+    cells = re.findall(r'<(t[hd]) style="([^"]*)"', html)
+    assert [re.search("text-align:(.)", style)[1] for _, style in cells] == ["l", "r", "l"] * 3
+    assert [tag for tag, _ in cells] == ["th"] * 3 + ["td"] * 6
+    assert ["background" in style for _, style in cells] == [False] * 6 + [True] * 3
+
+
 def test_a_row_of_another_length_is_an_error():
     with pytest.raises(ValueError):
         text_table(("a", "b"), [("x",)])
@@ -38,7 +49,7 @@ def test_a_row_of_another_length_is_an_error():
 
 def test_html_escapes_every_text():
     html = html_table(("<a>",), [("&",)], caption='"c"')
-    assert "<a>" not in html and "&lt;a&gt;" in html and "<td>&amp;</td>" in html and "&quot;c&quot;" in html
+    assert "<a>" not in html and "&lt;a&gt;" in html and ">&amp;</td>" in html and "&quot;c&quot;" in html
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -62,7 +73,7 @@ def test_a_result_that_is_a_table_shows_it_in_print_and_notebooks_and_is_a_line_
     assert str(costs).splitlines() == ["layer  bytes", "a      1,024", "<b>        8", "1,032 bytes in <all>"]
     assert repr(costs) == "<Costs: 2 layers>"
     html = costs._repr_html_()
-    assert html.startswith("<table>") and "<td>&lt;b&gt;</td>" in html and html.endswith("in &lt;all&gt;</p>")
+    assert html.startswith("<table ") and ">&lt;b&gt;</td>" in html and html.endswith("in &lt;all&gt;</p>")
 
 
 def test_a_result_that_is_a_sentence_shows_it_everywhere():
@@ -92,4 +103,4 @@ def test_single_rows_of_results_are_public_and_shown():
         ]
     for row in (*rows, *meter.reading.components, meter.reading.intensity):
         assert hasattr(tg, type(row).__name__), row
-        assert row._repr_html_().startswith("<table><caption>") and json.dumps(row.to_dict(), allow_nan=False)
+        assert re.match("<table [^>]*><caption ", row._repr_html_()) and json.dumps(row.to_dict(), allow_nan=False)

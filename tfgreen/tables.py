@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any, ClassVar
 
 from tfgreen.typing import PlainDict
 
+Columns = int | Collection[int]  # the first so many, -1 for all, or these
 
-def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+_TABLE = "table-layout:auto;border-collapse:collapse;width:auto;margin:.4em 0;font-variant-numeric:tabular-nums"
+_CAPTION = "text-align:left;font-weight:600;padding:.3em .6em;white-space:nowrap"
+_CELL = "padding:.25em .6em;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.25);"
+_HEAD = "border-bottom:2px solid rgba(128,128,128,.6);"
+_LEFT = f"{_CELL}text-align:left;max-width:36em;overflow-wrap:anywhere;"
+_RIGHT = f"{_CELL}text-align:right;white-space:nowrap;"
+_MARK = "background:rgba(46,160,67,.14);"
+
+
+def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Columns = 1) -> str:
     """Lay out cells in columns, two spaces apart, without trailing spaces.
 
-    The first ``left`` columns (-1: all) are aligned to the left, the others, which hold numbers, to the right.
+    The first ``left`` columns (-1: all), or those whose numbers it holds, are aligned to the left, the others, which
+    hold numbers, to the right.
 
     Example:
         >>> print(text_table(("layer", "bytes"), [("conv", "1,024"), ("dense", "32")]))
@@ -27,21 +38,33 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int
     lines = []
     for row in table:
         cells = [
-            cell.ljust(width) if left < 0 or column < left else cell.rjust(width)
+            cell.ljust(width) if _is_left(column, left) else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
-def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """The same as an HTML table for ``_repr_html_``, every text escaped."""
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
+def html_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", left: Columns = 1,
+    marked: Collection[int] = (),
+) -> str:
+    """The same as an HTML table for ``_repr_html_``, every text escaped; the rows that are ``marked`` stand out.
 
-    head = f"<caption>{escape(caption)}</caption>" if caption else ""
-    body = "".join(cells("td", row) for row in rows)
-    return f"<table>{head}<thead>{cells('th', headings)}</thead><tbody>{body}</tbody></table>"
+    Styles are those of cells, which every notebook keeps, in colours that suit a light page and a dark one.
+    """
+
+    def cells(tag: str, row: Sequence[str], mark: str = "") -> str:
+        styles = [(_LEFT if _is_left(column, left) else _RIGHT) + mark for column in range(len(row))]
+        return "<tr>" + "".join(f'<{tag} style="{how}">{escape(x)}</{tag}>' for x, how in zip(row, styles)) + "</tr>"
+
+    head = f'<caption style="{_CAPTION}">{escape(caption)}</caption>' if caption else ""
+    body = "".join(cells("td", row, _MARK if number in marked else "") for number, row in enumerate(rows))
+    return f'<table style="{_TABLE}">{head}<thead>{cells("th", headings, _HEAD)}</thead><tbody>{body}</tbody></table>'
+
+
+def _is_left(column: int, left: Columns) -> bool:
+    return left < 0 or column < left if isinstance(left, int) else column in left
 
 
 def plain(value: object) -> Any:
@@ -86,7 +109,7 @@ class RowResult(Result):
     def _repr_html_(self) -> str:
         cells = self.to_dict().items()
         rows = [(name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in cells]
-        return html_table(("figure", "value"), rows, type(self).__name__)
+        return html_table(("figure", "value"), rows, type(self).__name__, left=-1)
 
 
 class TableResult(Result):
@@ -96,13 +119,21 @@ class TableResult(Result):
     """
 
     _headings: ClassVar[tuple[str, ...]] = ()
-    _left: ClassVar[int] = 1  # as for text_table
+    _left: ClassVar[Columns] = 1  # as for text_table
 
     def _rows(self) -> Sequence[Sequence[str]]:
         raise NotImplementedError
 
     def _remarks(self) -> Sequence[str]:
         """Lines below the table."""
+        return ()
+
+    def _caption(self) -> str:
+        """What stands above the table in a notebook."""
+        return ""
+
+    def _marked(self) -> Collection[int]:
+        """The numbers of rows that stand out in a notebook."""
         return ()
 
     def _headline(self) -> str:
@@ -117,4 +148,4 @@ class TableResult(Result):
 
     def _repr_html_(self) -> str:
         remarks = "".join(f"<p>{escape(remark)}</p>" for remark in self._remarks())
-        return html_table(self._headings, self._rows()) + remarks
+        return html_table(self._headings, self._rows(), self._caption(), self._left, self._marked()) + remarks

@@ -40,7 +40,7 @@ class InferenceEnergy(TableResult):
     co2e_how: str
 
     _headings: ClassVar[tuple[str, ...]] = ("figure", "value", "how")
-    _left: ClassVar[int] = -1
+    _left = -1
 
     def _headline(self) -> str:
         return f"{self._rows()[0][1]} ({self.source}) per inference"

@@ -60,7 +60,7 @@ class EnergyReading(TableResult):
     intensity: GridIntensity | None
 
     _headings: ClassVar[tuple[str, ...]] = ("component", "energy", "source", "how")
-    _left: ClassVar[int] = -1
+    _left = -1
 
     @property
     def kwh(self) -> float | None:

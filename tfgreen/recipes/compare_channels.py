@@ -59,7 +59,7 @@ class ChannelComparison(TableResult):
     quantization: Quantization
 
     _headings: ClassVar[tuple[str, ...]] = ("layer", "class", "before", "after", "why channels stay")
-    _left: ClassVar[int] = 2
+    _left = 2
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [(row.layer, row.class_name, f"{row.before:,}", f"{row.after:,}", row.reason) for row in self.layers]

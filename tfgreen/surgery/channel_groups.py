@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+import textwrap
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -70,10 +71,19 @@ class ChannelGroup:
         """Why channels stay, or ""."""
         return next((reason for reason in self.fixed if reason), "")
 
+    @property
+    def axes(self) -> str:
+        """The edges as a line, in which a layer of vectors alone (batch normalization) is one word: ``norm/*``."""
+        counts = Counter(edge.layer for edge in self.edges)
+        kernels = {edge.layer for edge in self.edges if edge.axis or edge.weight.endswith(("kernel", "embeddings"))}
+        whole = {layer for layer, count in counts.items() if count > 1} - kernels
+        parts = [f"{edge.layer}/*" if edge.layer in whole else str(edge) for edge in self.edges]
+        return ", ".join(dict.fromkeys(parts))
+
     def __str__(self) -> str:
         what = f"{self.removable} of {self.size} channels" if self.reason else f"{self.size} channels"
         why = f" ({self.reason})" if self.reason else ""
-        return f"{self.name}: {what} in {', '.join(map(str, self.edges))}{why}"
+        return f"{self.name}: {what} in {self.axes}{why}"
 
     def to_dict(self) -> PlainDict:
         return {
@@ -83,13 +93,14 @@ class ChannelGroup:
 
 
 class ChannelGroups(TableResult, Sequence[ChannelGroup]):
-    """The groups of a model, in the order in which it computes them; prints one to a line.
+    """The groups of a model, in the order in which it computes them; prints one after the other, and the total.
 
     Attributes:
         analysis: What they were found by.
     """
 
     _headings = ("group", "channels", "can go", "coupled axes of weights", "why channels stay")
+    _left = (0, 3, 4)
 
     def __init__(self, analysis: ChannelAnalysis) -> None:
         self.analysis = analysis
@@ -105,7 +116,8 @@ class ChannelGroups(TableResult, Sequence[ChannelGroup]):
         return iter(self._groups)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self._groups))
+        wrapper = textwrap.TextWrapper(120, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        return "\n".join([*(wrapper.fill(str(group)) for group in self._groups), self._headline()])
 
     def to_dict(self) -> PlainDict:
         """Plain values, fit for JSON."""
@@ -113,9 +125,12 @@ class ChannelGroups(TableResult, Sequence[ChannelGroup]):
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
-            (group.name, f"{group.size:,}", f"{group.removable:,}", ", ".join(map(str, group.edges)), group.reason)
+            (group.name, f"{group.size:,}", f"{group.removable:,}", group.axes, group.reason)
             for group in self._groups
         ]
+
+    def _caption(self) -> str:
+        return self._headline()
 
     def _headline(self) -> str:
         free = sum(group.removable for group in self._groups)
@@ -132,8 +147,8 @@ def channel_groups(model: keras.Model) -> ChannelGroups:
         model: Any built Keras 3 model of plain layers. It is not changed.
 
     Returns:
-        A sequence of groups, which prints one to a line: its layer, how many channels it has, the axes of weights that
-        shrink with them, and why channels stay where they have to.
+        A sequence of groups. It prints of each its layer, how many channels it has, the axes of weights that shrink
+        with them (``norm/*``: all weights of a layer), and why channels stay where they have to; below, the total.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
@@ -146,6 +161,7 @@ def channel_groups(model: keras.Model) -> ChannelGroups:
         >>> print(tg.channel_groups(model))
         hidden: 4 channels in hidden/kernel[1], hidden/bias[0], out/kernel[0]
         out: 0 of 2 channels in out/kernel[1], out/bias[0] (they are an output of the model)
+        2 groups, 4 of 6 channels can be removed
     """
     check_built_model(model)
     for path, layer in compressed_layers(model):

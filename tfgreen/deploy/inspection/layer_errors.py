@@ -101,7 +101,7 @@ class LayerErrors(TableResult):
     notes: tuple[str, ...] = ()
 
     _headings: ClassVar[tuple[str, ...]] = ("layer", "operator", "SQNR dB", "lost dB", "mean scales", "max scales")
-    _left: ClassVar[int] = 2
+    _left = 2
 
     def ranked(self) -> list[LayerComparison]:
         """The layers, the one that loses most first."""

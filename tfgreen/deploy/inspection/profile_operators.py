@@ -49,7 +49,7 @@ class OperatorProfile(TableResult):
     runs: int
 
     _headings: ClassVar[tuple[str, ...]] = ("operator", "layers", "us", "share")
-    _left: ClassVar[int] = 2
+    _left = 2
 
     @property
     def total_us(self) -> float:

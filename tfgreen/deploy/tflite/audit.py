@@ -49,7 +49,7 @@ class Audit(TableResult):
     operators: tuple[OperatorStatus, ...]
 
     _headings: ClassVar[tuple[str, ...]] = ("operator", "dtypes", "layers")
-    _left: ClassVar[int] = -1
+    _left = -1
 
     @property
     def float_layers(self) -> tuple[str, ...]:
