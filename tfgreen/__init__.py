@@ -102,6 +102,9 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.techniques.summary import WeightStatus as WeightStatus
     from tfgreen.techniques.summary import summary as summary
     from tfgreen.training.callbacks import UpdateCompression as UpdateCompression
+    from tfgreen.training.pipeline import pipeline as pipeline
+    from tfgreen.training.profile_pipeline import PipelineProfile as PipelineProfile
+    from tfgreen.training.profile_pipeline import profile_pipeline as profile_pipeline
     from tfgreen.training.schedules import ConstantSparsity as ConstantSparsity
     from tfgreen.training.schedules import PolynomialDecay as PolynomialDecay
     from tfgreen.training.schedules import SparsitySchedule as SparsitySchedule
@@ -135,6 +138,9 @@ _PUBLIC = {
     "channel_groups": "tfgreen.surgery.channel_groups",
     "ChannelGroups": "tfgreen.surgery.channel_groups",
     "ChannelGroup": "tfgreen.surgery.channel_groups",
+    "pipeline": "tfgreen.training.pipeline",
+    "profile_pipeline": "tfgreen.training.profile_pipeline",
+    "PipelineProfile": "tfgreen.training.profile_pipeline",
     "fit": "tfgreen.recipes.fit",
     "TrainingConfig": "tfgreen.recipes.fit",
     "TrainingRun": "tfgreen.recipes.fit",

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfgreen as tg
+
+
+def arrays(count=20):
+    return np.arange(count * 2, dtype="float32").reshape(count, 2), np.arange(count)
+
+
+def seen(dataset) -> list[int]:
+    return [int(label) for _, labels in dataset for label in labels]
+
+
+def noisy(x, y):
+    return x + tf.random.uniform(()), y
+
+
+def test_arrays_come_in_batches_shuffled_anew_and_augmented_anew():
+    batches = tg.pipeline(arrays(), augment=noisy, batch=8)
+    assert [len(y) for _, y in batches] == [8, 8, 4]
+    first, second = seen(batches), seen(batches)
+    assert sorted(first) == sorted(second) == list(range(20)) and first != second
+    x = {int(label): row for rows, labels in batches for row, label in zip(rows.numpy(), labels)}
+    again = {int(label): row for rows, labels in batches for row, label in zip(rows.numpy(), labels)}
+    assert all(0 <= x[i][0] - 2 * i < 1 for i in x) and any(not np.array_equal(x[i], again[i]) for i in x)
+
+
+def test_a_seed_gives_the_same_order_and_no_shuffling_that_of_the_data():
+    assert seen(tg.pipeline(arrays(), seed=3)) == seen(tg.pipeline(arrays(), seed=3))
+    assert seen(tg.pipeline(arrays(), shuffle=False, batch=7)) == list(range(20))
+    x, y = arrays()
+    dicts = tg.pipeline(({"a": x, "b": x}, y, np.ones(20)), batch=20, shuffle=False)
+    inputs, labels, weights = next(iter(dicts))
+    assert set(inputs) == {"a", "b"} and len(weights) == len(labels) == 20
+
+
+@pytest.mark.parametrize("cache", [True, "file", False])
+def test_what_is_slow_runs_once_before_the_cache(cache, tmp_path):
+    counter = tf.Variable(0)
+
+    def parse(x, y):
+        counter.assign_add(1)
+        return x, y
+
+    samples = tf.data.Dataset.from_tensor_slices(arrays())
+    batches = tg.pipeline(samples, parse=parse, cache=tmp_path / "cache" if cache == "file" else cache, augment=noisy)
+    for _ in range(3):
+        assert sorted(seen(batches)) == list(range(20))
+    assert int(counter) == (60 if cache is False else 20)
+
+
+def test_records_are_parsed(tmp_path):
+    files = [tmp_path / f"{part}.tfrecord" for part in range(2)]
+    for part, file in enumerate(files):
+        with tf.io.TFRecordWriter(str(file)) as writer:
+            for value in range(5):
+                feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[5 * part + value]))
+                writer.write(tf.train.Example(features=tf.train.Features(feature={"y": feature})).SerializeToString())
+
+    def parse(record):
+        y = tf.io.parse_single_example(record, {"y": tf.io.FixedLenFeature((), tf.int64)})["y"]
+        return tf.cast(y, "float32"), y
+
+    assert sorted(seen(tg.pipeline(files, parse=parse, batch=4))) == list(range(10))
+    assert len(seen(tg.pipeline(files[0], parse=parse))) == 5
+
+
+def test_a_folder_of_images_gives_images_and_classes(tmp_path):
+    for number, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for index, suffix in enumerate((".png", ".jpg", ".txt")):
+            image = tf.constant(np.full((9, 7, 3), 100 * number + 50, "uint8"))
+            data = tf.io.encode_png(image) if suffix != ".jpg" else tf.io.encode_jpeg(image)
+            tf.io.write_file(str(tmp_path / name / f"{index}{suffix}"), data)
+    images, labels = next(iter(tg.pipeline(tmp_path, image_size=(6, 4), batch=8)))
+    assert images.shape == (4, 6, 4, 3) and images.dtype == "float32" and sorted(labels.numpy()) == [0, 0, 1, 1]
+    np.testing.assert_allclose(images.numpy().mean((1, 2, 3)), 100 * labels.numpy() + 50, atol=2)
+    model = keras.Sequential([keras.Input((6, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert tg.fit(model, tg.pipeline(tmp_path, image_size=(6, 4)), verbose=0).epoch == [0]
+    with pytest.raises(ValueError, match="image_size"):
+        tg.pipeline(tmp_path)
+    with pytest.raises(ValueError, match="one folder of images"):
+        tg.pipeline(tmp_path / "cat", image_size=(6, 4))
+
+
+@pytest.mark.parametrize(
+    "data, options, error, message",
+    [
+        (arrays(), {"batch": 0}, ValueError, "batch"),
+        (arrays(), {"augment": 3}, TypeError, "augment"),
+        (arrays(), {"cache": 3}, TypeError, "cache"),
+        ((np.ones(3), np.ones(4)), {}, ValueError, r"as many samples.*\[3, 4\]"),
+        ((np.ones((0, 2)), np.ones(0)), {}, ValueError, "at least one"),
+        ("nothing.tfrecord", {}, ValueError, "files that exist.*nothing.tfrecord"),
+        (iter([1]), {}, TypeError, "data"),
+    ],
+    ids=range(7),
+)
+def test_bad_arguments_are_named(data, options, error, message):
+    with pytest.raises(error, match=message):
+        tg.pipeline(data, **options)
