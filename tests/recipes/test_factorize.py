@@ -55,6 +55,19 @@ def test_data_says_which_directions_matter():
     np.testing.assert_allclose(result.model.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-3)
 
 
+def test_the_latency_of_inputs_of_open_size_is_measured_on_the_data():
+    inputs = keras.Input((None, None, 64))
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(96, 1, name="wide")(inputs)))
+    (row,) = tg.factorize(model, rank=4).layers
+    assert "a size that is open: pass calibration_data" in row.reason and row.ms_before is None
+    (row,) = tg.factorize(model, rank=4, measure="bytes").layers
+    assert row.reason == "" and row.ms_before is None and row.bytes_before > row.bytes_after
+    x = np.random.default_rng(0).normal(size=(4, 64, 64, 64)).astype("float32")
+    result = tg.factorize(model, rank=4, calibration_data=x)
+    assert result.layers[0].ms_before > 0.1 and result.layers[0].reason == ""  # of 64 x 64, not of one pixel
+    assert result.model.input_shape == (None, None, None, 64)
+
+
 def test_a_rank_of_ones_own_and_an_int8_file():
     result = tg.factorize(low_rank_model(), measure="bytes", rank=4, quantization="int8", keep=("full", "head"))
     assert result.layers[0].rank == 4 and result.layers[0].bytes_before < 40_000

@@ -12,7 +12,6 @@ import numpy as np
 
 from tfgreen.checks import check_integer, check_number, check_option
 from tfgreen.config import Config, data_field, resolve_config
-from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.copy import Copies
@@ -120,14 +119,21 @@ class Factorized(TableResult):
     model: keras.Model
     layers: tuple[LayerFactors, ...]
 
-    _headings: ClassVar[tuple[str, ...]] = ("layer", "kernel", "rank", "bytes", "", "ms", "", "")
+    _headings: ClassVar[tuple[str, ...]] = ("layer", "kernel", "rank", "bytes", "after", "ms", "after", "result")
+    _left = (0, 7)
 
     def to_dict(self) -> PlainDict:
         """Plain values: all but the model."""
         return plain({"layers": [vars(layer) for layer in self.layers]})
 
     def _headline(self) -> str:
-        return f"{sum(not layer.reason for layer in self.layers)} of {len(self.layers)} layers factorized"
+        return f"{len(self._marked())} of {len(self.layers)} layers factorized"
+
+    def _caption(self) -> str:
+        return self._headline()
+
+    def _marked(self) -> list[int]:
+        return [number for number, layer in enumerate(self.layers) if not layer.reason]
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows = []
@@ -191,7 +197,7 @@ def factorize(
         for path, layer in found.items()
         if can_be_factorized(layer) and not any(fnmatch.fnmatchcase(path, pattern) for pattern in config.keep)
     }
-    grams, shapes = _inputs(model, candidates, config)
+    grams, shapes, ran = _inputs(model, candidates, config)
     results: list[LayerFactors] = []
     taken: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for path, layer in candidates.items():
@@ -206,13 +212,19 @@ def factorize(
             reason = f"rank {rank} would take more weights"
             results.append(LayerFactors(path, matrix.shape, rank, None, None, None, None, reason))
             continue
+        shape = ran.get(path, shapes[path])
+        if None in shape[1:] and config.measure != "bytes":
+            reason = "its latency depends on a size that is open: pass calibration_data, or measure='bytes'"
+            results.append(LayerFactors(path, matrix.shape, rank, None, None, None, None, reason))
+            continue
         factors = nearest.factors(rank)
-        parts = [_alone(layer, shapes[path]), factorized(layer, *factors, shapes[path])]
+        parts = [_alone(layer, shape), factorized(layer, *factors, shape)]
         files = [to_lite(part, config.quantization, _random_inputs(part)) for part in parts]
-        times = list(latencies_ms(dict(enumerate(files)), config.threads, _RUNS).values())
-        reason = _reason(files, times, config.measure)
-        sizes = [file.size_bytes for file in files]
-        results.append(LayerFactors(path, matrix.shape, rank, sizes[0], sizes[1], times[0], times[1], reason))
+        sizes, times = [file.size_bytes for file in files], dict[int, float]()
+        if None not in shape[1:]:
+            times = latencies_ms(dict(enumerate(files)), config.threads, runs=_RUNS)
+        reason = _reason(sizes, times, config.measure)
+        results.append(LayerFactors(path, matrix.shape, rank, sizes[0], sizes[1], times.get(0), times.get(1), reason))
         if not reason:
             taken[path] = factors
 
@@ -224,15 +236,17 @@ def factorize(
 
 def _inputs(
     model: keras.Model, candidates: Mapping[str, keras.Layer], config: FactorizeConfig
-) -> tuple[dict[str, np.ndarray], dict[str, Shape]]:
-    """The mean of the products of the rows that each layer takes in, if there is data, and the shape of its inputs."""
+) -> tuple[dict[str, np.ndarray], dict[str, Shape], dict[str, Shape]]:
+    """The mean of the products of the rows that each layer takes in, if there is data, the shape of its inputs, and
+    that with which they came."""
     nodes = LayerGraph(model).nodes
     shapes = {node.path: node.input_shapes[0] for node in nodes if node.path in candidates}
     if config.calibration_data is None:
-        return {}, shapes
+        return {}, shapes, {}
     paths = {id(layer): path for path, layer in candidates.items()}
     views = {path: KernelRows(layer) for path, layer in candidates.items()}
     sums: dict[str, np.ndarray] = {}
+    ran: dict[str, Shape] = {}
     counts: dict[str, int] = {}
     rng = np.random.default_rng(0)
 
@@ -243,13 +257,14 @@ def _inputs(
         rows = views[path].take(np.asarray(x, np.float64), places)
         sums[path] = sums.get(path, 0) + rows.T @ rows
         counts[path] = counts.get(path, 0) + len(rows)
+        ran[path] = (shapes[path][0], *x.shape[1:])
         return call(x, *args, **kwargs)
 
     spec = read_call_spec(model)
     with around_calls(candidates.values(), around):
         for batch in sample_batches(config.calibration_data, spec):
             call_model(model, spec, batch)
-    return {path: total / counts[path] for path, total in sums.items()}, shapes
+    return {path: total / counts[path] for path, total in sums.items()}, shapes, ran
 
 
 def _alone(layer: keras.Layer, shape: Shape) -> keras.Model:
@@ -264,9 +279,9 @@ def _random_inputs(model: keras.Model) -> dict[str, np.ndarray]:
     return {read_call_spec(model).inputs[0].name: np.random.default_rng(0).normal(size=shape).astype("float32")}
 
 
-def _reason(files: list[LiteRTModel], times: list[float], measure: Measure) -> str:
+def _reason(sizes: list[int], times: Mapping[int, float], measure: Measure) -> str:
     """Why the two layers are not better than the one, or ""."""
-    shares = {"bytes": files[1].size_bytes / files[0].size_bytes, "latency": times[1] / times[0]}
+    shares = {"bytes": sizes[1] / sizes[0]} | ({"latency": times[1] / times[0]} if times else {})
     if measure != "both":
         what = "its file is not smaller" if measure == "bytes" else "it is not faster"
         return "" if shares[measure] <= 1 - _GAIN else what

@@ -204,7 +204,7 @@ def _widths(
 
     def measured(removed: Removed) -> float:
         lite = to_lite(remove_channels(model, groups.analysis, removed), config.quantization, samples)
-        return latencies_ms({name: lite}, config.threads)[name] if is_latency else lite.size_bytes
+        return latencies_ms({name: lite}, config.threads, samples)[name] if is_latency else lite.size_bytes
 
     cost, estimate, tolerance = (counted, None, 0.0) if name in COUNTED else (measured, counted, _TOLERANCES[name])
     whole, asked = cost([]), float(getattr(config, name))
@@ -234,9 +234,21 @@ def to_lite(model: keras.Model, quantization: Quantization, samples: dict[str, n
     return run_conversion(model, config)
 
 
-def latencies_ms(lites: Mapping[Key, LiteRTModel], threads: int, runs: int = _RUNS) -> dict[Key, float]:
-    """The median time of one inference of each file, which run in turn, on random inputs."""
-    times = time_in_turn({key: ready_interpreter(lite, threads) for key, lite in lites.items()}, runs, _WARMUP)
+def latencies_ms(
+    lites: Mapping[Key, LiteRTModel], threads: int, samples: Mapping[str, np.ndarray] | None = None, runs: int = _RUNS
+) -> dict[Key, float]:
+    """The median time of one inference of each file, which run in turn, on random inputs, or the first of the samples
+    where inputs are of open size, which decides about the time."""
+    inputs = {}
+    for key, lite in lites.items():
+        is_open = [info.name for info in lite.inputs if None in info.shape[1:]]
+        if is_open and samples is None:
+            sentence = f"The latency depends on the size of input '{is_open[0]}', which is open."
+            raise invalid_state(sentence, "Pass calibration_data of the size that matters.")
+        if is_open and samples is not None:
+            inputs[key] = lite.first_sample({name: array[:1] for name, array in samples.items()})
+    interpreters = {key: ready_interpreter(lite, threads, sample=inputs.get(key)) for key, lite in lites.items()}
+    times = time_in_turn(interpreters, runs, _WARMUP)
     return {key: float(np.median(found)) / 1e6 for key, found in times.items()}
 
 

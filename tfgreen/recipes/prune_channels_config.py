@@ -50,7 +50,7 @@ class ChannelPruneConfig(Config):
             wider, of its half, quarter and so on. 1 for any width.
         keep: Patterns of layers (``"stem"``, ``"block*/expand"``) whose outputs stay as wide as they are.
         calibration_data: Representative inputs, as for ``tg.convert``. A criterion looks at the first 256, the
-            sensitivity at the first 400.
+            sensitivity at the first 400; latency is measured on the first where inputs are of open size.
         x: For ``"taylor"``: training samples, in the same form.
         y: For ``"taylor"``: their targets, of shape (samples, ...) in the structure of the outputs.
         loss: For ``"taylor"``: a Keras loss or its name.
