@@ -68,6 +68,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.compare_channels import ChannelComparison as ChannelComparison
     from tfgreen.recipes.compare_channels import LayerWidth as LayerWidth
     from tfgreen.recipes.compare_channels import compare_channels as compare_channels
+    from tfgreen.recipes.compare_training import TrainingComparison as TrainingComparison
+    from tfgreen.recipes.compare_training import compare_training as compare_training
     from tfgreen.recipes.factorize import FactorizeConfig as FactorizeConfig
     from tfgreen.recipes.factorize import Factorized as Factorized
     from tfgreen.recipes.factorize import LayerFactors as LayerFactors
@@ -141,6 +143,8 @@ _PUBLIC = {
     "pipeline": "tfgreen.training.pipeline",
     "profile_pipeline": "tfgreen.training.profile_pipeline",
     "PipelineProfile": "tfgreen.training.profile_pipeline",
+    "compare_training": "tfgreen.recipes.compare_training",
+    "TrainingComparison": "tfgreen.recipes.compare_training",
     "fit": "tfgreen.recipes.fit",
     "TrainingConfig": "tfgreen.recipes.fit",
     "TrainingRun": "tfgreen.recipes.fit",

@@ -20,9 +20,9 @@ from tfgreen.distillation.distiller import Distiller
 from tfgreen.energy.budget import EnergyBudget
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
-from tfgreen.model.batch_norm import fuse_training
+from tfgreen.model.batch_norm import fuse_training, why_unfused
 from tfgreen.model.cost import profile
-from tfgreen.model.paths import check_built_model
+from tfgreen.model.paths import check_built_model, walk
 from tfgreen.recipes.data import Data
 from tfgreen.tables import TableResult
 from tfgreen.training.accumulate import TrainStep, accumulated
@@ -62,6 +62,7 @@ class TrainingConfig(Config):
             the training, in (0, 1]; 1 for all.
         schedule: A ``keras.optimizers.schedules`` object for the learning rate, or "cosine", along which that of the
             optimizer falls to 0. The optimizer keeps it. None leaves the rate as compiled.
+        fuse_batch_norm: Whether batch normalizations run as one operator, which computes the same in less time.
         steps_per_epoch: Batches in an epoch of a dataset that has no end; None for all there are.
 
     Raises:
@@ -86,12 +87,14 @@ class TrainingConfig(Config):
     resize: float | None = None
     keep_fraction: float = 1.0
     schedule: keras.optimizers.schedules.LearningRateSchedule | Literal["cosine"] | None = None
+    fuse_batch_norm: bool = True
     steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "patience"):
             check_integer(name, getattr(self, name), minimum=1)
         check_bool("shuffle", self.shuffle)
+        check_bool("fuse_batch_norm", self.fuse_batch_norm)
         if self.accumulate > self.batch_size:
             fix = "Raise batch_size, which is the number of samples of one update, or lower accumulate."
             expected = f"at most the batch_size of {self.batch_size}"
@@ -128,6 +131,7 @@ class TrainingOptions(TypedDict, total=False):
     resize: float | None
     keep_fraction: float
     schedule: keras.optimizers.schedules.LearningRateSchedule | Literal["cosine"] | None
+    fuse_batch_norm: bool
     steps_per_epoch: int | None
 
 
@@ -178,9 +182,8 @@ def fit(
 ) -> TrainingRun:
     """Train a compiled model in place with Keras's own ``fit``, and with what makes that cheaper.
 
-    Batch normalizations run as one operator (:func:`tg.fuse_batch_norm`). Everything else is a setting, and what does
-    not pay for this model on this machine is left off and named in the result. Compressed models and a
-    ``tg.Distiller`` train the same way.
+    Each saving is a setting. What does not pay for this model on this machine is left off, and named in the result.
+    Compressed models and a ``tg.Distiller`` train the same way.
 
     Args:
         model: A built and compiled Keras model, of any kind.
@@ -213,7 +216,6 @@ def fit(
     if not model.compiled:
         raise invalid_state(f"Model '{model.name}' is not compiled.", "Call model.compile(optimizer, loss) first.")
     arguments = _fit_arguments(data, config)
-    fuse_training(model)
     plan = _plan(model, config, arguments)
     extra: list[keras.callbacks.Callback] = [*plan.callbacks]
     stopping = None
@@ -254,6 +256,10 @@ class _Plan:
 
 def _plan(model: keras.Model, config: TrainingConfig, arguments: PlainDict) -> _Plan:
     plan = _Plan()
+    norms = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    if norms and config.fuse_batch_norm:
+        fuse_training(model)
+        plan.savings["fuse_batch_norm"] = f"on: {sum(not why_unfused(norm) for norm in norms)} of {len(norms)} layers"
     if config.accumulate > 1:
         accumulated(model, model.train_step, config.accumulate)  # what it refuses, it refuses here
         plan.steps.append(functools.partial(accumulated, model, parts=config.accumulate))

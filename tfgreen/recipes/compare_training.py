@@ -1,0 +1,138 @@
+"""compare_training: what each saving of a training saves, and what it costs in the metric, on a user's own model."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tfgreen.checks import check_instance, check_integer
+from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.model.paths import check_built_model
+from tfgreen.model.rebuild import rebuild
+from tfgreen.recipes.fit import TrainingConfig, TrainingRun, fit
+from tfgreen.tables import TableResult
+
+PLAIN = "plain"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class TrainingComparison(TableResult):
+    """Trainings of one model beside the plain one.
+
+    Attributes:
+        runs: The runs of each training by its name, one per round; the first is ``"plain"``, Keras's own ``fit``.
+        metric: The metric that was compared.
+    """
+
+    runs: dict[str, tuple[TrainingRun, ...]]
+    metric: str
+
+    _headings = ("training", "seconds", "of plain", "joules", "of plain", "metric", "lowest", "highest")
+
+    def ratio(self, name: str, of: str = "seconds") -> float | None:
+        """The median over the rounds of ``"seconds"`` or ``"joules"`` over those of the plain run of the same round."""
+        pairs = zip(self._values(name, of), self._values(PLAIN, of))
+        ratios = [one / plain for one, plain in pairs if one is not None and plain]
+        return statistics.median(ratios) if ratios else None
+
+    def scores(self, name: str) -> list[float]:
+        """The metric at the end of each run: where it stopped early, of its best epoch's weights or near them."""
+        return [run.history[self.metric][-1] for run in self.runs[name]]
+
+    def _values(self, name: str, of: str) -> list[float | None]:
+        return [run.seconds if of == "seconds" else run.energy.joules for run in self.runs[name]]
+
+    def _headline(self) -> str:
+        return f"{len(self.runs)} trainings, {len(self.runs[PLAIN])} rounds, {self.metric}"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = []
+        for name in self.runs:
+            cells = [name]
+            for of in ("seconds", "joules"):
+                values = [value for value in self._values(name, of) if value is not None]
+                ratio = self.ratio(name, of)
+                cells.append(f"{statistics.median(values):.3g}" if values else "-")
+                cells.append("-" if ratio is None else f"{ratio:.2f}")
+            scores = self.scores(name)
+            cells += [f"{value:.4g}" for value in (statistics.mean(scores), min(scores), max(scores))]
+            rows.append(tuple(cells))
+        return rows
+
+    def _remarks(self) -> list[str]:
+        first = self.runs[PLAIN][0].energy
+        rounds = len(self.runs[PLAIN])
+        remarks = [f"{self.metric}: mean, lowest and highest of {rounds} rounds. Energy: {first.source}."]
+        for name, runs in self.runs.items():
+            remarks += [f"{name}: {setting} {state}." for setting, state in runs[0].savings.items() if name != PLAIN]
+        return remarks
+
+
+def compare_training(
+    model: keras.Model,
+    data: Any,
+    trainings: Mapping[str, TrainingConfig],
+    *,
+    metric: str,
+    validation_data: Any = None,
+    rounds: int = 3,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingComparison:
+    """Train copies of a compiled model in several ways, in turns, and tell time, energy and metric of each.
+
+    The plain run is Keras's own ``fit`` with the epochs, batch size and shuffling of the first training. One round
+    holds one run of each, so that what else the machine does falls on all of them.
+
+    Args:
+        model: A built and compiled model. It is not changed; each run begins at its weights.
+        data: As for :func:`tg.fit`.
+        trainings: Settings by a name of yours, other than "plain".
+        metric: What is compared, such as "val_accuracy".
+        validation_data: As for ``keras.Model.fit``; needed for a metric that begins with ``val_``.
+        rounds: Runs of each, >= 1.
+        callbacks: For every run.
+
+    Raises:
+        TypeError, ValueError: An argument is of another type or does not fit; the metric is not there after a run.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> x = np.ones((8, 4), "float32")
+        >>> ways = {"in parts": tg.TrainingConfig(batch_size=4, accumulate=2)}
+        >>> comparison = tg.compare_training(model, (x, x[:, :1]), ways, metric="loss", rounds=1)
+        >>> list(comparison.runs)
+        ['plain', 'in parts']
+    """
+    check_built_model(model)
+    check_integer("rounds", rounds, minimum=1)
+    check_instance("trainings", trainings, Mapping, "a dict of tg.TrainingConfig by name")
+    for name, config in trainings.items():
+        check_instance(f"trainings['{name}']", config, TrainingConfig, "a tg.TrainingConfig")
+    if not trainings or PLAIN in trainings:
+        expected = f"one training or more, with names other than '{PLAIN}'"
+        raise invalid_value("trainings", expected=expected, received=list(trainings))
+    if not model.compiled:
+        raise invalid_state(f"Model '{model.name}' is not compiled.", "Call model.compile(optimizer, loss) first.")
+    first = next(iter(trainings.values()))
+    plain = TrainingConfig(
+        epochs=first.epochs, batch_size=first.batch_size, shuffle=first.shuffle, steps_per_epoch=first.steps_per_epoch,
+        steps_per_execution=1, fuse_batch_norm=False,
+    )  # fmt: skip
+    ways = {PLAIN: plain, **trainings}
+    runs: dict[str, list[TrainingRun]] = {name: [] for name in ways}
+    for turn in range(rounds):
+        for name in list(ways)[:: -1 if turn % 2 else 1]:
+            copy: keras.Model = rebuild(model, lambda path, layer: layer)
+            copy.compile_from_config(model.get_compile_config())
+            run = fit(copy, data, ways[name], callbacks=callbacks, validation_data=validation_data, verbose=0)
+            if metric not in run.history:
+                fix = "Pass validation_data." if metric.startswith("val_") and validation_data is None else ""
+                raise invalid_value("metric", expected=f"one of {sorted(run.history)}", received=metric, fix=fix)
+            runs[name].append(run)
+    return TrainingComparison({name: tuple(listed) for name, listed in runs.items()}, metric)
