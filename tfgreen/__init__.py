@@ -84,6 +84,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
+    from tfgreen.reports.training_board import TrainingBoard as TrainingBoard
     from tfgreen.surgery.channel_groups import ChannelGroup as ChannelGroup
     from tfgreen.surgery.channel_groups import ChannelGroups as ChannelGroups
     from tfgreen.surgery.channel_groups import channel_groups as channel_groups
@@ -145,6 +146,7 @@ _PUBLIC = {
     "PipelineProfile": "tfgreen.training.profile_pipeline",
     "compare_training": "tfgreen.recipes.compare_training",
     "TrainingComparison": "tfgreen.recipes.compare_training",
+    "TrainingBoard": "tfgreen.reports.training_board",
     "fit": "tfgreen.recipes.fit",
     "TrainingConfig": "tfgreen.recipes.fit",
     "TrainingRun": "tfgreen.recipes.fit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -58,15 +59,20 @@ class CompressionSummaries(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
         with self._writer.as_default():
-            for path, _, weight in chained_weights(self.model):
-                for transform in weight.chain.transforms:
-                    for name, value in _scalars(transform, weight.value).items():
-                        step = int(keras.ops.convert_to_numpy(transform.step))
-                        _write_scalar(f"{path}/{weight.chain.weight}/{name}", value, step)
+            for name, value, step in compression_scalars(self.model):
+                write_scalar(name, value, step)
         self._writer.flush()
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
         self._writer.close()
+
+
+def compression_scalars(model: keras.Model) -> Iterator[tuple[str, float, int]]:
+    """The tags and values of every masked or clustered weight, each with the number of finished batches."""
+    for path, _, weight in chained_weights(model):
+        for transform in weight.chain.transforms:
+            for name, value in _scalars(transform, weight.value).items():
+                yield f"{path}/{weight.chain.weight}/{name}", value, int(keras.ops.convert_to_numpy(transform.step))
 
 
 def _scalars(transform: TensorTransform, weight: Tensor) -> dict[str, float]:
@@ -80,7 +86,7 @@ def _scalars(transform: TensorTransform, weight: Tensor) -> dict[str, float]:
     return {}
 
 
-def _write_scalar(tag: str, value: float, step: int) -> None:
+def write_scalar(tag: str, value: float, step: int) -> None:
     """What ``tf.summary.scalar`` writes; that one needs TensorBoard installed, which only reading should."""
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
