@@ -53,8 +53,12 @@ def test_a_target_is_met_at_the_end_of_any_schedule():
 def test_what_cannot_be_done_is_said():
     with pytest.raises(ValueError, match="schedule: expected one whose final sparsity is known"):
         tg.mask_channels(zoo.functional(), lambda step: 0.5)
-    with pytest.raises(ValueError, match="is compressed. Bake it first"):
-        tg.mask_channels(tg.mask_channels(zoo.functional(), AT_ONCE), AT_ONCE)
+    masked = tg.mask_channels(zoo.functional(), AT_ONCE)
+    for verb in (tg.prune_channels, lambda model: tg.mask_channels(model, AT_ONCE)):
+        with pytest.raises(ValueError, match=r"is compressed. Bake it first: tg.remove_masked_channels\(model\)"):
+            verb(masked)
+    with pytest.raises(ValueError, match=r"is pruned already. Bake it first with tg.remove_masked_channels\(model\)"):
+        tg.prune(masked)
     with pytest.raises(TypeError, match="'criterium' is no field"):
         tg.mask_channels(zoo.functional(), AT_ONCE, criterium="l1")
     with pytest.raises(ValueError, match="no channel is zero in all weights.*tg.mask_channels"):

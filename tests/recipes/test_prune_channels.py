@@ -194,7 +194,9 @@ def test_the_remedy_for_a_block_that_cannot_be_saved():
         ({"scope": "sensitivity"}, "scope='sensitivity' measures.*calibration_data=x"),
         ({"criterion": "hessian", "calibration_data": X[:, :5]}, "calibration_data of input .*expected shape"),
         ({"criterion": "taylor", "x": X, "y": X[:3], "loss": "mse"}, "y: expected targets of 64 samples"),
-        ({"criterion": "taylor", "x": X, "y": X[:, :3], "loss": "mse"}, "loss='mse' does not fit the outputs and y"),
+        ({"criterion": "taylor", "x": X, "y": X[:, :3], "loss": "mse"}, r"loss='mse' does not fit .* \(Incomp[^{]*\)"),
+        ({"criterion": "taylor", "x": X, "y": X[:, :4], "loss": "foo"}, "loss: expected a Keras loss.*'foo'"),
+        ({"criterion": "taylor", "x": X, "y": X[:, :4] * np.nan, "loss": "mse"}, "y: expected finite targets"),
     ],
 )
 def test_what_cannot_be_done_is_said(options, message):

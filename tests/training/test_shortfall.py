@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -84,3 +86,17 @@ def test_a_loop_that_forgets_to_step_is_heard_of():
         model(X, training=True)
     with pytest.warns(UserWarning, match="after 0 training steps; their schedule goes on"):
         tg.strip(model)
+
+
+def test_of_channels_the_share_is_that_of_what_goes():
+    parts = [layers.Dense(16, "relu"), layers.Dense(16, "relu"), layers.Dense(4, name="out")]
+    model = keras.Sequential([keras.Input((8,)), *parts])
+    schedule = tg.PolynomialDecay(0.0, 0.5, begin_step=0, end_step=8, power=1, frequency=1)
+    masked = tg.mask_channels(model, schedule, round_to=1, scope="uniform")
+    masked.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="of the weights of the channels that go after 4 .*; the rest goes by step 8"):
+        fit(masked)
+    share = float(re.search("hold ([0-9.]+) %", shortfall(masked))[1])
+    assert 40 < share < 70  # half of the channels, some weights of which are in two of them
+    fit(masked)
+    assert shortfall(masked) == ""

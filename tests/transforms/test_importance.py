@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tfgreen.errors import TfgreenError
 from tfgreen.transforms.importance import activation_importance, taylor_importance
 
 RNG = np.random.default_rng(0)
@@ -92,7 +93,8 @@ def test_data_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"^x of input .*expected finite numbers, received 4 NaN"):
         taylor_importance(model, normal(4, 3) * [np.nan, 1, 1], normal(4, 2), "mse")
     with pytest.raises(ValueError, match=r"NaN or infinite values on x and y\. Check its weights"):
-        taylor_importance(model, normal(4, 3), normal(4, 2) * np.nan, "mse")
+        broken = model_of(layers.Dense(2, kernel_initializer=keras.initializers.Constant(np.nan)), shape=(3,))
+        taylor_importance(broken, normal(4, 3), normal(4, 2), "mse")
     with pytest.raises(TypeError, match=r"y: expected arrays of shape \(samples, ...\)"):
         taylor_importance(model, normal(4, 3), 1.0, "mse")
 
@@ -106,3 +108,18 @@ def test_a_table_that_is_also_multiplied_counts_in_both_of_its_roles():
     looked_up = np.bincount(tokens.ravel(), minlength=7)[:, None]
     multiplied = (keras.Model(inputs, x).predict(tokens, verbose=0).astype("float64") ** 2).sum((0, 1))
     np.testing.assert_allclose(found, np.sqrt(looked_up + multiplied), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("y", "loss", "message"), [
+    (np.zeros((8, 4)), "foo", "loss: expected a Keras loss, its name or a function, received 'foo'"),
+    (np.zeros((8, 4)), 3, "loss: expected a Keras loss, its name or a function, received 3"),
+    (np.full((8, 4), np.nan), "mse", "y: expected finite targets"),
+    (np.array(["a"] * 8), "mse", "y: expected arrays of numbers"),
+    (np.zeros((8, 3)), "mse", r"loss='mse' does not fit the outputs and y \(Incompatible shapes[^{]*\)"),
+    (np.full(8, 9), "sparse_categorical_crossentropy", r"label value of 9 which is outside the valid range of .*\)"),
+])
+def test_losses_and_targets_that_do_not_fit_are_said(y, loss, message):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, "softmax")])
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
+        taylor_importance(model, np.ones((8, 6), "float32"), y, loss)
+    assert isinstance(caught.value, TfgreenError) and "{{" not in str(caught.value)

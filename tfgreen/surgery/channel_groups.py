@@ -16,6 +16,7 @@ from tfgreen.surgery.channel_analysis import ChannelAnalysis, analyse
 from tfgreen.surgery.remove_channels import shrink
 from tfgreen.surgery.trial import width_readers
 from tfgreen.tables import TableResult
+from tfgreen.transforms.channel_mask import how_to_bake
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import PlainDict
 
@@ -165,7 +166,8 @@ def channel_groups(model: keras.Model) -> ChannelGroups:
     """
     check_built_model(model)
     for path, layer in compressed_layers(model):
-        fix = "Bake it first: tg.strip(model). Channels go before weights are pruned, clustered or quantized."
+        how = how_to_bake(layer.chains)
+        fix = f"Bake it first: {how}. Channels go before weights are pruned, clustered or quantized."
         raise invalid_state(f"{layer_subject(path, layer.layer)} is compressed.", fix)
     analysis = analyse(model)
     groups = ChannelGroups(analysis)

@@ -25,7 +25,7 @@ from tfgreen.surgery.channel_importance import (
     scale_importance,
     slices,
 )
-from tfgreen.transforms.importance import Loss
+from tfgreen.transforms.importance import Loss, summed_loss
 from tfgreen.transforms.lora import is_of_adapter, merged_value
 from tfgreen.typing import Arrays, Tensor
 
@@ -86,21 +86,15 @@ def _from_data(
     """Scores from what the layers read, averaged over the tensors that hold the channels of a group."""
     model, readers = groups.analysis.trace.model, _readers(groups)
     spec, rng = read_call_spec(model), np.random.default_rng(seed)
-    loss_function = None if loss is None else keras.losses.get(loss)
     layers = {layer: path for path, layer in walk(model) if path in readers}
     totals: list[dict[str, np.ndarray]] = [{} for _ in groups]
     count = len(next(iter(samples.values())))
 
     def pulled(outputs: list[Tensor], part: slice) -> Tensor:
         """The number whose gradient is taken."""
-        if loss_function is not None:
-            targets = keras.tree.flatten(keras.tree.map_structure(lambda array: array[part], y))
-            try:
-                losses = [keras.ops.mean(loss_function(t, o)) for t, o in zip(targets, outputs, strict=True)]
-            except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-                fix = "One loss is taken of every output: leave out x, y and loss where they need others."
-                raise invalid_state(f"loss={loss!r} does not fit the outputs and y ({error}).", fix) from error
-            return sum(losses) * len(outputs[0])
+        if loss is not None and y is not None:
+            targets = keras.tree.map_structure(lambda array: array[part], y)
+            return summed_loss(loss, targets, outputs) * len(outputs[0])
         if criterion == "hessian":
             signs = [rng.choice((-1.0, 1.0), tensor.shape).astype("float32") for tensor in outputs]
             return sum(keras.ops.sum(sign * tensor) for sign, tensor in zip(signs, outputs))
@@ -131,7 +125,8 @@ def _from_data(
                 totals[number][path] = totals[number].get(path, 0) + score * len(value) / count
     scores = [np.mean(list(found.values()), 0) if found else None for found in totals]
     if not all(np.isfinite(score).all() for score in scores if score is not None):
-        raise invalid_state("The model computes NaN or infinite values on calibration_data.", "Check its weights.")
+        data = "calibration_data" if loss is None else "x and y"
+        raise invalid_state(f"The model computes NaN or infinite values on {data}.", "Check its weights.")
     return scores
 
 

@@ -14,6 +14,7 @@ from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_sub
 from tfgreen.model.paths import join_path, replaceable_layers, weights_by_path
 from tfgreen.model.weights import Axes, compressible_weights
 from tfgreen.transforms.base import Chain, TensorTransform
+from tfgreen.transforms.channel_mask import how_to_bake
 from tfgreen.transforms.lora import adapters
 
 
@@ -112,7 +113,8 @@ def check_without(
 ) -> None:
     """Raise if a chain of the layer holds such a transform, so that the layer is ``done`` ("pruned") already."""
     if any(isinstance(item, transform) for chain in chains.values() for item in chain.transforms):
-        raise invalid_state(f"{layer_subject(path, layer)} is {done} already.", "Bake it first with tg.strip(model).")
+        how = how_to_bake(chains.values())
+        raise invalid_state(f"{layer_subject(path, layer)} is {done} already.", f"Bake it first with {how}.")
 
 
 def check_patterns(model: keras.Model, config: WeightSettings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from tfgreen.transforms.channel_mask import ChannelMask
 from tfgreen.transforms.compressed import chained_weights
 from tfgreen.transforms.mask import Mask
 
@@ -28,11 +29,14 @@ def shortfall(model: keras.Model) -> str:
     dense = wanted and not any(mask.sparsity for mask in masks)
     if not late and not dense:
         return ""
-    size = sum(mask.mask.value.shape.num_elements() for mask in masks)
-    zeros = sum(mask.sparsity * mask.mask.value.shape.num_elements() for mask in masks)
     step = min(step for _, step in late) if late else min(steps.values())
-    held = f"The masks hold a sparsity of {zeros / size:.1%} after {step} training steps".replace("%", " %")
-    if late:
-        (end, sparsity), _ = max(late)
-        return f"{held}; their schedule goes on to {100 * sparsity:.1f} % at step {end}."
-    return f"{held}; no update of their schedule has been run."
+    zeros, size = map(sum, zip(*(mask.progress for mask in masks)))
+    share = f"{100 * zeros / max(size, 1):.1f} %"
+    is_channels = any(isinstance(mask, ChannelMask) for mask in masks)
+    what = f"{share} of the weights of the channels that go" if is_channels else f"a sparsity of {share}"
+    held = f"The masks hold {what} after {step} training steps"
+    if not late:
+        return f"{held}; no update of their schedule has been run."
+    (end, sparsity), _ = max(late)
+    rest = "the rest goes by" if is_channels else f"their schedule goes on to {100 * sparsity:.1f} % at"
+    return f"{held}; {rest} step {end}."

@@ -7,8 +7,9 @@ References: M. Sun et al., 2023, arXiv:2306.11695 (``|w| * ||x||``); P. Molchano
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import keras
@@ -74,7 +75,6 @@ def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> 
     arrays = sample_arrays(x, spec, subject="x")
     count = len(next(iter(arrays.values())))
     check_targets(y, count)
-    loss_function = keras.losses.get(loss)
     every_layer = [model, *(layer for _, layer in walk(model))]
     variables = [own_weights(layer)[name] for layer in every_layer for name in own_compressible(layer)]
     squares = [np.zeros(variable.shape, np.float32) for variable in variables]
@@ -85,8 +85,7 @@ def taylor_importance(model: keras.Model, x: Samples, y: Arrays, loss: Loss) -> 
         values = [variable.value for variable in variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            outputs = keras.tree.flatten(call_model(model, spec, inputs))
-            total = sum(ops.mean(loss_function(t, o)) for t, o in zip(keras.tree.flatten(targets), outputs))
+            total = summed_loss(loss, targets, keras.tree.flatten(call_model(model, spec, inputs)))
         for square, gradient in zip(squares, tape.gradient(total, values, unconnected_gradients="zero")):
             square += ops.convert_to_numpy(tf.convert_to_tensor(gradient)) ** 2  # a gradient of a table is sparse
     roots = [np.sqrt(square / len(parts)) for square in squares]
@@ -102,6 +101,28 @@ def check_targets(y: Arrays, count: int) -> None:
     counts = [int(leaf.shape[0]) for leaf in leaves]
     if set(counts) != {count}:
         raise invalid_value("y", expected=f"targets of {count} samples, as x has", received=counts)
+    for array in map(np.asarray, leaves):
+        if array.dtype.kind not in "biuf":
+            raise invalid_type("y", expected="arrays of numbers", received=array.flat[0], fix="Encode the labels.")
+        if not np.isfinite(array).all():
+            fix = "Leave their samples out."
+            raise invalid_value("y", expected="finite targets", received="NaN or infinite values", fix=fix)
+
+
+def summed_loss(loss: Loss, targets: Arrays, outputs: Sequence[Tensor]) -> Tensor:
+    """The mean loss of each output, summed; a ValueError if Keras knows no such loss, or it does not fit."""
+    try:
+        function = keras.losses.get(loss)
+    except (ValueError, TypeError) as error:
+        expected, fix = "a Keras loss, its name or a function", "Pass for instance loss='categorical_crossentropy'."
+        raise invalid_value("loss", expected=expected, received=repr(loss), fix=fix) from error
+    try:
+        return sum(ops.mean(function(t, o)) for t, o in zip(keras.tree.flatten(targets), outputs, strict=True))
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        lines = re.sub(r"\{\{.*?\}\}|\[Op:.*|  +Label values.*", "", str(error)).strip().splitlines()
+        reason = (lines[0] if lines else type(error).__name__).rstrip(".")
+        fix = "One loss is taken of every output: pass one that fits, and targets of the shape that it takes."
+        raise invalid_state(f"loss={loss!r} does not fit the outputs and y ({reason}).", fix) from error
 
 
 def _checked(importance: dict[int, np.ndarray], data: str) -> dict[int, np.ndarray]:

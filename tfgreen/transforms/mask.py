@@ -167,6 +167,12 @@ class Mask(TensorTransform):
         mask = keras.ops.convert_to_numpy(self.mask)
         return float(1.0 - np.count_nonzero(mask) / mask.size)
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many weights are zero, and of how many a share is told."""
+        mask = keras.ops.convert_to_numpy(self.mask)
+        return int(mask.size - np.count_nonzero(mask)), int(mask.size)
+
     def get_config(self) -> PlainDict:
         schedule = keras.saving.serialize_keras_object(self.schedule)
         shape = None if self._importance is None else self._importance.shape
