@@ -180,17 +180,18 @@ def wide(data: str, seeds: int, epochs: int, folder: Path | None) -> None:
         base = 100 * top1(model, x_test, y_test)
         print(f"seed {seed}: {model.count_params():,} parameters, {tg.profile(model).macs:,} MACs, top-1 {base:.2f}",
               flush=True)  # fmt: skip
-        for name, macs in (("2x", 0.5), ("4x", 0.25)):
+        for name, macs in (("4x", 0.25), ("2x", 0.5)):
             slim = softly(model, True, x, y, PEAKS["plain"], TEN_EPOCHS, seed, {"target_macs": macs})
             lost[name].append(base - 100 * top1(slim, x_test, y_test))
             print(f"seed {seed}, {name}: {tg.profile(model).macs / tg.profile(slim).macs:.2f} times fewer MACs, "
                   f"{lost[name][-1]:+.2f} points lost, widths {widths(slim)}", flush=True)  # fmt: skip
-        int8 = tg.convert(slim, quantization="int8", calibration_data=x[:256])
-        score = 100 * float((np.asarray(int8.predict(x_test)).argmax(-1) == y_test).mean())
-        lost["4x, int8"].append(base - score)
-        times = tg.benchmark({"float32": tg.convert(model), "int8": int8}, runs=500)
-        speed.append(times["float32"].median_ms / times["int8"].median_ms)
-        print(f"seed {seed}, int8: {speed[-1]:.2f} times faster, {base - score:+.2f} points lost", flush=True)
+            if name == "4x":
+                int8 = tg.convert(slim, quantization="int8", calibration_data=x[:256])
+                score = 100 * float((np.asarray(int8.predict(x_test)).argmax(-1) == y_test).mean())
+                lost["4x, int8"].append(base - score)
+                times = tg.benchmark({"float32": tg.convert(model), "int8": int8}, runs=500)
+                speed.append(times["float32"].median_ms / times["int8"].median_ms)
+                print(f"seed {seed}, int8: {speed[-1]:.2f} times faster, {base - score:+.2f} points lost", flush=True)
     for name, points in lost.items():
         print(f"{name:10} lost {spread(points)}")
     print(f"channels and int8: {spread(speed)} times faster")
@@ -209,8 +210,8 @@ def wide_original(x: np.ndarray, y: np.ndarray, epochs: int, seed: int, folder: 
     return model
 
 
-def beside_torch(model: keras.Model, data: str, seeds: int) -> None:
-    """Torch-Pruning takes the same share of every block; all train on the same batches, at the same rates."""
+def beside_torch(model: keras.Model, data: str, seeds: int, epochs: int = TEN_EPOCHS) -> None:
+    """Torch-Pruning takes half of the channels inside of every block; both train on equal batches, at equal rates."""
     import bench_channels_torch as theirs  # needs torch and torch-pruning
 
     (x, y), (x_test, y_test) = load_data(data)
@@ -219,27 +220,26 @@ def beside_torch(model: keras.Model, data: str, seeds: int) -> None:
     print(f"whole: {base:.2f} in Keras, {100 * theirs.top1(theirs.ResNet8(model), x_test, y_test):.2f} in torch")
     found: dict[str, list[float]] = {}
     for seed in range(seeds):
-        net = theirs.pruned(model, 0.5, 8)
+        net, rates = theirs.pruned(model, 0.5, 8), Rates(PEAKS["plain"], epochs * steps_in(len(x)))
         sides = {
             "Torch-Pruning": net,
-            "tfgreen, no data": slimmed(model, x, 0.53, seed, keep=keep, reconstruct="none"),
-            "tfgreen": tg.prune_channels(model, **best_options(model, x, 0.53, seed)),
+            "tfgreen, equal channels": slimmed(model, x, 0.53, seed, keep=keep, scope="uniform", reconstruct="none"),
+            "tfgreen, reconstructed": slimmed(model, x, 0.53, seed, keep=keep, scope="uniform"),
+            "tfgreen, by sensitivity": tg.prune_channels(model, **best_options(model, x, 0.53, seed)),
         }
-        rates = Rates(PEAKS["plain"], TEN_EPOCHS * steps_in(len(x)))
         for name, side in sides.items():
-            is_torch = side is net
-            score = theirs.top1 if is_torch else top1
-            share = theirs.macs(side) / torch_whole if is_torch else tg.profile(side).macs / whole
-            before = 100 * score(side, x_test, y_test)
-            if is_torch:
-                theirs.train(side, augmented(x, y, seed, BATCH), TEN_EPOCHS, rates)
-            else:
-                fit(side, None, x, y, rates, TEN_EPOCHS, seed)
-            after = 100 * score(side, x_test, y_test)
-            found.setdefault(f"{name}, one shot", []).append(base - before)
-            found.setdefault(f"{name}, {TEN_EPOCHS} epochs", []).append(base - after)
-            print(f"seed {seed}, {name}: {share:.3f} of the MACs, {base - before:+.2f} points lost at once, "
-                  f"{base - after:+.2f} after {TEN_EPOCHS} epochs", flush=True)  # fmt: skip
+            score, share = (theirs.top1, theirs.macs(net) / torch_whole) if side is net else (
+                top1, tg.profile(side).macs / whole
+            )  # fmt: skip
+            found.setdefault(f"{name}, at once", []).append(base - 100 * score(side, x_test, y_test))
+            if side is net:
+                theirs.train(side, augmented(x, y, seed, BATCH), epochs, rates)
+            elif "sensitivity" in name:
+                fit(side, None, x, y, rates, epochs, seed)
+            if side is net or "sensitivity" in name:
+                found.setdefault(f"{name}, {epochs} epochs", []).append(base - 100 * score(side, x_test, y_test))
+            latest = {key: f"{lost[-1]:+.2f}" for key, lost in found.items() if key.startswith(name)}
+            print(f"seed {seed}, {share:.3f} of the MACs, points lost: {latest}", flush=True)
     for name, lost in found.items():
         print(f"{name:28} lost {spread(lost)}")
 
