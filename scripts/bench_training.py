@@ -1,24 +1,36 @@
-"""What training costs: batch normalization as one operator.
+"""What training costs, and what each saving saves.
 
     python scripts/bench_training.py batch_norm [--rounds 12]
+    python scripts/bench_training.py accumulate [--rounds 12]
+    python scripts/bench_training.py savings --data cifar10_jpeg.npz [--rounds 3] [--epochs 10]
+    python scripts/bench_training.py pipeline --data cifar10_jpeg.npz [--rounds 5]
 
 ``batch_norm`` alternates steps of plain Keras 3 with those of ``tg.fuse_batch_norm`` and, for ResNet-8, of the pruned,
-clustered and quantized model, and prints the CPU time of each over that of plain Keras.
+clustered and quantized model, and prints the CPU time of each over that of plain Keras. ``accumulate`` sets four parts
+of a batch of 128 beside a batch of 128 and one of 32, per sample. ``savings`` trains a residual network with a global
+pooling on the images, plain and with each saving, in turns, from other weights in each round. ``pipeline`` reads
+augmented batches in the naive order and by ``tg.pipeline``, and sets the share that a step waits beside the profiler's.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import functools
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
-from common import compare, fit, resnet8
+import tensorflow as tf
+from common import compare, fit, load_data, resnet8
+from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
 import tfgreen as tg
 from tfgreen.model.rebuild import rebuild
 
-STEPS = 6  # per round
+STEPS = 20  # per round
 
 
 def mobilenet() -> keras.Model:
@@ -49,13 +61,111 @@ def batch_norm(rounds: int) -> None:
         compare(title, runs, rounds, STEPS)
 
 
+def accumulate(rounds: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4 * 128, 32, 32, 3)).astype("float32"), rng.integers(0, 10, 4 * 128)
+    model = tg.fuse_batch_norm(resnet8(keras))
+    runs = {}
+    for name, batch, parts in (("128", 128, 1), ("128 in 4 parts", 128, 4), ("32", 32, 1)):
+        copy = tg.fuse_batch_norm(model)
+        copy.compile("adam", "sparse_categorical_crossentropy")
+        options = {"batch_size": batch, "accumulate": parts, "steps_per_execution": 1, "shuffle": False}
+        # Epochs in one call, since each call of fit traces its step anew.
+        runs[name] = functools.partial(tg.fit, copy, (x, y), epochs=8, verbose=0, **options)
+        runs[name]()
+    compare("128 samples", runs, rounds, 8 * len(x) // 128)
+
+
+def pooled_resnet8() -> keras.Model:
+    """ResNet-8 with a global pooling at its end, and images of 0 to 255."""
+    plain = resnet8(keras)
+    inputs = keras.Input((32, 32, 3))
+    body = keras.Model(plain.inputs, plain.layers[-4].output)
+    x = keras.layers.GlobalAveragePooling2D()(body(keras.layers.Rescaling(1 / 127.5, -1)(inputs)))
+    return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+
+
+def savings(data: str, rounds: int, epochs: int) -> None:
+    (x, y), test = load_data(data)
+    base = {"epochs": epochs, "batch_size": 128, "schedule": "cosine"}
+    ways = {
+        "fused only": {},
+        "resize 0.5": {"resize": 0.5},
+        "resize 0.75": {"resize": 0.75},
+        "keep 0.5": {"keep_fraction": 0.5},
+        "whole economy": {"resize": 0.5, "keep_fraction": 0.5},
+    }
+    drops: dict[str, list[float]] = {name: [] for name in ways}
+    for seed in range(rounds):
+        keras.utils.set_random_seed(seed)
+        model = pooled_resnet8()
+        model.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        comparison = tg.compare_training(
+            model, tg.pipeline((x, y), augment=mirrored_and_shifted, batch=128),
+            {name: tg.TrainingConfig(**base, **way) for name, way in ways.items()},
+            metric="val_accuracy", validation_data=test, rounds=1,
+        )  # fmt: skip
+        print(f"seed {seed}\n{comparison}", flush=True)
+        plain = comparison.scores("fused only")[0]
+        for name in ways:
+            drops[name].append(100 * (plain - comparison.scores(name)[0]))
+    for name, lost in drops.items():
+        print(f"{name:14} lost {np.mean(lost):+.2f} points ({min(lost):+.2f} to {max(lost):+.2f})")
+
+
+def mirrored_and_shifted(image: Any, label: Any) -> Any:
+    image = tf.pad(tf.image.random_flip_left_right(image), [[4, 4], [4, 4], [0, 0]], "REFLECT")
+    return tf.image.random_crop(image, (32, 32, 3)), label
+
+
+def pipeline(data: str, rounds: int) -> None:
+    (x, y), _ = load_data(data)
+    naive = tf.data.Dataset.from_tensor_slices((x, y)).map(mirrored_and_shifted).shuffle(len(x)).batch(128)
+    ways = {"naive": naive, "tg.pipeline": tg.pipeline((x, y), augment=mirrored_and_shifted, batch=128)}
+    runs = {name: functools.partial(read, batches) for name, batches in ways.items()}
+    compare("per batch", runs, rounds, -(-len(x) // 128))
+    model = pooled_resnet8()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    for name, batches in ways.items():
+        found = tg.profile_pipeline(model, batches)
+        print(f"{name}: {found} The profiler's share: {profiled_share(model, batches):.1%}", flush=True)
+
+
+def read(batches: tf.data.Dataset) -> None:
+    for _ in batches:
+        pass
+
+
+def profiled_share(model: keras.Model, batches: tf.data.Dataset) -> float:
+    """The time in which steps get their batch over their whole time, from a trace of TensorFlow's profiler."""
+    model.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        model.fit(batches, steps_per_epoch=50, shuffle=False, verbose=0)
+        tf.profiler.experimental.stop()
+        (file,) = Path(folder).glob("plugins/profile/*/*.xplane.pb")
+        space = XSpace.FromString(file.read_bytes())
+    picoseconds: collections.Counter[str] = collections.Counter()
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events):
+            picoseconds[plane.event_metadata[event.metadata_id].name] += event.duration_ps
+    return picoseconds["IteratorGetNextOp::DoCompute"] / picoseconds["multi_step_on_iterator"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("batch_norm")
-    command.add_argument("--rounds", type=int, default=12)
-    options = parser.parse_args()
-    batch_norm(options.rounds)
+    for name, rounds in (("batch_norm", 12), ("accumulate", 12), ("savings", 3), ("pipeline", 5)):
+        command = commands.add_parser(name)
+        command.add_argument("--rounds", type=int, default=rounds)
+        if name in ("savings", "pipeline"):
+            command.add_argument("--data", required=True)
+        if name == "savings":
+            command.add_argument("--epochs", type=int, default=10)
+    options = vars(parser.parse_args())
+    {"batch_norm": batch_norm, "accumulate": accumulate, "savings": savings, "pipeline": pipeline}[
+        options.pop("command")
+    ](**options)
 
 
 if __name__ == "__main__":
