@@ -69,15 +69,6 @@ class ChannelAnalysis:
         """The rule for a layer inside of another."""
         return rule_of(operation)
 
-    def follow(self, calls: Iterable[Call]) -> None:
-        """Let the rules say what calls do to the tensors that they read."""
-        for call in calls:
-            if isinstance(call.operation, keras.Layer):
-                self.shapes.setdefault(call.path, tuple(map(self.of, call.inputs)))
-            outputs = (rule_of(call.operation) or stop)(self, call)
-            for tensor, axes in zip(call.outputs, outputs, strict=True):
-                self.put(tensor, axes)
-
     def of(self, tensor: Tensor) -> Axes:
         """The labels of the axes of a tensor; None for each axis of the model's inputs."""
         return self._axes.get(id(tensor), (None,) * len(tensor.shape))
@@ -144,7 +135,12 @@ def analyse(model: keras.Model) -> ChannelAnalysis:
     """Trace a built model of any kind, and follow its channels from layer to layer."""
     traced = trace(model, has_rule)
     analysis = ChannelAnalysis(traced)
-    analysis.follow(traced.calls)
+    for call in traced.calls:
+        if isinstance(call.operation, keras.Layer):
+            analysis.shapes.setdefault(call.path, tuple(map(analysis.of, call.inputs)))
+        outputs = (rule_of(call.operation) or stop)(analysis, call)
+        for tensor, axes in zip(call.outputs, outputs, strict=True):
+            analysis.put(tensor, axes)
     for path, tensors in traced.entered.items():
         analysis.shapes[path] = tuple(map(analysis.of, tensors))
     for tensor in traced.shut:

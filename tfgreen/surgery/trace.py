@@ -121,22 +121,13 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: 
     inputs = args, kwargs = keras.tree.map_structure(lambda x: _input(x, batch), symbolic_inputs(copy))
     with listening({(layer, "symbolic_call"): around for layer in opened}):
         outputs = tuple(keras.tree.flatten(copy(*args, **kwargs, training=training)))
-    histories = {key: history for key, (_, history) in inside.items()}
-    calls = tuple(calls_behind(outputs, paths, histories, {key: path for key, (_, path) in owners.items()}))
-    return Trace(copy, calls, tuple(keras.tree.flatten(inputs)), outputs, entered, tuple(shut), code, unseen)
-
-
-def calls_behind(
-    outputs: tuple[Tensor, ...], paths: Mapping[int, str], inside: Mapping[int, Any] | None = None,
-    owners: Mapping[int, str] | None = None,
-) -> list[Call]:
-    """The calls that make symbolic tensors; ``paths``, by ``id``, are those of operations that a model holds."""
-    calls = []
-    for node in _ordered(outputs, inside or {}):
+    calls: list[Call] = []
+    for node in _ordered(outputs, {key: history for key, (_, history) in inside.items()}):
         path, args, kwargs = paths.get(id(node.operation)), node.arguments.args, node.arguments.kwargs
-        tensors, owner = (tuple(node.input_tensors), tuple(node.outputs)), (owners or {}).get(id(node))
+        tensors = tuple(node.input_tensors), tuple(node.outputs)
+        _, owner = owners.get(id(node), (node, None))
         calls.append(Call(path or node.operation.name, node.operation, args, kwargs, *tensors, path is not None, owner))
-    return calls
+    return Trace(copy, tuple(calls), tuple(keras.tree.flatten(inputs)), outputs, entered, tuple(shut), code, unseen)
 
 
 def first_line(error: Exception) -> str:

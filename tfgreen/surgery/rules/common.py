@@ -12,13 +12,15 @@ import keras
 import numpy as np
 from keras import activations, layers
 
-from tfgreen.surgery.channel_labels import Axes, Axis, Labels
-from tfgreen.surgery.trace import Call, calls_behind
+from tfgreen.surgery.channel_labels import Axes, Axis
+from tfgreen.surgery.trace import Call
 
 if TYPE_CHECKING:
     from tfgreen.surgery.channel_analysis import ChannelAnalysis
 
 Rule = Callable[["ChannelAnalysis", Call], list[Axes]]
+
+_DRAWS = 8  # of inputs of an activation: code may take a branch by any of them
 
 
 class Rules:
@@ -55,15 +57,6 @@ ELEMENTWISE = tuple(
     )
     if hasattr(layers, name)
 )
-_ACTIVATIONS = tuple(
-    getattr(activations, name)
-    for name in (
-        *"celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear".split(),
-        *"log_sigmoid mish relu relu6 selu sigmoid silu soft_shrink softplus softsign sparse_plus".split(),
-        *"sparse_sigmoid squareplus tanh tanh_shrink threshold".split(),
-    )
-    if hasattr(activations, name)
-)
 
 
 def entering_axes(a: ChannelAnalysis, call: Call) -> Axes:
@@ -71,31 +64,30 @@ def entering_axes(a: ChannelAnalysis, call: Call) -> Axes:
     return a.of(call.inputs[0])
 
 
-def activated(a: ChannelAnalysis, call: Call, activation: Any, labels: Axis) -> None:
-    """An activation that mixes channels, or may, keeps all of them."""
-    cls = activation if isinstance(activation, type) else type(activation)
-    known = activation in _ACTIVATIONS or (isinstance(activation, keras.Layer) and cls in ELEMENTWISE)
-    if not (activation is None or known or labels is None) and _mixes(a, activation, labels):
-        a.fix(labels, f"the activation of {call} may mix them")
+def activated(a: ChannelAnalysis, call: Call, activation: Any, axes: Axes) -> None:
+    """An activation, of a tensor with these axes, that mixes channels or computes with their number keeps all."""
+    for place, labels in enumerate(axes):
+        if labels is not None and activation not in (None, activations.linear) and _mixes(activation, axes, place):
+            a.fix(labels, f"the activation of {call} may mix them")
 
 
-def _mixes(a: ChannelAnalysis, activation: Any, labels: Labels) -> bool:
-    """Whether a function that Keras does not have, such as a lambda, may mix channels: its operations are followed."""
+def _mixes(activation: Any, axes: Axes, place: int) -> bool:
+    """Whether a function of some slices along an axis is not, or may not be, these slices of the function of all."""
     if isinstance(activation, keras.Layer):
-        return True
-    x = keras.Input((len(labels),))
-    try:
-        y = activation(x)
-        calls = calls_behind((y,), {})
-    except Exception:  # code of the user's, which may need more than symbolic tensors
-        return True
-    if any(isinstance(call.operation, keras.Layer) for call in calls):
-        return True
-    settings = len(a.settings)
-    a.put(x, (None, labels))
-    a.follow(calls)
-    # Sizes that stand in the code of an activation cannot be set.
-    return len(a.settings) > settings or len(y.shape) != 2 or a.of(y)[1] is not labels
+        return not isinstance(activation, ELEMENTWISE)  # another may have weights
+    rng, sizes = np.random.default_rng(0), [2 if labels is None else len(labels) for labels in axes]
+    for _ in range(_DRAWS):
+        x = rng.normal(0, 3, sizes).astype("float32")
+        some = np.flatnonzero(rng.permutation(sizes[place]) < (sizes[place] + 1) // 2)
+        try:
+            whole, part = (np.asarray(activation(keras.ops.convert_to_tensor(y))) for y in (x, x.take(some, place)))
+        except Exception:  # code of the user's, which may fail in any way on another number of channels
+            return True
+        if whole.shape != x.shape or part.shape != whole.take(some, place).shape:
+            return True
+        if not np.allclose(part, whole.take(some, place), 1e-5, 1e-6):
+            return True
+    return False
 
 
 def only_channels(a: ChannelAnalysis, call: Call, axes: Axes, axis: int) -> Axis:

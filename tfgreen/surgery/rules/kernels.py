@@ -32,7 +32,7 @@ def _dense(a: ChannelAnalysis, call: Call) -> list[Axes]:
     out = a.kernel(layer, [x[-1], a.labels.new(layer.units)])[1]
     own_bias(a, layer, out)
     a.attribute(layer, "units", out)
-    activated(a, call, layer.activation, out)
+    activated(a, call, layer.activation, (*x[:-1], out))
     return [(*x[:-1], out)]
 
 
@@ -46,9 +46,10 @@ def _returned(a: ChannelAnalysis, call: Call, out: Axis) -> list[Axes]:
     """What such a layer returns: channels to which it adds a bias, and which its activation changes."""
     layer: Any = call.operation
     own_bias(a, layer, out)
-    activated(a, call, layer.activation, out)
     x = entering_axes(a, call)
-    return [placed(len(x), channel_axis(layer, len(x)), out, x[0])]
+    axes = placed(len(x), channel_axis(layer, len(x)), out, x[0])
+    activated(a, call, layer.activation, axes)
+    return [axes]
 
 
 @RULES.layer("Conv1D", "Conv2D", "Conv3D")
@@ -128,8 +129,9 @@ def _einsum_dense(a: ChannelAnalysis, call: Call) -> list[Axes]:
             a.setting(a.paths[id(layer)], axes[letter], sets_item("partial_output_shape", -place))
         elif layer.partial_output_shape[-place] is not None:
             a.fix(axes[letter], f"{call} names their number")
-    activated(a, call, layer.activation, axes[result[-1]])
-    return [tuple(axes[letter] for letter in result)]
+    returned = tuple(axes[letter] for letter in result)
+    activated(a, call, layer.activation, returned)
+    return [returned]
 
 
 def _bias_axes(layer: Any, result: str, axes: dict[str, Axis]) -> list[Axis]:

@@ -33,8 +33,7 @@ def _elementwise(a: ChannelAnalysis, call: Call) -> list[Axes]:
 def _activation(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer: Any = call.operation
     x = entering_axes(a, call)
-    for labels in x:
-        activated(a, call, layer.activation, labels)
+    activated(a, call, layer.activation, x)
     return [x]
 
 

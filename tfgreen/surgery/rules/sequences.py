@@ -88,8 +88,8 @@ def recurrent(a: ChannelAnalysis, call: Call, layer: Any) -> list[Axes]:
     a.weight(cell, cell.recurrent_kernel, [units, np.tile(units, gates)])
     if cell.bias is not None:
         a.weight(cell, cell.bias, [*[None] * (len(cell.bias.shape) - 1), np.tile(units, gates)])
-    activated(a, call, cell.activation, units)
-    activated(a, call, getattr(cell, "recurrent_activation", None), units)
+    activated(a, call, cell.activation, (x[0], units))
+    activated(a, call, getattr(cell, "recurrent_activation", None), (x[0], units))
     a.setting(a.paths[id(cell)], units, _sets_units)
     a.setting(a.paths[id(layer)], units, lambda copy, keep: _sets_states(copy, int(keep.sum())))
     a.shapes.setdefault(a.paths[id(cell)], ((x[0], x[2]),))
