@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 
 MAX_VALUES = 4000  # of one sample of a tensor, so that a step takes milliseconds
@@ -33,6 +34,34 @@ class Doubled(layers.Layer):
 
     def call(self, x):
         return self.dense(x) * self.gain
+
+
+class Coded(layers.Layer):
+    """A layer whose code does something of its own with what a dense layer returns: one of ``CODE``."""
+
+    def __init__(self, units, code, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.code = units, code
+        self.dense = layers.Dense(units)
+
+    def build(self, shape):
+        self.gain = self.add_weight(shape=(self.units,), initializer="ones", name="gain")
+        self.dense.build(shape)
+
+    def call(self, x, training=False):
+        return CODE[self.code](self, self.dense(x), training)
+
+
+CODE = {
+    "width": lambda layer, x, training: x / x.shape[-1],
+    "shape": lambda layer, x, training: x / ops.sqrt(ops.cast(ops.shape(x)[-1], "float32")),
+    "branch": lambda layer, x, training: x * 2 if x.shape[-1] > 5 else x * 3,
+    "argument": lambda layer, x, training: x / layer.units,
+    "own weight": lambda layer, x, training: x * layer.gain,
+    "training": lambda layer, x, training: x + ops.ones((layer.units,)) if training else x,
+    "tensorflow": lambda layer, x, training: tf.nn.relu(x),
+    "kernel": lambda layer, x, training: ops.matmul(x, ops.transpose(layer.dense.kernel)),
+}
 
 
 def softsign_of_mine(x):
@@ -52,7 +81,13 @@ def adapted(shape: tuple[int, ...], seed: int) -> layers.Normalization:
     return layer
 
 
+def by_width(x):
+    """An activation that counts channels."""
+    return x / x.shape[-1]
+
+
 NAMES: dict[str, Any] = {
+    "Coded": Coded, "by_width": by_width, "tf": tf,
     "keras": keras, "layers": layers, "ops": ops, "np": np,
     "Doubled": Doubled, "softsign_of_mine": softsign_of_mine, "relu": relu, "adapted": adapted,
 }
@@ -184,6 +219,11 @@ def random_program(seed: int, statements: int | None = None) -> Program:
     return _Writer(np.random.default_rng(seed), seed, statements).write()
 
 
+def with_code(program: Program) -> Program:
+    """The program with one more output: of a layer whose channels are hard to follow."""
+    return _Writer(np.random.default_rng([program.seed, 1]), program.seed, 0).go_on(program)
+
+
 def _alone(items: list[Any]) -> Any:
     return items[0] if len(items) == 1 else items
 
@@ -208,6 +248,38 @@ class _Writer:
             self.step()
         outputs = tuple(self.head(name) for name in self.ends())
         return Program(self.seed, tuple(self.inputs), tuple(self.statements), outputs)
+
+    def go_on(self, program: Program) -> Program:
+        for one in program.inputs:
+            self.scope[one.name] = keras.Input(one.shape, dtype=one.dtype, name=one.name)
+        for statement in program.statements:
+            self.scope[statement.target] = eval(statement.code.format(*statement.inputs), self.scope)  # noqa: S307
+        self.statements = list(program.statements)
+        name = self.pick(*program.outputs)
+        last = self.add(self.coded(self.shape(name)), name) or name
+        if self.chance(0.7):
+            last = self.add("layers.Dense(2)(layers.Flatten()({}))", last) or last
+        outputs = tuple(dict.fromkeys([*program.outputs, last]))
+        return Program(program.seed, program.inputs, tuple(self.statements), outputs)
+
+    def coded(self, shape: tuple[int, ...]) -> str:
+        """Code that is hard to follow, on a tensor of this shape."""
+        units, heads = self.number(4, 12), self.number(2, 4)
+        first = "data_format='channels_first'"
+        attention = f"layers.MultiHeadAttention({heads}, 3)({{0}}, {{0}}, return_attention_scores=True)"
+        grouped = "layers.GroupQueryAttention(3, 4, 2)({0}, {0}, return_attention_scores=True)"
+        options = [f"Coded({units}, {self.pick(*CODE)!r})({{}})"] * 2
+        options.append(f"layers.Dense({units}, {self.pick('by_width', 'tf.nn.relu', 'softsign_of_mine')})({{}})")
+        if len(shape) == 2:
+            pick = self.pick("[1]", "[0]")
+            both = f"layers.Concatenate()([layers.Flatten()(x) for x in {attention}])"
+            options += [attention + pick, grouped + pick, both]
+        if len(shape) == 3:  # more channels than any map is wide, which Keras takes for one another
+            options += [f"layers.{c}(layers.Conv2D(60, 1, {first})({{}}))" for c in (
+                f"Conv2D(60, 2, padding='same', {first})", f"DepthwiseConv2D(2, padding='same', {first})",
+                f"Conv2DTranspose(60, 2, {first})", f"Conv2D(60, 1, groups=2, {first})",
+            )]  # fmt: skip
+        return str(self.pick(*options))
 
     def chance(self, share: float) -> bool:
         return bool(self.rng.random() < share)

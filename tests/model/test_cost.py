@@ -128,3 +128,16 @@ def test_mlperf_tiny_resnet8_has_its_published_parameters_and_macs():
     profile = tg.profile(keras.Model(inputs, layers.Dense(10, activation="softmax")(x)))
     assert profile.parameters == 78_666
     assert profile.macs == 12_501_632
+
+
+def test_a_fixed_batch_size_counts_one_sample():
+    class Product(layers.Layer):
+        def call(self, x):
+            return keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1)))
+
+    def macs(batch_size, stateful):
+        inputs = keras.Input((6, 8), batch_size=batch_size)
+        x = layers.LSTM(4, return_sequences=True, stateful=stateful)(Product()(inputs))
+        return tg.profile(keras.Model(inputs, keras.ops.reshape(x, (batch_size or -1, 24)))).macs
+
+    assert macs(5, True) == macs(None, False) == 6 * 6 * 8 + 6 * 4 * 4 * (6 + 4)

@@ -98,6 +98,25 @@ class Gated(layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
+class Scaled(layers.Layer):
+    """A block with weights of its own in its code."""
+
+    def __init__(self, units: int, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.gamma = self.add_weight(shape=(shape[-1],), name="gamma")
+        self.matrix = self.add_weight(shape=(shape[-1], self.units), name="matrix")
+        self.table = self.add_weight(shape=(4, self.units), name="table")
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.matmul(x * self.gamma, self.matrix) + ops.take(self.table, [1], axis=0)
+
+    def get_config(self) -> dict[str, object]:
+        return {**super().get_config(), "units": self.units}
+
+
 Part = tuple[tuple[int, ...], Callable[[keras.KerasTensor], keras.KerasTensor], bool]
 
 # Module of rules -> name -> (shape of the inputs, part, whether the eight channels of the first layer can be removed).
@@ -128,6 +147,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "layer norm": (STEPS, layers.LayerNormalization(), False),
         "rms norm": (STEPS, layers.RMSNormalization(), False),
         "softmax": (FLAT, layers.Softmax(), False),
+        "masking": (STEPS, layers.Masking(), False),
     },
     "sequences": {
         "lstm": (STEPS, layers.LSTM(5, return_sequences=True), True),
@@ -143,6 +163,8 @@ PARTS: dict[str, dict[str, Part]] = {
     "layouts": {
         "pooling": (IMAGE, layers.MaxPooling2D(2), True),
         "global pooling": (IMAGE, layers.GlobalAveragePooling2D(), True),
+        "resizing": (IMAGE, layers.Resizing(6, 6), True),
+        "random flip": (IMAGE, layers.RandomFlip(), True),
         "upsampling": (IMAGE, layers.UpSampling2D(2), True),
         "reshape": ((6, 3), layers.Reshape((2, 3, 8)), True),
         "reshape to channels": ((6, 3), layers.Reshape((4, 12)), True),
@@ -154,9 +176,19 @@ PARTS: dict[str, dict[str, Part]] = {
         "x + x": (FLAT, lambda x: x + x * 2, True),
         "mean of channels": (STEPS, lambda x: ops.mean(x, axis=-1), False),
         "mean of steps": (STEPS, lambda x: ops.mean(x, axis=1), True),
-        "matmul": (STEPS, lambda x: ops.matmul(x, ops.transpose(x, (0, 2, 1))), True),
-        "einsum": (STEPS, lambda x: ops.einsum("bic,bjc->bij", x, x), True),
+        "glu": (STEPS, lambda x: ops.glu(x), True),
+        "own weights": (STEPS, Scaled(6), True),
         "constant per channel": (FLAT, lambda x: x * np.arange(8, dtype="float32"), False),
+    },
+    "products": {
+        "matmul": (STEPS, lambda x: ops.matmul(x, ops.transpose(x, (0, 2, 1))), True),
+        "matmul of what is not zero": (STEPS, lambda x: ops.matmul(ops.exp(x), ops.transpose(x, (0, 2, 1))), False),
+        "einsum": (STEPS, lambda x: ops.einsum("bic,bjc->bij", x, x), True),
+        "einsum of what is not zero": (STEPS, lambda x: ops.einsum("bic,bjc->bij", *[layers.ELU()(x) + 1] * 2), False),
+        "dot": (STEPS, lambda x: layers.Dot(2)([x, ops.tanh(x)]), True),
+        "dot of what is not zero": (STEPS, lambda x: layers.Dot(2)([ops.sigmoid(x), x]), False),
+        "attention layer": (STEPS, lambda x: layers.Attention(use_scale=True)([x, ops.tanh(x)]), True),
+        "additive attention": (STEPS, lambda x: layers.AdditiveAttention()([x, ops.tanh(x), ops.relu(x)]), True),
     },
     "moves": {
         "slice": (FLAT, lambda x: x[:, 2:6] * 3, True),
@@ -168,11 +200,14 @@ PARTS: dict[str, dict[str, Part]] = {
         "expand, squeeze": (FLAT, lambda x: ops.squeeze(ops.expand_dims(x, 1), 1), True),
         "raw reshape": ((6, 3), lambda x: ops.reshape(x, (-1, 48)), True),
         "stack": (FLAT, lambda x: ops.stack([x, ops.tanh(x)], axis=1), True),
+        "take of steps": (STEPS, lambda x: ops.take(x, [0, 2], axis=1), True),
+        "take of channels": (STEPS, lambda x: ops.take(x, [0, 2], axis=2), False),
         "channels by position": (FLAT, lambda x: x[:, 3:5], True),
     },
 }
 # How many sets the eight channels are, where some can only be removed together.
 COUPLED = {"grouped": 4, "conv2d with lora": 4, "group norm": 4, "split": 4, "reversed": 4, "reshape to channels": 4}
+COUPLED["glu"] = 4
 
 
 def check_part(module: str, name: str, folder: Path) -> None:

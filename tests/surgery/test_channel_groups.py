@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import layers
 
 from tests import zoo
@@ -37,3 +39,40 @@ def test_long_lines_are_wrapped():
 
 def test_channels_of_a_concatenation_are_groups_of_their_own():
     assert [group.size for group in channel_groups(zoo.concat())] == [4, 4, 4, 4]
+
+
+class Foreign(keras.Model):
+    """A model whose code calls TensorFlow."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = layers.Dense(4), layers.Dense(2)
+
+    def call(self, x):
+        x = self.one(x)
+        x = tf.nn.relu(x)
+        return self.two(x)
+
+
+def test_kernels_that_cannot_be_traced_are_listed_with_the_reason():
+    model = Foreign()
+    model(np.zeros((1, 3)))
+    reason = "Foreign 'foreign' cannot be traced: 'x = tf.nn.relu(x)' calls TensorFlow; call keras.ops instead"
+    model.name = "foreign"
+    found = [(group.name, group.removable, group.reason) for group in channel_groups(model)]
+    assert found == [("one", 0, reason), ("two", 0, reason)]
+    x = inputs = keras.Input((5, 3))
+    x = layers.SpectralNormalization(layers.Dense(4), name="norm")(x)
+    x = layers.RNN([layers.LSTMCell(4), layers.GRUCell(4)], name="stack")(x)
+    groups = channel_groups(keras.Model(inputs, layers.Dense(2, "softmax")(x)))
+    assert {"norm/layer", "stack/cell/cells/0", "stack/cell/cells/1"} <= {group.name for group in groups}
+    assert all(group.reason for group in groups)
+
+
+def test_the_reason_that_cannot_be_helped_goes_first():
+    inputs = keras.Input((6,))
+    (group,) = channel_groups(keras.Model(inputs, layers.Dense(3, "softmax")(inputs)))
+    assert group.reason == "they are an output of the model"
+    nested, inputs = keras.Sequential([keras.Input((6,)), layers.Dense(6, name="twice")]), keras.Input((6,))
+    group, _ = channel_groups(keras.Model(inputs, layers.Dense(2)(nested(nested(inputs)))))
+    assert "also called on what keeps its size" in group.reason

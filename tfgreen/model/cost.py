@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.model.call_spec import symbolic_inputs
+from tfgreen.model.call_spec import read_call_spec, symbolic_inputs
 from tfgreen.model.layer_calls import trace_calls
 from tfgreen.model.macs import count_macs
 from tfgreen.model.paths import check_built_model, join_path, own_weights, walk, weights_by_path
@@ -111,8 +111,11 @@ def profile(model: keras.Model) -> ModelProfile:
         32
     """
     check_built_model(model)
-    args, kwargs = symbolic_inputs(model)
-    macs = count_macs(trace_calls(model, *args, **kwargs))
+    batch = read_call_spec(model).batch or 1  # of a model that fixes it, such as one with state
+    args, kwargs = keras.tree.map_structure(
+        lambda x: keras.KerasTensor((batch, *x.shape[1:]), x.dtype, name=x.name), symbolic_inputs(model)
+    )
+    macs = count_macs(trace_calls(model, *args, **kwargs), batch)
     costs = []
     for path, layer in _profiled_layers(model):
         weights = weights_by_path(layer) if isinstance(layer, layers.RNN) else own_weights(layer)

@@ -28,8 +28,8 @@ class UnknownMacs(Exception):
 Count: TypeAlias = tuple[int | None, str]
 
 
-def count_macs(calls: list[Call]) -> dict[int, Count]:
-    """MACs by id of the layer: the sum over its calls, or None and the reason."""
+def count_macs(calls: list[Call], batch: int = 1) -> dict[int, Count]:
+    """MACs of one sample by id of the layer: the sum over its calls on a batch, or None and the reason."""
     totals: dict[int, Count] = {}
     skip_below: int | None = None  # inside a layer whose rule covers what it calls
     for call in calls:
@@ -39,7 +39,7 @@ def count_macs(calls: list[Call]) -> dict[int, Count]:
         if isinstance(call.layer, layers.TimeDistributed):
             counts = _time_distributed(call)
         else:
-            counts = {id(call.layer): _macs(call)}
+            counts = {id(call.layer): _macs(call, batch)}
         for key, (macs, reason) in counts.items():
             before, reason_before = totals.get(key, (0, ""))
             if before is None or macs is None:
@@ -49,10 +49,10 @@ def count_macs(calls: list[Call]) -> dict[int, Count]:
     return totals
 
 
-def _macs(call: Call) -> Count:
+def _macs(call: Call, batch: int) -> Count:
     rule = next((_RULES[cls] for cls in type(call.layer).__mro__ if cls in _RULES), None)
     try:
-        return sum(map(_operation_macs, call.operations)) if rule is None else rule(call), ""
+        return sum(map(_operation_macs, call.operations)) // batch if rule is None else rule(call), ""
     except UnknownMacs as unknown:
         return None, str(unknown)
 

@@ -7,13 +7,14 @@ layer which of its settings count channels.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfgreen.model.paths import own_weights, walk
+from tfgreen.model.weights import own_compressible
 from tfgreen.surgery.channel_labels import Axes, Axis, ChannelLabels, Labels, reshaped
 from tfgreen.surgery.rules.common import Rule, stop
 from tfgreen.surgery.rules.table import has_rule, rule_of
@@ -63,7 +64,10 @@ class ChannelAnalysis:
         self.shapes: dict[str, tuple[Axes, ...]] = {}
         self.trace = traced
         self._axes: dict[int, Axes] = {}
-        self.paths = {id(layer): path for path, layer in walk(traced.model)}
+        self._nonzero: list[Labels] = []
+        layers = [("", traced.model), *walk(traced.model)]
+        self.paths = {id(layer): path for path, layer in layers}
+        self._holders = {id(variable): layer for _, layer in layers for variable in own_weights(layer).values()}
 
     def rule_of(self, operation: keras.Operation) -> Rule | None:
         """The rule for a layer inside of another."""
@@ -72,6 +76,29 @@ class ChannelAnalysis:
     def of(self, tensor: Tensor) -> Axes:
         """The labels of the axes of a tensor; None for each axis of the model's inputs."""
         return self._axes.get(id(tensor), (None,) * len(tensor.shape))
+
+    def read(self, value: Any, named: Collection[int] | None = None) -> Axes:
+        """The same of what an operation is given: a tensor, a weight of a layer whose code it is, or a constant.
+
+        Of a weight that is new, some axes only may be ``named``, the others keep their size.
+        """
+        if isinstance(value, keras.KerasTensor):
+            return self.of(value)
+        if id(value) not in self._holders:
+            return (None,) * len(value.shape)
+        rank = len(value.shape)
+        free = [size != 1 and (named is None or i - rank in named) for i, size in enumerate(value.shape)]
+        axes = [self.labels.new(size) if one else None for size, one in zip(value.shape, free)]
+        return tuple(self.weight(self._holders[id(value)], value, axes))
+
+    def mark_nonzero(self, axes: Axes) -> None:
+        """Say that channels may be other than zero where all their weights are: behind a sigmoid."""
+        self._nonzero += [labels for labels in axes if labels is not None]
+
+    def is_nonzero(self, axis: Axis) -> bool:
+        if axis is None or not self._nonzero:
+            return False
+        return bool(np.isin(self.labels.roots(axis), self.labels.roots(np.concatenate(self._nonzero))).any())
 
     def put(self, tensor: Tensor, axes: Axes) -> None:
         self._axes[id(tensor)] = axes
@@ -91,7 +118,8 @@ class ChannelAnalysis:
         known = self.weights[id(variable)].axes
         for number, (one, other) in enumerate(zip(known, axes, strict=True)):
             if one is not None or other is not None:
-                self.labels.unite(one, other, "another layer that holds the same weight needs all of it")
+                kept = f"{type(layer).__name__} '{self.paths[id(layer)]}' is also called on what keeps its size"
+                self.labels.unite(one, other, kept)
                 known[number] = one if one is not None else other
         return known
 
@@ -146,5 +174,31 @@ def analyse(model: keras.Model) -> ChannelAnalysis:
     for tensor in traced.shut:
         analysis.fix(analysis.of(tensor), "they enter a model that a layer of its own class holds")
     for tensor in traced.outputs:
-        analysis.fix(analysis.of(tensor), "they are an output of the model")
+        for labels in analysis.of(tensor):
+            analysis.labels.fix_first(labels, "they are an output of the model")
+    _list_untraced(analysis)
     return analysis
+
+
+def _list_untraced(analysis: ChannelAnalysis) -> None:
+    """Record the kernels that no call was seen to read, so that it is said of their channels why they stay."""
+    for path, layer in [("", analysis.trace.model), *walk(analysis.trace.model)]:
+        own = own_weights(layer)
+        for name, axes in own_compressible(layer).items():
+            if id(own[name]) not in analysis.weights and len(own[name].shape) > 1:
+                labels = analysis.labels.new(own[name].shape[axes.outputs[-1]])
+                places: list[Axis] = [None] * len(own[name].shape)
+                places[axes.outputs[-1]] = labels
+                analysis.weight(layer, own[name], places)
+                analysis.fix(labels, _why_untraced(analysis.trace, path))
+
+
+def _why_untraced(traced: Trace, path: str) -> str:
+    """Why nothing is known of the weights of a layer: of the innermost layer around it whose code cannot be traced."""
+    layers = {"": traced.model, **dict(walk(traced.model))}
+    parts = path.split("/")
+    around = ["/".join(parts[:count]) for count in range(len(parts), -1, -1)]
+    found = next((one for one in around if one in traced.unseen), None)
+    one = path if found is None else found
+    name = f"{type(layers[one]).__name__} '{one or traced.model.name}'"
+    return f"{name} cannot be traced" + (f": {traced.unseen[found]}" if found is not None else "")

@@ -51,7 +51,7 @@ class ChannelCounts:
             sizes = [size if roots is None else self._kept(keep, roots) for size, roots in zip(shape, axes)]
             before, after = math.prod(shape), math.prod(sizes)
             parameters -= before - after
-            if name.endswith(("kernel", "embeddings")):
+            if len(shape) > 1 and "bias" not in name and "lora" not in name:
                 layer = path.rpartition("/")[0] if path.rpartition("/")[0] in self._recurrent else path
                 held = kernels.setdefault(layer, [0, 0])
                 held[0], held[1] = held[0] + before, held[1] + after

@@ -58,6 +58,11 @@ class ChannelLabels:
         for label in [] if labels is None else np.unique(labels).tolist():
             self._fixed.setdefault(label, reason)
 
+    def fix_first(self, labels: Axis, reason: str) -> None:
+        """The same, for a reason that goes before any other of theirs."""
+        first = {} if labels is None else dict.fromkeys(np.unique(labels).tolist(), reason)
+        self._fixed = first | {label: other for label, other in self._fixed.items() if label not in first}
+
     def roots(self, labels: Labels) -> Labels:
         """One label for each set: equal where labels go together."""
         return np.array([self._root(label) for label in labels.ravel().tolist()], int).reshape(labels.shape)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfgreen.errors import invalid_state
-from tfgreen.model.internals import resize_inputs, resize_variable, resized_input
+from tfgreen.model.internals import is_container, resize_inputs, resize_variable, resized_input
 from tfgreen.model.paths import join_path, own_weights, walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, Setting
@@ -87,7 +87,7 @@ def shrink(
         result = apply(path, layer)
         inner = [(join_path(path, below), sub) for below, sub in reversed(inside)]
         for where, sub in [*inner, (path, layer)]:  # those inside first, whose configs another may hold
-            if not has_rule(sub) and any(True for _ in walk(sub)):
+            if not has_rule(sub) and not is_container(sub):
                 set_config(where, sub, before)
         return result
 

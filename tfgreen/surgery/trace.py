@@ -7,6 +7,7 @@ in it are found too; what cannot be run so is one call.
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,8 @@ class Call:
     owner: str | None
 
     def __str__(self) -> str:
+        if self.owner is not None and not self.in_graph:  # its own name is a number
+            return f"{type(self.operation).__name__} in the code of '{self.owner or 'the model'}'"
         return f"{type(self.operation).__name__} '{self.path}'"
 
 
@@ -69,14 +72,35 @@ class Trace:
     unseen: Mapping[str, str]
 
 
+_NOT_KERAS = "KerasTensor cannot be used as input to a TensorFlow function"
+_SIZES = (37, 7)  # for axes that inputs leave open: no widths of layers, and the second within any limit
+
+
 def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: bool = False) -> Trace:
     """Run a copy of a model on symbolic inputs; the layers for which ``is_leaf`` is not true are looked into.
+
+    Where their code needs more than open sizes, it is run with the first of some that let more be seen.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="a"), keras.layers.ReLU(name="b")])
         >>> [call.path for call in trace(model, lambda layer: True).calls if call.in_graph]
         ['a', 'b']
     """
+    result = _trace(model, is_leaf, training)
+    is_open = any(None in tensor.shape for tensor in result.inputs)
+    for size in _SIZES if is_open and result.unseen else ():
+        try:
+            sized = _trace(model, is_leaf, training, size)
+        except Exception:  # noqa: B902 - a size that the model does not take
+            continue
+        if len(sized.calls) > len(result.calls):
+            return sized
+    return result
+
+
+def _trace(
+    model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: bool, size: int | None = None
+) -> Trace:
     copy: keras.Model = rebuild(model, lambda path, layer: layer)
     paths = {id(copy): "", **{id(layer): path for path, layer in walk(copy)}}
     nested = {id(layer) for _, layer in walk(copy, opens=is_container)} if is_container(copy) else set()
@@ -93,7 +117,7 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: 
         try:
             outputs = layer.call(*args, **kwargs)
         except Exception as error:  # code of the user's, which may need more than symbolic tensors: it stays one call
-            unseen.setdefault(paths[id(layer)], first_line(error))
+            unseen.setdefault(paths[id(layer)], _why(error))
             return call(*args, **kwargs)
         leaves = keras.tree.flatten(outputs)
         if not all(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
@@ -118,7 +142,7 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: 
         return outputs
 
     batch = read_call_spec(copy).batch or 1
-    inputs = args, kwargs = keras.tree.map_structure(lambda x: _input(x, batch), symbolic_inputs(copy))
+    inputs = args, kwargs = keras.tree.map_structure(lambda x: _input(x, batch, size), symbolic_inputs(copy))
     with listening({(layer, "symbolic_call"): around for layer in opened}):
         outputs = tuple(keras.tree.flatten(copy(*args, **kwargs, training=training)))
     calls: list[Call] = []
@@ -132,11 +156,21 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: 
 
 def first_line(error: Exception) -> str:
     """What an error says, without what Keras and TensorFlow add to it."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line.rpartition("}} ")[2].rstrip(".")
 
 
-def _input(tensor: keras.KerasTensor, batch: int) -> keras.KerasTensor:
-    return keras.Input(batch_shape=(batch, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
+def _why(error: Exception) -> str:
+    """Why code does not run on symbolic tensors."""
+    if _NOT_KERAS not in str(error):
+        return first_line(error)
+    frames = traceback.extract_tb(error.__traceback__)  # this module's, then the code's own
+    return f"'{frames[min(1, len(frames) - 1)].line}' calls TensorFlow; call keras.ops instead"
+
+
+def _input(tensor: keras.KerasTensor, batch: int, open_size: int | None) -> keras.KerasTensor:
+    shape = (batch, *(open_size if size is None else size for size in tensor.shape[1:]))
+    return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
 
 
 def _raw_operations(model: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Operation]]:

@@ -32,6 +32,16 @@ def test_lora_of_an_embedding_shrinks_with_it():
     assert [tuple(weight.shape) for weight in slim.get_layer("embedding").weights] == [(9, 3), (9, 2), (2, 3)]
 
 
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_an_embedding_that_is_reversed_keeps_its_vocabulary_alone(is_tied):
+    embedding, inputs = layers.ReversibleEmbedding(9, 6, tie_weights=is_tied, name="embedding"), keras.Input((4,))
+    x = layers.Dense(6, name="dense")(embedding(inputs))
+    model = randomized(keras.Model(inputs, embedding(x, reverse=True)))
+    groups, slim = check_removal(model, np.arange(8).reshape(2, 4))
+    assert [group.removable for group in groups] == [6]  # one number counts both
+    assert slim.output_shape == (None, 4, 9) and slim.get_layer("embedding").output_dim == 3
+
+
 def test_lora_counts_as_part_of_the_kernel_and_a_mask_holds_both():
     hidden = layers.Dense(4, use_bias=False, lora_rank=1, name="hidden")
     model = keras.Sequential([keras.Input((3,)), hidden, layers.Dense(2, use_bias=False)])

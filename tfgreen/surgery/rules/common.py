@@ -65,10 +65,24 @@ def entering_axes(a: ChannelAnalysis, call: Call) -> Axes:
 
 
 def activated(a: ChannelAnalysis, call: Call, activation: Any, axes: Axes) -> None:
-    """An activation, of a tensor with these axes, that mixes channels or computes with their number keeps all."""
+    """What an activation does to a tensor with these axes."""
+    unmixed(a, call, activation, axes)
+    if not (activation is None or _keeps_zero(activation, len(axes))):
+        a.mark_nonzero(axes)
+
+
+def unmixed(a: ChannelAnalysis, call: Call, activation: Any, axes: Axes) -> None:
+    """An activation that mixes channels, or computes with their number, keeps all."""
     for place, labels in enumerate(axes):
         if labels is not None and activation not in (None, activations.linear) and _mixes(activation, axes, place):
             a.fix(labels, f"the activation of {call} may mix them")
+
+
+def _keeps_zero(activation: Any, rank: int) -> bool:
+    try:
+        return not np.any(np.asarray(activation(keras.ops.zeros((1,) * rank))))
+    except Exception:  # code of the user's, which may fail in any way
+        return False
 
 
 def _mixes(activation: Any, axes: Axes, place: int) -> bool:
@@ -124,10 +138,17 @@ def sets_item(name: str, place: int) -> Callable[[Any, np.ndarray], None]:
     return change
 
 
+def given_to(call: Call) -> list[Any]:
+    """The tensors, weights and constants that an operation is given."""
+    return [value for value in keras.tree.flatten((call.args, call.kwargs)) if hasattr(value, "shape")]
+
+
 def stop(a: ChannelAnalysis, call: Call) -> list[Axes]:
     """Keep all channels that a call reads."""
-    for tensor in call.inputs:
-        a.fix(a.of(tensor), f"{call} reads them, which cannot be traced")
+    unseen = a.trace.unseen.get(call.path, "")
+    why = f": {unseen}" if unseen else ""
+    for value in given_to(call):
+        a.fix(a.read(value, (-1,)), f"{call} reads them, which cannot be traced{why}")
     return [(None,) * len(tensor.shape) for tensor in call.outputs]
 
 

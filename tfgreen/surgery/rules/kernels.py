@@ -105,8 +105,23 @@ def _separable(a: ChannelAnalysis, call: Call) -> list[Axes]:
 def _embedding(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer: Any = call.operation
     out = a.kernel(layer, [None, a.labels.new(layer.output_dim)], "embeddings")[1]
+    if getattr(layer, "reverse_embeddings", None) is not None:
+        a.kernel(layer, [out, None], "reverse_embeddings")
     a.attribute(layer, "output_dim", out)
     return [(*entering_axes(a, call), out)]
+
+
+@RULES.layer("ReversibleEmbedding")
+def _reversible(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    layer: Any = call.operation
+    if not call.kwargs.get("reverse", len(call.args) > 1 and call.args[1]):
+        return _embedding(a, call)
+    x = entering_axes(a, call)
+    if layer.tie_weights:
+        a.kernel(layer, [None, x[-1]], "embeddings")
+    else:
+        a.kernel(layer, [x[-1], None], "reverse_embeddings")
+    return [(*x[:-1], None)]
 
 
 @RULES.layer("EinsumDense")

@@ -43,6 +43,7 @@ def _activation(a: ChannelAnalysis, call: Call) -> list[Axes]:
                  "AdaptiveMaxPooling")
     for rank in (1, 2, 3)
 ))  # fmt: skip
+@RULES.layer("Resizing", "CenterCrop", "RandomCrop", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom")
 @RULES.operation("MaxPool AveragePool")
 def _windows(a: ChannelAnalysis, call: Call) -> list[Axes]:
     x = entering_axes(a, call)

@@ -159,6 +159,19 @@ def _repeat(a: ChannelAnalysis, call: Call) -> list[Axes]:
     return [(*x[:axis], None if labels is None else np.repeat(labels, operation.repeats), *x[axis + 1 :])]
 
 
+@RULES.operation("Take")
+def _take(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    operation: Any = call.operation
+    x, places = ((*call.args, *call.kwargs.values()))[:2]
+    if operation.axis is None or not hasattr(x, "shape"):
+        return stop(a, call)
+    axes = a.read(x)
+    axis = operation.axis % len(axes)
+    a.fix(axes[axis], f"{call} names their places")
+    indices = a.read(places) if hasattr(places, "shape") else (None,) * np.ndim(places)
+    return [(*axes[:axis], *indices, *axes[axis + 1 :])]
+
+
 @RULES.operation("GetItem")
 def _get_item(a: ChannelAnalysis, call: Call) -> list[Axes]:
     """Slices of channels are moved to what is left of them, where the operation stands in a graph."""

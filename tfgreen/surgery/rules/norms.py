@@ -53,10 +53,18 @@ def _normalizes(a: ChannelAnalysis, call: Call) -> list[Axes]:
     return [keep_along(a, x, over, f"{call} takes its statistics over them")]
 
 
+@RULES.layer("Masking", "Normalization")
+def _each_counts(a: ChannelAnalysis, call: Call) -> list[Axes]:
+    a.fix(entering_axes(a, call), f"{call} has a number for each, or looks at all")
+    return [entering_axes(a, call)]
+
+
 @RULES.layer("Rescaling")
 def _rescaling(a: ChannelAnalysis, call: Call) -> list[Axes]:
     layer: Any = call.operation
     x = entering_axes(a, call)
     if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
         a.fix(x, f"{call} has a number for each")
+    if np.any(layer.offset):
+        a.mark_nonzero(x)
     return [x]

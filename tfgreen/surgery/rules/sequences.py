@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tfgreen.surgery.channel_labels import Axes, Axis
-from tfgreen.surgery.rules.common import Rules, activated, entering_axes, sets_item, stop
+from tfgreen.surgery.rules.common import Rules, activated, entering_axes, sets_item, stop, unmixed
 from tfgreen.surgery.trace import Call
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def _project_heads(a: ChannelAnalysis, call: Call, projections: dict[str, Axis])
                 a.weight(dense, dense.bias, [heads, None])
     output = layer._output_dense
     heads = projections["_query_dense"]
-    a.kernel(output, [heads, None, *[None] * (len(output.kernel.shape) - 2)])
+    width = a.labels.new(output.kernel.shape[-1])
+    a.kernel(output, [heads, *[None] * (len(output.kernel.shape) - 2), width])
+    a.fix(width, f"{call} keeps the width of what it returns")
     x = (None,) * (len(call.inputs[0].shape) - 1)
     a.shapes.setdefault(a.paths[id(output)], ((*x, heads, None),))
 
@@ -89,7 +91,7 @@ def recurrent(a: ChannelAnalysis, call: Call, layer: Any) -> list[Axes]:
     if cell.bias is not None:
         a.weight(cell, cell.bias, [*[None] * (len(cell.bias.shape) - 1), np.tile(units, gates)])
     activated(a, call, cell.activation, (x[0], units))
-    activated(a, call, getattr(cell, "recurrent_activation", None), (x[0], units))
+    unmixed(a, call, getattr(cell, "recurrent_activation", None), (x[0], units))
     a.setting(a.paths[id(cell)], units, _sets_units)
     a.setting(a.paths[id(layer)], units, lambda copy, keep: _sets_states(copy, int(keep.sum())))
     a.shapes.setdefault(a.paths[id(cell)], ((x[0], x[2]),))

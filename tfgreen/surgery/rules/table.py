@@ -6,10 +6,10 @@ import keras
 from keras import layers
 
 from tfgreen.quantization.op_classes import is_own, operation_name
-from tfgreen.surgery.rules import kernels, layouts, moves, norms, operations, sequences
+from tfgreen.surgery.rules import kernels, layouts, moves, norms, operations, products, sequences
 from tfgreen.surgery.rules.common import Rule
 
-_MODULES = (kernels, norms, sequences, layouts, operations, moves)
+_MODULES = (kernels, norms, sequences, layouts, operations, products, moves)
 _OF_LAYERS = {cls: rule for module in _MODULES for cls, rule in module.RULES.of_layers.items()}
 _OF_OPERATIONS = {name: rule for module in _MODULES for name, rule in module.RULES.of_operations.items()}
 
@@ -30,5 +30,6 @@ def rule_of(operation: keras.Operation) -> Rule | None:
 
 def has_rule(layer: keras.Layer) -> bool:
     """Whether a layer is taken as it is; any other layer with layers or code of its own is looked into."""
-    is_keras = type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.Model)
+    module = type(layer).__module__
+    is_keras = module.startswith("keras.") and ".applications." not in module and not isinstance(layer, keras.Model)
     return is_keras or isinstance(layer, layers.Wrapper) or rule_of(layer) is not None
