@@ -57,7 +57,7 @@ class Foreign(keras.Model):
 def test_kernels_that_cannot_be_traced_are_listed_with_the_reason():
     model = Foreign()
     model(np.zeros((1, 3)))
-    reason = "Foreign 'foreign' cannot be traced: 'x = tf.nn.relu(x)' calls TensorFlow; call keras.ops instead"
+    reason = "model 'foreign' (Foreign) cannot be traced: 'x = tf.nn.relu(x)' calls TensorFlow; call keras.ops instead"
     model.name = "foreign"
     found = [(group.name, group.removable, group.reason) for group in channel_groups(model)]
     assert found == [("one", 0, reason), ("two", 0, reason)]

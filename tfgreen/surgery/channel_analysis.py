@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgreen.errors import layer_subject
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.model.weights import own_compressible
 from tfgreen.surgery.channel_labels import Axes, Axis, ChannelLabels, Labels, reshaped
@@ -200,5 +201,5 @@ def _why_untraced(traced: Trace, path: str) -> str:
     around = ["/".join(parts[:count]) for count in range(len(parts), -1, -1)]
     found = next((one for one in around if one in traced.unseen), None)
     one = path if found is None else found
-    name = f"{type(layers[one]).__name__} '{one or traced.model.name}'"
+    name = layer_subject(one, layers[one]) if one else f"model '{traced.model.name}' ({type(traced.model).__name__})"
     return f"{name} cannot be traced" + (f": {traced.unseen[found]}" if found is not None else "")
