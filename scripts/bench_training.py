@@ -17,7 +17,9 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
+import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +63,38 @@ def batch_norm(rounds: int) -> None:
         compare(title, runs, rounds, STEPS)
 
 
+class EpochTimes(keras.callbacks.Callback):
+    """CPU seconds of each epoch but the first, in which the step is traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._start = time.process_time()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch:
+            self.seconds.append(time.process_time() - self._start)
+
+
 def accumulate(rounds: int) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(4 * 128, 32, 32, 3)).astype("float32"), rng.integers(0, 10, 4 * 128)
-    model = tg.fuse_batch_norm(resnet8(keras))
-    runs = {}
-    for name, batch, parts in (("128", 128, 1), ("128 in 4 parts", 128, 4), ("32", 32, 1)):
-        copy = tg.fuse_batch_norm(model)
-        copy.compile("adam", "sparse_categorical_crossentropy")
-        options = {"batch_size": batch, "accumulate": parts, "steps_per_execution": 1, "shuffle": False}
-        # Epochs in one call, since each call of fit traces its step anew.
-        runs[name] = functools.partial(tg.fit, copy, (x, y), epochs=8, verbose=0, **options)
-        runs[name]()
-    compare("128 samples", runs, rounds, 8 * len(x) // 128)
+    ways = {"128": (128, 1), "128 in 4 parts": (128, 4), "32": (32, 1)}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (batch, parts) in ways.items():
+            copy = tg.fuse_batch_norm(resnet8(keras))
+            copy.compile("adam", "sparse_categorical_crossentropy")
+            clock = EpochTimes()
+            options = {"batch_size": batch, "accumulate": parts, "steps_per_execution": 1}
+            tg.fit(copy, (x, y), epochs=5, verbose=0, callbacks=[clock], **options)
+            times[name].append(statistics.median(clock.seconds))
+    for name, found in times.items():
+        ratios = [statistics.median(a / b for a, b in zip(found, times[other])) for other in ("128", "32")]
+        print(f"{name:16} {1e6 * statistics.median(found) / len(x):6.0f} us of CPU per sample, x {ratios[0]:.3f} of a "
+              f"batch of 128, x {ratios[1]:.3f} of one of 32")  # fmt: skip
 
 
 def pooled_resnet8() -> keras.Model:
@@ -145,11 +166,18 @@ def profiled_share(model: keras.Model, batches: tf.data.Dataset) -> float:
         tf.profiler.experimental.stop()
         (file,) = Path(folder).glob("plugins/profile/*/*.xplane.pb")
         space = XSpace.FromString(file.read_bytes())
-    picoseconds: collections.Counter[str] = collections.Counter()
+    found: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
     for plane in space.planes:
-        for event in (event for line in plane.lines for event in line.events):
-            picoseconds[plane.event_metadata[event.metadata_id].name] += event.duration_ps
-    return picoseconds["IteratorGetNextOp::DoCompute"] / picoseconds["multi_step_on_iterator"]
+        for line in plane.lines:
+            for event in line.events:
+                begin = line.timestamp_ns + event.offset_ps / 1e3
+                found[plane.event_metadata[event.metadata_id].name].append((begin, event.duration_ps))
+    # As in profile_pipeline, without the first steps, in which buffers fill.
+    whole, waits = (
+        sum(duration for _, duration in sorted(found[name])[3:])
+        for name in ("multi_step_on_iterator", "IteratorGetNextOp::DoCompute")
+    )
+    return waits / whole
 
 
 def main() -> None:
