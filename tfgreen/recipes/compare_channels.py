@@ -26,7 +26,7 @@ _FIGURES = ("figure", "before", "after", "left")
 _BOTH = "Pass the model that was passed to tg.prune_channels, and what that returned."
 _OUTPUT = "they are an output of the model"
 _KEEPS = "they are joined with what keeps its size"
-_NONE_WENT = "none went, though they could: keep= holds them, or others mattered less"
+_NONE_WENT = "they could go: kept, or others matter less"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LayerWidth(RowResult):
     Attributes:
         layer, class_name: Its path, and its class.
         before, after: How many channels, units or heads it has.
-        reason: Why channels had to stay, where some did; or that none went, though they could; else "".
+        reason: Why channels had to stay, where some did; or that they could go, where none did; else "".
     """
 
     layer: str

@@ -73,6 +73,7 @@ class MixedPrecision(TableResult):
     cause_layers: tuple[str, ...]
 
     _headings: ClassVar[tuple[str, ...]] = ("file", "score", "drop", "bytes", "layers in float")
+    _left = (0, 4)
 
     def to_dict(self) -> PlainDict:
         """Plain values: all but the file and the model."""

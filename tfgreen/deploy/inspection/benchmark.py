@@ -109,6 +109,7 @@ class BenchmarkResults(TableResult, Mapping[str, BenchmarkResult]):
     notes: tuple[str, ...]
 
     _headings: ClassVar[tuple[str, ...]] = ("model", "median ms", "p90", "min", "spread", "MB", "inputs")
+    _left = (0, 6)
 
     def __getitem__(self, name: str) -> BenchmarkResult:
         return self.results[name]

@@ -46,6 +46,7 @@ class Findings(TableResult, tuple[Finding, ...]):
     """
 
     _headings: ClassVar[tuple[str, ...]] = ("severity", "subject", "message", "fix")
+    _left = -1
 
     def __new__(cls, findings: Iterable[Finding] = ()) -> Findings:
         findings = tuple(findings)
