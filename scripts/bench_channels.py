@@ -232,14 +232,15 @@ def beside_torch(model: keras.Model, data: str, seeds: int, epochs: int = TEN_EP
                 top1, tg.profile(side).macs / whole
             )  # fmt: skip
             found.setdefault(f"{name}, at once", []).append(base - 100 * score(side, x_test, y_test))
-            if side is net:
-                theirs.train(side, augmented(x, y, seed, BATCH), epochs, rates)
-            elif "sensitivity" in name:
-                fit(side, None, x, y, rates, epochs, seed)
-            if side is net or "sensitivity" in name:
-                found.setdefault(f"{name}, {epochs} epochs", []).append(base - 100 * score(side, x_test, y_test))
-            latest = {key: f"{lost[-1]:+.2f}" for key, lost in found.items() if key.startswith(name)}
-            print(f"seed {seed}, {share:.3f} of the MACs, points lost: {latest}", flush=True)
+            print(f"seed {seed}, {name}, {share:.3f} of the MACs: {found[f'{name}, at once'][-1]:+.2f} points lost "
+                  "at once", flush=True)  # fmt: skip
+        theirs.train(net, augmented(x, y, seed, BATCH), epochs, rates)
+        ours = sides["tfgreen, by sensitivity"]
+        fit(ours, None, x, y, rates, epochs, seed)
+        test = x_test, y_test
+        for name, top in ("Torch-Pruning", theirs.top1(net, *test)), ("tfgreen, by sensitivity", top1(ours, *test)):
+            found.setdefault(f"{name}, {epochs} epochs", []).append(base - 100 * top)
+            print(f"seed {seed}, {name}: {base - 100 * top:+.2f} points lost after {epochs} epochs", flush=True)
     for name, lost in found.items():
         print(f"{name:28} lost {spread(lost)}")
 

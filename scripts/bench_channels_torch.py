@@ -94,7 +94,8 @@ def top1(net: ResNet8, x: np.ndarray, y: np.ndarray) -> float:
 def train(net: ResNet8, batches: Iterable[Any], epochs: int, rate: Any) -> None:
     """Adam at the rates of a Keras schedule, on the batches of a dataset of images and class numbers."""
     optimizer = torch.optim.Adam(net.parameters(), eps=1e-7)
-    net.train()
+    torch.set_num_threads(1)  # more wait for one another, at a multiple of the time where the machine is shared
+    net.to(memory_format=torch.channels_last).train()
     step = 0
     for _ in range(epochs):
         for images, labels in batches:
