@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.surgery.cases import FLAT, Gated, between, half, randomized
+from tests.surgery.cases import FLAT, Gated, between, check_removal, half, randomized
 from tfgreen.errors import InvalidValueError
 from tfgreen.surgery.channel_groups import channel_groups
 from tfgreen.surgery.remove_channels import remove_channels
@@ -19,6 +19,21 @@ def slimmed(model: keras.Model) -> keras.Model:
 def test_a_setting_that_names_the_size_is_changed():
     slim = slimmed(between(Gated(6, name="gated"), *FLAT))
     assert slim.get_layer("gated").units == 3
+
+
+class Multiplied(Gated):
+    """A block that computes with an argument of its own."""
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return super().call(x) / self.units
+
+
+def test_a_setting_that_code_computes_with_is_left_as_it_is(tmp_path):
+    groups, slim = check_removal(between(Multiplied(6, name="block"), *FLAT), np.ones((2, 3), "float32"))
+    assert slim.get_layer("block").units == 6 and slim.get_layer("block").value.units == 3
+    assert {group.removable for group in groups if group.name.startswith("block")} == {6}
+    with pytest.raises(InvalidValueError, match="block"):
+        slim.save(tmp_path / "slim.keras")
 
 
 class Fixed(layers.Layer):

@@ -31,7 +31,9 @@ def set_config(path: str, layer: keras.Layer, before: Mapping[int, Shape]) -> No
             sizes[old or 0].add(new)
     if all(new == {old} for old, new in sizes.items()):
         return
-    numbers = {name: value for name, value in vars(layer).items() if type(value) is int}
+    code = getattr(type(layer).call, "__code__", None)
+    read = code.co_names if code is not None else ()  # what call computes with is no size to change
+    numbers = {name: value for name, value in vars(layer).items() if type(value) is int and name not in read}
     named = {name: value for name, value in numbers.items() if sizes.get(value, {value}) != {value}}
     for name, value in named.items():
         smaller = sizes[value] - {value}
