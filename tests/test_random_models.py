@@ -7,7 +7,7 @@ import pytest
 
 import tfgreen as tg
 from tests.random_checks import CHECKS, RIGHT_REFUSALS, failure, flat
-from tests.random_models import random_program, shrunk
+from tests.random_models import random_program, shrunk, with_code
 
 
 def test_equal_seeds_give_equal_models():
@@ -21,6 +21,12 @@ def test_a_printed_program_makes_the_model():
     program = random_program(5)
     assert str(program).count("keras.Input(") >= 1 and str(program).splitlines()[-1].startswith("keras.Model(")
     assert program.build().count_params() >= 0
+
+
+def test_code_that_is_hard_to_follow_comes_up():
+    text = "\n".join(str(with_code(random_program(seed))) for seed in range(30))
+    assert all(part in text for part in ("Coded(", "channels_first", "return_attention_scores", "by_width"))
+    assert str(with_code(random_program(3))) == str(with_code(random_program(3)))
 
 
 def test_a_failure_is_shrunk_to_what_it_takes():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 from tests.surgery.cases import FLAT, between, check_removal, half, randomized
@@ -48,6 +49,21 @@ def test_channels_stay_with_whose_number_code_computes(name):
     slim.fit(np.ones((2, *FLAT)), np.ones((2, 3)), verbose=0)
 
 
+DRAWS = {
+    "noise": lambda layer, x, training: x + keras.random.normal(ops.shape(x)) if training else x,
+    "scale": lambda layer, x, training: x * keras.random.uniform((1,), 0.5, 1.5) if training else x,
+    "noise at inference": lambda layer, x, training: x + 1e-6 * keras.random.normal((1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_numbers_drawn_at_random_keep_no_channels(name):
+    groups, slim = check_removal(between(Coded(DRAWS[name], name="coded"), *FLAT), np.ones((2, *FLAT), "float32"))
+    assert [group.removable for group in groups] == [8, 16, 0]
+    slim.compile("sgd", "mse")
+    slim.fit(np.ones((2, *FLAT)), np.ones((2, 3)), verbose=0)
+
+
 def test_other_channels_of_the_same_layer_go():
     def attend(layer, x, training):
         scores = ops.matmul(layer.query(x), ops.transpose(layer.key(x), (0, 2, 1)))
@@ -72,6 +88,13 @@ def test_outputs_that_differ_are_an_error_that_names_the_channels():
     model.get_layer("second").activation = lambda x: x + ops.sum(ops.ones_like(kernel))
     with pytest.raises(InvalidValueError, match=r"Without the channels of \['first'\].*keep=\['first'\]"):
         remove_channels(model, groups.analysis, removed)
+
+
+def test_inputs_that_cannot_be_made_up_are_no_error():
+    inputs = keras.Input((1,), dtype="string")
+    x = layers.Embedding(5, 8)(layers.StringLookup(vocabulary=["a", "b"])(inputs))
+    groups, slim = check_removal(randomized(keras.Model(inputs, layers.Dense(2)(x))), tf.constant([["a"], ["c"]]))
+    assert groups[0].removable == 8
 
 
 def test_a_model_without_stable_digits_is_not_compared():

@@ -73,6 +73,7 @@ class Trace:
 
 
 _NOT_KERAS = "KerasTensor cannot be used as input to a TensorFlow function"
+_NO_SIZE = "Attempt to convert a value (None)"
 _SIZES = (37, 7)  # for axes that inputs leave open: no widths of layers, and the second within any limit
 
 
@@ -162,6 +163,8 @@ def first_line(error: Exception) -> str:
 
 def _why(error: Exception) -> str:
     """Why code does not run on symbolic tensors."""
+    if _NO_SIZE in str(error):
+        return "its code needs sizes that the inputs leave open"
     if _NOT_KERAS not in str(error):
         return first_line(error)
     frames = traceback.extract_tb(error.__traceback__)  # this module's, then the code's own

@@ -54,13 +54,16 @@ def width_readers(
     if not analysis.trace.code:
         return []
     expected = {False: analysis.trace, True: _traced(model, training=True)}
+    again = _traced(model, training=False)  # what code draws at random is not compared
+    compares_values = again is not None and _difference(analysis.trace, again, True) is None
     reasons: dict[int, str] = {}
 
     def fails(some: Sequence[tuple[ChannelGroup, np.ndarray]]) -> bool:
         try:
             slim = shrink(list(some))
             for training, whole in expected.items():
-                path = None if whole is None else _difference(whole, trace(slim, has_rule, training), not training)
+                values = compares_values and not training
+                path = None if whole is None else _difference(whole, trace(slim, has_rule, training), values)
                 if path is not None:
                     return blame(some, f"{analysis.trace.code.get(path, 'the model')} computes with their number")
         except Exception as error:  # noqa: B902 - code of the user's may raise anything
@@ -116,7 +119,7 @@ def _plain(value: Any, values: bool) -> object:
     if isinstance(value, (int, float, str, slice, tuple, list, type(None))):
         return repr(value)
     if hasattr(value, "shape") and not isinstance(value, keras.Variable):  # whose axes are followed
-        return tuple(value.shape), np.asarray(value).tobytes() if values else b""
+        return (tuple(value.shape), np.asarray(value).tobytes()) if values else len(value.shape)
     return ""
 
 
@@ -135,8 +138,8 @@ def compare_outputs(model: keras.Model, slim: keras.Model, removed: Iterable[tup
             _, value = zeroed.setdefault(id(variable), (variable, np.array(variable)))
             np.moveaxis(value, edge.axis, 0)[edge.places[channels].ravel()] = 0
     for size in _OPEN:
-        x = _made(spec, size)
         try:
+            x = _made(spec, size)
             expected = _outputs(model, spec, x, [*zeroed.values()])
             break
         except Exception:  # noqa: B902 - it takes no such inputs: code and layers may raise anything
