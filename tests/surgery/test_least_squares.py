@@ -68,3 +68,20 @@ def test_channels_that_others_can_stand_for_are_not_missed():
     solved = solve_kernels(model, slim, groups.analysis, removed, {name: samples})
     assert np.abs(solved.predict(samples, verbose=0) - expected).max() < before / 200
     assert all(np.array_equal(a, b.numpy()) for a, b in zip(weights, slim.weights))
+
+
+def test_kernels_behind_a_layer_that_lost_heads_inside_make_up_for_them():
+    inputs = keras.Input((5, 8), name="x")
+    x = layers.Dense(8, name="before")(inputs)
+    x = layers.MultiHeadAttention(4, 4, name="heads")(x, x)
+    model = randomized(keras.Model(inputs, layers.Dense(3, name="out")(x)))
+    groups = channel_groups(model)
+    removed = [(group, np.arange(2)) for group in groups if group.name.startswith("heads") and group.size == 4]
+    assert removed
+    slim = remove_channels(model, groups.analysis, removed)
+    samples = {"x": np.random.default_rng(0).normal(size=(300, 5, 8)).astype("float32")}
+    solved = solve_kernels(model, slim, groups.analysis, removed, samples)
+    expected = model.predict(samples["x"], verbose=0)
+    far, near = (np.square(one.predict(samples["x"], verbose=0) - expected).mean() for one in (slim, solved))
+    assert near < 0.7 * far
+    np.testing.assert_array_equal(solved.get_layer("before").kernel, model.get_layer("before").kernel)

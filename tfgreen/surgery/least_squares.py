@@ -35,7 +35,7 @@ def solve_kernels(
     samples: Mapping[str, np.ndarray],
     seed: int = 0,
 ) -> keras.Model:
-    """A copy of ``slim`` whose kernels, from the first that lost inputs on, give on samples what those of ``model`` do.
+    """A copy of ``slim`` whose kernels, from the first loss of channels on, give on samples what those of ``model`` do.
 
     Every kernel is solved on what the layers before it return that are solved already, in one run of the model. What is
     no product of rows and a matrix (depthwise, grouped, recurrent), or is called more than once, stays as it is.
@@ -64,15 +64,13 @@ def solve_kernels(
     places: dict[tuple[str, int], np.ndarray] = {}
     targets: dict[str, list[np.ndarray]] = {}  # of each batch, of the kernels yet to be solved
     rows: dict[str, dict[int, np.ndarray]] = {}
-    has_begun = False  # with a kernel that lost inputs
+    behind = _behind_losses([call.path for call in analysis.trace.calls], views, lost)
     by_layer = {id(view.layer): path for path, view in [*views.items(), *others.items()]}
 
     def record(layer: keras.Layer, call: Around, /, x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        nonlocal has_begun
         path = by_layer[id(layer)]
         view = views[path]
-        has_begun = has_begun or (path, "kernel") in lost and _loses_inputs(view, lost[path, "kernel"])
-        if has_begun:
+        if path in behind:
             total, matrix, intercept = view.count(tuple(x.shape)), view.matrix(), view.intercept()
             most = max(1, min(_ROWS, _VALUES // matrix.shape[1]) // len(batches))
             places[path, number] = rng.choice(total, min(total, most), replace=False)
@@ -94,7 +92,6 @@ def solve_kernels(
 
     with around_calls([view.layer for view in views.values()], record):
         for number, batch in enumerate(batches):
-            has_begun = False
             call_model(model, spec, batch)
     with around_calls([view.layer for view in others.values()], solve):
         for _ in list(targets):
@@ -124,8 +121,17 @@ def ridge_regression(
     return (solution, None) if intercept is None else (solution[:-1], solution[-1])
 
 
-def _loses_inputs(view: KernelRows, lost: Mapping[int, list[int]]) -> bool:
-    return any(axis in view.input_axes() for axis in lost)
+def _behind_losses(
+    paths: list[str], views: Mapping[str, KernelRows], lost: Mapping[tuple[str, str], Mapping[int, list[int]]]
+) -> set[str]:
+    """Of the layers that are called, in that order, those from the first on that channels are lost to or in."""
+    layers = {layer for layer, _ in lost}
+    inside = [path in layers or any(layer.startswith(f"{path}/") for layer in layers) for path in paths]
+    first = inside.index(True) if True in inside else len(paths)
+    view = views.get(paths[first]) if first < len(paths) else None
+    if view is not None and not set(lost.get((paths[first], "kernel"), ())) & set(view.input_axes()):
+        first += 1  # it has lost outputs alone
+    return set(paths[first:])
 
 
 def _kept_outputs(view: KernelRows, lost: Mapping[int, list[int]]) -> np.ndarray:
