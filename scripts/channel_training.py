@@ -17,6 +17,7 @@ WARM_UP = 0.05  # of the steps
 TEMPERATURE, FEATURES, LABELS = 4.0, 2.0, 0.1  # of the teacher's logits; what features and labels weigh
 
 
+@keras.saving.register_keras_serializable(package="bench_channels")
 class Rates(keras.optimizers.schedules.LearningRateSchedule):
     """Cosine decay after a short warm-up, over ``steps`` of a training of which this is the part from ``first`` on."""
 
@@ -24,9 +25,13 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):
         warm = int(steps * WARM_UP)
         self._whole = keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=peak, warmup_steps=warm)
         self._first = first
+        self._settings = {"peak": peak, "steps": steps, "first": first}
 
     def __call__(self, step: Any) -> Any:
         return self._whole(ops.cast(step, "float32") + self._first)
+
+    def get_config(self) -> dict[str, Any]:
+        return self._settings
 
 
 def steps_in(count: int) -> int:
