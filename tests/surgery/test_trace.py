@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
 
 from tests import zoo
-from tests.surgery.cases import Gated
+from tests.surgery.cases import Gated, check_removal, randomized
 from tfgreen.surgery.rules.table import has_rule
 from tfgreen.surgery.trace import trace
 
@@ -44,3 +45,17 @@ def test_calls_come_in_order_and_the_model_stays_as_it_was(name):
         assert {id(tensor) for tensor in call.inputs} <= known
         known |= {id(tensor) for tensor in call.outputs}
     assert {id(tensor) for tensor in traced.outputs} <= known
+
+
+def test_code_that_needs_the_size_of_an_open_axis_is_run_with_one():
+    class Positions(layers.Layer):
+        def call(self, x):
+            return x * keras.ops.reshape(keras.ops.arange(keras.ops.shape(x)[1], dtype="float32"), (1, -1, 1))
+
+    inputs = keras.Input((None, 3))
+    x = Positions(name="positions")(layers.Dense(8, name="first")(inputs))
+    model = randomized(keras.Model(inputs, layers.Dense(2)(x)))
+    traced = trace(model, has_rule)
+    assert not traced.unseen and "Multiply" in names(model) and None not in traced.inputs[0].shape
+    groups, slim = check_removal(model, np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32"))
+    assert groups[0].removable == 8 and slim.input_shape == (None, None, 3)

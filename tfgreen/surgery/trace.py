@@ -94,7 +94,7 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: 
             sized = _trace(model, is_leaf, training, size)
         except Exception:  # noqa: B902 - a size that the model does not take
             continue
-        if len(sized.calls) > len(result.calls):
+        if len(sized.calls) > len(result.calls) or len(sized.unseen) < len(result.unseen):
             return sized
     return result
 
