@@ -147,7 +147,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "layer norm": (STEPS, layers.LayerNormalization(), False),
         "rms norm": (STEPS, layers.RMSNormalization(), False),
         "softmax": (FLAT, layers.Softmax(), False),
-        "masking": (STEPS, layers.Masking(), False),
+        "masking": (STEPS, lambda x: layers.LSTM(4)(layers.Masking()(x)), False),
     },
     "sequences": {
         "lstm": (STEPS, layers.LSTM(5, return_sequences=True), True),
