@@ -425,7 +425,9 @@ class _Writer:
             own = self.image_layers(shape, units, common)
         else:
             own = ["layers.Flatten()"]
-        return str(self.pick(*own)) if self.chance(0.6) else str(self.pick(*anywhere))
+        code = str(self.pick(*own)) if self.chance(0.6) else str(self.pick(*anywhere))
+        two_kernels = code.startswith(("layers.Depthwise", "layers.Separable"))  # or one of that name
+        return code.replace("kernel_regularizer", "depthwise_regularizer") if two_kernels else code
 
     def sequence_layers(self, shape: tuple[int, ...], units: int, common: str) -> list[str]:
         size, padding = self.number(1, 3), self.pick("same", "valid", "causal")
