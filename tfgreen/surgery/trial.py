@@ -135,7 +135,7 @@ def compare_outputs(model: keras.Model, slim: keras.Model, removed: Iterable[tup
     for group, channels in removed:
         for edge in group.edges:
             variable = own_weights(layers[edge.layer])[edge.weight]
-            _, value = zeroed.setdefault(id(variable), (variable, np.array(variable)))
+            _, value = zeroed.setdefault(id(variable), (variable, variable.numpy().copy()))
             np.moveaxis(value, edge.axis, 0)[edge.places[channels].ravel()] = 0
     for size in _OPEN:
         try:
@@ -154,7 +154,7 @@ def compare_outputs(model: keras.Model, slim: keras.Model, removed: Iterable[tup
     rng = np.random.default_rng(0)
     floats = [variable for variable in model.weights if keras.backend.is_float_dtype(variable.dtype)]
     noise = {id(v): 1 + _NOISE * rng.choice([-1, 1], v.shape) for v in floats}
-    noisy = [(v, np.asarray(zeroed.get(id(v), (v, v))[1]) * noise[id(v)]) for v in floats]
+    noisy = [(v, (zeroed[id(v)][1] if id(v) in zeroed else v.numpy()) * noise[id(v)]) for v in floats]
     return 0.0 if 10 * _distance(expected, _outputs(model, spec, x, noisy)) > error else error
 
 
