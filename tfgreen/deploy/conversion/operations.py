@@ -3,8 +3,8 @@
 - Floats that OneHot makes, and those that become integers (Cast, Bucketize), are kept apart from ranges: the converter
   would give each of the two values of OneHot a range of its own, or refuse it, and 2.999 would be cast to 2.
 - DenseBincount, by which Keras encodes categories as ``"multi_hot"`` and ``"count"``, is a maximum or sum of OneHot.
-- What a sum with 0 or a product with 1 returns is kept apart from the range of what it takes: the converter leaves the
-  operation out, and would then find two ranges in a row.
+- Where what a sum with 0 or a product with 1 returns is rounded again, it is kept apart from the range of what it
+  takes: the converter leaves the operation out, and would then find two ranges in a row.
 - Where a sum or product takes two tensors of one range, the second gets it by a detour: the converter moves a reshape
   of both behind the sum with the range of what it took before, and then refuses what it made.
 - Keras adds what looks like a bias, a tensor of which all sizes but one are 1, by BiasAdd. One sample of shape (8, 1)
@@ -45,7 +45,8 @@ def _apart(one_hot: tf.Operation) -> tf.Tensor:
 def _of_two_ranges(binary: tf.Operation) -> tf.Tensor:
     x, y = binary.inputs
     same = _unchanged(binary)
-    if same is not None and rounding_of(same) is not None:
+    is_rounded_again = any(after.type.startswith("FakeQuant") for after in binary.outputs[0].consumers())
+    if same is not None and is_rounded_again and rounding_of(same) is not None:
         return isolated(same)
     if binary.type == "Pow" and np.all(tf.get_static_value(y) == 2):  # of which the converter makes a product
         y = x
