@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfgreen.checks import check_instance, check_integer
 from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
+from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.paths import weights_by_path
 from tfgreen.training.input_ranges import InputRanges
 from tfgreen.training.shortfall import shortfall
@@ -74,6 +75,7 @@ class UpdateCompression(keras.callbacks.Callback):
         compressed = compressed_layers(self.model)
         if not compressed:
             raise without_compressed(self.model)
+        fuse_training(self.model)  # a loaded model trains as the one that was saved
         self._scheduled = [
             _Scheduled(f"{layer_subject(path, layer.layer)}, '{weight.chain.weight}'", weight, transform)
             for path, layer, weight in chained_weights(self.model)
