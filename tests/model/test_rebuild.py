@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from tests import zoo
 from tfgreen.model.paths import replaceable_layers
-from tfgreen.model.rebuild import rebuild
+from tfgreen.model.rebuild import compiled_copy, rebuild
 
 
 def identity(path, layer):
@@ -95,3 +95,20 @@ def test_a_layer_that_builds_its_sublayers_in_its_call_is_copied():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, Lazy()(inputs))
     assert_equal(model, rebuild(model, identity), np.ones((1, 4), "float32"))
+
+
+def test_a_compiled_copy_trains_as_the_model_does_and_leaves_it_alone():
+    """With a loss that is not registered, which a config holds by its name only, and metrics with a state."""
+
+    def loss(y, prediction):
+        return keras.ops.mean(keras.ops.square(y - prediction), -1)
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    metrics = ["mae", keras.metrics.MeanSquaredError(name="square")]
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=metrics, jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    before, copy = model.get_weights(), compiled_copy(model)
+    history = copy.fit(x, x[:, :1], epochs=3, verbose=0, shuffle=False).history
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+    assert float(metrics[1].result()) == 0 and int(model.optimizer.iterations) == 0
+    assert model.fit(x, x[:, :1], epochs=3, verbose=0, shuffle=False).history == history

@@ -292,6 +292,11 @@ def copy_tf_function(old: tf.types.experimental.PolymorphicFunction, function: C
     return old._clone(function)
 
 
+def compile_settings(model: keras.Model) -> PlainDict:
+    """The arguments of ``compile`` as they were given; ``get_compile_config`` holds functions only by their names."""
+    return dict(model._compile_config.config)
+
+
 def keras_mask(tensor: Tensor) -> Tensor | None:
     """The mask that Keras keeps beside a tensor."""
     mask: Tensor | None = getattr(tensor, "_keras_mask", None)

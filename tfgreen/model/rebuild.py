@@ -11,8 +11,17 @@ from typing import Any
 
 import keras
 
+from tfgreen.errors import invalid_state
 from tfgreen.model.copy import Copies
-from tfgreen.model.internals import copy_input, input_layers, is_container, on_copies, replay, set_build_config
+from tfgreen.model.internals import (
+    compile_settings,
+    copy_input,
+    input_layers,
+    is_container,
+    on_copies,
+    replay,
+    set_build_config,
+)
 from tfgreen.model.paths import check_built_model, replaceable_layers, sublayers, walk
 from tfgreen.typing import PlainDict, Tensor
 
@@ -116,3 +125,31 @@ def _carry_trainable(old: keras.Model, new: keras.Model) -> None:
     new.trainable = False
     for layer, trainable in flags:
         layer.trainable = trainable
+
+
+def check_compiled(model: keras.Model) -> None:
+    """Raise unless ``model`` is compiled."""
+    if not model.compiled:
+        raise invalid_state(f"Model '{model.name}' is not compiled.", "Call model.compile(optimizer, loss) first.")
+
+
+def compiled_copy(model: keras.Model) -> keras.Model:
+    """A copy of a compiled model, compiled the same way, with an optimizer, not yet used, and metrics of its own.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", lambda y, outputs: keras.ops.mean(outputs), metrics=["mae"])
+        >>> compiled_copy(model).optimizer.name
+        'adam'
+    """
+
+    def own(value: Any) -> Any:
+        return type(value).from_config(value.get_config()) if isinstance(value, keras.Metric) else value
+
+    settings = compile_settings(model)
+    for name in ("metrics", "weighted_metrics"):
+        settings[name] = keras.tree.map_structure(own, settings[name])
+    settings["optimizer"] = type(model.optimizer).from_config(model.optimizer.get_config())
+    result: keras.Model = rebuild(model, lambda path, layer: layer)
+    result.compile(**settings)
+    return result

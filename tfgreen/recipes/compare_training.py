@@ -10,9 +10,9 @@ from typing import Any
 import keras
 
 from tfgreen.checks import check_instance, check_integer
-from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.errors import invalid_value
 from tfgreen.model.paths import check_built_model
-from tfgreen.model.rebuild import rebuild
+from tfgreen.model.rebuild import check_compiled, compiled_copy
 from tfgreen.recipes.fit import TrainingConfig, TrainingRun, fit
 from tfgreen.tables import TableResult
 
@@ -117,8 +117,7 @@ def compare_training(
     if not trainings or PLAIN in trainings:
         expected = f"one training or more, with names other than '{PLAIN}'"
         raise invalid_value("trainings", expected=expected, received=list(trainings))
-    if not model.compiled:
-        raise invalid_state(f"Model '{model.name}' is not compiled.", "Call model.compile(optimizer, loss) first.")
+    check_compiled(model)
     first = next(iter(trainings.values()))
     plain = TrainingConfig(
         epochs=first.epochs, batch_size=first.batch_size, shuffle=first.shuffle, steps_per_epoch=first.steps_per_epoch,
@@ -128,8 +127,7 @@ def compare_training(
     runs: dict[str, list[TrainingRun]] = {name: [] for name in ways}
     for turn in range(rounds):
         for name in list(ways)[:: -1 if turn % 2 else 1]:
-            copy: keras.Model = rebuild(model, lambda path, layer: layer)
-            copy.compile_from_config(model.get_compile_config())
+            copy = compiled_copy(model)
             run = fit(copy, data, ways[name], callbacks=callbacks, validation_data=validation_data, verbose=0)
             if metric not in run.history:
                 fix = "Pass validation_data." if metric.startswith("val_") and validation_data is None else ""

@@ -19,10 +19,11 @@ from tfgreen.config import Config, resolve_config
 from tfgreen.distillation.distiller import Distiller
 from tfgreen.energy.budget import EnergyBudget
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
-from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.model.batch_norm import fuse_training, why_unfused
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import check_built_model, walk
+from tfgreen.model.rebuild import check_compiled
 from tfgreen.recipes.data import Data
 from tfgreen.tables import TableResult
 from tfgreen.training.accumulate import TrainStep, accumulated
@@ -213,8 +214,7 @@ def fit(
     config = resolve_config(TrainingConfig, config, options)
     if not isinstance(model, Distiller):
         check_built_model(model)
-    if not model.compiled:
-        raise invalid_state(f"Model '{model.name}' is not compiled.", "Call model.compile(optimizer, loss) first.")
+    check_compiled(model)
     arguments = _fit_arguments(data, config)
     plan = _plan(model, config, arguments)
     extra: list[keras.callbacks.Callback] = [*plan.callbacks]

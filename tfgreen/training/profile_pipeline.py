@@ -10,9 +10,9 @@ import keras
 import tensorflow as tf
 
 from tfgreen.checks import check_instance, check_integer
-from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.errors import invalid_value
 from tfgreen.model.paths import check_built_model
-from tfgreen.model.rebuild import rebuild
+from tfgreen.model.rebuild import check_compiled, compiled_copy
 from tfgreen.tables import SentenceResult
 
 _WARM_UP = 3  # steps: tracing, and the first fill of the buffers
@@ -75,11 +75,8 @@ def profile_pipeline(model: keras.Model, dataset: tf.data.Dataset, steps: int = 
     check_built_model(model)
     check_instance("dataset", dataset, tf.data.Dataset, "a tf.data.Dataset of batches")
     check_integer("steps", steps, minimum=3)
-    if not model.compiled:
-        raise invalid_state(f"Model '{model.name}' is not compiled.", "Call model.compile(optimizer, loss) first.")
-    copy: keras.Model = rebuild(model, lambda path, layer: layer)
-    copy.compile_from_config(model.get_compile_config())
-    step = tf.function(copy.train_step, reduce_retracing=True)
+    check_compiled(model)
+    step = tf.function(compiled_copy(model).train_step, reduce_retracing=True)
     waits, whole, samples = [], [], []
     iterator = iter(dataset)
     for number in range(_WARM_UP + steps):
