@@ -39,6 +39,22 @@ def test_a_seed_gives_the_same_order_and_no_shuffling_that_of_the_data():
     assert set(inputs) == {"a", "b"} and len(weights) == len(labels) == 20
 
 
+def test_samples_alone_and_dicts_are_augmented_as_a_function_of_one_sample_says():
+    x, _ = arrays(5)
+    (rows,) = tg.pipeline(x, augment=lambda row: (row[::-1], row.shape[0]), batch=5, shuffle=False)
+    np.testing.assert_array_equal(rows[0], x[:, ::-1])
+    assert rows[1].numpy().tolist() == [2] * 5
+    (dicts,) = tg.pipeline({"a": x}, augment=lambda sample: sample["a"] + 1, batch=5, shuffle=False)
+    np.testing.assert_array_equal(dicts, x + 1)
+
+
+def test_samples_of_different_shapes_are_augmented_before_they_are_batched():
+    ragged = tf.data.Dataset.range(6).map(lambda i: (tf.ones((3 + i, 2)) * tf.cast(i, "float32"), i))
+    batches = tg.pipeline(ragged, augment=lambda x, y: (tf.image.random_crop(x, (3, 2)), y), batch=4)
+    found = {int(label): row for rows, labels in batches for row, label in zip(rows.numpy(), labels)}
+    assert sorted(found) == list(range(6)) and all((found[i] == i).all() for i in found)
+
+
 @pytest.mark.parametrize("cache", [True, "file", False])
 def test_what_is_slow_runs_once_before_the_cache(cache, tmp_path):
     counter = tf.Variable(0)

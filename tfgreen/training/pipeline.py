@@ -29,10 +29,11 @@ def pipeline(
     parse: Callable[[Any], Tensors] | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
-    """Return batches for ``fit``: read, parse, cache, shuffle, augment in parallel, batch, prefetch, in this order.
+    """Return batches for ``fit``: read, parse, cache, shuffle, batch, augment in parallel, prefetch, in this order.
 
-    What is slow and always the same (reading, decoding) comes before the cache; what is random comes after it, on all
-    cores; and the next batch is made while the model trains on this one.
+    What is slow and always the same (reading, decoding) comes before the cache; what is random comes after it, whole
+    batches on all cores; and the next batch is made while the model trains on this one. Samples whose shapes differ are
+    augmented one by one, before they are batched.
 
     Args:
         data: One of
@@ -47,7 +48,7 @@ def pipeline(
         batch: Samples in a batch; the last of an epoch may be smaller.
         cache: True keeps what is parsed in memory, a path in a file there; False reads it anew in each epoch. Arrays
             are in memory anyway.
-        shuffle: Whether samples are shuffled, anew in each epoch, in a buffer of up to 10,000.
+        shuffle: Whether samples are shuffled, anew in each epoch: arrays whole, all else in a buffer of up to 10,000.
         seed: For the shuffling.
         parse: A function of one serialized record (a scalar string tensor) or of one sample of a dataset; what it
             returns is cached.
@@ -73,28 +74,57 @@ def pipeline(
     for name, function in (("augment", augment), ("parse", parse)):
         if function is not None and not callable(function):
             raise invalid_type(name, expected="a function of one sample", received=function)
-    samples, in_memory = _samples(data, image_size)
+    samples, arrays = _samples(data, image_size)
     if parse is not None:
         samples = samples.map(parse, tf.data.AUTOTUNE)
-    if cache is not False and (not in_memory or parse is not None):
+    is_read = arrays is None or parse is not None
+    if cache is not False and is_read:
         samples = samples.cache() if cache is True else samples.cache(os.fspath(cache))
+    count = int(samples.cardinality())
+    # What arrays hold is picked by its position, a batch at once.
+    picked = samples if is_read else tf.data.Dataset.range(count)
     if shuffle:
-        count = int(samples.cardinality())
-        samples = samples.shuffle(min(count, _BUFFER) if count > 0 else _BUFFER, seed=seed)
-    if augment is not None:
-        samples = samples.map(augment, tf.data.AUTOTUNE, deterministic=seed is not None)
-    return samples.batch(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        picked = picked.shuffle(min(count, _BUFFER) if is_read and count > 0 else max(count, _BUFFER), seed=seed)
+    options = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": seed is not None or not shuffle}
+    whole = augment is None or _of_one_shape(samples)
+    if augment is not None and not whole:
+        picked = picked.map(augment, **options)
+    batches = picked.batch(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    if not is_read:
+        batches = batches.map(lambda rows: keras.tree.map_structure(lambda array: tf.gather(array, rows), arrays))
+    if augment is not None and whole:
+        batches = batches.map(_of_batches(augment, samples), **options)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _samples(data: Any, image_size: tuple[int, int] | None) -> tuple[tf.data.Dataset, bool]:
-    """Single samples, and whether they are in memory."""
+def _of_one_shape(samples: tf.data.Dataset) -> bool:
+    specs = keras.tree.flatten(samples.element_spec)
+    return all(isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined() for spec in specs)
+
+
+def _of_batches(augment: Callable[..., Tensors], samples: tf.data.Dataset) -> Callable[..., Tensors]:
+    """The function of a batch that augments each of its samples.
+
+    A loop in the graph: a stage of tf.data that takes samples one by one costs more than most augmentations.
+    """
+    made = samples.map(augment).element_spec
+
+    def augment_batch(*batch: Any) -> Tensors:
+        first = batch if len(batch) > 1 else batch[0]
+        return tf.map_fn(lambda sample: augment(*sample) if len(batch) > 1 else augment(sample), first, made)
+
+    return augment_batch
+
+
+def _samples(data: Any, image_size: tuple[int, int] | None) -> tuple[tf.data.Dataset, Tensors | None]:
+    """Single samples, and the arrays that they are rows of, where they are in memory."""
     if isinstance(data, tf.data.Dataset):
-        return data, False
+        return data, None
     if isinstance(data, (str, os.PathLike)) and Path(data).is_dir():
-        return _images(Path(data), image_size), False
+        return _images(Path(data), image_size), None
     files = [data] if isinstance(data, (str, os.PathLike)) else data
     if isinstance(files, (list, tuple)) and files and all(isinstance(file, (str, os.PathLike)) for file in files):
-        return _records([Path(file) for file in files]), False
+        return _records([Path(file) for file in files]), None
     arrays = data if isinstance(data, tuple) else (data,)
     lengths = {len(leaf) for leaf in keras.tree.flatten(arrays) if hasattr(leaf, "shape") and len(leaf.shape)}
     if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(arrays)):
@@ -102,7 +132,9 @@ def _samples(data: Any, image_size: tuple[int, int] | None) -> tuple[tf.data.Dat
         raise invalid_type("data", expected=expected, received=data)
     if len(lengths) != 1 or 0 in lengths:
         raise invalid_value("data", expected="arrays of as many samples, at least one", received=sorted(lengths))
-    return tf.data.Dataset.from_tensor_slices(data), True
+    with tf.device("cpu"):  # where the stages of tf.data run
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
+    return tf.data.Dataset.from_tensor_slices(tensors), tensors
 
 
 def _records(files: Sequence[Path]) -> tf.data.Dataset:
