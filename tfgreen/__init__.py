@@ -50,8 +50,9 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
     from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
     from tfgreen.energy.budget import EnergyBudget as EnergyBudget
-    from tfgreen.energy.carbon import GridIntensity as GridIntensity
-    from tfgreen.energy.carbon import carbon_footprint as carbon_footprint
+    from tfgreen.energy.carbon.footprint import CarbonFootprint as CarbonFootprint
+    from tfgreen.energy.carbon.footprint import carbon_footprint as carbon_footprint
+    from tfgreen.energy.carbon.grid import GridIntensity as GridIntensity
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
     from tfgreen.energy.meter import EnergyReading as EnergyReading
     from tfgreen.energy.sources import EnergyComponent as EnergyComponent
@@ -194,7 +195,8 @@ _PUBLIC = {
     "EnergyReading": "tfgreen.energy.meter",
     "EnergyBudget": "tfgreen.energy.budget",
     "EnergyMeter": "tfgreen.energy.meter",
-    "carbon_footprint": "tfgreen.energy.carbon",
+    "carbon_footprint": "tfgreen.energy.carbon.footprint",
+    "CarbonFootprint": "tfgreen.energy.carbon.footprint",
     "MixedPrecision": "tfgreen.recipes.search_precision",
     "search_precision": "tfgreen.recipes.search_precision",
     "FactorizeConfig": "tfgreen.recipes.factorize",
@@ -215,7 +217,7 @@ _PUBLIC = {
     "Trial": "tfgreen.recipes.search_precision",
     "WeightStatus": "tfgreen.techniques.summary",
     "EnergyComponent": "tfgreen.energy.sources",
-    "GridIntensity": "tfgreen.energy.carbon",
+    "GridIntensity": "tfgreen.energy.carbon.grid",
 }
 
 __all__ = ["__version__", *_PUBLIC]

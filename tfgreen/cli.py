@@ -87,7 +87,7 @@ def in_options(text: str) -> str:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Prune, convert, verify, measure: the digits of scikit-learn, or a model and data of one's own."""
-    from tfgreen.energy.carbon import grid_intensity
+    from tfgreen.energy.carbon.grid import grid_intensity
     from tfgreen.recipes.data import RESULT_FILES, load_npz
 
     if (arguments.model is None) != (arguments.data is None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tfgreen.energy import sources
-from tfgreen.energy.carbon import grid_intensity
+from tfgreen.energy.carbon.grid import grid_intensity
 from tfgreen.energy.cpu import cpu_identity, rated_watts, thread_power
 from tfgreen.energy.probes import RAM_WATTS_PER_GB
 

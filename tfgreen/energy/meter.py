@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 
 from tfgreen.checks import check_number
 from tfgreen.energy import codecarbon
-from tfgreen.energy.carbon import GridIntensity, carbon_footprint, grid_intensity
+from tfgreen.energy.carbon.grid import GridIntensity, grid_intensity
 from tfgreen.energy.probes import Probe, probes
 from tfgreen.energy.sources import COMPONENTS, ComponentName, EnergyComponent, Source, unavailable
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
@@ -224,9 +224,8 @@ def _summarize(components: list[EnergyComponent], duration: float, intensity: Gr
             interval = (sum(low for low, _ in bounds), sum(high for _, high in bounds))
     why = NO_REGION if intensity is None else "there is no energy reading"
     if intensity is not None and joules is not None:
-        co2e = carbon_footprint(energy_kwh=joules / JOULES_PER_KWH, intensity_kg_per_kwh=intensity.kg_per_kwh)
-        per_kwh = f"{intensity.kg_per_kwh:.4g} kg per kWh in {intensity.country}"
-        why = f"{source} energy x {per_kwh} ({intensity.source}, {intensity.year or 'year unknown'})"
+        co2e = joules / JOULES_PER_KWH * intensity.kg_per_kwh
+        why = f"{source} energy x {intensity.origin}"
     how = "; ".join(f"{part.name} {part.source}: {part.how}" for part in components)
     region = intensity.region if intensity else None
     return EnergyReading(joules, duration, interval, source, how, tuple(components), region, co2e, why, intensity)

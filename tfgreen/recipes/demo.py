@@ -16,7 +16,7 @@ from tfgreen.checks import check_integer, check_number
 from tfgreen.config import Config
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
-from tfgreen.energy.carbon import grid_intensity
+from tfgreen.energy.carbon.grid import grid_intensity
 from tfgreen.errors import invalid_state
 from tfgreen.files import atomic_folder
 from tfgreen.model.call_spec import read_call_spec

@@ -1,4 +1,4 @@
-"""From kilowatt-hours to kilograms of CO2 equivalent, offline and with the origin of every factor."""
+"""The carbon of a kilowatt-hour: the grids of countries, offline, and what a caller gives instead."""
 
 from __future__ import annotations
 
@@ -26,43 +26,30 @@ class GridIntensity(RowResult):
     source: str
     year: int | None
 
+    @property
+    def origin(self) -> str:
+        """The figure with its country, data set and year, as a phrase."""
+        per_kwh = f"{self.kg_per_kwh:.4g} kg per kWh in {self.country}"
+        return f"{per_kwh} ({self.source}, {self.year or 'year unknown'})"
 
-def carbon_footprint(
-    *, energy_kwh: float, intensity_kg_per_kwh: float, renewable_kwh: float = 0.0, credit_kg: float = 0.0
-) -> float:
-    """Return the carbon footprint of electricity: ``(energy - renewable) * intensity + credits sold``.
 
-    Energy covered by contracts or own generation counts as zero (market-based method, GHG Protocol Scope 2 Guidance,
-    2015). Credits are carbon credits *issued on this energy and sold*: the buyer counts the reduction, so the seller
-    adds it back (between countries: the corresponding adjustment of Article 6.2 of the Paris Agreement, decision
-    2/CMA.3). Credits that were *bought* have no argument: standards ask for offsets to be stated beside a footprint.
+def chosen_intensity(name: str, intensity: float | GridIntensity | None, region: str | None) -> tuple[float, str]:
+    """Kilograms per kWh with their origin, from the argument ``name`` or from a region: exactly one of them."""
+    if (intensity is None) == (region is None):
+        fix = "Pass the kilograms per kWh of your supplier or grid, or the country, such as region='DEU'."
+        received = "neither" if region is None else "both"
+        raise invalid_value(f"{name}, region", expected="exactly one of them", received=received, fix=fix)
+    if region is not None:
+        intensity = grid_intensity(region)
+    if isinstance(intensity, GridIntensity):
+        return intensity.kg_per_kwh, intensity.origin
+    check_number(name, intensity, minimum=0)
+    return float(intensity or 0), f"{intensity:.4g} kg per kWh, given by the caller{doubt(intensity or 0)}"
 
-    Args:
-        energy_kwh: Electricity used, in kWh.
-        intensity_kg_per_kwh: Kilograms of CO2 equivalent per kWh of the grid.
-        renewable_kwh: The part of ``energy_kwh`` covered by renewable energy, in kWh.
-        credit_kg: Credits sold, in kilograms of CO2 equivalent.
 
-    Returns:
-        Kilograms of CO2 equivalent, at least 0.
-
-    Raises:
-        ValueError: A value is negative, not finite, or ``renewable_kwh`` exceeds ``energy_kwh``.
-        TypeError: A value is not a number.
-
-    Example:
-        >>> carbon_footprint(energy_kwh=1000, intensity_kg_per_kwh=0.8, renewable_kwh=500, credit_kg=100)
-        500.0
-    """
-    check_number("energy_kwh", energy_kwh, minimum=0)
-    check_number("intensity_kg_per_kwh", intensity_kg_per_kwh, minimum=0)
-    check_number("renewable_kwh", renewable_kwh, minimum=0)
-    check_number("credit_kg", credit_kg, minimum=0, fix="Credits that were bought do not lower a footprint.")
-    if renewable_kwh > energy_kwh:
-        fix = "Only energy that was used can be covered; a surplus belongs to another account."
-        expected = f"at most energy_kwh ({energy_kwh})"
-        raise invalid_value("renewable_kwh", expected=expected, received=renewable_kwh, fix=fix)
-    return float((energy_kwh - renewable_kwh) * intensity_kg_per_kwh + credit_kg)
+def doubt(kg_per_kwh: float) -> str:
+    """A remark on a figure that no grid has: the dirtiest, of lignite, emit about 1.2 kg per kWh."""
+    return "" if kg_per_kwh <= 2 else "; no grid emits so much: a figure in grams must be divided by 1000"
 
 
 def grid_intensity(region: str) -> GridIntensity:

@@ -1,0 +1,1 @@
+"""What energy emits: grids, footprints, and the best time."""
