@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.energy.carbon.grid import GridIntensity as GridIntensity
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
     from tfgreen.energy.meter import EnergyReading as EnergyReading
+    from tfgreen.energy.power_log import PowerLog as PowerLog
     from tfgreen.energy.sources import EnergyComponent as EnergyComponent
     from tfgreen.errors import ConversionError as ConversionError
     from tfgreen.errors import FileError as FileError
@@ -195,6 +196,7 @@ _PUBLIC = {
     "EnergyReading": "tfgreen.energy.meter",
     "EnergyBudget": "tfgreen.energy.budget",
     "EnergyMeter": "tfgreen.energy.meter",
+    "PowerLog": "tfgreen.energy.power_log",
     "carbon_footprint": "tfgreen.energy.carbon.footprint",
     "CarbonFootprint": "tfgreen.energy.carbon.footprint",
     "MixedPrecision": "tfgreen.recipes.search_precision",

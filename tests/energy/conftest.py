@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfgreen.energy import sources
+from tfgreen.energy import rapl as rapl_module
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def rapl(tmp_path, monkeypatch):
 
     def install(**options):
         tree = Rapl(tmp_path / "powercap", **options)
-        monkeypatch.setattr(sources, "RAPL_DIR", str(tree.base))
+        monkeypatch.setattr(rapl_module, "RAPL_DIR", str(tree.base))
         return tree
 
     return install
@@ -51,7 +51,7 @@ def rapl(tmp_path, monkeypatch):
 @pytest.fixture()
 def no_rapl(tmp_path, monkeypatch):
     """A machine without counters, wherever the test runs."""
-    monkeypatch.setattr(sources, "RAPL_DIR", str(tmp_path / "none" / "intel-rapl"))
+    monkeypatch.setattr(rapl_module, "RAPL_DIR", str(tmp_path / "none" / "intel-rapl"))
 
 
 @pytest.fixture()

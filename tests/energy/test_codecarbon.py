@@ -36,17 +36,6 @@ def test_a_busy_thread_has_watts():
     assert 1 < codecarbon.thread_watts() < 20
 
 
-def test_package_counters_are_summed_in_joules(rapl):
-    tree = rapl()
-    assert codecarbon.rapl_available(str(tree.base))
-    reader = codecarbon.RaplReader(str(tree.base))
-    reader.start()
-    tree.burn(2.0, 3.0)
-    assert reader.joules(0.5) == pytest.approx(5.0, rel=1e-4)
-    tree.burn(0.0, 1.5)
-    assert reader.joules(0.5) == pytest.approx(1.5, rel=1e-4)
-
-
 def test_gpus_with_and_without_a_counter(gpus):
     counter, power = gpus({"joules": 10.0, "watts": 70.0}, {"joules": None, "watts": 50.0})
     both = codecarbon.GpuReader(None)

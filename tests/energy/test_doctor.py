@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfgreen.energy import sources
+from tfgreen.energy import rapl as rapl_module
 from tfgreen.energy.cpu import cpu_identity
 from tfgreen.energy.doctor import energy_sources
 
@@ -11,7 +11,7 @@ def test_energy_sources_name_what_there_is(rapl, gpus):
     rapl()
     gpus({"joules": 1.0, "watts": 1.0})
     found = {source.name: source for source in energy_sources()}
-    assert found["CPU counters (RAPL)"].available and "2 counters" in found["CPU counters (RAPL)"].detail
+    assert found["CPU counters (RAPL)"].available and "2 package counter" in found["CPU counters (RAPL)"].detail
     assert found["GPU counters (NVML, AMD SMI)"].available
     assert all(source.detail for source in found.values())
 
@@ -29,5 +29,5 @@ def test_what_is_missing_has_its_reason(no_rapl):
 
 def test_counters_that_may_not_be_read_are_named(rapl, monkeypatch):
     rapl()
-    monkeypatch.setattr(sources, "_readable", lambda path: False)
+    monkeypatch.setattr(rapl_module, "_readable", lambda path: False)
     assert "not permitted" in energy_sources()[0].detail

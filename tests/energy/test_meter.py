@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import tfgreen
-from tfgreen.energy import sources
+from tfgreen.energy import rapl as rapl_module
 from tfgreen.energy.doctor import energy_sources
 from tfgreen.energy.meter import EnergyMeter
 
@@ -35,7 +35,7 @@ def test_without_counters_the_reading_is_an_estimate_and_says_how(no_rapl):
     with EnergyMeter("DEU") as meter:
         spin()
     reading = meter.reading
-    assert reading.source == "estimated"
+    assert reading.source == "estimate"
     assert reading.joules == pytest.approx(part(reading, "cpu").joules + part(reading, "ram").joules)
     assert "CPU-seconds" in reading.how and "no CPU energy counters" in reading.how and "GB resident" in reading.how
     assert part(reading, "gpu").joules is None and "hidden" in part(reading, "gpu").how
@@ -43,10 +43,12 @@ def test_without_counters_the_reading_is_an_estimate_and_says_how(no_rapl):
     assert reading.co2e_kg == pytest.approx(reading.kwh * reading.intensity.kg_per_kwh)
     assert "Germany" in reading.co2e_how and "2023" in reading.co2e_how
     json.dumps(reading.to_dict(), allow_nan=False)
-    assert repr(reading).startswith(f"<EnergyReading: {reading.joules:.3g} J (estimated) in ")
+    assert repr(reading).startswith(f"<EnergyReading: {reading.joules:.3g} J (estimate) in ")
     lines = str(reading).splitlines()
-    assert [line.split()[0] for line in lines] == ["component", "cpu", "gpu", "ram", "together:", "CO2e:"]
-    assert lines[-1].startswith(f"CO2e: {reading.co2e_kg:.3g} kg (estimated energy x ")
+    assert [line.split()[0] for line in lines] == [
+        "component", "cpu", "gpu", "ram", "together:", "without", "CO2e:",
+    ]  # fmt: skip
+    assert lines[-1].startswith(f"CO2e: {reading.co2e_kg:.3g} kg (energy (estimate) x ")
     assert reading._repr_html_().count("<tr>") == 1 + 3 and " kg " in reading._repr_html_()
 
 
@@ -84,7 +86,7 @@ def test_rapl_counters_are_measured_and_no_estimate_is_mixed_in(rapl):
         tree.burn(30.0, 12.0)
     reading = meter.reading
     assert reading.joules == pytest.approx(42.0, rel=1e-5)
-    assert reading.source == "measured" and "RAPL" in reading.how
+    assert reading.source == "rapl" and "RAPL" in reading.how
     low, high = reading.interval
     assert low < reading.joules < high and high - low < 0.1 * reading.joules
     assert part(reading, "ram").joules is None and "not mixed" in part(reading, "ram").how
@@ -104,16 +106,16 @@ def test_a_counter_that_does_not_move_is_no_reading_and_never_zero(rapl):
     with EnergyMeter("DEU", components=("cpu",)) as meter:
         pass
     assert meter.reading.joules is None and meter.reading.kwh is None and meter.reading.interval is None
-    assert meter.reading.source == "unavailable" and "did not move" in meter.reading.how
+    assert meter.reading.source == "unavailable" and "gave no energy" in meter.reading.how
     assert meter.reading.co2e_kg is None and "no energy reading" in meter.reading.co2e_how
 
 
 def test_denied_counters_fall_back_to_a_named_estimate(rapl, monkeypatch):
     rapl()
-    monkeypatch.setattr(sources, "_readable", lambda path: False)
+    monkeypatch.setattr(rapl_module, "_readable", lambda path: False)
     with EnergyMeter(components=("cpu",)) as meter:
         spin()
-    assert meter.reading.source == "estimated" and "is not permitted" in meter.reading.how
+    assert meter.reading.source == "estimate" and "is not permitted" in meter.reading.how
     rapl_source = next(s for s in energy_sources() if "RAPL" in s.name)
     assert not rapl_source.available and "not permitted" in rapl_source.detail
 
@@ -125,8 +127,8 @@ def test_gpu_counter_is_measured_beside_an_estimated_cpu(no_rapl, gpus):
         first["joules"] += 40.0
         second["joules"] += 2.0
     gpu = part(meter.reading, "gpu")
-    assert gpu.joules == pytest.approx(42.0, rel=1e-4) and gpu.source == "measured" and "counter" in gpu.how
-    assert meter.reading.source == "estimated"  # the weakest part names the sum
+    assert gpu.joules == pytest.approx(42.0, rel=1e-4) and gpu.source == "nvml" and "counter" in gpu.how
+    assert meter.reading.source == "estimate"  # the weakest part names the sum
     assert meter.reading.joules > 42.0
 
 
@@ -135,7 +137,7 @@ def test_only_visible_gpus_count(no_rapl, gpus):
     with EnergyMeter(components=("gpu",)) as meter:
         first["joules"] += 500.0
         second["joules"] += 3.0
-    assert meter.reading.joules == pytest.approx(3.0, rel=1e-4) and meter.reading.source == "measured"
+    assert meter.reading.joules == pytest.approx(3.0, rel=1e-4) and meter.reading.source == "nvml"
 
 
 def test_a_gpu_without_counter_is_integrated_from_its_power(no_rapl, gpus):
@@ -164,7 +166,105 @@ def test_a_driver_that_fails_does_not_break_the_block(no_rapl, gpus, monkeypatch
     assert meter.reading.joules > 0
 
 
+def test_a_counter_of_few_steps_says_so_in_its_interval(no_rapl, gpus):
+    (first,) = gpus({"joules": 1000.0, "watts": 70.0})
+    with EnergyMeter(components=("gpu",)) as meter:
+        time.sleep(0.2)
+        first["joules"] += 14.0
+    low, high = meter.reading.interval
+    assert low < 0.6 * meter.reading.joules and "the block holds only 2" in meter.reading.how
+    assert high - meter.reading.joules == pytest.approx(14 * 0.1 / meter.reading.duration_s, rel=1e-3)
+
+
+def test_a_counter_that_stops_midway_is_no_reading(rapl):
+    tree = rapl()
+    with EnergyMeter(components=("cpu",)) as meter:
+        tree.burn(5.0, 5.0)
+        tree.counters[1].unlink()
+    assert meter.reading.joules is None, meter.reading
+
+
+def test_memory_and_the_whole_platform_are_not_counted_beside_packages(rapl):
+    tree = rapl(names=("package-0", "package-1", "dram", "psys"))
+    with EnergyMeter(components=("cpu",)) as meter:
+        tree.burn(3.0, 4.0, 100.0, 1000.0)
+    assert meter.reading.joules == pytest.approx(7.0, rel=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------- idle power
+def test_idle_power_is_read_first_and_taken_off(rapl, monkeypatch):
+    tree, sleep = rapl(names=("package-0",)), time.sleep
+
+    def idle(seconds):
+        sleep(seconds)
+        tree.burn(3.0)
+
+    meter = EnergyMeter(components=("cpu",), idle_seconds=0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr("tfgreen.energy.meter.time.sleep", idle)
+        with meter:
+            pass
+    with meter:
+        tree.burn(50.0)
+        time.sleep(0.5)
+    reading = meter.reading
+    assert 1 < reading.idle_watts <= 10 and reading.joules == pytest.approx(50, rel=1e-4)
+    assert reading.net_joules == pytest.approx(50 - reading.idle_watts * reading.duration_s)
+    with EnergyMeter(components=("cpu",)) as meter:
+        tree.burn(1.0)
+    assert meter.reading.net_joules is None and "idle_seconds" in str(meter.reading)
+
+
+def test_an_estimate_holds_no_idle_power(no_rapl):
+    with EnergyMeter() as meter:
+        spin()
+    assert meter.reading.net_joules == meter.reading.joules and meter.reading.idle_watts is None
+
+
+# ------------------------------------------------------------------------------------------ external meters
+def test_a_function_of_watts_takes_the_place_of_all_components(no_rapl):
+    powers = iter(range(10, 1000))
+    with EnergyMeter("DEU", external=lambda: float(next(powers)), sample_seconds=0.05) as meter:
+        time.sleep(0.5)
+    reading = meter.reading
+    assert [(part.name, part.source) for part in reading.components] == [("machine", "external")]
+    assert 10 * reading.duration_s < reading.joules < 25 * reading.duration_s and reading.co2e_kg > 0
+
+
+@pytest.mark.parametrize("watts, why", [(lambda: -1.0, "-1"), (lambda: 1 / 0, "ZeroDivisionError")])
+def test_a_function_that_gives_no_power_is_no_reading(watts, why):
+    with EnergyMeter(external=watts) as meter:
+        pass
+    assert meter.reading.joules is None and why in meter.reading.how
+
+
 # -------------------------------------------------------------------------------------------------- meters
+def test_a_running_block_can_be_read(no_rapl):
+    meter = EnergyMeter(components=("cpu",))
+    with pytest.raises(ValueError, match="No block"):
+        meter.so_far()
+    with meter:
+        spin(0.02)
+        first = meter.so_far()
+        spin(0.02)
+        assert 0 < first.joules < meter.so_far().joules
+    assert meter.reading.joules > first.joules
+
+
+def test_meters_share_one_thread(rapl):
+    tree = rapl()
+    before = threading.active_count()
+    meters = [EnergyMeter(components=("cpu",), sample_seconds=0.5 + i) for i in range(5)]
+    for meter in meters:
+        meter.__enter__()
+    assert threading.active_count() == before + 1
+    tree.burn(2.0, 1.0)
+    for meter in meters:
+        meter.__exit__(None, None, None)
+    assert threading.active_count() == before
+    assert all(meter.reading.joules == pytest.approx(3.0, rel=1e-4) for meter in meters)
+
+
 def test_meters_nest_and_run_side_by_side(no_rapl):
     with EnergyMeter("DEU") as outer:
         with EnergyMeter("FRA") as inner:
@@ -242,6 +342,9 @@ def test_an_exception_passes_through_and_the_meter_stops(rapl):
         ({"cpu_watts": "65"}, TypeError, "cpu_watts"),
         ({"sample_seconds": float("nan")}, ValueError, "sample_seconds"),
         ({"sample_seconds": None}, TypeError, "sample_seconds"),
+        ({"idle_seconds": -1}, ValueError, "idle_seconds"),
+        ({"external": 5.0}, TypeError, "external"),
+        ({"external": "missing.csv"}, ValueError, "missing.csv"),
     ],
 )
 def test_bad_arguments_are_named(arguments, error, text):

@@ -1,4 +1,4 @@
-"""Probes: which one reads each component, the joules they read and the bounds they give."""
+"""Probes: which one reads each component, what it adds up, and the energy of a difference."""
 
 from __future__ import annotations
 
@@ -6,76 +6,69 @@ import time
 
 import pytest
 
-from tfgreen.energy.probes import RAM_WATTS_PER_GB, probes
+from tfgreen.energy import probes
+from tfgreen.energy.probes import RAM_WATTS_PER_GB, ProbeError, best_probe
 
 
-def test_the_best_source_is_chosen_and_the_cpu_starts_last(rapl, gpus):
+def test_the_best_source_of_each_component_is_chosen(rapl, gpus):
     rapl()
     gpus({"joules": 1.0, "watts": 1.0})
-    chosen, absent = probes(("cpu", "gpu", "ram"), None)
-    assert [probe.name for probe in chosen] == ["gpu", "cpu"] and all(probe.needs_samples for probe in chosen)
-    assert [(part.name, part.joules, part.source) for part in absent] == [("ram", None, "unavailable")]
-    assert "not mixed into a measurement" in absent[0].how
+    chosen = {name: best_probe(name) for name in ("cpu", "gpu", "ram")}
+    assert {name: probe.needs_samples for name, probe in chosen.items()} == {"cpu": True, "gpu": True, "ram": False}
+    assert all(probe.name == name for name, probe in chosen.items())
 
 
-def test_without_counters_cpu_and_memory_are_estimated(no_rapl):
-    chosen, absent = probes(("cpu", "gpu", "ram"), None)
-    assert [probe.name for probe in chosen] == ["ram", "cpu"] and not any(probe.needs_samples for probe in chosen)
-    assert [part.name for part in absent] == ["gpu"]
-    chosen, absent = probes(("ram",), None)
-    assert [probe.name for probe in chosen] == ["ram"] and not absent
+def test_without_a_gpu_the_reason_is_said(no_rapl):
+    with pytest.raises(ProbeError, match="hidden"):
+        best_probe("gpu")
+    assert not best_probe("cpu").needs_samples
 
 
-def test_memory_alone_is_estimated_beside_counters(rapl):
-    rapl()
-    chosen, absent = probes(("ram",), None)
-    assert [probe.name for probe in chosen] == ["ram"] and not absent
-
-
-def test_counters_add_up_over_samples_with_bounds_of_one_update(rapl):
+def test_counters_add_up_with_bounds_of_one_update(rapl):
     tree = rapl()
-    (probe,), _ = probes(("cpu",), None)
+    probe = best_probe("cpu")
     probe.start()
     tree.burn(3.0, 1.0)
-    probe.sample(0.5)
+    assert probe.read() == pytest.approx(4.0, rel=1e-4)
     tree.burn(0.5, 0.5)
-    part = probe.read(0.5, 1.0)
-    assert part.joules == pytest.approx(5.0, rel=1e-4) and part.source == "measured"
+    used = probe.read()
+    part = probe.component(used, 1.0, None)
+    assert part.joules == pytest.approx(5.0, rel=1e-4) and part.source == "rapl"
     assert part.bounds == pytest.approx((5.0 * 0.999, 5.0 * 1.001), rel=1e-4)  # 1 ms in 1 s
-    tree.burn(1.0, 0.0)
-    low, high = probe.read(0.0005, 0.0005).bounds  # shorter than an update: nothing is known below
+    low, high = probe.component(6.0, 0.0005, None).bounds  # shorter than an update: nothing is known below
     assert low == 0 and high == pytest.approx(12.0, rel=1e-4)
 
 
 def test_cpu_time_is_multiplied_by_the_watts_of_a_thread(no_rapl):
-    (probe,), _ = probes(("cpu",), 1e3)
+    probe = best_probe("cpu")
     probe.start()
     started = time.process_time()
     while time.process_time() - started < 0.05:
         pass
-    part = probe.read(0.05, 0.05)
+    assert probe.read() == pytest.approx(0.05, rel=0.3)
+    part = probe.component(0.05, 0.05, 1e3)
     watts = float(part.how.split(" x ")[1].split()[0])
-    assert part.source == "estimated" and part.joules == pytest.approx(0.05 * watts, rel=0.3)
+    assert part.source == "estimate" and part.joules == pytest.approx(0.05 * watts, rel=1e-2)
     assert part.bounds is None and "as given" in part.how
 
 
-def test_memory_is_the_mean_of_its_samples(no_rapl, monkeypatch):
-    from tfgreen.energy import probes as module
-
-    sizes = iter([1e9, 2e9, 6e9])
-    monkeypatch.setattr(module, "_resident_bytes", lambda: next(sizes))
-    (probe,), _ = probes(("ram",), None)
+def test_memory_is_summed_over_time(monkeypatch):
+    sizes, times = iter([1e9, 2e9, 6e9]), iter([0.0, 1.0, 3.0])
+    monkeypatch.setattr(probes, "_resident_bytes", lambda: next(sizes))
+    monkeypatch.setattr(probes.time, "perf_counter", lambda: next(times))
+    probe = best_probe("ram")
     probe.start()
-    probe.sample(1.0)
-    part = probe.read(1.0, 2.0)
-    assert part.joules == pytest.approx(3 * RAM_WATTS_PER_GB * 2.0) and part.bounds == (part.joules, part.joules)
+    assert probe.read() == pytest.approx(1.5e9)
+    used = probe.read()
+    part = probe.component(used, 3.0, None)
+    assert part.joules == pytest.approx(9.5 * RAM_WATTS_PER_GB) and part.bounds == (part.joules, part.joules)
 
 
 def test_a_gpu_counter_gives_bounds_of_a_tenth_of_a_second(gpus, no_rapl):
     (handle,) = gpus({"joules": 100.0, "watts": 5.0})
-    (probe,), _ = probes(("gpu",), None)
+    probe = best_probe("gpu")
     probe.start()
     handle["joules"] += 8.0
-    part = probe.read(1.0, 1.0)
-    assert part.joules == pytest.approx(8.0, rel=1e-4) and part.source == "measured"
+    part = probe.component(probe.read(), 1.0, None)
+    assert part.joules == pytest.approx(8.0, rel=1e-4) and part.source == "nvml"
     assert part.bounds == pytest.approx((7.2, 8.8), rel=1e-4)

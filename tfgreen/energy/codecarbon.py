@@ -1,9 +1,10 @@
-"""The one door to CodeCarbon: its data tables, and its readers of the energy counters (RAPL, NVML, AMD SMI).
+"""The one door to CodeCarbon: its data tables, and its reader of GPUs (NVML, AMD SMI).
 
 The package is imported on first use only, as that is slow; the tables are read without it. Its trackers are not used:
 they start threads, read the user's configuration (which may name servers), fall back to the world average for an
 unknown country and reset the logging of the process. Nor do their estimates repeat: on a virtual machine, CodeCarbon
 3.3.2 gave one three-second busy loop 5 to 8 J in machine mode, 10 to 59 J in process mode, and 60 J for memory on top.
+Nor is its reader of RAPL: a package whose counter vanishes or is not permitted is left out of the sum without a word.
 """
 
 from __future__ import annotations
@@ -60,34 +61,6 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         _quiet.reset(token)
-
-
-def rapl_available(folder: str) -> bool:
-    """Whether there are RAPL counters below ``folder`` that CodeCarbon can read."""
-    from codecarbon.core.cpu import is_rapl_available
-
-    with quiet():
-        return bool(is_rapl_available(folder))
-
-
-class RaplReader:
-    """The CPU packages' energy counters below a folder of the powercap system."""
-
-    def __init__(self, folder: str) -> None:
-        from codecarbon.core.cpu import IntelRAPL
-
-        self._rapl = IntelRAPL(rapl_dir=folder)
-
-    def start(self) -> None:
-        """Take the first reading."""
-        self._rapl.start()
-
-    def joules(self, seconds: float) -> float:
-        """The energy of all packages since the previous reading, ``seconds`` ago, in joules."""
-        from codecarbon.core.units import Time
-
-        details = self._rapl.get_cpu_details(Time.from_seconds(seconds))
-        return _joules(sum(value for key, value in details.items() if key.startswith("Processor Energy Delta")))
 
 
 class GpuReader:

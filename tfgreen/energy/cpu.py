@@ -107,13 +107,20 @@ class CpuClock:
     """
 
     def __init__(self) -> None:
-        self._children = _children_seconds()
-        self._own = time.process_time()  # last, and first in seconds(): listing children must not count
+        self._listing = 0.0
+        self._children = self._children_seconds()
+        self._own = time.process_time() - self._listing
 
     def seconds(self) -> float:
-        """CPU-seconds since construction, summed over threads and processes."""
-        own = time.process_time() - self._own
-        return own + max(0.0, _children_seconds() - self._children)
+        """CPU-seconds since construction, summed over threads and processes; without those that this clock takes."""
+        children = self._children_seconds()
+        return time.process_time() - self._listing - self._own + max(0.0, children - self._children)
+
+    def _children_seconds(self) -> float:
+        before = time.thread_time()
+        seconds = _children_seconds()
+        self._listing += time.thread_time() - before
+        return seconds
 
 
 def _children_seconds() -> float:

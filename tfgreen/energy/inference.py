@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from tfgreen.checks import check_number
-from tfgreen.energy.meter import EnergyMeter, EnergyReading
-from tfgreen.energy.sources import COMPONENTS, ComponentName, Source
+from tfgreen.energy.meter import PARTS, EnergyMeter, EnergyReading
+from tfgreen.energy.sources import ComponentName, Source, weakest
 from tfgreen.errors import invalid_type
 from tfgreen.tables import TableResult
 
@@ -58,7 +58,7 @@ def measure_inference(
     *,
     min_seconds: float = 5.0,
     region: str | None = None,
-    components: Sequence[ComponentName] = COMPONENTS,
+    components: Sequence[ComponentName] = PARTS,
     cpu_watts: float | None = None,
 ) -> InferenceEnergy:
     """The energy of one call of ``run``, called until ``min_seconds`` have passed; the other arguments: EnergyMeter's.
@@ -91,7 +91,7 @@ def _per_run(windows: list[tuple[EnergyReading, int]]) -> InferenceEnergy:
     joules = co2e = interval = None
     source: Source = "unavailable"
     if chosen.joules is not None:
-        source = "measured" if all(reading.source == "measured" for reading in readings) else "estimated"
+        source = weakest(reading.source for reading in readings)
         joules = sum(reading.joules or 0.0 for reading in readings) / runs
         interval = _confidence(joules, [(reading.joules or 0.0) / count for reading, count in windows])
         if chosen.region is not None:

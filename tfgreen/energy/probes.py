@@ -1,164 +1,210 @@
-"""Probes: read the energy of one component between two moments, each by one method."""
+"""Probes: what adds up while time goes by (joules of a counter, CPU-seconds, bytes held), one per component."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol
+import time
+from collections.abc import Callable
+from typing import ClassVar, Protocol
 
 import psutil
 
 from tfgreen.energy import sources
-from tfgreen.energy.codecarbon import GpuReader, RaplReader
+from tfgreen.energy.codecarbon import GpuReader
 from tfgreen.energy.cpu import CpuClock, thread_power
-from tfgreen.energy.sources import ComponentName, EnergyComponent, unavailable
+from tfgreen.energy.power_log import PowerLog
+from tfgreen.energy.rapl import RaplCounters, rapl_packages
+from tfgreen.energy.sources import ComponentName, EnergyComponent, Source, unavailable
 
 RAPL_UPDATE_S = 0.001  # Intel SDM vol. 3B, "Package RAPL domain": the counter is updated about every millisecond.
 NVML_UPDATE_S = 0.1  # Yang, Adamek, Armour 2023 (arXiv:2312.02741): 100 ms on recent data-center GPUs.
+FEW_STEPS = 10  # of a counter in a block: below that, what is read says little
 # Cloud Carbon Footprint's mean of Crucial's and Micron's figures. CodeCarbon's 5 W per memory module assumes the whole
 # computer: on a virtual machine, or for one process, it outweighs the CPU many times.
 RAM_WATTS_PER_GB = 0.392
 
 
+class ProbeError(Exception):
+    """A component that cannot be read; the text is the reason."""
+
+
 class Probe(Protocol):
-    """Something that reads the energy of one component between :meth:`start` and :meth:`read`."""
+    """A quantity of one component, from :meth:`start` on. Any number of blocks take differences of it."""
 
     name: ComponentName
-    needs_samples: bool
+    needs_samples: bool  # whether something is lost where it is read only at both ends of a block
 
     def start(self) -> None:
         """Take the first reading."""
 
-    def sample(self, seconds: float) -> None:
-        """Collect what would be lost by reading only at the end; ``seconds`` since the previous call."""
+    def read(self) -> float:
+        """The quantity since the start."""
 
-    def read(self, seconds: float, duration: float) -> EnergyComponent:
-        """Take the last reading, ``seconds`` after the previous call, for a block that lasted ``duration`` seconds."""
+    def component(self, used: float, duration: float, cpu_watts: float | None) -> EnergyComponent:
+        """The energy of a block of ``duration`` seconds, in which the quantity grew by ``used``."""
 
 
-def probes(components: Collection[ComponentName], cpu_watts: float | None) -> tuple[list[Probe], list[EnergyComponent]]:
-    """The best source for each requested component, and a component with the reason for each that has none.
-
-    Memory is estimated, as no counter of it is read. Beside a measured CPU it is left out and named, so that a
-    measurement does not become an estimate for the sake of its smallest part.
-    """
-    chosen: list[Probe] = []
-    absent: list[EnergyComponent] = []
-    counters, why = sources.rapl_state()
-    if "gpu" in components:
+def best_probe(name: ComponentName, external: PowerLog | Callable[[], float] | None = None) -> Probe:
+    """The most trusted probe that this machine has for a component; a ProbeError says why there is none."""
+    if isinstance(external, PowerLog):
+        return _LogProbe(external)
+    if external is not None:
+        return _PowerProbe(external)
+    if name == "ram":
+        return _MemoryProbe()
+    if name == "gpu":
         gpus, reason = sources.visible_gpus()
-        if gpus is not None:
-            chosen.append(_GpuProbe(gpus))
-        else:
-            absent.append(unavailable("gpu", reason))
-    if "ram" in components:
-        if counters and "cpu" in components:
-            reason = "no counter is read for memory, and an estimate is not mixed into a measurement"
-            absent.append(unavailable("ram", reason))
-        else:
-            chosen.append(_MemoryProbe())
-    if "cpu" in components:
-        # Last to start and first to be read, so that the other probes' own work is not counted.
-        chosen.append(_RaplProbe() if counters else _CpuTimeProbe(cpu_watts, why))
-    return chosen, absent
+        if gpus is None:
+            raise ProbeError(reason)
+        return _GpuProbe(gpus)
+    packages, why = rapl_packages()
+    return _RaplProbe(RaplCounters(packages)) if packages else _CpuTimeProbe(why)
 
 
-def _update_bounds(joules: float, update: float, duration: float) -> tuple[float, float]:
-    """Bounds from the seconds between two updates of a counter: each end of the block may be so old."""
-    error = joules * min(1.0, update / duration) if duration > 0 else joules
-    return joules - error, joules + error
+class _Counter:
+    """A probe of joules: counters wrap, and power is summed over time."""
+
+    name: ComponentName
+    needs_samples = True
+    source: ClassVar[Source]
+    update_s: float  # between two updates of the counter
+    how: str
+
+    def component(self, used: float, duration: float, cpu_watts: float | None) -> EnergyComponent:
+        update = f"{1000 * self.update_s:.3g} ms"
+        if used <= 0:
+            return unavailable(self.name, f"{self.how} gave no energy in {duration:.4g} s (updated every {update})")
+        # Each end of the block may be as old as an update.
+        error = used * min(1.0, self.update_s / duration) if duration > 0 else used
+        how = f"{self.how}; interval: one update of {update} at each end"
+        if duration < FEW_STEPS * self.update_s:
+            how += f", of which the block holds only {duration / self.update_s:.2g}"
+        return EnergyComponent(self.name, used, self.source, how, (used - error, used + error))
 
 
-class _RaplProbe:
+class _RaplProbe(_Counter):
     name: ComponentName = "cpu"
-    needs_samples = True  # the counters wrap, after minutes on a busy server
+    source, update_s = "rapl", RAPL_UPDATE_S
+    how = "RAPL package counters, the whole machine including idle power"
 
-    def __init__(self) -> None:
-        self._joules = 0.0
-        self._rapl = RaplReader(sources.RAPL_DIR)
+    def __init__(self, counters: RaplCounters) -> None:
+        self._counters = counters
 
     def start(self) -> None:
-        self._rapl.start()
+        self._counters.start()
 
-    def sample(self, seconds: float) -> None:
-        self._joules += self._rapl.joules(seconds)
+    def read(self) -> float:
+        return self._counters.joules()
 
-    def read(self, seconds: float, duration: float) -> EnergyComponent:
-        self.sample(seconds)
-        if self._joules <= 0:
-            why = f"the RAPL counters did not move in {duration:.4g} s (they are updated about every millisecond)"
-            return unavailable(self.name, why)
-        how = "RAPL package counters, the whole machine including idle power; bounds: one update of 1 ms at each end"
-        bounds = _update_bounds(self._joules, RAPL_UPDATE_S, duration)
-        return EnergyComponent(self.name, self._joules, "measured", how, bounds)
+
+class _GpuProbe(_Counter):
+    name: ComponentName = "gpu"
+    source, update_s = "nvml", NVML_UPDATE_S
+
+    def __init__(self, gpus: GpuReader) -> None:
+        self._gpus = gpus
+
+    def start(self) -> None:
+        self._gpus.start()
+        self._joules, self._last = 0.0, time.perf_counter()
+        method = "the driver's energy counter" if self._gpus.counted else "the driver's power readings, averaged"
+        self.how = f"{method} of {self._gpus.count} GPU(s) as a whole, including idle power"
+
+    def read(self) -> float:
+        now = time.perf_counter()
+        joules = self._gpus.joules(now - self._last)
+        if joules is None:
+            raise ProbeError("the driver reported no energy: it stopped answering")
+        self._joules += joules
+        self._last = now
+        return self._joules
+
+
+class _LogProbe(_Counter):
+    name: ComponentName = "machine"
+    source = "external"
+
+    def __init__(self, log: PowerLog) -> None:
+        self._log = log
+        self.how = f"the watts in {log.path.name}"
+
+    def start(self) -> None:
+        self._first = self._log.joules_until(time.time())
+        self.update_s = self._log.period_s
+
+    def read(self) -> float:
+        return self._log.joules_until(time.time()) - self._first
+
+
+class _PowerProbe(_Counter):
+    """Watts that a function returns, summed over time by trapezoids."""
+
+    name: ComponentName = "machine"
+    source = "external"
+    update_s = 0.0
+
+    def __init__(self, watts: Callable[[], float]) -> None:
+        self._watts = watts
+        self.how = f"watts by {getattr(watts, '__name__', type(watts).__name__)}()"
+
+    def start(self) -> None:
+        self._joules, self._samples = 0.0, 0
+        self._first = self._time = time.perf_counter()
+        self._power = self._now()
+
+    def read(self) -> float:
+        now, power = time.perf_counter(), self._now()
+        self._joules += (now - self._time) * (power + self._power) / 2
+        self._time, self._power, self._samples = now, power, self._samples + 1
+        self.update_s = (now - self._first) / self._samples
+        return self._joules
+
+    def _now(self) -> float:
+        watts = float(self._watts())
+        if not 0 <= watts < float("inf"):
+            raise ProbeError(f"{self.how} is {watts:g}, not a power in watts")
+        return watts
 
 
 class _CpuTimeProbe:
     name: ComponentName = "cpu"
     needs_samples = False
 
-    def __init__(self, cpu_watts: float | None, why: str) -> None:
-        self._power = thread_power(cpu_watts)
+    def __init__(self, why: str) -> None:
         self._why = why
 
     def start(self) -> None:
         self._clock = CpuClock()
 
-    def sample(self, seconds: float) -> None:
-        """Nothing is lost: CPU time adds up by itself."""
+    def read(self) -> float:
+        return self._clock.seconds()
 
-    def read(self, seconds: float, duration: float) -> EnergyComponent:
-        busy = self._clock.seconds()
-        how = f"{busy:.4g} CPU-seconds of this process x {self._power.how}, without idle power, as {self._why}"
-        bounds = self._power.bounds
-        spread = (busy * bounds[0], busy * bounds[1]) if bounds else None
-        return EnergyComponent(self.name, busy * self._power.watts, "estimated", how, spread)
+    def component(self, used: float, duration: float, cpu_watts: float | None) -> EnergyComponent:
+        power = thread_power(cpu_watts)
+        how = f"{used:.4g} CPU-seconds of this process x {power.how}, without idle power, as {self._why}"
+        spread = (used * power.bounds[0], used * power.bounds[1]) if power.bounds else None
+        return EnergyComponent(self.name, used * power.watts, "estimate", how, spread)
 
 
 class _MemoryProbe:
+    """Byte-seconds that this process holds, by trapezoids."""
+
     name: ComponentName = "ram"
     needs_samples = False
 
     def start(self) -> None:
-        self._bytes = [_resident_bytes()]
+        self._total, self._time, self._bytes = 0.0, time.perf_counter(), _resident_bytes()
 
-    def sample(self, seconds: float) -> None:
-        self._bytes.append(_resident_bytes())
+    def read(self) -> float:
+        now, held = time.perf_counter(), _resident_bytes()
+        self._total += (now - self._time) * (held + self._bytes) / 2
+        self._time, self._bytes = now, held
+        return self._total
 
-    def read(self, seconds: float, duration: float) -> EnergyComponent:
-        self.sample(seconds)
-        gigabytes = sum(self._bytes) / len(self._bytes) / 1e9
-        joules = gigabytes * RAM_WATTS_PER_GB * duration
+    def component(self, used: float, duration: float, cpu_watts: float | None) -> EnergyComponent:
+        joules = used / 1e9 * RAM_WATTS_PER_GB
+        gigabytes = used / duration / 1e9 if duration > 0 else 0.0
         how = f"{gigabytes:.3g} GB resident in this process x {RAM_WATTS_PER_GB} W per GB (Cloud Carbon Footprint)"
-        return EnergyComponent(self.name, joules, "estimated", how, (joules, joules))
-
-
-class _GpuProbe:
-    name: ComponentName = "gpu"
-    needs_samples = True  # GPUs without an energy counter are integrated from their power
-
-    def __init__(self, gpus: GpuReader) -> None:
-        self._gpus = gpus
-        self._joules = 0.0
-        self._answers = True
-
-    def start(self) -> None:
-        self._gpus.start()
-
-    def sample(self, seconds: float) -> None:
-        joules = self._gpus.joules(seconds)
-        self._answers &= joules is not None
-        self._joules += joules or 0.0
-
-    def read(self, seconds: float, duration: float) -> EnergyComponent:
-        self.sample(seconds)
-        if not self._answers or self._joules <= 0:
-            silent = f"the driver reported no energy for {duration:.4g} s (its counter is updated every 0.1 s)"
-            why = silent if self._answers else "the driver stopped answering during the block"
-            return unavailable(self.name, why)
-        method = "driver's energy counter" if self._gpus.counted else "driver's power readings, averaged"
-        how = f"{method}, {self._gpus.count} GPU(s) as a whole including idle power; bounds: one update of 0.1 s"
-        bounds = _update_bounds(self._joules, NVML_UPDATE_S, duration)
-        return EnergyComponent(self.name, self._joules, "measured", how, bounds)
+        return EnergyComponent(self.name, joules, "estimate", how, (joules, joules))
 
 
 def _resident_bytes() -> int:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from tfgreen.energy import codecarbon
 from tfgreen.tables import RowResult
 
-ComponentName: TypeAlias = Literal["cpu", "gpu", "ram"]
-Source: TypeAlias = Literal["measured", "estimated", "unavailable"]
+ComponentName: TypeAlias = Literal["cpu", "gpu", "ram", "machine"]
+Source: TypeAlias = Literal["external", "rapl", "nvml", "estimate", "unavailable"]
 
-COMPONENTS: tuple[ComponentName, ...] = ("cpu", "gpu", "ram")
-RAPL_DIR = "/sys/class/powercap/intel-rapl/subsystem"
+COMPONENTS: tuple[ComponentName, ...] = ("cpu", "gpu", "ram", "machine")
+# In order of trust: a power meter outside of the machine, the counters of its CPU, of its GPU, and no counter at all.
+TIERS: tuple[Source, ...] = ("external", "rapl", "nvml", "estimate", "unavailable")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,27 +29,14 @@ class EnergyComponent(RowResult):
     bounds: tuple[float, float] | None = None
 
 
+def weakest(parts: Iterable[Source]) -> Source:
+    """The source of a sum: that of its least trusted part."""
+    return max(parts, key=TIERS.index, default="unavailable")
+
+
 def unavailable(name: ComponentName, why: str) -> EnergyComponent:
     """A component without a reading."""
     return EnergyComponent(name, None, "unavailable", why)
-
-
-def rapl_state() -> tuple[bool, str]:
-    """Whether the CPU's energy counters can be read, and a phrase about them or about the reason why not."""
-    base = Path(RAPL_DIR)
-    folders = sorted({p.resolve() for root in (base, base.parent) for p in root.glob("*/energy_uj")})
-    if not folders:
-        return False, "the system shows no CPU energy counters (RAPL), as is usual in virtual machines and containers"
-    denied = [path for path in folders if not _readable(path)]
-    if len(denied) == len(folders):
-        return False, f"reading {denied[0]} is not permitted (an administrator can allow it; tfgreen never asks for it)"
-    if codecarbon.rapl_available(RAPL_DIR):
-        return True, f"{len(folders) - len(denied)} counters readable below {base.parent}"
-    return False, f"no package counter below {base.parent} can be read"
-
-
-def _readable(path: Path) -> bool:
-    return os.access(path, os.R_OK)
 
 
 def visible_gpus() -> tuple[codecarbon.GpuReader | None, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import keras
 import numpy as np
@@ -63,13 +64,17 @@ def _variant(
         "verified": f"measured: outputs of {check.samples} test samples against the Keras model",
     }
     reasons = {} if check.passed else {"verified": f"the outputs differ: {check}".replace("\n", "; ")}
-    (reasons if energy.co2e_kg_per_inference is None else sources)["co2e_kg"] = energy.co2e_how
     joules = None
-    if energy.joules_per_inference is None or energy.source == "unavailable":
+    kind: Literal["measured", "estimated"] = "estimated" if energy.source == "estimate" else "measured"
+    if energy.joules_per_inference is None:
         reasons["energy"] = energy.how
     else:
-        joules = EnergyPerInference(energy.joules_per_inference, energy.source)
-        sources["energy"] = f"{energy.source}: {energy.how}"
+        joules = EnergyPerInference(energy.joules_per_inference, kind)
+        sources["energy"] = f"{kind}: {energy.how}"
+    if energy.co2e_kg_per_inference is None:
+        reasons["co2e_kg"] = energy.co2e_how
+    else:
+        sources["co2e_kg"] = f"{kind}: {energy.co2e_how}"
     return Variant(
         name=name,
         accuracy=lite.evaluate(x_test, y_test),
