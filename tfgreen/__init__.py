@@ -53,6 +53,9 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.energy.carbon.footprint import CarbonFootprint as CarbonFootprint
     from tfgreen.energy.carbon.footprint import carbon_footprint as carbon_footprint
     from tfgreen.energy.carbon.grid import GridIntensity as GridIntensity
+    from tfgreen.energy.carbon.sci import CarbonIntensity as CarbonIntensity
+    from tfgreen.energy.carbon.sci import EmbodiedCarbon as EmbodiedCarbon
+    from tfgreen.energy.carbon.sci import sci as sci
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
     from tfgreen.energy.meter import EnergyReading as EnergyReading
     from tfgreen.energy.power_log import PowerLog as PowerLog
@@ -199,6 +202,9 @@ _PUBLIC = {
     "PowerLog": "tfgreen.energy.power_log",
     "carbon_footprint": "tfgreen.energy.carbon.footprint",
     "CarbonFootprint": "tfgreen.energy.carbon.footprint",
+    "CarbonIntensity": "tfgreen.energy.carbon.sci",
+    "EmbodiedCarbon": "tfgreen.energy.carbon.sci",
+    "sci": "tfgreen.energy.carbon.sci",
     "MixedPrecision": "tfgreen.recipes.search_precision",
     "search_precision": "tfgreen.recipes.search_precision",
     "FactorizeConfig": "tfgreen.recipes.factorize",
