@@ -50,6 +50,9 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
     from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
     from tfgreen.energy.budget import EnergyBudget as EnergyBudget
+    from tfgreen.energy.carbon.break_even import BreakEven as BreakEven
+    from tfgreen.energy.carbon.break_even import EnergyAmount as EnergyAmount
+    from tfgreen.energy.carbon.break_even import break_even as break_even
     from tfgreen.energy.carbon.footprint import CarbonFootprint as CarbonFootprint
     from tfgreen.energy.carbon.footprint import carbon_footprint as carbon_footprint
     from tfgreen.energy.carbon.grid import GridIntensity as GridIntensity
@@ -202,6 +205,9 @@ _PUBLIC = {
     "PowerLog": "tfgreen.energy.power_log",
     "carbon_footprint": "tfgreen.energy.carbon.footprint",
     "CarbonFootprint": "tfgreen.energy.carbon.footprint",
+    "EnergyAmount": "tfgreen.energy.carbon.break_even",
+    "BreakEven": "tfgreen.energy.carbon.break_even",
+    "break_even": "tfgreen.energy.carbon.break_even",
     "CarbonIntensity": "tfgreen.energy.carbon.sci",
     "EmbodiedCarbon": "tfgreen.energy.carbon.sci",
     "sci": "tfgreen.energy.carbon.sci",

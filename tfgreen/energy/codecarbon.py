@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import csv
+import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
@@ -50,6 +51,13 @@ def thread_watts() -> float:
     from codecarbon.core.cpu import DEFAULT_POWER_PER_CORE
 
     return float(DEFAULT_POWER_PER_CORE)
+
+
+def csv_columns() -> list[str]:
+    """The columns of the file that CodeCarbon writes, in its order."""
+    from codecarbon.output_methods.emissions_data import EmissionsData
+
+    return [field.name for field in dataclasses.fields(EmissionsData)]
 
 
 @contextlib.contextmanager

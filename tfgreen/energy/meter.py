@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import ClassVar
 
 from tfgreen.checks import check_number
-from tfgreen.energy.carbon.grid import GridIntensity, grid_intensity
+from tfgreen.energy.carbon import exports
+from tfgreen.energy.carbon.grid import JOULES_PER_KWH, GridIntensity, grid_intensity
 from tfgreen.energy.power_log import PowerLog
 from tfgreen.energy.sampler import SHARED, Sampler
 from tfgreen.energy.sources import ComponentName, EnergyComponent, Source, unavailable, weakest
@@ -20,7 +21,6 @@ from tfgreen.tables import TableResult
 from tfgreen.typing import FilePath, PlainDict
 
 PARTS: tuple[ComponentName, ...] = ("cpu", "gpu", "ram")
-JOULES_PER_KWH = 3.6e6
 NO_REGION = "no region was given; pass one, such as EnergyMeter(region='DEU')"
 
 
@@ -74,6 +74,28 @@ class EnergyReading(TableResult):
     def kwh(self) -> float | None:
         """The same energy in kilowatt-hours, or None."""
         return None if self.joules is None else self.joules / JOULES_PER_KWH
+
+    def to_model_card(
+        self, training_type: exports.TrainingType, *, geographical_location: str | None = None,
+        hardware_used: str | None = None,
+    ) -> str:
+        """Return the ``co2_eq_emissions`` block of a Hugging Face model card, as YAML text; emissions are in grams.
+
+        Paste it between the ``---`` lines of the card. The location is the country of the region and the hardware the
+        CPU, unless you name them (the Hub asks for a city or province, and for the number of GPUs).
+
+        Raises:
+            ValueError: There is no CO2 figure, or ``training_type`` is neither ``"pre-training"`` nor
+                ``"fine-tuning"``.
+        """
+        return exports.model_card(self, training_type, geographical_location, hardware_used)
+
+    def to_codecarbon(self, project_name: str = "tfgreen") -> PlainDict:
+        """Return a row of CodeCarbon's ``emissions.csv``: its columns and units, None for an empty cell.
+
+        Energy is in kWh, emissions in kg, power in watts (the mean), duration in seconds; the time is that of the call.
+        """
+        return exports.codecarbon_row(self, project_name)
 
     def _headline(self) -> str:
         return f"{_joules(self)} ({self.source}) in {self.duration_s:.3g} s"

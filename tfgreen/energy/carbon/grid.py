@@ -11,6 +11,8 @@ from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.tables import RowResult
 from tfgreen.typing import PlainDict
 
+JOULES_PER_KWH = 3.6e6
+
 
 @dataclasses.dataclass(frozen=True)
 class GridIntensity(RowResult):
