@@ -21,7 +21,7 @@ def reading(joules=7.2e6, region="DEU", gpu=None):
     parts = (EnergyComponent("cpu", joules, "rapl", "RAPL"), EnergyComponent("gpu", gpu, "nvml", "none"))
     grid = grid_intensity(region) if region else None
     kg = joules / 3.6e6 * grid.kg_per_kwh if grid and joules is not None else None
-    why = f"rapl energy x {grid.origin}" if grid else "no region was given"
+    why = f"energy (rapl) x {grid.origin}" if grid else "no region was given"
     return EnergyReading(joules, None, None, 3600.0, None, "rapl", "RAPL", parts, region, kg, why, grid)
 
 
