@@ -50,6 +50,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
     from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
     from tfgreen.energy.budget import EnergyBudget as EnergyBudget
+    from tfgreen.energy.carbon.best_window import BestWindow as BestWindow
+    from tfgreen.energy.carbon.best_window import best_window as best_window
     from tfgreen.energy.carbon.break_even import BreakEven as BreakEven
     from tfgreen.energy.carbon.break_even import EnergyAmount as EnergyAmount
     from tfgreen.energy.carbon.break_even import break_even as break_even
@@ -59,6 +61,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.energy.carbon.sci import CarbonIntensity as CarbonIntensity
     from tfgreen.energy.carbon.sci import EmbodiedCarbon as EmbodiedCarbon
     from tfgreen.energy.carbon.sci import sci as sci
+    from tfgreen.energy.carbon.series import write_example_series as write_example_series
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
     from tfgreen.energy.meter import EnergyReading as EnergyReading
     from tfgreen.energy.power_log import PowerLog as PowerLog
@@ -205,6 +208,9 @@ _PUBLIC = {
     "PowerLog": "tfgreen.energy.power_log",
     "carbon_footprint": "tfgreen.energy.carbon.footprint",
     "CarbonFootprint": "tfgreen.energy.carbon.footprint",
+    "write_example_series": "tfgreen.energy.carbon.series",
+    "BestWindow": "tfgreen.energy.carbon.best_window",
+    "best_window": "tfgreen.energy.carbon.best_window",
     "EnergyAmount": "tfgreen.energy.carbon.break_even",
     "BreakEven": "tfgreen.energy.carbon.break_even",
     "break_even": "tfgreen.energy.carbon.break_even",
