@@ -62,9 +62,11 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.energy.carbon.sci import EmbodiedCarbon as EmbodiedCarbon
     from tfgreen.energy.carbon.sci import sci as sci
     from tfgreen.energy.carbon.series import write_example_series as write_example_series
+    from tfgreen.energy.logger import EnergyLogger as EnergyLogger
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
     from tfgreen.energy.meter import EnergyReading as EnergyReading
     from tfgreen.energy.power_log import PowerLog as PowerLog
+    from tfgreen.energy.prediction import EnergyPrediction as EnergyPrediction
     from tfgreen.energy.sources import EnergyComponent as EnergyComponent
     from tfgreen.errors import ConversionError as ConversionError
     from tfgreen.errors import FileError as FileError
@@ -205,6 +207,8 @@ _PUBLIC = {
     "EnergyReading": "tfgreen.energy.meter",
     "EnergyBudget": "tfgreen.energy.budget",
     "EnergyMeter": "tfgreen.energy.meter",
+    "EnergyLogger": "tfgreen.energy.logger",
+    "EnergyPrediction": "tfgreen.energy.prediction",
     "PowerLog": "tfgreen.energy.power_log",
     "carbon_footprint": "tfgreen.energy.carbon.footprint",
     "CarbonFootprint": "tfgreen.energy.carbon.footprint",

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import ClassVar
@@ -214,6 +215,8 @@ class EnergyMeter:
         with self._lock:
             if not self._depth:
                 self._start = self._sampler.enter(self._names, self._every, self._external)
+                # A meter that nobody holds any more, as after a training that failed, leaves too.
+                self._leave = weakref.finalize(self, self._sampler.leave, self._every)
                 if self._idle is None and self._idle_seconds:
                     time.sleep(self._idle_seconds)
                     end = self._sampler.snapshot(self._names)
@@ -232,7 +235,7 @@ class EnergyMeter:
                 try:
                     self._reading = self._read()
                 finally:
-                    self._sampler.leave(self._every)
+                    self._leave()
 
     def _read(self) -> EnergyReading:
         end = self._sampler.snapshot(self._names)
