@@ -172,7 +172,7 @@ class EnergyLogger(keras.callbacks.Callback):
         is_first = self.prediction is None
         self.prediction = EnergyPrediction(kwh, interval, co2e, seconds, epochs, len(self._past))
         if is_first and self._verbose and len(self._past) < epochs:
-            keras.utils.io_utils.print_msg(f"{self.prediction}")
+            print(self.prediction, flush=True)
 
     def _figures(self, kg_per_kwh: float | None) -> dict[str, float]:
         joules = self.epochs[-1]

@@ -23,9 +23,9 @@ class TrainingBoard(keras.callbacks.Callback):
 
     The tags are ``epoch/<metric>`` for all that Keras or a callback before this one puts into the logs (``loss``,
     ``val_accuracy``); ``epoch/learning_rate``; ``epoch/energy_joules`` and, with a region, ``epoch/co2e_kg``, of what
-    this machine used since the epoch before, by :class:`tg.EnergyMeter`; ``<layer>/<weight>/sparsity`` and the like as
-    :class:`tg.CompressionSummaries`; and ``<layer>/<range>/lower`` and ``upper`` of quantized layers. The step is the
-    epoch, from 0. List it last.
+    this machine used since the epoch before, by :class:`tg.EnergyMeter`, or by a :class:`tg.EnergyLogger` before this
+    one; ``<layer>/<weight>/sparsity`` and the like as :class:`tg.CompressionSummaries`; and ``<layer>/<range>/lower``
+    and ``upper`` of quantized layers. The step is the epoch, from 0. List it last.
 
     Args:
         folder: Folder for the event files, made if missing.
@@ -116,4 +116,4 @@ class TrainingBoard(keras.callbacks.Callback):
                     lower, upper = range_.numbers()
                     yield f"{path}/{range_.name}/lower", float(lower)
                     yield f"{path}/{range_.name}/upper", float(upper)
-        yield from self._read_energy().items()
+        yield from ((tag, value) for tag, value in self._read_energy().items() if tag.removeprefix("epoch/") not in logs)
