@@ -58,18 +58,40 @@ def test_an_event_file_holds_them(tmp_path):
         assert [found[f"epoch/{name}", epoch] for epoch in range(2)] == pytest.approx(history[name], rel=1e-5)
 
 
-def test_the_whole_is_told_after_the_first_epoch():
+class Burn(keras.callbacks.Callback):
+    """Move a counter: 50 J with the first batch of a training or validation, 1 J with each; 2 J around an epoch."""
+
+    def __init__(self, tree):
+        super().__init__()
+        self.tree, self.batches, self.tests = tree, 0, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.tree.burn(2.0)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.tree.burn(1.0 if self.batches else 51.0)
+        self.batches += 1
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.tree.burn(1.0 if self.tests else 51.0)
+        self.tests += 1
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.25])
+def test_the_whole_is_told_after_the_first_epoch(rapl, validation, monkeypatch):
+    monkeypatch.setattr("tfgreen.energy.logger._SECONDS", 0.0)
+    burn, told = Burn(rapl(names=("package-0",))), []
     logger = tg.EnergyLogger(meter=tg.EnergyMeter(components=("cpu",)), verbose=False)
-    x, y = arrays(8000)
-    network().fit(x, y, batch_size=8, epochs=4, verbose=0, callbacks=[logger])
-    told = []
-    again = tg.EnergyLogger(meter=tg.EnergyMeter(components=("cpu",)), verbose=False)
-    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: told.append(again.prediction))
-    network().fit(x, y, batch_size=8, epochs=4, verbose=0, callbacks=[again, keep])
-    for prediction in told:
-        assert prediction.kwh * JOULES_PER_KWH == pytest.approx(sum(again.epochs), rel=0.25)  # the machine is shared
-    assert [prediction.after for prediction in told] == [1, 2, 3, 4]
-    assert told[-1].interval[0] == pytest.approx(told[-1].kwh) == pytest.approx(told[-1].interval[1])
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: told.append(logger.prediction))
+    options = {"validation_split": validation, "batch_size": 8, "epochs": 5, "verbose": 0}
+    network().fit(*arrays(400), callbacks=[burn, logger, keep], **options)
+    whole = 5 * 2 + burn.batches + burn.tests + (100 if validation else 50)
+    assert sum(logger.epochs) == pytest.approx(whole, rel=1e-3) == logger.reading.joules
+    assert told[0].kwh * JOULES_PER_KWH == pytest.approx(whole, rel=0.04)  # it cannot know what is around epochs
+    for prediction in told[2:]:
+        assert prediction.kwh * JOULES_PER_KWH == pytest.approx(whole, rel=1e-3)
+    assert [prediction.after for prediction in told] == [1, 2, 3, 4, 5]
+    assert told[-1].interval == (told[-1].kwh, told[-1].kwh)
 
 
 def test_an_epoch_of_one_batch_tells_nothing_and_the_second_does():

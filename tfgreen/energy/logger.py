@@ -165,7 +165,7 @@ class EnergyLogger(keras.callbacks.Callback):
         found = predict(np.array(self._past), self._pace, epochs)
         if found is None:
             return
-        (joules, seconds), (error, _) = found
+        (joules, seconds), (error, _) = (amounts.tolist() for amounts in found)
         kwh, off, used = joules / JOULES_PER_KWH, error / JOULES_PER_KWH, sum(self.epochs) / JOULES_PER_KWH
         co2e = None if kg_per_kwh is None else kwh * kg_per_kwh
         interval = (max(used, kwh - off), kwh + off)

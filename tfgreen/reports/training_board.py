@@ -116,4 +116,5 @@ class TrainingBoard(keras.callbacks.Callback):
                     lower, upper = range_.numbers()
                     yield f"{path}/{range_.name}/lower", float(lower)
                     yield f"{path}/{range_.name}/upper", float(upper)
-        yield from ((tag, value) for tag, value in self._read_energy().items() if tag.removeprefix("epoch/") not in logs)
+        energy = self._read_energy().items()
+        yield from ((tag, value) for tag, value in energy if tag.removeprefix("epoch/") not in logs)
