@@ -72,6 +72,12 @@ BAD = {
     "profile @none.keras": "none.keras: cannot be read: No such file or directory",
     "profile @full": "full: expected a file, received a folder",
     "convert @none.keras": "none.keras: cannot be read",
+    "devices @none.tflite": "none.tflite: cannot be read",
+    "devices --device h100": "--device: expected one of",
+    "devices --price 3": "--latency, --joules and --price: expected with MODEL",
+    "devices @model.keras --joules 0": "argument --joules: expected a number above 0, received '0'",
+    "devices @model.keras --region XYZ": "--region: expected an ISO 3166 alpha-3 code",
+    "devices --device @none.json": "none.json: cannot be read",
     "convert @model.keras --quantization int2": "invalid choice: 'int2'",
     "convert @model.keras --layer out": "argument --layer: expected LAYER=float32, LAYER=int8 or LAYER=int4",
     "convert @model.keras --layer out=int16": "received 'out=int16'",
@@ -258,6 +264,22 @@ def test_demo_fails_with_1_if_an_artifact_does_not_verify(files, capfd, tmp_path
     code, out, _ = run(files, command, capfd)
     int8 = json.loads(out)["variants"][2]
     assert code == 1 and int8["verified"] is False and "the outputs differ" in int8["reasons"]["verified"]
+
+
+def test_devices(files, capfd, tmp_path):
+    lite = tg.convert(tg.load_model(files / "model.keras")).save(tmp_path / "m.tflite")
+    code, out, _ = run(files, "devices", capfd)
+    assert code == 0 and "horowitz-45nm" in out and "cortex-m4-stm32l4r5" in out
+    code, out, _ = run(files, "devices --device horowitz-45nm --json", capfd)
+    assert code == 0 and json.loads(out)["devices"][0]["year"] == 2014
+    code, out, _ = run(files, f"devices {lite} --price 100 --region DEU", capfd)
+    assert code == 0 and "cortex-m4-stm32l4r5: the only one" in out
+    code, out, _ = run(files, f"devices {lite} --latency 1e-9 --json", capfd)
+    assert code == 1 and json.loads(out)["choice"] is None
+    code, out, _ = run(files, "devices @model.keras --device mobile-snapdragon-855", capfd)
+    assert code == 0 and "converted to float32" in out
+    (tmp_path / "mine.json").write_text(json.dumps(tg.DeviceProfile.named("datacenter-h100").to_dict() | {"name": "m"}))
+    assert run(files, f"devices {lite} --device {tmp_path / 'mine.json'}", capfd)[0] == 0
 
 
 def test_doctor(files, capfd):

@@ -62,6 +62,9 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.energy.carbon.sci import EmbodiedCarbon as EmbodiedCarbon
     from tfgreen.energy.carbon.sci import sci as sci
     from tfgreen.energy.carbon.series import write_example_series as write_example_series
+    from tfgreen.energy.devices.profile import DeviceFigure as DeviceFigure
+    from tfgreen.energy.devices.profile import DeviceProfile as DeviceProfile
+    from tfgreen.energy.devices.profile import MemoryLevel as MemoryLevel
     from tfgreen.energy.logger import EnergyLogger as EnergyLogger
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
     from tfgreen.energy.meter import EnergyReading as EnergyReading
@@ -83,6 +86,12 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.compare_channels import compare_channels as compare_channels
     from tfgreen.recipes.compare_training import TrainingComparison as TrainingComparison
     from tfgreen.recipes.compare_training import compare_training as compare_training
+    from tfgreen.recipes.devices.estimate_energy import EnergyEstimate as EnergyEstimate
+    from tfgreen.recipes.devices.estimate_energy import LayerEnergy as LayerEnergy
+    from tfgreen.recipes.devices.estimate_energy import estimate_energy as estimate_energy
+    from tfgreen.recipes.devices.recommend_device import DeviceEstimate as DeviceEstimate
+    from tfgreen.recipes.devices.recommend_device import DeviceRecommendation as DeviceRecommendation
+    from tfgreen.recipes.devices.recommend_device import recommend_device as recommend_device
     from tfgreen.recipes.factorize import FactorizeConfig as FactorizeConfig
     from tfgreen.recipes.factorize import Factorized as Factorized
     from tfgreen.recipes.factorize import LayerFactors as LayerFactors
@@ -221,6 +230,15 @@ _PUBLIC = {
     "CarbonIntensity": "tfgreen.energy.carbon.sci",
     "EmbodiedCarbon": "tfgreen.energy.carbon.sci",
     "sci": "tfgreen.energy.carbon.sci",
+    "DeviceProfile": "tfgreen.energy.devices.profile",
+    "DeviceFigure": "tfgreen.energy.devices.profile",
+    "MemoryLevel": "tfgreen.energy.devices.profile",
+    "EnergyEstimate": "tfgreen.recipes.devices.estimate_energy",
+    "LayerEnergy": "tfgreen.recipes.devices.estimate_energy",
+    "estimate_energy": "tfgreen.recipes.devices.estimate_energy",
+    "DeviceEstimate": "tfgreen.recipes.devices.recommend_device",
+    "DeviceRecommendation": "tfgreen.recipes.devices.recommend_device",
+    "recommend_device": "tfgreen.recipes.devices.recommend_device",
     "MixedPrecision": "tfgreen.recipes.search_precision",
     "search_precision": "tfgreen.recipes.search_precision",
     "FactorizeConfig": "tfgreen.recipes.factorize",

@@ -21,6 +21,7 @@ import tfgreen as tg
 from tfgreen.cli_arguments import make_parser
 from tfgreen.errors import ConversionError, FileError, InvalidValueError, TfgreenError
 from tfgreen.files import check_folder, folder_kind, made_folder, reading
+from tfgreen.tables import text_table
 
 if TYPE_CHECKING:
     from tfgreen.recipes.progress import Progress
@@ -29,7 +30,7 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # What an error of a verb is about -> the option that it came from.
 _OPTIONS = {"calibration_data": "--data", "x": "--data", "keep_float": "--keep-float", "layers": "--layer"}
-_OPTIONS |= {"region": "--region"}
+_OPTIONS |= {"region": "--region", "device": "--device"}
 
 
 # What sentences for Python say -> what the command line calls it.
@@ -200,6 +201,43 @@ def benchmark(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def devices(arguments: argparse.Namespace) -> int:
+    """Devices, and what MODEL would take on each; exit code 1 if none fits it and its limits."""
+    from tfgreen.energy.devices.profile import DeviceProfile, device_names
+
+    limits = {"latency_ms": arguments.latency, "joules": arguments.joules, "price_usd": arguments.price}
+    limits = {name: limit for name, limit in limits.items() if limit is not None}
+    if arguments.model is None and limits:
+        raise InvalidValueError("--latency, --joules and --price: expected with MODEL, received without.")
+    names = arguments.device or [n for n in device_names() if arguments.model is None or n != "horowitz-45nm"]
+    read = [DeviceProfile.from_file(n) if n.endswith(".json") else DeviceProfile.named(n) for n in names]
+    if arguments.model is not None:
+        _check_file(arguments.model)
+    if arguments.region is not None:
+        from tfgreen.energy.carbon.grid import grid_intensity
+
+        grid_intensity(arguments.region)
+    from tfgreen.cli_quiet import start_litert
+
+    is_file = arguments.model is not None and Path(arguments.model).suffix == ".tflite"
+    if arguments.model is None or is_file:
+        start_litert()
+    else:
+        _start_tensorflow()
+    profiles = read + ([DeviceProfile.of_this_machine()] if arguments.this_machine else [])
+    if arguments.model is None:
+        if arguments.json:
+            _print_json({"devices": [profile.to_dict() for profile in profiles]})
+        else:
+            print("\n\n".join(map(str, profiles)) if arguments.device else _listed(profiles))
+        return OK
+    model = tg.load_litert(arguments.model) if is_file else tg.load_model(arguments.model)
+    options = {"constraints": limits, "region": arguments.region, "prefer": arguments.prefer}
+    result = tg.recommend_device(model, profiles, **options)
+    _print_json(result.to_dict()) if arguments.json else print(result)
+    return OK if result.choice is not None else FAILED
+
+
 def doctor(arguments: argparse.Namespace) -> int:
     """Versions, accelerators and energy sources of this machine."""
     _start_tensorflow()
@@ -223,7 +261,17 @@ def doctor(arguments: argparse.Namespace) -> int:
     return OK
 
 
-COMMANDS = (demo, profile, convert, verify, benchmark, doctor)
+COMMANDS = (demo, profile, convert, verify, benchmark, devices, doctor)
+
+
+def _listed(profiles: Sequence[tg.DeviceProfile]) -> str:
+    """A line for each device."""
+    rows = []
+    for profile in profiles:
+        figures = profile.figures().values()
+        assumed = f"{sum(figure.assumed for figure in figures)} of {len(figures)}"
+        rows.append((profile.name, profile.title, profile.node or "-", str(profile.year), assumed))
+    return text_table(("device", "what it is", "process", "year", "assumed figures"), rows, left=-1)
 
 
 def _check_file(path: str) -> None:

@@ -73,6 +73,17 @@ def make_parser(commands: Iterable[Callable[..., int]]) -> argparse.ArgumentPars
     sub.add_argument("--threads", type=_whole(1), default=1, metavar="N", help="CPU threads (default: %(default)s)")
     sub.add_argument("--runs", type=_whole(1), default=100, metavar="N", help="timed runs (default: %(default)s)")
 
+    sub = command("devices")
+    help = "estimate it on each: LiteRT model, or a Keras model, which is converted to float32"
+    sub.add_argument("model", metavar="MODEL", nargs="?", help=help)
+    help = "one to look at: a name, or a profile of your own, a .json file (default: all that tfgreen brings)"
+    sub.add_argument("--device", action="append", default=[], metavar="NAME", help=help)
+    sub.add_argument("--this-machine", action="store_true", help="measure this machine too, for some seconds")
+    for name, unit in (("latency", "MS"), ("joules", "J"), ("price", "USD")):
+        sub.add_argument(f"--{name}", type=_positive, metavar=unit, help="the most that is allowed; needs MODEL")
+    sub.add_argument("--prefer", choices=("energy", "carbon", "latency", "price"), default="energy", help="to be least")
+    sub.add_argument("--region", metavar="DEU", help="country whose grid feeds the device, for the CO2 figure")
+
     command("doctor")
     return parser
 
@@ -91,6 +102,16 @@ def _layer_mode(text: str) -> tuple[str, str]:
     if not layer or mode not in ("float32", "int8", "int4"):
         raise argparse.ArgumentTypeError(f"expected LAYER=float32, LAYER=int8 or LAYER=int4, received '{text}'")
     return layer, mode
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, received '{text}'")
+    return value
 
 
 def _share(text: str) -> float:

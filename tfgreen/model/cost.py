@@ -117,7 +117,7 @@ def profile(model: keras.Model) -> ModelProfile:
     )
     macs = count_macs(trace_calls(model, *args, **kwargs), batch)
     costs = []
-    for path, layer in _profiled_layers(model):
+    for path, layer in profiled_layers(model):
         weights = weights_by_path(layer) if isinstance(layer, layers.RNN) else own_weights(layer)
         count, reason = macs.get(id(layer), (0, ""))
         if weights or count or reason:
@@ -128,7 +128,7 @@ def profile(model: keras.Model) -> ModelProfile:
     return ModelProfile(model.name, tuple(costs))
 
 
-def _profiled_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
+def profiled_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     """The layers by path, without the wrappers that exist only while a model is being compressed.
 
     Such a wrapper has an attribute ``stands_for``: the layer that remains. It takes the wrapper's place and path.
