@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.deploy.inspection.compare_layers import compare_layers as compare_layers
     from tfgreen.deploy.inspection.findings import Finding as Finding
     from tfgreen.deploy.inspection.findings import Findings as Findings
+    from tfgreen.deploy.inspection.inference_energy import compare_energy as compare_energy
+    from tfgreen.deploy.inspection.inference_energy import inference_energy as inference_energy
     from tfgreen.deploy.inspection.layer_errors import LayerComparison as LayerComparison
     from tfgreen.deploy.inspection.layer_errors import LayerErrors as LayerErrors
     from tfgreen.deploy.inspection.output_errors import OutputComparison as OutputComparison
@@ -65,6 +67,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.energy.devices.profile import DeviceFigure as DeviceFigure
     from tfgreen.energy.devices.profile import DeviceProfile as DeviceProfile
     from tfgreen.energy.devices.profile import MemoryLevel as MemoryLevel
+    from tfgreen.energy.inference import EnergyComparison as EnergyComparison
+    from tfgreen.energy.inference import InferenceEnergy as InferenceEnergy
     from tfgreen.energy.logger import EnergyLogger as EnergyLogger
     from tfgreen.energy.meter import EnergyMeter as EnergyMeter
     from tfgreen.energy.meter import EnergyReading as EnergyReading
@@ -217,6 +221,10 @@ _PUBLIC = {
     "EnergyBudget": "tfgreen.energy.budget",
     "EnergyMeter": "tfgreen.energy.meter",
     "EnergyLogger": "tfgreen.energy.logger",
+    "inference_energy": "tfgreen.deploy.inspection.inference_energy",
+    "compare_energy": "tfgreen.deploy.inspection.inference_energy",
+    "InferenceEnergy": "tfgreen.energy.inference",
+    "EnergyComparison": "tfgreen.energy.inference",
     "EnergyPrediction": "tfgreen.energy.prediction",
     "PowerLog": "tfgreen.energy.power_log",
     "carbon_footprint": "tfgreen.energy.carbon.footprint",

@@ -1,4 +1,4 @@
-"""measure_inference: joules of one call, from many."""
+"""The joules of one call, from windows of many, and whether two differ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tfgreen.energy.inference import measure_inference
+from tfgreen.energy.inference import WINDOWS, EnergyComparison, InferenceEnergy, compare, measure_in_turn
+from tfgreen.energy.meter import EnergyMeter
 
 
 def spin(seconds):
@@ -16,60 +17,91 @@ def spin(seconds):
         pass
 
 
-def test_energy_of_a_call_is_the_total_over_the_calls(no_rapl):
+def measure(call, seconds=0.1, **options):
+    return measure_in_turn({"": call}, EnergyMeter(**options), seconds)[""]
+
+
+def made_up(*windows):
+    joules = sorted(windows)[len(windows) // 2] if windows else None
+    interval = (min(windows), max(windows)) if windows else None
+    return InferenceEnergy(joules, interval, None, windows, 70, "estimate", "how", 1.0, None, None, "no region")
+
+
+def test_energy_of_a_call_is_the_median_over_windows(no_rapl):
     calls = []
-    energy = measure_inference(
-        lambda: calls.append(spin(0.002)), min_seconds=0.3, region="DEU", components=("cpu",), cpu_watts=1000
-    )
-    assert energy.runs == len(calls) - 1  # the first call warms up
-    assert energy.duration_s >= 0.3
+    energy = measure(lambda: calls.append(spin(0.002)), 0.3, region="DEU", components=("cpu",), cpu_watts=1000)
+    assert energy.runs == len(calls) - 2  # one warms up, one tells how slow the counter is
+    assert energy.duration_s >= 0.3 and len(energy.windows) == WINDOWS
     assert energy.joules_per_inference == pytest.approx(0.002 * 1000 / os.cpu_count(), rel=0.25)
-    low, high = energy.interval
-    assert low <= energy.joules_per_inference <= high
-    assert energy.source == "estimate" and f"{energy.runs} runs" in energy.how
-    value = f"{energy.joules_per_inference:.3g} J, 95 % interval "
+    assert energy.interval == (min(energy.windows), max(energy.windows))
+    assert energy.joules_per_inference == sorted(energy.windows)[3]
+    assert energy.source == "estimate" and f"{energy.runs} runs in 7 windows" in energy.how
+    value = f"{energy.joules_per_inference:.3g} J ("
     assert repr(energy).startswith(f"<InferenceEnergy: {value}")
     assert value in str(energy).splitlines()[1] and "CO2e per inference" in str(energy).splitlines()[2]
     assert energy._repr_html_().count("<tr>") == 1 + 2 and energy.to_dict()["interval"] == list(energy.interval)
     assert energy.co2e_kg_per_inference == pytest.approx(energy.joules_per_inference / 3.6e6 * 0.38, rel=0.2)
 
 
-def test_twice_the_work_costs_about_twice(no_rapl):
-    one, two = (
-        measure_inference(lambda s=s: spin(s), min_seconds=0.25, components=("cpu",)) for s in (0.002, 0.004)
-    )
-    assert two.joules_per_inference == pytest.approx(2 * one.joules_per_inference, rel=0.2)
+def test_twice_the_work_costs_about_twice_and_is_more_in_every_round(no_rapl):
+    calls = {str(ms): lambda ms=ms: spin(ms / 1000) for ms in (2, 4)}
+    found = compare(measure_in_turn(calls, EnergyMeter(components=("cpu",)), 0.25))
+    assert found["4"].joules_per_inference == pytest.approx(2 * found["2"].joules_per_inference, rel=0.2)
+    assert found.verdict("4") == "more" and found.ratios["4"][1] > 1.4
 
 
-def test_a_call_longer_than_the_window_runs_once_and_has_no_interval(no_rapl):
-    energy = measure_inference(lambda: spin(0.03), min_seconds=0.001)
-    assert energy.runs == 1 and energy.interval is None and energy.joules_per_inference > 0
+def test_a_call_longer_than_a_window_runs_once_in_each(no_rapl):
+    energy = measure(lambda: spin(0.01), 0.001)
+    assert energy.runs == WINDOWS and energy.joules_per_inference > 0
+
+
+def test_windows_hold_ten_updates_of_the_counter(no_rapl, gpus, monkeypatch):
+    (handle,) = gpus({"joules": 1.0, "watts": 1.0})
+    monkeypatch.setattr("tfgreen.energy.probes._GpuProbe.update_s", 0.01)
+
+    def run():
+        handle["joules"] += 0.001
+        time.sleep(0.001)
+
+    energy = measure(run, 0.01, components=("gpu",))
+    assert energy.duration_s >= WINDOWS * 0.1 and energy.source == "nvml"
+    assert energy.joules_per_inference == pytest.approx(0.001, rel=1e-2) and "holds only" not in energy.how
 
 
 def test_counters_that_stand_still_give_none_with_the_reason(rapl):
     rapl()
-    energy = measure_inference(lambda: None, min_seconds=0.02, region="DEU", components=("cpu",))
-    assert energy.joules_per_inference is None and energy.co2e_kg_per_inference is None
+    energy = measure(lambda: None, 0.02, region="DEU", components=("cpu",))
+    assert energy.joules_per_inference is None and energy.co2e_kg_per_inference is None and not energy.windows
     assert energy.source == "unavailable" and "gave no energy" in energy.how and "no energy reading" in energy.co2e_how
+    assert str(compare({"a": energy, "b": energy})).count("no difference shown") == 1
 
 
-def test_counters_are_divided_by_the_runs(rapl):
+def test_counters_are_divided_by_the_runs_and_idle_power_is_taken_off(rapl):
     tree = rapl()
 
     def run():
         tree.burn(0.5, 0.25)
         time.sleep(0.002)
 
-    energy = measure_inference(run, min_seconds=0.1, components=("cpu",))
+    energy = measure(run, components=("cpu",), idle_seconds=0.05)
     assert energy.joules_per_inference == pytest.approx(0.75, rel=1e-3) and energy.source == "rapl"
+    assert energy.net_joules_per_inference is None  # a counter that stands still gives no idle power
+    tree.burn(1.0, 1.0)
 
 
-def test_errors(no_rapl):
-    with pytest.raises(TypeError, match="run: expected a callable"):
-        measure_inference(3)
-    with pytest.raises(ValueError, match="min_seconds"):
-        measure_inference(print, min_seconds=0)
-    with pytest.raises(ValueError, match="Close matches"):
-        measure_inference(print, region="GER")
+def test_a_difference_is_shown_where_every_round_had_it():
+    found = compare({"a": made_up(2, 2, 2, 2, 2, 2, 2), "b": made_up(1, 1, 1.9, 1, 1, 1, 1)})
+    assert isinstance(found, EnergyComparison) and list(found) == ["a", "b"] and len(found) == 2
+    assert found.ratios["b"] == (0.5, 0.5, 0.95) and found.verdict("b") == "less"
+    found = compare({"a": made_up(1, 5, 1), "b": made_up(1.1, 4, 1.1), "c": made_up()})
+    assert found.verdict("b") == "no difference shown" == found.verdict("c") and found.ratios["c"] is None
+    assert found.to_dict()["verdicts"] == {"b": "no difference shown", "c": "no difference shown"}
+    lines = str(found).splitlines()
+    assert lines[0].split() == ["model", "per", "inference", "of", "the", "first", "verdict"]
+    assert "x 1.1 (0.8 to 1.1)" in lines[2] and lines[-1].startswith("source: estimate")
+    assert found._repr_html_().count("<tr>") == 4 and "b 1.1 J" in repr(found)
+
+
+def test_an_error_of_the_call_comes_through(no_rapl):
     with pytest.raises(ZeroDivisionError):
-        measure_inference(lambda: 1 / 0)
+        measure(lambda: 1 / 0)

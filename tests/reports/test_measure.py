@@ -60,8 +60,9 @@ def test_a_file_of_another_model_is_not_verified(exports):
 def test_energy_that_cannot_be_read_is_none_with_the_reason(exports, monkeypatch):
     from tfgreen.energy.inference import InferenceEnergy
 
-    none = InferenceEnergy(None, 3, None, "unavailable", "the counters did not move", 0.1, "DEU", None, "no reading")
-    monkeypatch.setattr(measure, "measure_inference", lambda *_, **__: none)
+    why = "the counters did not move"
+    none = InferenceEnergy(None, None, None, (), 3, "unavailable", why, 0.1, "DEU", None, "no reading")
+    monkeypatch.setattr(measure, "measure_in_turn", lambda calls, *_: dict.fromkeys(calls, none))
     variant = measure_variants({"int8": exports["int8"]}, X, Y)[0]
     assert variant.energy is None and variant.reasons["energy"] == "the counters did not move"
     assert variant.co2e_kg is None and variant.reasons["co2e_kg"] == "no reading"

@@ -13,7 +13,7 @@ from tfgreen.energy.codecarbon import GpuReader
 from tfgreen.energy.cpu import CpuClock, thread_power
 from tfgreen.energy.power_log import PowerLog
 from tfgreen.energy.rapl import RaplCounters, rapl_packages
-from tfgreen.energy.sources import ComponentName, EnergyComponent, Source, unavailable
+from tfgreen.energy.sources import ComponentName, EnergyComponent, Source
 
 RAPL_UPDATE_S = 0.001  # Intel SDM vol. 3B, "Package RAPL domain": the counter is updated about every millisecond.
 NVML_UPDATE_S = 0.1  # Yang, Adamek, Armour 2023 (arXiv:2312.02741): 100 ms on recent data-center GPUs.
@@ -72,13 +72,14 @@ class _Counter:
     def component(self, used: float, duration: float, cpu_watts: float | None) -> EnergyComponent:
         update = f"{1000 * self.update_s:.3g} ms"
         if used <= 0:
-            return unavailable(self.name, f"{self.how} gave no energy in {duration:.4g} s (updated every {update})")
+            why = f"{self.how} gave no energy in {duration:.4g} s (updated every {update})"
+            return EnergyComponent(self.name, None, "unavailable", why, update_s=self.update_s)
         # Each end of the block may be as old as an update.
         error = used * min(1.0, self.update_s / duration) if duration > 0 else used
         how = f"{self.how}; interval: one update of {update} at each end"
         if duration < FEW_STEPS * self.update_s:
             how += f", of which the block holds only {duration / self.update_s:.2g}"
-        return EnergyComponent(self.name, used, self.source, how, (used - error, used + error))
+        return EnergyComponent(self.name, used, self.source, how, (used - error, used + error), self.update_s)
 
 
 class _RaplProbe(_Counter):

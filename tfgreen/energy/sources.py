@@ -20,13 +20,17 @@ TIERS: tuple[Source, ...] = ("external", "rapl", "nvml", "estimate", "unavailabl
 
 @dataclasses.dataclass(frozen=True)
 class EnergyComponent(RowResult):
-    """The energy of one part of the machine, as an :class:`EnergyReading` holds it: None, never 0, for no reading."""
+    """The energy of one part of the machine, as an :class:`EnergyReading` holds it: None, never 0, for no reading.
+
+    ``update_s`` are the seconds between two updates of the counter; 0 for an estimate.
+    """
 
     name: ComponentName
     joules: float | None
     source: Source
     how: str
     bounds: tuple[float, float] | None = None
+    update_s: float = 0.0
 
 
 def weakest(parts: Iterable[Source]) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import keras
@@ -12,7 +12,8 @@ import numpy as np
 from tfgreen.deploy.inspection.benchmark import BenchmarkResult, benchmark, ready_interpreter
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.verify import verify
-from tfgreen.energy.inference import measure_inference
+from tfgreen.energy.inference import InferenceEnergy, measure_in_turn
+from tfgreen.energy.meter import EnergyMeter
 from tfgreen.reports.variant import EnergyPerInference, Latency, Variant
 
 VERIFY_SAMPLES = 500
@@ -33,11 +34,14 @@ def measure_variants(
 ) -> list[Variant]:
     """Measure classifiers, by name, on the files that ship; ``y_test`` holds class numbers of shape ``(samples,)``.
 
-    Latencies are measured in turn, so that a busy machine slows all of them alike. Without a region (an ISO 3166
-    alpha-3 code) there is no CO2 figure.
+    Latencies and energies are measured in turn, so that a busy machine slows all of them alike. Without a region (an
+    ISO 3166 alpha-3 code) there is no CO2 figure.
     """
-    latency = benchmark({name: export.lite for name, export in exports.items()}, runs=LATENCY_RUNS)
-    return [_variant(name, export, latency[name], x_test, y_test, region) for name, export in exports.items()]
+    lites = {name: export.lite for name, export in exports.items()}
+    latency = benchmark(lites, runs=LATENCY_RUNS)
+    runs = {name: ready_interpreter(lite).invoke for name, lite in lites.items()}
+    energy = measure_in_turn(runs, EnergyMeter(region, components=("cpu", "ram")), ENERGY_SECONDS)
+    return [_variant(name, export, latency[name], energy[name], x_test, y_test) for name, export in exports.items()]
 
 
 def spread(samples: np.ndarray | dict[str, np.ndarray], count: int) -> np.ndarray | dict[str, np.ndarray]:
@@ -49,10 +53,10 @@ def spread(samples: np.ndarray | dict[str, np.ndarray], count: int) -> np.ndarra
 
 
 def _variant(
-    name: str, export: Export, latency: BenchmarkResult, x_test: np.ndarray, y_test: np.ndarray, region: str | None
-) -> Variant:
+    name: str, export: Export, latency: BenchmarkResult, energy: InferenceEnergy, x_test: np.ndarray,
+    y_test: np.ndarray,
+) -> Variant:  # fmt: skip
     lite = export.lite
-    energy = measure_inference(_inference(lite), min_seconds=ENERGY_SECONDS, region=region, components=("cpu", "ram"))
     check = verify(export.model, lite, spread(x_test, VERIFY_SAMPLES))
     sources = {
         "accuracy": f"measured on the .tflite file, all {len(y_test)} test samples",
@@ -89,8 +93,3 @@ def _variant(
         sources=sources,
         reasons=reasons,
     )
-
-
-def _inference(lite: LiteRTModel) -> Callable[[], object]:
-    """One inference without the copying of inputs and outputs, as it is timed."""
-    return ready_interpreter(lite).invoke

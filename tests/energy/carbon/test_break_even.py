@@ -20,7 +20,7 @@ shares = st.floats(0, 1)
 
 def energy(middle, low=None, high=None, source="rapl"):
     interval = None if low is None else (low, high)
-    return InferenceEnergy(middle, 100, interval, source, "a made reading", 1.0, None, None, "no region")
+    return InferenceEnergy(middle, interval, None, (), 100, source, "a made reading", 1.0, None, None, "no region")
 
 
 def test_the_count_is_the_cost_over_the_saving_and_days_follow():
