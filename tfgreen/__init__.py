@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.deploy.inspection.compare_layers import compare_layers as compare_layers
     from tfgreen.deploy.inspection.findings import Finding as Finding
     from tfgreen.deploy.inspection.findings import Findings as Findings
-    from tfgreen.deploy.inspection.inference_energy import compare_energy as compare_energy
-    from tfgreen.deploy.inspection.inference_energy import inference_energy as inference_energy
     from tfgreen.deploy.inspection.layer_errors import LayerComparison as LayerComparison
     from tfgreen.deploy.inspection.layer_errors import LayerErrors as LayerErrors
     from tfgreen.deploy.inspection.output_errors import OutputComparison as OutputComparison
@@ -110,6 +108,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
+    from tfgreen.reports.inference_energy import compare_energy as compare_energy
+    from tfgreen.reports.inference_energy import inference_energy as inference_energy
     from tfgreen.reports.training_board import TrainingBoard as TrainingBoard
     from tfgreen.surgery.channel_groups import ChannelGroup as ChannelGroup
     from tfgreen.surgery.channel_groups import ChannelGroups as ChannelGroups
@@ -221,8 +221,8 @@ _PUBLIC = {
     "EnergyBudget": "tfgreen.energy.budget",
     "EnergyMeter": "tfgreen.energy.meter",
     "EnergyLogger": "tfgreen.energy.logger",
-    "inference_energy": "tfgreen.deploy.inspection.inference_energy",
-    "compare_energy": "tfgreen.deploy.inspection.inference_energy",
+    "inference_energy": "tfgreen.reports.inference_energy",
+    "compare_energy": "tfgreen.reports.inference_energy",
     "InferenceEnergy": "tfgreen.energy.inference",
     "EnergyComparison": "tfgreen.energy.inference",
     "EnergyPrediction": "tfgreen.energy.prediction",
