@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tfgreen.deploy.conversion.config import EdgeDtype, Quantization
+from tfgreen.deploy.conversion.wide_activations import with_16_bits
 from tfgreen.errors import ConversionError
 
 # What the folder of a conversion holds.
@@ -129,6 +130,8 @@ def _convert(folder: Path, settings: ConverterSettings, samples: Sequence[np.nda
     if settings.quantization == "int16x8":
         wide = ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [wide, ops.TFLITE_BUILTINS]
+        converter._experimental_calibrate_only = True
+        return with_16_bits(converter.convert())
     return converter.convert()
 
 

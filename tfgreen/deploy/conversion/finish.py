@@ -15,7 +15,7 @@ from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensor
 from tfgreen.deploy.tflite.rewrites import bound_before_rsqrt, drop_detours, fold_requantized, mend_one_hot
 from tfgreen.deploy.tflite.ties import repeated, share_buffers, share_tables
 from tfgreen.deploy.tflite.writing import write
-from tfgreen.errors import ConversionError, FileError
+from tfgreen.errors import ConversionError
 from tfgreen.version import __version__
 
 _STORED = {  # weights that these modes store in another type
@@ -32,11 +32,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
             stays float32.
     """
     config, traced = conversion.config, conversion.traced
-    try:
-        file = parse((folder / RESULT).read_bytes(), "converted model")
-    except FileError as error:
-        reason = "TensorFlow's converter wrote a file that cannot run, as it does for 16-bit activations of a layer "
-        raise conversion.refused(f"{reason}that returns 0 on all calibration data: {error}") from error
+    file = parse((folder / RESULT).read_bytes(), "converted model")
     dead = mend_scales(file)
     share_tables(file)
     mend_biases(file, traced.fake_quantized)

@@ -12,8 +12,6 @@ from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.errors import ConversionError, invalid_value
 
 _CALL = re.compile(r"\bcall\.(\d+)/")  # the scope of a layer call, see export.py
-_NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
-_INPUT = re.compile(r"^input_(\d+)(?=:)")  # see export.py
 _UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
 _LACKING = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
 _UNKNOWN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
@@ -36,8 +34,7 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
     try:
         (run_in_worker if crashes else run_converter)(folder, settings, samples)
     except ConversionError as error:
-        names = [item.name for item in conversion.spec.inputs]
-        reason = _INPUT.sub(lambda found: names[int(found[1])], reason_by_layer(str(error), traced.calls))
+        reason = reason_by_layer(str(error), traced.calls)
         if crashes:
             loops = [note for note in conversion.notes if note.startswith("Recurrent layers")]
             hint = f"It runs loops ({', '.join(traced.loops)}), on which int8 calibration fails. Try "
@@ -85,13 +82,6 @@ def reason_by_layer(reason: str, calls: Sequence[str]) -> str:
     if "TensorListReserve" in reason:
         place = f"layers {layers} loop" if layers else "it loops"
         return f"{place} over a batch of open size. Give recurrent layers unroll=True and a fixed number of steps."
-    no_range = _NO_RANGE.search(reason)
-    if no_range:
-        place = f"layers {layers}" if layers else no_range[1].removeprefix("serving_default_").removesuffix(":0")
-        return (
-            f"{place}: with 16-bit activations TensorFlow wants a range for every tensor, and has none for integers. "
-            "Convert it with quantization='int8', or 'dynamic' where that costs too much."
-        )
     unprepared = _UNPREPARED.search(reason)
     if unprepared:
         return f"TensorFlow's calibration cannot run {unprepared[1]}: {reason}"
