@@ -108,6 +108,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
+    from tfgreen.reports.curves import Curve as Curve
     from tfgreen.reports.inference_energy import compare_energy as compare_energy
     from tfgreen.reports.inference_energy import inference_energy as inference_energy
     from tfgreen.reports.training_board import TrainingBoard as TrainingBoard
@@ -229,6 +230,7 @@ _PUBLIC = {
     "PowerLog": "tfgreen.energy.power_log",
     "carbon_footprint": "tfgreen.energy.carbon.footprint",
     "CarbonFootprint": "tfgreen.energy.carbon.footprint",
+    "Curve": "tfgreen.reports.curves",
     "write_example_series": "tfgreen.energy.carbon.series",
     "BestWindow": "tfgreen.energy.carbon.best_window",
     "best_window": "tfgreen.energy.carbon.best_window",

@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from tfgreen.reports.curves import Curve, training_curves
+import tfgreen as tg
+from tfgreen.reports.curves import Curve, energy_curve, training_curves
 
 
 def test_points_become_plain_and_what_is_not_finite_a_gap():
@@ -25,3 +26,23 @@ def test_training_and_validation_of_a_metric_share_a_curve():
     assert [curve.title for curve in curves] == ["pruning: loss", "pruning: accuracy", "pruning: only"]
     assert curves[0].series == {"training": ((1, 2.0), (2, 1.0)), "validation": ((1, 2.5), (2, 1.5))}
     assert list(curves[1].series) == ["training"] and list(curves[2].series) == ["validation"]
+
+
+def test_bands_and_marks_go_to_plain_values_and_back():
+    found = tg.break_even(np.float32(2.0), 1.0, cost=100).plot()
+    curve = tg.Curve(**{**found, "bands": {"before": [(np.int64(0), 1, np.float64(2))]}})
+    data = json.loads(json.dumps(curve.to_dict(), allow_nan=False))
+    assert data["bands"] == {"before": [[0, 1, 2]]} and data["marks"] == {"break-even": [100, 100, 100]}
+    assert tg.Curve(**data) == curve
+    drawn = curve._repr_html_()
+    assert drawn.startswith("<svg") and "FillBetween" in drawn and "stroke-dasharray" in drawn
+
+
+def test_epochs_stand_beside_the_mean_that_was_predicted():
+    curve = energy_curve([1200.0, None, 1000.0], epochs=10, predicted=11_000.0, interval=(10_000.0, 12_000.0))
+    predicted = "predicted, mean of all epochs"
+    assert curve.y_label == "energy (kJ)" and curve.series["measured"] == ((1, 1.2), (2, None), (3, 1.0))
+    assert curve.series[predicted] == ((1, 1.1), (10, 1.1))
+    assert curve.bands[predicted] == ((1, 1.0, 1.2), (10, 1.0, 1.2))
+    alone = energy_curve([0.5], epochs=2)
+    assert alone.y_label == "energy (mJ)" and list(alone.series) == ["measured"] and not alone.bands

@@ -10,7 +10,7 @@ from tfgreen.reports.curves import Curve
 from tfgreen.reports.environment import environment
 from tfgreen.reports.html import page
 from tfgreen.reports.report import RunReport
-from tfgreen.reports.variant import FIGURES, Variant
+from tfgreen.reports.variant import FIGURES, EnergyPerInference, Variant
 
 
 class Page(HTMLParser):
@@ -80,3 +80,8 @@ def test_an_unfinished_report_still_has_a_page():
 def test_the_page_of_a_pruned_model_says_what_pruning_shrinks():
     sentence = "an int8 file stores zeros like any other number"
     assert sentence in page([full(), partial()]) and sentence not in page([full()])
+
+
+def test_energy_stands_against_accuracy_where_two_variants_have_both():
+    two = [full("a"), full("b", energy=EnergyPerInference(0.002, "measured", (0.001, 0.003)))]
+    assert page(two).count("<svg") == page([full("a"), partial()]).count("<svg") + 1

@@ -41,3 +41,35 @@ def test_points_stand_where_their_values_are_and_names_are_written_as_they_are()
     assert [x[1] - x[0], x[2] - x[0]] == pytest.approx([(x[2] - x[0]) / 3, x[2] - x[0]], rel=1e-3)
     assert (y[0] - y[1]) / (y[0] - y[2]) == pytest.approx(2 / 3, rel=1e-3)  # SVG counts downwards
     assert svg.count("stroke-dasharray") >= 1  # the second line differs in style as well
+
+
+def paths(svg, style):
+    """The points of each path of this style, in the coordinates of the SVG."""
+    found = re.findall(rf'<path d="([^"]*)"[^>]*style="fill: none; {style}', svg)
+    return [[(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", path)] for path in found]
+
+
+def test_a_band_and_a_mark_stand_where_their_numbers_are():
+    bands, marks = {"a": [(0, 0.0, 0.0), (10, 8.0, 12.0)]}, {"here": (5, 4, 6)}
+    svg = plots.lines("t", "x", "y", {"a": [(0, 0.0), (10, 10.0)]}, bands, marks)
+    xml.etree.ElementTree.fromstring(svg)
+    (x0, y0), (x1, y1) = paths(svg, "stroke: #2a9d8f")[0]
+    (mark, _), (same, _) = paths(svg, "stroke-dasharray")[0]
+    assert mark == same == pytest.approx((x0 + x1) / 2, abs=0.1)
+    outline = re.search(r'FillBetween.*? d="([^"]*)"', svg, re.DOTALL)[1]
+    area = [(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", outline)]
+    xs, ys = zip(*area)
+    ends = sorted({y for x, y in area if x == max(xs)})
+    assert (ends[-1] - ends[0]) / (y0 - y1) == pytest.approx(0.4, abs=0.01)
+    assert max(xs) - min(xs) == pytest.approx(x1 - x0, abs=0.1)
+
+
+def test_points_have_error_bars_of_their_intervals():
+    points = {"_a $x$": ((2.0, 1.0, 3.0), (80.0, 80.0, 80.0)), "b <c>": ((4.0, 4.0, 4.0), (90.0, 85.0, 95.0))}
+    svg = plots.scatter("Energy", "energy (mJ)", "accuracy (%)", points)
+    xml.etree.ElementTree.fromstring(svg)
+    sideways, (only_x, _) = paths(svg, "stroke: #2a9d8f")[:2]
+    (right, _), upright = paths(svg, "stroke: #e76f51")[:2]
+    unit = sideways[1][0] - sideways[0][0]  # of two millijoules
+    assert right[0] - only_x[0] == pytest.approx(unit, rel=1e-3) and sideways[0][1] == sideways[1][1]
+    assert upright[0][0] == upright[1][0] and upright[0][1] - upright[1][1] > 10

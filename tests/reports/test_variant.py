@@ -32,6 +32,7 @@ def test_numpy_figures_become_plain_numbers():
         ({"latency_ms": Latency(1.0, math.inf)}, ValueError, "latency_ms"),
         ({"energy": EnergyPerInference(0.0, "measured")}, ValueError, "use None and a reason"),
         ({"energy": EnergyPerInference(1.0, "guessed")}, ValueError, "'measured' or 'estimated'"),
+        ({"energy": EnergyPerInference(1.0, "measured", (-1.0, 2.0))}, ValueError, "energy, interval.*>= 0"),
         ({"co2e_kg": 0.0}, ValueError, "use None and a reason"),
         ({"co2e_kg": None}, ValueError, "reason"),
         ({"sources": {**SOURCES, "accuracy": ""}}, ValueError, "begins with one of"),
@@ -49,8 +50,9 @@ def test_a_figure_without_source_or_reason_is_refused(changes, error, text):
 
 
 def test_dictionaries_come_back_and_others_are_refused():
-    for variant in (full(), partial()):
-        assert Variant.from_dict(variant.to_dict()) == variant
+    spread = full(energy=EnergyPerInference(np.float32(0.5), "measured", (0.25, np.float64(0.75))))
+    for variant in (full(), partial(), spread):
+        assert Variant.from_dict(json.loads(json.dumps(variant.to_dict()))) == variant
     with pytest.raises(ValueError, match="expected the keys"):
         Variant.from_dict({"name": "int8"})
 

@@ -7,29 +7,47 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 
+from tfgreen.reports import plots
+from tfgreen.tables import plain
 from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A plot over time, for instance of the loss over epochs; labels of the axes name their units.
+    """A plot over time or another number, for instance of the loss over epochs; labels of the axes name their units.
 
-    ``series`` holds the ``(x, y)`` points of each line by its name. A y that is not finite becomes None: a gap.
+    Attributes:
+        series: The ``(x, y)`` points of each line by its name. A y that is not finite becomes None: a gap.
+        bands: The ``(x, low, high)`` points of the interval round a line, by the name of the line.
+        marks: An ``(x, low, high)`` by name: an upright line within an interval.
+
+    Example:
+        >>> from tfgreen.energy.carbon.break_even import break_even
+        >>> curve = Curve(**break_even(2.0, 1.0, cost=100).plot())  # a notebook draws it
+        >>> curve.title, curve.marks
+        ('Break-even: paid back', {'break-even': (100.0, 100.0, 100.0)})
     """
 
     title: str
     x_label: str
     y_label: str
     series: Mapping[str, Sequence[tuple[float, float | None]]]
+    bands: Mapping[str, Sequence[tuple[float, float, float]]] = dataclasses.field(default_factory=dict)
+    marks: Mapping[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         clean = {name: tuple(_point(x, y) for x, y in points) for name, points in self.series.items()}
         object.__setattr__(self, "series", clean)
+        bands = {name: tuple(_numbers(point) for point in points) for name, points in self.bands.items()}
+        object.__setattr__(self, "bands", bands)
+        object.__setattr__(self, "marks", {name: _numbers(mark) for name, mark in self.marks.items()})
 
     def to_dict(self) -> PlainDict:
-        """Plain values; points are ``[x, y]`` lists."""
-        series = {name: [list(point) for point in points] for name, points in self.series.items()}
-        return {"title": self.title, "x_label": self.x_label, "y_label": self.y_label, "series": series}
+        """Plain values; points are lists."""
+        return plain(vars(self))
+
+    def _repr_html_(self) -> str:
+        return plots.lines(self.title, self.x_label, self.y_label, self.series, self.bands, self.marks)
 
 
 def training_curves(history: Mapping[str, Sequence[float]], *, title: str = "Training") -> tuple[Curve, ...]:
@@ -42,7 +60,32 @@ def training_curves(history: Mapping[str, Sequence[float]], *, title: str = "Tra
     return tuple(curves)
 
 
+def energy_curve(
+    joules: Sequence[float | None], *, epochs: int, predicted: float | None = None,
+    interval: tuple[float, float] | None = None,
+) -> Curve:
+    """The joules of each epoch so far, beside the mean per epoch of what was predicted for all ``epochs``, in joules.
+
+    ``predicted`` and its ``interval`` are of the whole training.
+    """
+    most = max([value for value in joules if value is not None] + [(predicted or 0.0) / epochs], default=0.0)
+    scale, unit = next(((s, u) for s, u in ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J")) if most >= s), (1e-3, "mJ"))
+    series = {"measured": [(i, None if value is None else value / scale) for i, value in enumerate(joules, 1)]}
+    bands, name, ends = {}, "predicted, mean of all epochs", (1, max(epochs, len(joules)))
+    if predicted is not None:
+        series[name] = [(x, predicted / epochs / scale) for x in ends]
+        if interval is not None:
+            bands[name] = [(x, interval[0] / epochs / scale, interval[1] / epochs / scale) for x in ends]
+    label = f"energy ({unit})"
+    return Curve(title="Energy of each epoch", x_label="epoch", y_label=label, series=series, bands=bands)
+
+
 def _point(x: float, y: float | None) -> tuple[float, float | None]:
     """Plain Python numbers for NumPy's."""
     plain = int(x) if isinstance(x, numbers.Integral) else float(x)
     return plain, float(y) if y is not None and math.isfinite(y) else None
+
+
+def _numbers(values: tuple[float, float, float]) -> tuple[float, float, float]:
+    x, low, high = map(float, values)
+    return x, low, high

@@ -54,8 +54,21 @@ def _plots(variants: Sequence[Variant], curves: Sequence[Curve]) -> Iterator[str
         if any(value is not None for value in values.values()):
             scaled = {name: None if value is None else value * factor for name, value in values.items()}
             yield plots.bars(title, axis, scaled, {variant.name: _label(variant, figure) for variant in variants})
+    points = {variant.name: _energy_and_accuracy(variant) for variant in variants}
+    known = {name: point for name, point in points.items() if point}
+    if len(known) > 1:
+        yield plots.scatter("Energy of one inference against accuracy", "energy (mJ)", "accuracy (%)", known)
     for curve in curves:
-        yield plots.lines(curve.title, curve.x_label, curve.y_label, curve.series)
+        yield plots.lines(curve.title, curve.x_label, curve.y_label, curve.series, curve.bands, curve.marks)
+
+
+def _energy_and_accuracy(variant: Variant) -> tuple[plots.Triple, plots.Triple] | None:
+    """Millijoules with their interval, and percent, which have none."""
+    if variant.energy is None or variant.accuracy is None:
+        return None
+    joules, percent = variant.energy.joules_per_inference, 100 * variant.accuracy
+    low, high = variant.energy.interval or (joules, joules)
+    return (1e3 * joules, 1e3 * low, 1e3 * high), (percent, percent, percent)
 
 
 def _label(variant: Variant, figure: Figure) -> str:

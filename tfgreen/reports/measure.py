@@ -73,7 +73,7 @@ def _variant(
     if energy.joules_per_inference is None:
         reasons["energy"] = energy.how
     else:
-        joules = EnergyPerInference(energy.joules_per_inference, kind)
+        joules = EnergyPerInference(energy.joules_per_inference, kind, energy.interval)
         sources["energy"] = f"{kind}: {energy.how}"
     if energy.co2e_kg_per_inference is None:
         reasons["co2e_kg"] = energy.co2e_how

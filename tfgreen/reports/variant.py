@@ -28,10 +28,11 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class EnergyPerInference:
-    """Joules of one inference and the kind of their source: ``"measured"`` or ``"estimated"``."""
+    """Joules of one inference with their interval, or None, and the kind of source: measured or estimated."""
 
     joules_per_inference: float
     source: Literal["measured", "estimated"]
+    interval: tuple[float, float] | None = None
 
 
 # figure -> minimum, above, maximum; a size, a time or an energy of 0 is a missing reading in disguise
@@ -98,14 +99,15 @@ class Variant:
             raise invalid_value(subject, expected=f"keys of {FIGURES}", received=sorted(unknown))
 
     def to_dict(self) -> PlainDict:
-        """Plain values; nested figures keep their keys when they are null."""
+        """Plain values; nested figures keep their keys when they are null, and an energy has an interval or none."""
         latency, energy = self.latency_ms, self.energy
         times = (float(latency.median), float(latency.p90)) if latency else (None, None)
         joules, source = (float(energy.joules_per_inference), energy.source) if energy else (None, "unavailable")
+        spread = {"interval": [float(end) for end in energy.interval]} if energy and energy.interval else {}
         return {
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
             "latency_ms": dict(zip(("median", "p90"), times)),
-            "energy": {"joules_per_inference": joules, "source": source},
+            "energy": {"joules_per_inference": joules, "source": source, **spread},
             "sources": dict(self.sources),
             "reasons": dict(self.reasons),
         }
@@ -119,6 +121,8 @@ class Variant:
             raise invalid_value("report, variant", expected=f"the keys {sorted(names)}", received=sorted(values))
         latency, energy = values["latency_ms"], values["energy"]
         values["latency_ms"] = None if latency["median"] is None else Latency(**latency)
+        if "interval" in energy:
+            energy = {**energy, "interval": tuple(energy["interval"])}
         values["energy"] = None if energy["joules_per_inference"] is None else EnergyPerInference(**energy)
         return cls(**values)
 
@@ -129,5 +133,7 @@ def _parts(where: str, value: object) -> list[object]:
         return [value.median, value.p90]
     if isinstance(value, EnergyPerInference):
         check_option(f"{where}, source", value.source, ("measured", "estimated"))
+        for end in value.interval or ():
+            check_number(f"{where}, interval", end, minimum=0)
         return [value.joules_per_inference]
     return [value]
