@@ -72,6 +72,12 @@ BAD = {
     "profile @none.keras": "none.keras: cannot be read: No such file or directory",
     "profile @full": "full: expected a file, received a folder",
     "convert @none.keras": "none.keras: cannot be read",
+    "energy @none.tflite --data @good.npz": "none.tflite: cannot be read",
+    "energy @text.tflite": "the following arguments are required: --data",
+    "energy @text.tflite --data @nan.npz": "x_test: expected finite numbers, received 1 NaN",
+    "energy @text.tflite --data @good.npz --seconds 0": "argument --seconds: expected a number above 0",
+    "energy @text.tflite --data @good.npz --region XYZ": "--region: expected an ISO 3166 alpha-3 code",
+    "energy @text.tflite --data @good.npz --meter @none.csv": "none.csv",
     "devices @none.tflite": "none.tflite: cannot be read",
     "devices --device h100": "--device: expected one of",
     "devices --price 3": "--latency, --joules and --price: expected with MODEL",
@@ -115,6 +121,9 @@ BAD_FOR_TENSORFLOW = {
     "convert @model.keras --quantization int8 --output @deep/new": "error: --data: expected samples of the inputs",
     "convert @model.keras --quantization int8 --data @wide.npz --output @deep/new": "error: --data of input 'input",
     "verify @model.keras @text.tflite --data @good.npz": "text.tflite",
+    "energy @text.tflite --data @good.npz": "text.tflite",
+    "energy @model.keras --data @wide.npz": "--data",
+    "energy @model.keras --data @good.npz --threads 2": "1 for a Keras model",
     "demo --model @text.keras --data @good.npz --output @deep/new": "text.keras: expected a Keras model",
     "demo --model @multi.keras --data @good.npz --output @deep/new": "expected a classifier: one input, one output",
     "demo --model @model.keras --data @wide.npz --output @deep/new": "x_train: expected samples of shape (4,)",
@@ -264,6 +273,18 @@ def test_demo_fails_with_1_if_an_artifact_does_not_verify(files, capfd, tmp_path
     code, out, _ = run(files, command, capfd)
     int8 = json.loads(out)["variants"][2]
     assert code == 1 and int8["verified"] is False and "the outputs differ" in int8["reasons"]["verified"]
+
+
+def test_energy(files, capfd, tmp_path):
+    lite = tg.convert(tg.load_model(files / "model.keras")).save(tmp_path / "m.tflite")
+    code, out, err = run(files, f"energy {lite} --data @good.npz --seconds 0.1 --region DEU", capfd)
+    assert code == 0 and "energy per inference" in out and "CO2e" in out and "measure the energy" in err
+    code, out, _ = run(files, f"energy @model.keras {lite} --data @good.npz --seconds 0.1 --json", capfd)
+    found = json.loads(out)
+    assert code == 0 and set(found["results"]) == {"model.keras", "m.tflite"} and list(found["verdicts"]) == ["m.tflite"]
+    (tmp_path / "usb.csv").write_text("timestamp,watts\n0,5\n1,5\n2,5\n")  # of another day
+    code, out, _ = run(files, f"energy {lite} --data @good.npz --seconds 0.1 --meter {tmp_path}/usb.csv", capfd)
+    assert code == 1 and "after the last row" in out
 
 
 def test_devices(files, capfd, tmp_path):

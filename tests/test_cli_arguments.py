@@ -20,6 +20,7 @@ def test_every_command_has_its_function_its_help_and_json(capsys):
         "convert": "convert m.keras",
         "verify": "verify m.keras m.tflite --data d.npz",
         "benchmark": "benchmark m.tflite",
+        "energy": "energy m.tflite --data d.npz",
         "devices": "devices m.tflite",
         "doctor": "doctor",
     }

@@ -30,7 +30,7 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # What an error of a verb is about -> the option that it came from.
 _OPTIONS = {"calibration_data": "--data", "x": "--data", "keep_float": "--keep-float", "layers": "--layer"}
-_OPTIONS |= {"region": "--region", "device": "--device"}
+_OPTIONS |= {"region": "--region", "device": "--device", "external": "--meter"}
 
 
 # What sentences for Python say -> what the command line calls it.
@@ -201,6 +201,34 @@ def benchmark(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def energy(arguments: argparse.Namespace) -> int:
+    """Measure the energy of one inference of MODEL on this machine."""
+    from tfgreen.energy.meter import EnergyMeter
+    from tfgreen.recipes.data import load_samples
+
+    for path in arguments.models:
+        _check_file(path)
+    names = dict(zip(arguments.models, short_names(arguments.models)))
+    samples = load_samples(arguments.data, "x_test", "x", "x_train")
+    meter = EnergyMeter(arguments.region, idle_seconds=arguments.idle, external=arguments.meter)
+    progress = _start_tensorflow()
+    from tfgreen.reports.measure import spread
+
+    models = {names[path]: _load(path) for path in arguments.models}
+    options = {"threads": arguments.threads, "seconds": arguments.seconds, "meter": meter}
+    result: tg.InferenceEnergy | tg.EnergyComparison
+    with progress.step("measure the energy"):
+        one = spread(samples, 1)
+        if len(models) == 1:
+            single = tg.inference_energy(next(iter(models.values())), one, **options)
+            result, readings = single, [single]
+        else:
+            several = tg.compare_energy(models, one, **options)
+            result, readings = several, list(several.values())
+    _print_json(result.to_dict()) if arguments.json else print(result)
+    return OK if all(reading.joules_per_inference is not None for reading in readings) else FAILED
+
+
 def devices(arguments: argparse.Namespace) -> int:
     """Devices, and what MODEL would take on each; exit code 1 if none fits it and its limits."""
     from tfgreen.energy.devices.profile import DeviceProfile, device_names
@@ -231,7 +259,7 @@ def devices(arguments: argparse.Namespace) -> int:
         else:
             print("\n\n".join(map(str, profiles)) if arguments.device else _listed(profiles))
         return OK
-    model = tg.load_litert(arguments.model) if is_file else tg.load_model(arguments.model)
+    model = _load(arguments.model)
     options = {"constraints": limits, "region": arguments.region, "prefer": arguments.prefer}
     result = tg.recommend_device(model, profiles, **options)
     _print_json(result.to_dict()) if arguments.json else print(result)
@@ -261,7 +289,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     return OK
 
 
-COMMANDS = (demo, profile, convert, verify, benchmark, devices, doctor)
+COMMANDS = (demo, profile, convert, verify, benchmark, energy, devices, doctor)
 
 
 def _listed(profiles: Sequence[tg.DeviceProfile]) -> str:
@@ -272,6 +300,22 @@ def _listed(profiles: Sequence[tg.DeviceProfile]) -> str:
         assumed = f"{sum(figure.assumed for figure in figures)} of {len(figures)}"
         rows.append((profile.name, profile.title, profile.node or "-", str(profile.year), assumed))
     return text_table(("device", "what it is", "process", "year", "assumed figures"), rows, left=-1)
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The names of files without their folders, or with them where two have one name.
+
+    Example:
+        >>> short_names(["a/model.tflite", "a/int8.tflite"]), short_names(["a/x.tflite", "b/x.tflite"])
+        (['model.tflite', 'int8.tflite'], ['a/x.tflite', 'b/x.tflite'])
+    """
+    names = [os.path.basename(path) for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def _load(path: str) -> Any:
+    """A LiteRT model, or a Keras model."""
+    return tg.load_litert(path) if Path(path).suffix == ".tflite" else tg.load_model(path)
 
 
 def _check_file(path: str) -> None:

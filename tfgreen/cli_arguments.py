@@ -73,6 +73,16 @@ def make_parser(commands: Iterable[Callable[..., int]]) -> argparse.ArgumentPars
     sub.add_argument("--threads", type=_whole(1), default=1, metavar="N", help="CPU threads (default: %(default)s)")
     sub.add_argument("--runs", type=_whole(1), default=100, metavar="N", help="timed runs (default: %(default)s)")
 
+    sub = command("energy")
+    help = "LiteRT or Keras model; of several, each is compared with the first"
+    sub.add_argument("models", metavar="MODEL", nargs="+", help=help)
+    sub.add_argument("--data", metavar="FILE.npz", required=True, help="a sample to run: x_test, x or x_train")
+    sub.add_argument("--seconds", type=_positive, default=5.0, metavar="S", help="for each (default: %(default)s)")
+    sub.add_argument("--threads", type=_whole(1), default=1, metavar="N", help="CPU threads (default: %(default)s)")
+    sub.add_argument("--idle", type=_positive, default=0.0, metavar="S", help="read the idle power first, so long")
+    sub.add_argument("--meter", metavar="FILE.csv", help="timestamps and watts of a power meter, while it is written")
+    sub.add_argument("--region", metavar="DEU", help="country whose grid feeds this machine, for the CO2 figure")
+
     sub = command("devices")
     help = "estimate it on each: LiteRT model, or a Keras model, which is converted to float32"
     sub.add_argument("model", metavar="MODEL", nargs="?", help=help)
