@@ -284,6 +284,7 @@ _SERIALIZABLE = (
     "tfgreen.transforms.fake_quant",
     "tfgreen.quantization.activation_quantizer",
     "tfgreen.model.operation_layer",
+    "tfgreen.surgery.saved_sizes",
     "tfgreen.training.schedules",
     "tfgreen.distillation.losses",
     "tfgreen.distillation.teacher_cache",

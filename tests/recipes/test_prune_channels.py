@@ -15,7 +15,7 @@ from keras import layers
 import tfgreen as tg
 from tests import zoo
 from tests.surgery.cases import outputs, randomized, zeroed
-from tests.surgery.test_saved_sizes import Fixed
+from tests.surgery.test_saved_sizes import Fixed, Unnamed
 from tfgreen.surgery.channel_groups import channel_groups
 from tfgreen.surgery.channel_importance import Criterion
 from tfgreen.surgery.channel_scores import channel_scores
@@ -173,12 +173,14 @@ def test_layers_that_are_kept():
 
 
 def test_the_remedy_for_a_block_that_cannot_be_saved():
-    parts = [layers.Dense(16, name="first"), Fixed(name="block"), layers.Dense(16, name="last"), layers.Dense(2)]
-    model = keras.Sequential([keras.Input((6,)), *parts])
-    with pytest.raises(ValueError, match=r"keep=\['block'\]"):
-        tg.prune_channels(model, round_to=1).get_config()
-    slim = tg.prune_channels(model, round_to=1, scope="uniform", keep=["block"])
-    assert slim.get_config() and [slim.get_layer(name).units for name in ("first", "last")] == [8, 8]
+    def slim(block: keras.Layer) -> keras.Model:
+        parts = [layers.Dense(16, name="first"), block, layers.Dense(16, name="last"), layers.Dense(2)]
+        return tg.prune_channels(keras.Sequential([keras.Input((6,)), *parts]), round_to=1, scope="uniform")
+
+    with pytest.raises(ValueError, match="give the class a get_config"):
+        slim(Unnamed(8, name="block")).get_config()
+    model = slim(Fixed(name="block"))
+    assert model.get_config() and [model.get_layer(name).units for name in ("first", "last")] == [8, 8]
 
 
 @pytest.mark.parametrize(

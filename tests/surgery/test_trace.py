@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from tests import zoo
-from tests.surgery.cases import Gated, check_removal, randomized
+from tests.surgery.cases import Gated, between, check_removal, randomized
 from tfgreen.surgery.rules.table import has_rule
 from tfgreen.surgery.trace import trace
 
@@ -59,3 +59,33 @@ def test_code_that_needs_the_size_of_an_open_axis_is_run_with_one():
     assert not traced.unseen and "Multiply" in names(model) and None not in traced.inputs[0].shape
     groups, slim = check_removal(model, np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32"))
     assert groups[0].removable == 8 and slim.input_shape == (None, None, 3)
+
+
+class Cached(layers.Layer):
+    """A layer that may return a cache, and multiplies with its weight first."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.gamma = self.add_weight(shape=(shape[-1],), name="gamma")
+
+    def call(self, x: keras.KerasTensor) -> tuple[keras.KerasTensor, None]:
+        return self.gamma * x, None
+
+
+class Block(layers.Layer):
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.cached, self.dense = Cached(), layers.Dense(3)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.cached.build(shape)
+        self.dense.build(shape)
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        y, cache = self.cached(x)
+        return self.dense(x + y) if cache is None else cache
+
+
+def test_weights_on_the_left_and_outputs_that_are_none_are_followed():
+    groups, _ = check_removal(between(Block(name="block"), 5), np.ones((2, 5), "float32"))
+    assert [group.size for group in groups if not group.reason] == [8, 3]
+    assert "block/cached/gamma[0]" in str(groups[0]).replace("\n", "")

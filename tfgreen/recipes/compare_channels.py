@@ -16,7 +16,7 @@ from tfgreen.model.cost import profile
 from tfgreen.model.paths import check_built_model, own_weights, walk
 from tfgreen.model.samples import sample_arrays
 from tfgreen.model.weights import own_compressible
-from tfgreen.recipes.prune_channels import latencies_ms, to_lite
+from tfgreen.recipes.measured_files import latencies_ms, to_lite
 from tfgreen.surgery.channel_groups import ChannelGroups, channel_groups
 from tfgreen.tables import RowResult, TableResult, html_table, text_table
 from tfgreen.transforms.compressed import compressed_layers
@@ -160,7 +160,6 @@ def _widths(before: keras.Model, after: keras.Model, groups: ChannelGroups) -> l
     analysis, now, rows = groups.analysis, dict(walk(after)), []
     outputs = {id(tensor) for tensor in analysis.trace.outputs}
     last = {call.path for call in analysis.trace.calls if outputs & set(map(id, call.outputs))}
-    traced = {(weight.path, weight.name) for weight in analysis.weights.values()}
     for path, layer in walk(before):
         table = own_compressible(layer)
         name = next(iter(table), None)
@@ -178,8 +177,7 @@ def _widths(before: keras.Model, after: keras.Model, groups: ChannelGroups) -> l
         if left > old[axis]:
             expected = f"no layer wider than it was in before ('{path}': {old[axis]})"
             raise invalid_value("after", expected=expected, received=left, fix=_BOTH)
-        reason = _KEEPS if (path, name) in traced else "it cannot be traced"
-        reason = _OUTPUT if path in last else reasons.get((path, name, axis), reason)
+        reason = _OUTPUT if path in last else reasons.get((path, name, axis), _KEEPS)
         reason = _NONE_WENT if not reason and left == old[axis] else reason
         rows.append(LayerWidth(path, type(layer).__name__, old[axis], left, reason))
     return rows

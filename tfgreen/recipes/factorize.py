@@ -20,7 +20,7 @@ from tfgreen.model.layer_calls import Around, around_calls
 from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.samples import sample_batches
-from tfgreen.recipes.prune_channels import latencies_ms, to_lite
+from tfgreen.recipes.measured_files import latencies_ms, to_lite
 from tfgreen.surgery.kernel_rows import KernelRows
 from tfgreen.surgery.low_rank import LowRank, can_be_factorized, factorized
 from tfgreen.tables import RowResult, TableResult, plain

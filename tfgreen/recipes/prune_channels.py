@@ -6,28 +6,22 @@ and how many of which group go in ``surgery/channel_selection.py``.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from tfgreen.config import resolve_config
-from tfgreen.deploy.conversion.config import ConvertConfig, Quantization
-from tfgreen.deploy.convert import run_conversion
-from tfgreen.deploy.inspection.benchmark import ready_interpreter, time_in_turn
-from tfgreen.deploy.litert_model import LiteRTModel
-from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
 from tfgreen.model.samples import sample_arrays
-from tfgreen.model.weights import own_compressible
 from tfgreen.recipes.channel_targets import Unreachable, reach
+from tfgreen.recipes.measured_files import latencies_ms, to_lite
 from tfgreen.recipes.prune_channels_config import COUNTED, ChannelPruneConfig, ChannelPruneOptions
 from tfgreen.structure import pack
 from tfgreen.surgery.channel_counts import ChannelCounts
@@ -35,7 +29,7 @@ from tfgreen.surgery.channel_groups import ChannelGroup, ChannelGroups, channel_
 from tfgreen.surgery.channel_scores import channel_scores
 from tfgreen.surgery.channel_selection import ChannelSelection, Removed, Widths, kept_groups
 from tfgreen.surgery.channel_sensitivity import channel_errors
-from tfgreen.surgery.remove_channels import remove_channels
+from tfgreen.surgery.remove_channels import remove_channels, shrink
 from tfgreen.techniques.overrides import check_matches
 from tfgreen.techniques.reconstruct import reconstruct
 from tfgreen.transforms.importance import check_targets
@@ -43,10 +37,7 @@ from tfgreen.transforms.importance import check_targets
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Key = TypeVar("Key")
-
 _SCORED, _MEASURED = 256, 400  # samples that a criterion, and the sensitivity of a group, look at
-_RUNS, _WARMUP = 60, 10
 # How far a measured target may be missed, as a share of it; and how far below any is said.
 _TOLERANCES = {"target_latency_ms": 0.1, "target_bytes": 0.0}
 _FAR_BELOW = 0.1
@@ -69,7 +60,8 @@ def prune_channels(
 
     Returns:
         A model of the same class, layers, and input and output names, not compiled. ``tg.compare_channels(model,
-        slim)`` shows what went, and why the rest stayed.
+        slim)`` shows what went, and why the rest stayed. It is saved and loaded as any model is; where sizes stand in
+        the code of a layer, ``import tfgreen`` before ``keras.models.load_model``, or call ``tg.load_model``.
 
     Raises:
         TypeError: ``model`` or ``config`` is of another type, or an option is no field.
@@ -88,7 +80,7 @@ def prune_channels(
     groups = channel_groups(model)
     selection, widths, samples = choose_channels(model, groups, config)
     removed = selection.removed(widths)
-    slim = remove_channels(model, groups.analysis, removed)
+    slim = remove_channels(model, groups.analysis, removed, samples)
     if samples is not None and config.reconstruct != "none":
         data = pack(read_call_spec(model).structure, samples)
         found = reconstruct(model, slim, groups.analysis, removed, data, config.reconstruct, config.seed)
@@ -145,7 +137,7 @@ def _selection(
     can_go = [group.removable > 0 and group.size > 1 for group in groups]
     free = [score if can_go[n] and n not in kept else None for n, score in enumerate(scores)]
     if all(score is None for score in free):
-        why = _why(model, groups, any(can_go), all(n in kept for n, can in enumerate(can_go) if can), config)
+        why = _why(groups, any(can_go), all(n in kept for n, can in enumerate(can_go) if can), config)
         raise invalid_state(f"Of model '{model.name}' no channel can be removed: {why}.")
     errors, savings = [], []
     if config.scope == "sensitivity" and samples is not None:
@@ -160,7 +152,7 @@ def _error(
 ) -> float:
     """The error of the outputs without some channels, after what is left has made up for them: their order is another
     before that, in which channels weigh most that others can stand in for."""
-    slim = remove_channels(model, groups.analysis, removed)
+    slim = shrink(model, groups.analysis, removed)
     data = pack(read_call_spec(model).structure, {name: array[:_MEASURED] for name, array in samples.items()})
     method = "least_squares" if config.reconstruct == "auto" else config.reconstruct
     return min(reconstruct(model, slim, groups.analysis, removed, data, method, config.seed).errors.values())
@@ -176,15 +168,12 @@ def _saving(counts: ChannelCounts, group: ChannelGroup, target: str) -> float:
     return max(saved, 1) / len(free)
 
 
-def _why(model: keras.Model, groups: ChannelGroups, can_go: bool, all_kept: bool, config: ChannelPruneConfig) -> str:
+def _why(groups: ChannelGroups, can_go: bool, all_kept: bool, config: ChannelPruneConfig) -> str:
     if can_go and all_kept:
         return f"keep={config.keep} holds all that could be; leave some out"
     if can_go:
         return f"criterion='{config.criterion}' scores none of them; choose another"
-    traced = {edge.layer for group in groups for edge in group.edges}
-    others = [(path, layer) for path, layer in walk(model) if own_compressible(layer) and path not in traced]
-    reasons = dict.fromkeys(group.reason or f"'{group.name}' has only one" for group in groups)
-    return "; ".join([*reasons, *(f"{layer_subject(*other)} cannot be traced" for other in others)]) or "it has none"
+    return "; ".join(dict.fromkeys(group.reason or f"'{group.name}' has only one" for group in groups)) or "it has none"
 
 
 def _widths(
@@ -203,7 +192,7 @@ def _widths(
         return counts.count(removed)[int(counts.by_macs(name))]
 
     def measured(removed: Removed) -> float:
-        lite = to_lite(remove_channels(model, groups.analysis, removed), config.quantization, samples)
+        lite = to_lite(shrink(model, groups.analysis, removed), config.quantization, samples)
         return latencies_ms({name: lite}, config.threads, samples)[name] if is_latency else lite.size_bytes
 
     cost, estimate, tolerance = (counted, None, 0.0) if name in COUNTED else (measured, counted, _TOLERANCES[name])
@@ -224,32 +213,6 @@ def _widths(
         text = f"{name}={_text(target)}: the nearest found below it is {_text(reached)}, since {why}."
         warnings.warn(text, stacklevel=4)
     return widths
-
-
-def to_lite(model: keras.Model, quantization: Quantization, samples: dict[str, np.ndarray] | None) -> LiteRTModel:
-    """The file of a model, calibrated where its mode is."""
-    config = ConvertConfig(quantization=quantization)
-    if config.integers and samples is not None:
-        config = dataclasses.replace(config, calibration_data=pack(read_call_spec(model).structure, samples))
-    return run_conversion(model, config)
-
-
-def latencies_ms(
-    lites: Mapping[Key, LiteRTModel], threads: int, samples: Mapping[str, np.ndarray] | None = None, runs: int = _RUNS
-) -> dict[Key, float]:
-    """The median time of one inference of each file, which run in turn, on random inputs, or the first of the samples
-    where inputs are of open size, which decides about the time."""
-    inputs = {}
-    for key, lite in lites.items():
-        is_open = [info.name for info in lite.inputs if None in info.shape[1:]]
-        if is_open and samples is None:
-            sentence = f"The latency depends on the size of input '{is_open[0]}', which is open."
-            raise invalid_state(sentence, "Pass calibration_data of the size that matters.")
-        if is_open and samples is not None:
-            inputs[key] = lite.first_sample({name: array[:1] for name, array in samples.items()})
-    interpreters = {key: ready_interpreter(lite, threads, sample=inputs.get(key)) for key, lite in lites.items()}
-    times = time_in_turn(interpreters, runs, _WARMUP)
-    return {key: float(np.median(found)) / 1e6 for key, found in times.items()}
 
 
 def _text(value: float) -> str:

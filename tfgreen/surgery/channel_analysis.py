@@ -186,7 +186,7 @@ def _list_untraced(analysis: ChannelAnalysis) -> None:
     for path, layer in [("", analysis.trace.model), *walk(analysis.trace.model)]:
         own = own_weights(layer)
         for name, axes in own_compressible(layer).items():
-            if id(own[name]) not in analysis.weights and len(own[name].shape) > 1:
+            if id(own[name]) not in analysis.weights:
                 labels = analysis.labels.new(own[name].shape[axes.outputs[-1]])
                 places: list[Axis] = [None] * len(own[name].shape)
                 places[axes.outputs[-1]] = labels

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from tfgreen.errors import invalid_state
-from tfgreen.model.internals import is_container, resize_inputs, resize_variable, resized_input
+from tfgreen.model.copy import Copies
+from tfgreen.model.internals import is_container, is_functional, resize_inputs, resize_variable, resized_input
 from tfgreen.model.paths import join_path, own_weights, walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, Setting
@@ -24,23 +26,29 @@ if TYPE_CHECKING:
 
 
 def remove_channels(
-    model: keras.Model, analysis: ChannelAnalysis, removed: Iterable[tuple[ChannelGroup, np.ndarray]]
+    model: keras.Model, analysis: ChannelAnalysis, removed: Iterable[tuple[ChannelGroup, np.ndarray]],
+    samples: Mapping[str, np.ndarray] | None = None,
 ) -> keras.Model:
-    """A copy of a model without some channels.
+    """A copy of a model without some channels, compared with the model with these at zero; warns where that cannot be.
 
     Args:
         analysis: That of the model.
         removed: Groups, each with the indices of the channels to remove.
+        samples: What to compare them on, by input; by default made up.
 
     Raises:
         ValueError: It computes something else than the model with these channels at zero.
     """
     removed = list(removed)
     slim = shrink(model, analysis, removed)
-    error = compare_outputs(model, slim, removed)
+    error, unknown = compare_outputs(model, slim, removed, samples)
+    if unknown:
+        fix = "Pass calibration_data, on which it then is" if samples is None else "Compare them on your test data"
+        why = f"That model '{model.name}' computes without channels what it does with these at zero was not checked"
+        warnings.warn(f"{why}: {unknown}. {fix}.", stacklevel=3)
     if error:
         def fails(some: Sequence[tuple[ChannelGroup, np.ndarray]]) -> bool:
-            return bool(compare_outputs(model, shrink(model, analysis, some), some))
+            return bool(compare_outputs(model, shrink(model, analysis, some), some, samples)[0])
 
         names = sorted({group.name for group, _ in culprits(removed, fails)})
         raise invalid_state(
@@ -89,7 +97,8 @@ def shrink(
         for where, sub in [*inner, (path, layer)]:  # those inside first, whose configs another may hold
             if not has_rule(sub) and not is_container(sub):
                 set_config(where, sub, before)
-        return result
+        # The graph of a model of its own class is replaced as a whole: its tensors are made anew, of their new shapes.
+        return Copies().of(result) if not path and is_functional(result) else result
 
     def replace_input(path: str, layer: keras.layers.InputLayer) -> keras.layers.InputLayer:
         if path not in analysis.shapes:

@@ -72,6 +72,44 @@ class Trace:
     unseen: Mapping[str, str]
 
 
+class _Read(keras.Variable):
+    """What the class of a variable becomes in the traced copy: ``scale * x`` is an operation as ``x * scale`` is."""
+
+
+def _operator(name: str, operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def call(self: keras.Variable, other: Any) -> Any:
+        is_symbolic = isinstance(other, keras.KerasTensor)
+        return operation(self, other) if is_symbolic else getattr(keras.Variable, name)(self, other)
+
+    return call
+
+
+_OPERATORS = {
+    "add": keras.ops.add, "sub": keras.ops.subtract, "mul": keras.ops.multiply, "truediv": keras.ops.true_divide,
+    "floordiv": keras.ops.floor_divide, "mod": keras.ops.mod, "pow": keras.ops.power, "matmul": keras.ops.matmul,
+    "lt": keras.ops.less, "le": keras.ops.less_equal, "gt": keras.ops.greater, "ge": keras.ops.greater_equal,
+}
+for _name, _operation in _OPERATORS.items():
+    setattr(_Read, f"__{_name}__", _operator(f"__{_name}__", _operation))
+
+
+class _Several(keras.KerasTensor):
+    """Outputs some of which are None, as one that Keras takes for a tensor, and that code can take apart."""
+
+    def __init__(self, outputs: Any, first: keras.KerasTensor) -> None:
+        super().__init__(first.shape, first.dtype)
+        self._outputs = outputs
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._outputs)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._outputs[key]
+
+    def __len__(self) -> int:
+        return len(self._outputs)
+
+
 _NOT_KERAS = "KerasTensor cannot be used as input to a TensorFlow function"
 _NO_SIZE = "Attempt to convert a value (None)"
 _SIZES = (37, 7)  # for axes that inputs leave open: no widths of layers, and the second within any limit
@@ -80,7 +118,7 @@ _SIZES = (37, 7)  # for axes that inputs leave open: no widths of layers, and th
 def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: bool = False) -> Trace:
     """Run a copy of a model on symbolic inputs; the layers for which ``is_leaf`` is not true are looked into.
 
-    Where their code needs more than open sizes, it is run with the first of some that let more be seen.
+    Where their code needs more than open sizes, it is run with the size that lets most be seen.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="a"), keras.layers.ReLU(name="b")])
@@ -89,13 +127,14 @@ def trace(model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: 
     """
     result = _trace(model, is_leaf, training)
     is_open = any(None in tensor.shape for tensor in result.inputs)
-    for size in _SIZES if is_open and result.unseen else ():
-        try:
-            sized = _trace(model, is_leaf, training, size)
-        except Exception:  # noqa: B902 - a size that the model does not take
-            continue
-        if len(sized.calls) > len(result.calls) or len(sized.unseen) < len(result.unseen):
-            return sized
+    for size in _SIZES if is_open else ():
+        if result.unseen:
+            try:
+                sized = _trace(model, is_leaf, training, size)
+            except Exception:  # noqa: B902 - a size that the model does not take
+                continue
+            if len(sized.calls) > len(result.calls) or len(sized.unseen) < len(result.unseen):
+                result = sized
     return result
 
 
@@ -103,6 +142,9 @@ def _trace(
     model: keras.Model, is_leaf: Callable[[keras.Layer], bool], training: bool, size: int | None = None
 ) -> Trace:
     copy: keras.Model = rebuild(model, lambda path, layer: layer)
+    for variable in copy.variables:
+        if type(variable) is keras.Variable:
+            variable.__class__ = _Read
     paths = {id(copy): "", **{id(layer): path for path, layer in walk(copy)}}
     nested = {id(layer) for _, layer in walk(copy, opens=is_container)} if is_container(copy) else set()
     paths |= {id(operation): path for path, operation in _raw_operations(copy, "")}
@@ -120,8 +162,9 @@ def _trace(
         except Exception as error:  # code of the user's, which may need more than symbolic tensors: it stays one call
             unseen.setdefault(paths[id(layer)], _why(error))
             return call(*args, **kwargs)
-        leaves = keras.tree.flatten(outputs)
-        if not all(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
+        returned = keras.tree.flatten(outputs)
+        leaves = [leaf for leaf in returned if leaf is not None or layer is copy]
+        if not leaves or not all(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
             unseen.setdefault(paths[id(layer)], "it returns what no operation of Keras has computed")
             return call(*args, **kwargs)
         passed = [tensor for tensor in keras.tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
@@ -140,7 +183,7 @@ def _trace(
                 owners.setdefault(id(node), (node, path))
         for leaf in leaves:  # Keras is about to say that the layer made it
             inside.setdefault(id(leaf), (leaf, history_of(leaf)))
-        return outputs
+        return outputs if len(leaves) == len(returned) else _Several(outputs, leaves[0])
 
     batch = read_call_spec(copy).batch or 1
     inputs = args, kwargs = keras.tree.map_structure(lambda x: _input(x, batch, size), symbolic_inputs(copy))

@@ -7,7 +7,7 @@ wrong shows in the outputs of the smaller model, on samples made up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
@@ -123,11 +123,17 @@ def _plain(value: Any, values: bool) -> object:
     return ""
 
 
-def compare_outputs(model: keras.Model, slim: keras.Model, removed: Iterable[tuple[ChannelGroup, np.ndarray]]) -> float:
+def compare_outputs(
+    model: keras.Model, slim: keras.Model, removed: Iterable[tuple[ChannelGroup, np.ndarray]],
+    samples: Mapping[str, np.ndarray] | None = None,
+) -> tuple[float, str]:
     """How far a smaller model is from the model with the same channels at zero, as a share of the largest output.
 
-    It is the error of the better of two samples made up; 0 where the model cannot be run on any, or is so unstable
-    that rounding moves its outputs as far.
+    It is the error of the better of two samples: the first of those given, or made up. 0 where that is in the rounding.
+
+    Returns:
+        The error, and why it is not known, or "": the model cannot be run on any samples, or rounding moves its outputs
+        as far.
     """
     spec = read_call_spec(model)
     layers = {"": model, **dict(walk(model))}
@@ -137,25 +143,30 @@ def compare_outputs(model: keras.Model, slim: keras.Model, removed: Iterable[tup
             variable = own_weights(layers[edge.layer])[edge.weight]
             _, value = zeroed.setdefault(id(variable), (variable, variable.numpy().copy()))
             np.moveaxis(value, edge.axis, 0)[edge.places[channels].ravel()] = 0
+    why = "it returns NaN or infinite values on inputs at random" if samples is None else "it returns NaN or infinity"
     for size in _OPEN:
         try:
-            x = _made(spec, size)
+            x = _made(spec, size) if samples is None else {n: a[: spec.batch or _SAMPLES] for n, a in samples.items()}
             expected = _outputs(model, spec, x, [*zeroed.values()])
-            break
-        except Exception:  # noqa: B902 - it takes no such inputs: code and layers may raise anything
+        except Exception as failure:  # noqa: B902 - it takes no such inputs: code and layers may raise anything
+            why = f"no inputs at random fit it ({first_line(failure)})" if samples is None else first_line(failure)
             continue
+        if any(np.isfinite(tensor).all() for tensor in expected):
+            break
     else:
-        return 0.0
+        return 0.0, why
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in layers.values())
     tolerance = _HALF_TOLERANCE if half else _TOLERANCE
     error = _distance(expected, _outputs(slim, spec, x, []))
     if error <= tolerance:
-        return 0.0
+        return 0.0, ""
     rng = np.random.default_rng(0)
     floats = [variable for variable in model.weights if keras.backend.is_float_dtype(variable.dtype)]
     noise = {id(v): 1 + _NOISE * rng.choice([-1, 1], v.shape) for v in floats}
     noisy = [(v, (zeroed[id(v)][1] if id(v) in zeroed else v.numpy()) * noise[id(v)]) for v in floats]
-    return 0.0 if 10 * _distance(expected, _outputs(model, spec, x, noisy)) > error else error
+    if 10 * _distance(expected, _outputs(model, spec, x, noisy)) > error:
+        return 0.0, "rounding moves its outputs as far as they differ"
+    return error, ""
 
 
 def _made(spec: CallSpec, open_size: int) -> dict[str, np.ndarray]:
@@ -169,7 +180,7 @@ def _made(spec: CallSpec, open_size: int) -> dict[str, np.ndarray]:
 
 
 def _outputs(
-    model: keras.Model, spec: CallSpec, x: dict[str, np.ndarray], state: list[tuple[keras.Variable, Any]]
+    model: keras.Model, spec: CallSpec, x: Mapping[str, np.ndarray], state: list[tuple[keras.Variable, Any]]
 ) -> list[np.ndarray]:
     """The outputs with other numbers in some weights; whatever state the model keeps stays as it is."""
     values = {name: keras.ops.convert_to_tensor(array) for name, array in x.items()}
