@@ -6,8 +6,10 @@ import json
 import math
 
 import numpy as np
+import pytest
 
 import tfgreen as tg
+from tfgreen.energy.prediction import EnergyPrediction
 from tfgreen.reports.curves import Curve, energy_curve, training_curves
 
 
@@ -39,10 +41,11 @@ def test_bands_and_marks_go_to_plain_values_and_back():
 
 
 def test_epochs_stand_beside_the_mean_that_was_predicted():
-    curve = energy_curve([1200.0, None, 1000.0], epochs=10, predicted=11_000.0, interval=(10_000.0, 12_000.0))
-    predicted = "predicted, mean of all epochs"
-    assert curve.y_label == "energy (kJ)" and curve.series["measured"] == ((1, 1.2), (2, None), (3, 1.0))
-    assert curve.series[predicted] == ((1, 1.1), (10, 1.1))
-    assert curve.bands[predicted] == ((1, 1.0, 1.2), (10, 1.0, 1.2))
-    alone = energy_curve([0.5], epochs=2)
-    assert alone.y_label == "energy (mJ)" and list(alone.series) == ["measured"] and not alone.bands
+    prediction = EnergyPrediction(0.01, (0.009, 0.011), None, 60.0, epochs=10, after=1)
+    curve = energy_curve([4000.0, None, 3500.0], prediction)
+    name = "mean, predicted after 1"
+    assert curve.y_label == "energy (kJ)" and curve.series["used"] == ((1, 4.0), (2, None), (3, 3.5))
+    assert curve.series[name] == ((1, pytest.approx(3.6)), (10, pytest.approx(3.6)))
+    assert curve.bands[name] == (pytest.approx((1, 3.24, 3.96)), pytest.approx((10, 3.24, 3.96)))
+    alone = energy_curve([0.5])
+    assert alone.y_label == "energy (mJ)" and list(alone.series) == ["used"] and not alone.bands

@@ -7,6 +7,8 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 
+from tfgreen.energy.carbon.grid import JOULES_PER_KWH
+from tfgreen.energy.prediction import EnergyPrediction
 from tfgreen.reports import plots
 from tfgreen.tables import plain
 from tfgreen.typing import PlainDict
@@ -60,22 +62,19 @@ def training_curves(history: Mapping[str, Sequence[float]], *, title: str = "Tra
     return tuple(curves)
 
 
-def energy_curve(
-    joules: Sequence[float | None], *, epochs: int, predicted: float | None = None,
-    interval: tuple[float, float] | None = None,
-) -> Curve:
-    """The joules of each epoch so far, beside the mean per epoch of what was predicted for all ``epochs``, in joules.
-
-    ``predicted`` and its ``interval`` are of the whole training.
-    """
-    most = max([value for value in joules if value is not None] + [(predicted or 0.0) / epochs], default=0.0)
+def energy_curve(joules: Sequence[float | None], prediction: EnergyPrediction | None = None) -> Curve:
+    """The ``epochs`` of a :class:`tg.EnergyLogger`, in joules, beside the mean of all epochs by its ``prediction``."""
+    told = []
+    if prediction is not None:
+        told = [kwh * JOULES_PER_KWH / prediction.epochs for kwh in (prediction.kwh, *prediction.interval)]
+    most = max([*told, *(value for value in joules if value is not None)], default=0.0)
     scale, unit = next(((s, u) for s, u in ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J")) if most >= s), (1e-3, "mJ"))
-    series = {"measured": [(i, None if value is None else value / scale) for i, value in enumerate(joules, 1)]}
-    bands, name, ends = {}, "predicted, mean of all epochs", (1, max(epochs, len(joules)))
-    if predicted is not None:
-        series[name] = [(x, predicted / epochs / scale) for x in ends]
-        if interval is not None:
-            bands[name] = [(x, interval[0] / epochs / scale, interval[1] / epochs / scale) for x in ends]
+    series = {"used": [(i, None if value is None else value / scale) for i, value in enumerate(joules, 1)]}
+    bands = {}
+    if prediction is not None:
+        mean, low, high = (value / scale for value in told)
+        name, ends = f"mean, predicted after {prediction.after}", (1, max(prediction.epochs, len(joules)))
+        series[name], bands[name] = [(x, mean) for x in ends], [(x, low, high) for x in ends]
     label = f"energy ({unit})"
     return Curve(title="Energy of each epoch", x_label="epoch", y_label=label, series=series, bands=bands)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tfgreen as tg
 from tfgreen.energy.carbon.break_even import EnergyAmount
 from tfgreen.energy.inference import InferenceEnergy
+from tfgreen.energy.prediction import EnergyPrediction
 
 positive = st.floats(1e-6, 1e6)
 ends = st.tuples(positive, positive).map(sorted)
@@ -71,6 +72,11 @@ def test_costs_of_every_kind_are_added():
     found = tg.break_even(2.0, 1.0, [10, meter.reading, budget, footprint])
     assert found.inferences == pytest.approx(10 + meter.reading.joules + 7200 + 3600)
     assert found.cost.source == "given by the caller, estimate, EnergyBudget, CarbonFootprint"
+
+
+def test_a_cost_in_kilowatt_hours_brings_its_interval():
+    prediction = EnergyPrediction(0.001, (0.0005, 0.002), None, 60.0, epochs=10, after=1)
+    assert tg.break_even(2.0, 1.0, prediction).inferences_interval == pytest.approx((1800, 7200))
 
 
 @pytest.mark.parametrize(
