@@ -43,7 +43,7 @@ def test_bands_and_marks_go_to_plain_values_and_back():
 def test_epochs_stand_beside_the_mean_that_was_predicted():
     prediction = EnergyPrediction(0.01, (0.009, 0.011), None, 60.0, epochs=10, after=1)
     curve = energy_curve([4000.0, None, 3500.0], prediction)
-    name = "mean, predicted after 1"
+    name = "mean, predicted after epoch 1"
     assert curve.y_label == "energy (kJ)" and curve.series["used"] == ((1, 4.0), (2, None), (3, 3.5))
     assert curve.series[name] == ((1, pytest.approx(3.6)), (10, pytest.approx(3.6)))
     assert curve.bands[name] == (pytest.approx((1, 3.24, 3.96)), pytest.approx((10, 3.24, 3.96)))

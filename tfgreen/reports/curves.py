@@ -73,7 +73,7 @@ def energy_curve(joules: Sequence[float | None], prediction: EnergyPrediction | 
     bands = {}
     if prediction is not None:
         mean, low, high = (value / scale for value in told)
-        name, ends = f"mean, predicted after {prediction.after}", (1, max(prediction.epochs, len(joules)))
+        name, ends = f"mean, predicted after epoch {prediction.after}", (1, max(prediction.epochs, len(joules)))
         series[name], bands[name] = [(x, mean) for x in ends], [(x, low, high) for x in ends]
     label = f"energy ({unit})"
     return Curve(title="Energy of each epoch", x_label="epoch", y_label=label, series=series, bands=bands)
