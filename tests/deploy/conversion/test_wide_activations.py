@@ -40,6 +40,12 @@ def test_integer_inputs_stay_integers():
         np.testing.assert_array_equal(got, expected)
 
 
+def test_a_table_that_is_only_looked_up():
+    ids = keras.Input((4,), dtype="int32")
+    ((got, expected),), _ = wide(keras.Model(ids, layers.Embedding(10, 4)(ids)), RNG.integers(0, 10, (32, 4)))
+    assert np.abs(got - expected).max() < 1e-4 * np.ptp(expected)
+
+
 @pytest.mark.parametrize(
     "compute",
     [

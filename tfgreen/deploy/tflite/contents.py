@@ -178,6 +178,8 @@ def quantization_of(model: ModelT) -> Quantization:
     weights = {dtype_name(t) for t in stored if _is_quantized(t) or dtype_name(t) == "float16"}
     if any(dtype in ("int8", "uint8", "int4", "uint4", "int2") for dtype in weights):
         return "dynamic"
+    if "int16" in weights:  # a table that is only looked up
+        return "int16x8"
     return "float16" if "float16" in weights else "float32"
 
 
