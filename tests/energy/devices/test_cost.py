@@ -86,3 +86,12 @@ def test_the_microcontroller_takes_what_was_published_for_it():
     """MLPerf Tiny v1.1, Krai, microtvm_cmsis_nn: image classification 2.567 inferences per second."""
     layer = LayerWork("resnet8", "CONV_2D", "int8", 12_501_632, 0, 0, 0)
     assert cost(layer, DeviceProfile.named("cortex-m4-stm32l4r5")).seconds == pytest.approx(1 / 2.567, rel=0.02)
+
+
+def test_few_channels_take_as_long_as_a_whole_group():
+    tiled = device(channel_tile={"int8": figure(16)})
+    few, many = (LayerWork("conv", "CONV_2D", "int8", 100 * n, 0, 0, 0, channels=n) for n in (3, 16))
+    assert cost(few, tiled).seconds == cost(many, tiled).seconds
+    assert cost(few).seconds < cost(many).seconds and cost(few, tiled).compute_joules < cost(many).compute_joules
+    depthwise = LayerWork("dw", "DEPTHWISE_CONV_2D", "int8", 300, 0, 0, 0, channels=3)
+    assert cost(depthwise, tiled).seconds == cost(depthwise).seconds

@@ -18,7 +18,8 @@ from tfgreen.energy.devices.profile import DeviceFigure, DeviceProfile, MemoryLe
 from tfgreen.energy.devices.work import LayerWork, ModelWork
 from tfgreen.errors import invalid_value
 
-# Operators that compute a function of each number: of elements_per_second they reach the share of "functions".
+# Operators that compute a function of each number: of elements_per_second they reach the share of "functions", if none
+# of their own is known.
 _FUNCTIONS = "LOGISTIC SOFTMAX LOG_SOFTMAX TANH EXP GELU ELU SIN COS LOG RSQRT SQRT DIV L2_NORMALIZATION".split()
 
 
@@ -77,13 +78,22 @@ def _seconds(
     arithmetic = 0.0
     if macs:
         peak = _of_dtype(profile, "macs_per_second", layer)
-        arithmetic = macs / (peak * _share(profile, layer.operator, layer.dtype))
+        arithmetic = _padded(macs, layer, profile) / (peak * _share(profile, layer.operator, layer.dtype))
     read, moved = (size / (level.bytes_per_second.value or math.inf) for level, size in places)
     rates = profile.elements_per_second
     beside = layer.elements / _of_dtype(profile, "elements_per_second", layer) if rates else 0.0
-    if layer.operator in _FUNCTIONS:
-        beside /= _share(profile, "functions", layer.dtype, 1.0)
+    if not macs:
+        otherwise = _share(profile, "functions", layer.dtype, 1.0) if layer.operator in _FUNCTIONS else 1.0
+        beside /= _share(profile, layer.operator, layer.dtype, otherwise)
     return (profile.operator_seconds.value or 0.0) + read + max(arithmetic + beside, moved)
+
+
+def _padded(macs: float, layer: LayerWork, profile: DeviceProfile) -> float:
+    """The products that a kernel carries out, which computes the channels of a result in groups of a fixed size."""
+    tile = profile.channel_tile[layer.dtype].value if layer.dtype in profile.channel_tile else None
+    if not tile or not layer.channels or layer.operator in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        return macs
+    return macs * math.ceil(layer.channels / tile) * tile / layer.channels
 
 
 def _share(profile: DeviceProfile, operator: str, dtype: str, otherwise: float | None = None) -> float:

@@ -75,16 +75,21 @@ def _layer_work(path: str, layer: keras.Layer, macs: int, calls: list[Call]) -> 
     size = sum(array.size for array in weights)
     zeros = sum(int((array == 0).sum()) for array in weights if array.ndim > 1)
     looked_up = isinstance(layer, keras.layers.Embedding)  # only some rows are read
+    operator = _OPERATORS.get(type(layer).__name__, type(layer).__name__)
+    channels = calls[0].output[-1] or 0 if macs and calls and calls[0].output else 0
+    if operator == "FULLY_CONNECTED" and any(_size(call.output) > channels for call in calls):
+        operator = "CONV_2D"
     numbers = [sum(_size(shape) for shape in call.inputs) + _size(call.output) for call in calls]
     results = [_size(call.output) for call in calls]
     return LayerWork(
         path,
-        _OPERATORS.get(type(layer).__name__, type(layer).__name__),
+        operator,
         dtype,
         macs,
         sum(results),
         (sum(results) if looked_up else size * max(len(calls), 1)) * itemsize,
         sum(numbers) * itemsize,
+        channels,
         zero_share=zeros / size if size else 0.0,
     )
 

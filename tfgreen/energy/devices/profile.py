@@ -71,6 +71,7 @@ class DeviceProfile(TableResult):
             weights are stored sparse and XNNPACK has a sparse kernel for the file), or ``"always"``.
         macs_per_second: dtype -> multiply-accumulates per second at most.
         achievable_share: Operator -> the share of that which its kernels reach; ``"other"`` for those not named.
+        channel_tile: dtype -> how many channels of a result a kernel computes at once; fewer take as long.
         elements_per_second: dtype -> numbers per second that an activation function, an addition or the rounding of a
             result takes beside the multiply-accumulates.
         operator_seconds: The fixed cost of an operator.
@@ -107,6 +108,7 @@ class DeviceProfile(TableResult):
     skips_zeros: str
     macs_per_second: Mapping[str, DeviceFigure]
     achievable_share: Mapping[str, DeviceFigure]
+    channel_tile: Mapping[str, DeviceFigure]
     elements_per_second: Mapping[str, DeviceFigure]
     operator_seconds: DeviceFigure
     memory: tuple[MemoryLevel, ...]
@@ -172,7 +174,7 @@ class DeviceProfile(TableResult):
         values = dict(data)
         values["operators"] = None if data["operators"] is None else tuple(data["operators"])
         values["memory"] = tuple(_level(f"{subject}, memory[{n}]", level) for n, level in enumerate(data["memory"]))
-        for name in ("macs_per_second", "elements_per_second", "picojoules_per_mac"):
+        for name in ("macs_per_second", "channel_tile", "elements_per_second", "picojoules_per_mac"):
             check_instance(f"{subject}, {name}", data[name], dict, "a dict of dtype -> figure")
             for dtype in data[name]:
                 check_option(f"{subject}, {name}", dtype, DTYPES)

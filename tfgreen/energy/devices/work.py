@@ -12,7 +12,8 @@ from tfgreen.typing import Shape
 class LayerWork:
     """The work of one layer or operator, called ``where``, in one inference.
 
-    ``dtype`` is what it computes in. ``elements`` counts the numbers beside multiply-accumulates: results, or what is
+    ``operator`` names the kernel, as a profile does: a dense layer on several rows is a 1x1 CONV_2D. ``dtype`` is what
+    it computes in. ``elements`` counts the numbers beside multiply-accumulates: results, or what is
     reduced. ``nonzero_share`` is that of its weights which a sparse kernel computes with, and 1 where none can run.
     """
 
@@ -23,6 +24,7 @@ class LayerWork:
     elements: int
     weight_bytes: int
     activation_bytes: int
+    channels: int = 0  # of its result, where products are summed into them
     nonzero_share: float = 1.0
     zero_share: float = 0.0  # of its weights, stored in whatever form
 

@@ -80,14 +80,17 @@ def _operator_work(
     if macs and kernel is not None:
         zeros = _zero_share(model, graph, kernel)
     takes_sparse = sparse and macs and name in ("CONV_2D", "FULLY_CONNECTED") and shape_of(kernel)[1:3] != (3, 3)
+    channels = shape_of(outputs[0])[-1] if macs and shape_of(outputs[0]) else 0
+    kernel_name = "CONV_2D" if name == "FULLY_CONNECTED" and results > channels else name
     return LayerWork(
         f"{name} of {where}",
-        name,
+        kernel_name,
         _dtype(outputs, values, kernel),
         macs,
         results if macs else max(results, given),
         sum(_bytes(tensor) for tensor in outputs) if looked_up else sum(map(_bytes, weights)),
         sum(map(_bytes, outputs)) + sum(map(_bytes, values)),
+        channels,
         1 - zeros if takes_sparse else 1.0,
         zeros,
     )
