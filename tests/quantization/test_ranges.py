@@ -7,17 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tfgreen as tg
+from tests.quantization.test_rounding import ends, grid
 from tfgreen.quantization.histogram import Histogram
-from tfgreen.quantization.ranges import (
-    ActivationRange,
-    FixedRange,
-    LearnedRange,
-    MovingAverageRange,
-    fake_quantize_between,
-    round_average,
-)
-
-ends = st.tuples(st.floats(-50, 0, width=32), st.floats(0.125, 50, width=32))
+from tfgreen.quantization.ranges import ActivationRange, FixedRange, LearnedRange, MovingAverageRange
+from tfgreen.quantization.rounding import fake_quantize_between
 
 
 def built(cls=ActivationRange, lower: float = -1.0, upper: float = 3.0, **settings) -> ActivationRange:
@@ -25,14 +18,6 @@ def built(cls=ActivationRange, lower: float = -1.0, upper: float = 3.0, **settin
     range_.build()
     range_.set(lower, upper)
     return range_
-
-
-def grid(lower: float, upper: float) -> tuple[float, int]:
-    """Step and integer of zero for 8 bits, as TensorFlow's rounding computes them: in float32, halves upwards, which
-    decides where a range is symmetric."""
-    lower, upper = np.float32(lower), np.float32(upper)
-    step = (upper - lower) / np.float32(255)
-    return float(step), int(np.floor(-lower / step + np.float32(0.5))) - 128
 
 
 @given(ends, st.integers(0, 2**31))
@@ -130,18 +115,6 @@ def test_what_is_recorded_passes_as_it_is():
     y = range_(x)
     np.testing.assert_array_equal(x, y)
     assert (range_.recorder.lower, range_.recorder.upper) == (-7.0, 9.0)
-
-
-@given(ends, st.integers(0, 2**31))
-def test_averages_are_rounded_as_litert_does_halves_away_from_integer_zero(ends, seed):
-    lower, upper = ends
-    step, zero = grid(lower, upper)
-    integers = np.random.default_rng(seed).integers(-128, 128, (50, 4))
-    x = ((integers - zero) * step).astype("float32").mean(1)
-    ours = keras.ops.convert_to_numpy(round_average(x, lower, upper)) / step + zero
-    total = integers.sum(1)
-    expected = np.sign(total) * ((np.abs(total) + 2) // 4)  # what the kernel computes on the sums
-    np.testing.assert_allclose(ours, expected, atol=0.02)
 
 
 def test_float16_tensors_are_rounded_in_float32_and_handed_back_in_float16():

@@ -25,7 +25,8 @@ from tfgreen.quantization.op_classes import (
     is_pass_through,
 )
 from tfgreen.quantization.placement import Placement
-from tfgreen.quantization.ranges import ActivationRange, FixedRange, round_average, round_leaky_relu
+from tfgreen.quantization.ranges import ActivationRange, FixedRange
+from tfgreen.quantization.rounding import round_average, round_leaky_relu
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.exporting import is_exporting, isolated, rounding_of

@@ -28,7 +28,7 @@ from tfgreen.quantization.op_classes import (
     is_separable,
     operation_name,
 )
-from tfgreen.quantization.ranges import fake_quantize_between
+from tfgreen.quantization.rounding import fake_quantize_between
 from tfgreen.transforms.exporting import is_exporting
 from tfgreen.typing import Tensor
 

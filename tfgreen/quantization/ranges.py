@@ -1,4 +1,4 @@
-"""Ranges of activations: found from calibration data, moved along while training, and rounded to as LiteRT will.
+"""Ranges of activations: found from calibration data, and moved along while training.
 
 References: B. Jacob et al., 2018, arXiv:1712.05877 (moving averages of the extremes); S. Esser et al., 2020,
 arXiv:1902.08153 (ranges learned by gradient); LiteRT's 8-bit specification (asymmetric, one range for a tensor).
@@ -10,15 +10,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from tfgreen.checks import check_bool, check_option
 from tfgreen.quantization.histogram import Calibration, Histogram
+from tfgreen.quantization.rounding import fake_quantize_between, relu_of, round_learned, round_relu
 from tfgreen.transforms.exporting import is_exporting
 from tfgreen.typing import PlainDict, Shape, Tensor
-
-_HALFWAY = 1e-3  # of an integer, which float32 cannot tell from halfway in a range of 2^8
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -89,76 +87,25 @@ class ActivationRange(keras.layers.Layer):
         """The range at present, ``[lower, upper]``."""
         return np.array([ops.convert_to_numpy(end) for end in self.ends()])
 
-    def call(self, x: Tensor, rounds: bool = True) -> Tensor:
+    def call(self, x: Tensor, rounds: bool = True, training: bool | None = None) -> Tensor:
         if self.recorder is not None:
             self.recorder.add(ops.convert_to_numpy(x))
         if self.recorder is not None or not rounds:
             return x
-        return ops.cast(self.round(ops.cast(x, "float32")), x.dtype)
+        return ops.cast(self.round(ops.cast(x, "float32"), bool(training)), x.dtype)
 
-    def round(self, x: Tensor) -> Tensor:
+    def round(self, x: Tensor, training: bool = False) -> Tensor:
         """Round a float32 tensor. Gradients pass where it lies within the range."""
+        relu = relu_of(x) if training else None
+        if relu is not None:
+            return round_relu(relu, *self.ends(), self.bits)
         return fake_quantize_between(x, *self.ends(), self.bits)
 
-    def compute_output_spec(self, x: Tensor, rounds: bool = True) -> Tensor:
+    def compute_output_spec(self, x: Tensor, rounds: bool = True, training: bool | None = None) -> Tensor:
         return x
 
     def get_config(self) -> PlainDict:
         return {**super().get_config(), "bits": self.bits, "symmetric": self.symmetric}
-
-
-def fake_quantize_between(x: Tensor, lower: Tensor | float, upper: Tensor | float, bits: int = 8) -> Tensor:
-    """Round to the ``2^bits`` evenly spaced values of a range, moved so that zero is one of them.
-
-    It is the operation that the converter reads ranges from.
-
-    Args:
-        x: float32 tensor of any shape.
-        lower, upper: Scalars, ``lower <= 0 <= upper``.
-        bits: 2 to 16. While a model is exported, 8 for fewer: LiteRT has no activations of less.
-
-    Returns:
-        float32 tensor of the same shape. Its gradient is that of ``x`` within the range and 0 outside.
-    """
-    if bits > 8:  # 16-bit activations are symmetric
-        if is_exporting():
-            return x  # the converter takes trained ranges of 8 bits only, and calibrates those of 16
-        top = tf.maximum(-lower, upper)
-        lower, upper = -top, top * (1 - 2.0 ** (1 - bits))
-    if is_exporting():
-        bits = max(bits, 8)
-        lower, upper = _nudged(lower, upper, bits)
-    return tf.quantization.fake_quant_with_min_max_vars(x, lower, upper, num_bits=bits)
-
-
-def _nudged(lower: Tensor | float, upper: Tensor | float, bits: int) -> tuple[Tensor, Tensor]:
-    """A range of which zero lies halfway between two integers, as it does in a symmetric one, moved as the operator
-    moves it, in float32: the converter goes by float64, and would take the other integer."""
-    lower, upper = (tf.cast(end, "float32") for end in (lower, upper))
-    step = (upper - lower) / float(2**bits - 1)
-    place = -lower / step
-    zero = tf.floor(place + 0.5)
-    is_halfway = tf.abs(tf.abs(zero - place) - 0.5) < _HALFWAY
-    return tf.where(is_halfway, -zero * step, lower), tf.where(is_halfway, (2**bits - 1 - zero) * step, upper)
-
-
-def round_average(x: Tensor, lower: Tensor | float, upper: Tensor | float) -> Tensor:
-    """Round an average of values of an 8-bit range to that range as LiteRT's average pooling does: halves away from
-    integer 0, where :func:`fake_quantize_between` rounds halves up. A window of four values gives one half in four.
-
-    Args:
-        x: Float tensor of any shape, within the range.
-        lower, upper: Scalars, ``lower <= 0 <= upper``.
-
-    Returns:
-        Tensor of the same shape and dtype.
-    """
-    scale = ops.maximum((upper - lower) / 255.0, 1e-12)
-    zero = ops.round(-lower / scale) - 128.0
-    integer = ops.cast(x, "float32") / scale + zero
-    # a hair outwards, because the division leaves a half a hair off
-    away = ops.sign(integer) * ops.floor(ops.abs(integer) + (0.5 + 1e-4))
-    return ops.cast((away - zero) * scale, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="tfgreen")
@@ -180,8 +127,8 @@ class FixedRange(ActivationRange):
     def set(self, lower: float, upper: float) -> None:
         """Stay."""
 
-    def call(self, x: Tensor, rounds: bool = True) -> Tensor:
-        passed_on = super().call(x, rounds)
+    def call(self, x: Tensor, rounds: bool = True, training: bool | None = None) -> Tensor:
+        passed_on = super().call(x, rounds, training)
         return passed_on if self.recorder is None else ops.clip(passed_on, *self.fixed)
 
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -216,7 +163,7 @@ class MovingAverageRange(ActivationRange):
         self.shares.assign(np.divide(chosen, extremes, out=np.ones(2), where=extremes != 0))
 
     def follow(self, x: Tensor) -> None:
-        lower = ops.minimum(ops.min(x), 0.0) * self.shares[0]
+        lower = (0.0 if relu_of(x) is not None else ops.minimum(ops.min(x), 0.0)) * self.shares[0]
         upper = ops.maximum(ops.max(x), 0.0) * self.shares[1]
         width = ops.maximum(self.upper - self.lower, 1e-30)
         far = ops.logical_or(upper - lower > 4 * width, upper - lower < width / 8)
@@ -259,37 +206,5 @@ class LearnedRange(ActivationRange):
         self.lower.assign(self.start[0] * width)
         self.upper.assign(self.start[1] * width)
 
-    def round(self, x: Tensor) -> Tensor:
-        return _round_learned(x, *self.ends(), self.width.value, self.bits)
-
-
-def _round_learned(x: Tensor, lower: Tensor, upper: Tensor, width: Tensor, bits: int) -> Tensor:
-    """Forward the converter's operation; backward LSQ's gradient for ``width``, the factor on both ends."""
-    levels = float(2**bits - 1)
-
-    @tf.custom_gradient
-    def rounded(x: Tensor, width: Tensor) -> Any:
-        y = fake_quantize_between(x, lower, upper, bits)
-
-        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-            inside = tf.logical_and(x >= lower, x <= upper)
-            # dy/dwidth: the rounding error where not clipped, the end of the range where clipped; over width, as both
-            # scale with it. LSQ divides it by the root of what it sums over, times the number of levels.
-            slope = tf.where(inside, y - x, y) / tf.maximum(tf.abs(width), 1e-6)
-            scale = tf.sign(width) / tf.sqrt(tf.cast(tf.size(x), tf.float32) * levels)
-            return tf.where(inside, upstream, tf.zeros_like(upstream)), tf.reduce_sum(upstream * slope) * scale
-
-        return y, gradient
-
-    return rounded(x, width)
-
-
-def round_leaky_relu(
-    x: Tensor, slope: float, source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]
-) -> Tensor:
-    """A leaky ReLU of values of an 8-bit range, in multiples of the scale of another, as XNNPACK computes it: with two
-    factors in whole multiples of 1/256."""
-    scale, new_scale = ((upper - lower) / 255.0 for lower, upper in (source, target))
-    integers, ratio = ops.round(ops.cast(x, "float32") / scale), scale / new_scale
-    factor = ops.where(integers < 0, ops.round(256 * ratio * slope), ops.round(256 * ratio))
-    return ops.cast(ops.floor((integers * factor + 128) / 256) * new_scale, x.dtype)
+    def round(self, x: Tensor, training: bool = False) -> Tensor:
+        return round_learned(x, *self.ends(), self.width.value, self.bits)
