@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import gc
+import threading
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -31,6 +35,51 @@ def test_carbon_needs_a_region_and_ends_a_training_too():
 def test_a_budget_that_is_large_enough_changes_nothing():
     budget = tg.EnergyBudget(max_kwh=1.0)
     assert len(train(budget, 3).epoch) == 3 and 0 < budget.kwh < 1 and not budget.spent
+
+
+class Burning(keras.callbacks.Callback):
+    """Moves the counters, and may raise."""
+
+    def __init__(self, counters, fails: bool = False) -> None:
+        super().__init__()
+        self.counters, self.fails = counters, fails
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.counters.burn(36, 36)
+        if self.fails:
+            raise RuntimeError("it failed")
+
+
+def samplers() -> int:
+    return sum("_sample" in thread.name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("train", [tg.fit, lambda model, data, **options: model.fit(*data, **options)])
+def test_a_training_that_raises_leaves_nothing_running_and_the_next_one_is_measured(train, rapl):
+    before, counters = samplers(), rapl()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    data = np.ones((8, 4)), np.ones((8, 1))
+    budget = tg.EnergyBudget(max_kwh=1.0)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="it failed"):
+            train(model, data, verbose=0, callbacks=[Burning(counters, fails=True), budget])
+    assert samplers() == before if train is tg.fit else samplers() <= before + 1  # Keras tells nobody that it raises
+    train(model, data, verbose=0, callbacks=[Burning(counters), budget])
+    assert budget.kwh == pytest.approx(72 / 3.6e6) and samplers() == before
+
+
+def test_a_budget_that_nobody_holds_stops_measuring(rapl):
+    before, _ = samplers(), rapl()
+    budget = tg.EnergyBudget(max_kwh=1.0)
+    budget.on_train_begin()
+    assert samplers() == before + 1
+    del budget
+    gc.collect()
+    until = time.monotonic() + 5
+    while samplers() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert samplers() == before
 
 
 @pytest.mark.parametrize(

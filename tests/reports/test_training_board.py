@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -57,6 +59,32 @@ def test_chosen_steps_are_profiled(tmp_path):
     model.fit(np.ones((64, 4)), np.ones((64, 1)), batch_size=8, epochs=2, verbose=0, callbacks=[board])
     (trace,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
     assert trace.stat().st_size > 1000
+
+
+class Failing(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 2:
+            raise RuntimeError("it failed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_training_that_raises_leaves_no_profiler_running(holds, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    def train(board, *others):
+        return model.fit(np.ones((64, 4)), np.ones((64, 1)), batch_size=8, verbose=0, callbacks=[board, *others])
+
+    board = tg.TrainingBoard(tmp_path / "first", profile_steps=(2, 6))
+    with pytest.raises(RuntimeError, match="it failed"):
+        train(board, Failing())
+    if not holds:
+        board = None
+        gc.collect()
+        board = tg.TrainingBoard(tmp_path / "second", profile_steps=(2, 6))
+    train(board)
+    assert len({trace.parts[-5] for trace in tmp_path.glob("*/plugins/profile/*/*.xplane.pb")}) == 2 - holds
 
 
 @pytest.mark.parametrize(

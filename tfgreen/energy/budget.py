@@ -7,18 +7,20 @@ import time
 import keras
 
 from tfgreen.checks import check_number
-from tfgreen.energy.meter import EnergyMeter
+from tfgreen.energy.laps import EnergyLaps
 from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.typing import PlainDict
 
 _SECONDS = 5.0  # between two readings within an epoch
+_TICK = 0.1  # seconds in which every counter moves
 
 
 class EnergyBudget(keras.callbacks.Callback):
     """End a training, after a whole batch, once it has used its budget of energy or emissions.
 
     The energy is that of :class:`tg.EnergyMeter`, read every five seconds and at the end of each epoch, all trainings
-    with this callback together. What it has come to stands in the attributes, and in ``logs`` as ``energy_kwh``.
+    with this callback together; of a training that raises, what came after the last reading is missing. What it has
+    come to stands in the attributes, and in ``logs`` as ``energy_kwh``.
 
     Args:
         max_kwh: Kilowatt-hours, > 0, or None.
@@ -54,34 +56,35 @@ class EnergyBudget(keras.callbacks.Callback):
         self.kwh = 0.0
         self.co2_kg: float | None = None if region is None else 0.0
         self.spent = ""
-        self._meter = EnergyMeter(region=region)
+        self._laps = EnergyLaps(region)
 
     def on_train_begin(self, logs: PlainDict | None = None) -> None:
         if self.spent:
             raise invalid_state(self.spent, "Give a new EnergyBudget for another training.")
-        self._begin()
+        self._started = time.monotonic()
+        self._laps.start()
 
     def on_train_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
         if time.monotonic() - self._started >= _SECONDS:
             self._read()
-            self._begin()
 
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
         self._read()
-        self._begin()
         if logs is not None:
             logs["energy_kwh"] = self.kwh
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
-        self._read()
+        self.close()  # the last epoch has been read
 
-    def _begin(self) -> None:
-        self._started = time.monotonic()
-        self._meter.__enter__()
+    def close(self) -> None:
+        """Stop measuring. Keras's ``fit`` has it done at its end, and ``tg.fit`` also where it raises."""
+        self._laps.stop()
 
     def _read(self) -> None:
-        self._meter.__exit__(None, None, None)
-        reading = self._meter.reading
+        self._started = time.monotonic()
+        reading = self._laps.lap()
+        if reading.kwh is None and reading.duration_s < _TICK:
+            return  # the counter has not moved yet, and the next reading begins where it stands
         if reading.kwh is None:
             raise invalid_state(f"There is no energy reading: {reading.how}.", "Train without an energy budget.")
         self.kwh += reading.kwh

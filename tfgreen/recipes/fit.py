@@ -25,6 +25,7 @@ from tfgreen.model.cost import profile
 from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.rebuild import check_compiled
 from tfgreen.recipes.data import Data
+from tfgreen.reports.training_board import TrainingBoard
 from tfgreen.tables import TableResult
 from tfgreen.training.accumulate import TrainStep, accumulated
 from tfgreen.training.hardest_samples import HardestSamples
@@ -235,6 +236,9 @@ def fit(
             stack.enter_context(context)
         stack.enter_context(_training_with(model, plan.steps))
         stack.enter_context(meter)
+        for callback in (*extra, *callbacks):  # Keras does not tell them when it raises
+            if isinstance(callback, (EnergyBudget, TrainingBoard)):
+                stack.callback(callback.close)
         history = model.fit(
             **arguments, epochs=config.epochs, callbacks=[*extra, *callbacks], validation_data=validation_data,
             verbose=verbose,

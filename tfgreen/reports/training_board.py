@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import weakref
 from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
 from tfgreen.checks import check_instance, check_integer
-from tfgreen.energy.meter import EnergyMeter
+from tfgreen.energy.laps import EnergyLaps
 from tfgreen.errors import invalid_value
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.ranges import FixedRange
@@ -61,22 +63,28 @@ class TrainingBoard(keras.callbacks.Callback):
                 raise invalid_value("profile_steps", expected="first <= last", received=profile_steps)
         self.folder = os.fspath(folder)
         self.profile_steps = profile_steps
-        self._steps, self._profiling = 0, False
-        self._meter = EnergyMeter(region=region)
+        self._steps = 0
+        self._laps = EnergyLaps(region)
+        self._running = contextlib.ExitStack()
 
     def on_train_begin(self, logs: PlainDict | None = None) -> None:
-        self._writer = tf.summary.create_file_writer(self.folder)
+        self.close()  # what a training that raised has left
         self._steps = 0
-        self._meter.__enter__()
+        self._writer = tf.summary.create_file_writer(self.folder)
+        self._running.callback(self._writer.close)
+        self._laps.start()
+        self._running.callback(self._laps.stop)
 
     def on_train_batch_begin(self, batch: int, logs: PlainDict | None = None) -> None:
-        if self.profile_steps is not None and not self._profiling and self._steps + 1 == self.profile_steps[0]:
+        if self.profile_steps is not None and self._steps + 1 == self.profile_steps[0]:
             tf.profiler.experimental.start(self.folder)
-            self._profiling = True
+            # It is one for the process, and must not run on where nobody is left to end it. Later calls do nothing.
+            self._end_profile = weakref.finalize(self, tf.profiler.experimental.stop)
+            self._running.callback(self._end_profile)
 
     def on_train_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
         self._steps += 1
-        if self._profiling and self.profile_steps is not None and self._steps >= self.profile_steps[1]:
+        if self.profile_steps is not None and self._steps == self.profile_steps[1]:
             self._end_profile()
 
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
@@ -86,20 +94,15 @@ class TrainingBoard(keras.callbacks.Callback):
         self._writer.flush()
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
-        if self._profiling:
-            self._end_profile()
-        self._meter.__exit__(None, None, None)
-        self._writer.close()
+        self.close()
 
-    def _end_profile(self) -> None:
-        tf.profiler.experimental.stop()
-        self._profiling = False
+    def close(self) -> None:
+        """End what runs for a training. Keras's ``fit`` has it done at its end, and ``tg.fit`` also where it raises."""
+        self._running.close()
 
     def _read_energy(self) -> dict[str, float]:
         """The energy since the last reading, by tag, as far as there is a reading."""
-        self._meter.__exit__(None, None, None)
-        reading = self._meter.reading
-        self._meter.__enter__()
+        reading = self._laps.lap()
         found = {"epoch/energy_joules": reading.joules, "epoch/co2e_kg": reading.co2e_kg}
         return {tag: value for tag, value in found.items() if value is not None}
 
