@@ -98,7 +98,6 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.factorize import Factorized as Factorized
     from tfgreen.recipes.factorize import LayerFactors as LayerFactors
     from tfgreen.recipes.factorize import factorize as factorize
-    from tfgreen.recipes.fit import TrainingConfig as TrainingConfig
     from tfgreen.recipes.fit import TrainingRun as TrainingRun
     from tfgreen.recipes.fit import fit as fit
     from tfgreen.recipes.mask_channels import mask_channels as mask_channels
@@ -108,6 +107,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
+    from tfgreen.recipes.training_config import TrainingConfig as TrainingConfig
     from tfgreen.reports.curves import Curve as Curve
     from tfgreen.reports.inference_energy import compare_energy as compare_energy
     from tfgreen.reports.inference_energy import inference_energy as inference_energy
@@ -175,7 +175,7 @@ _PUBLIC = {
     "TrainingComparison": "tfgreen.recipes.compare_training",
     "TrainingBoard": "tfgreen.reports.training_board",
     "fit": "tfgreen.recipes.fit",
-    "TrainingConfig": "tfgreen.recipes.fit",
+    "TrainingConfig": "tfgreen.recipes.training_config",
     "TrainingRun": "tfgreen.recipes.fit",
     "prune_channels": "tfgreen.recipes.prune_channels",
     "ChannelPruneConfig": "tfgreen.recipes.prune_channels_config",

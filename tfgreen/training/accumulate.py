@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -25,6 +26,7 @@ from tfgreen.typing import PlainDict, Tensor, Tensors
 # What Keras calls with the data of one batch, and returns the metrics: ``keras.Model.train_step``.
 TrainStep = Callable[[Tensors], PlainDict]
 _MEANS = ("sum_over_batch_size", "mean")
+_TOO_SMALL = "samples in the first batch of a device, which accumulate cannot cut into so many parts:"
 
 
 @dataclasses.dataclass
@@ -39,16 +41,20 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
     """A training step that runs ``step`` on ``parts`` parts of the batch in turn, and then updates the weights once.
 
     The gradient of each part counts by what its loss is the mean of: its samples, or the valid positions of a mask. A
-    batch of fewer samples than parts goes through one by one.
+    batch of fewer samples than parts, as an epoch may end in one, goes through one by one; if it is the first one, the
+    step raises, see :func:`naming_small_batches`.
 
     Raises:
         ValueError: The model is compiled with a loss that is no mean over the samples, has several optimizers, or has
             one that accumulates itself.
     """
     _check(model)
+    started = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
 
     def accumulated_step(data: Tensors) -> PlainDict:
         samples = _samples(data)
+        is_first = tf.equal(model.optimizer.iterations.value, started)
+        check = tf.debugging.Assert(tf.logical_or(samples >= parts, ~is_first), [samples, _TOO_SMALL, parts])
         number_of_parts = min(parts, samples) if isinstance(samples, int) else parts
         sums: list[tuple[list[Any], Any]] = []
         total: Any = 0.0
@@ -61,7 +67,7 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
                 first = tf.minimum(first, samples - 1)
                 end = tf.maximum(end, first + 1)
             # One part after the other: all together would need the memory of the whole batch.
-            with tf.control_dependencies([g for gradients, _ in sums for g in gradients if g is not None]):
+            with tf.control_dependencies([check] + [g for gradients, _ in sums for g in gradients if g is not None]):
                 # A tf.cond would leave an empty part out, but not hold what layers assign under MirroredStrategy.
                 state = {id(v): (v, tf.identity(v.value)) for v in _state(model)} if may_be_empty else {}
                 part = _Part([], tf.cast(end - first, "float32"))
@@ -78,6 +84,20 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
         return logs
 
     return accumulated_step
+
+
+@contextlib.contextmanager
+def naming_small_batches() -> Iterator[None]:
+    """In the block, an error of ours for what an accumulated step says of a first batch that is too small for it."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(rf"\[(\d+)\] \[{re.escape(_TOO_SMALL)}\] \[(\d+)\]", error.message)
+        if found is None:
+            raise
+        expected = f"at most the samples that a device gets of a batch, which are {found[1]} in the first one"
+        fix = "Raise the batch size of the data, or lower accumulate."
+        raise invalid_value("accumulate", expected=expected, received=int(found[2]), fix=fix) from error
 
 
 def _check(model: keras.Model) -> None:

@@ -1,0 +1,208 @@
+"""The plan of a training: which savings are on for a model, its data and this machine, and what each needs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.model.batch_norm import fuse_training, why_unfused
+from tfgreen.model.cost import profile
+from tfgreen.model.paths import walk
+from tfgreen.recipes.data import Data
+from tfgreen.recipes.training_config import TrainingConfig
+from tfgreen.training.accumulate import TrainStep, accumulated, naming_small_batches
+from tfgreen.training.hardest_samples import HardestSamples
+from tfgreen.training.progressive_resizing import ProgressiveResizing, any_size
+from tfgreen.training.reduced_precision import computing_in, why_no_gain
+from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.typing import PlainDict
+
+_EXECUTED = 16  # batches in one call of a small model
+_SMALL_STEP = 100e6  # multiply-accumulates of a batch, which take a few milliseconds forward and backward
+
+
+@dataclasses.dataclass
+class Plan:
+    """What is set up around one training."""
+
+    savings: dict[str, str] = dataclasses.field(default_factory=dict)
+    steps: list[Callable[[TrainStep], TrainStep]] = dataclasses.field(default_factory=list)  # the innermost first
+    callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
+    contexts: list[contextlib.AbstractContextManager[Any]] = dataclasses.field(default_factory=list)
+
+
+def make_plan(model: keras.Model, config: TrainingConfig, arguments: PlainDict) -> Plan:
+    """Turn on what a config asks for and the model, the data and the machine gain from."""
+    plan = Plan()
+    norms = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    if norms and config.fuse_batch_norm:
+        fuse_training(model)
+        plan.savings["fuse_batch_norm"] = f"on: {sum(not why_unfused(norm) for norm in norms)} of {len(norms)} layers"
+    if config.accumulate > 1:
+        _check_batch(arguments, config)
+        accumulated(model, model.train_step, config.accumulate)  # what it refuses, it refuses here
+        plan.contexts.append(naming_small_batches())
+        plan.steps.append(functools.partial(accumulated, model, parts=config.accumulate))
+        plan.savings["accumulate"] = f"on: {config.accumulate} parts of a batch, one update"
+    if config.keep_fraction < 1:
+        hardest = HardestSamples(model, config.keep_fraction, config.epochs)
+        plan.callbacks.append(hardest)
+        plan.steps.append(hardest.step)
+        plan.savings["keep_fraction"] = f"on: the hardest {config.keep_fraction:.0%} from 50 % to 90 % of the training"
+    if config.resize is not None:
+        resizing = ProgressiveResizing(model, config.resize, config.epochs)
+        plan.callbacks.append(resizing)
+        plan.steps.append(resizing.step)
+        plan.contexts.append(any_size(model))
+        plan.savings["resize"] = f"on: from {resizing.size_at(0)} to {resizing.full}"
+    if config.mixed_precision is not None:
+        why = why_no_gain(config.mixed_precision)
+        plan.savings["mixed_precision"] = f"off: {why}" if why else f"on: {config.mixed_precision}"
+        if not why:
+            plan.contexts.append(computing_in(model, config.mixed_precision))
+    steps = _steps(arguments, config)
+    if config.schedule is not None:
+        _set_schedule(model, config.schedule, config.epochs, steps)
+    count, why = _steps_per_execution(model, config, steps)
+    plan.savings["steps_per_execution"] = f"{'on' if count > 1 else 'off'}: {count}, {why}"
+    plan.contexts.append(_attribute(model, "steps_per_execution", count))
+    return plan
+
+
+def fit_arguments(data: Any, config: TrainingConfig) -> PlainDict:
+    """What ``keras.Model.fit`` is called with for ``data``."""
+    if isinstance(data, Data):
+        data = (data.x_train, data.y_train)
+    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
+        shuffle = config.shuffle and not isinstance(data, tf.data.Dataset)  # which is shuffled by the user, or not
+        return {"x": data, "shuffle": shuffle, "steps_per_epoch": config.steps_per_epoch}
+    if not isinstance(data, tuple) or not 2 <= len(data) <= 3:
+        expected = "(x, y), (x, y, sample_weight), a tf.data.Dataset, a PyDataset or a tg.Data"
+        raise invalid_type("data", expected=expected, received=data)
+    lengths = {len(leaf) for part in data for leaf in keras.tree.flatten(part) if leaf is not None}
+    if len(lengths) != 1:
+        raise invalid_value("data", expected="arrays of as many samples", received=sorted(lengths))
+    names = ("x", "y", "sample_weight")
+    fixed = {"batch_size": config.batch_size, "shuffle": config.shuffle, "steps_per_epoch": config.steps_per_epoch}
+    return {**dict(zip(names, data)), **fixed}
+
+
+def _check_batch(arguments: PlainDict, config: TrainingConfig) -> None:
+    """Raise if batches of arrays are too small to be cut. Those of datasets are known as they come."""
+    if "batch_size" in arguments:
+        samples = min(config.batch_size, len(keras.tree.flatten(arguments["x"])[0]))
+        if config.accumulate > samples:
+            fix = "Raise batch_size, which is the number of samples of one update, or lower accumulate."
+            expected = f"at most the {samples} samples of a batch"
+            raise invalid_value("accumulate", expected=expected, received=config.accumulate, fix=fix)
+
+
+def _steps(arguments: PlainDict, config: TrainingConfig) -> int | None:
+    """The batches of an epoch, None where that is not known."""
+    if config.steps_per_epoch is not None:
+        return config.steps_per_epoch
+    data = arguments["x"]
+    if isinstance(data, tf.data.Dataset):
+        count = int(data.cardinality())
+        if count == tf.data.INFINITE_CARDINALITY:
+            fix = "Pass steps_per_epoch, or a dataset without repeat()."
+            raise invalid_value("data", expected="a dataset that ends", received="one without end", fix=fix)
+        return count if count > 0 else None
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches
+    return -(-len(keras.tree.flatten(data)[0]) // config.batch_size)
+
+
+def _set_schedule(
+    model: keras.Model,
+    schedule: keras.optimizers.schedules.LearningRateSchedule | Literal["cosine"],
+    epochs: int,
+    steps: int | None,
+) -> None:
+    if isinstance(schedule, str):
+        if steps is None:
+            fix = "Pass steps_per_epoch, or a dataset with .apply(tf.data.experimental.assert_cardinality(batches))."
+            expected = "data of known length, for schedule='cosine'"
+            raise invalid_value("data", expected=expected, received="a dataset of unknown length", fix=fix)
+        rate = model.optimizer.learning_rate
+        if not isinstance(rate, keras.Variable):  # but the value that a schedule has now
+            fix = "Compile the model with a number, or leave schedule out."
+            raise invalid_value("schedule", expected="one schedule", received="two, with the optimizer's", fix=fix)
+        schedule = keras.optimizers.schedules.CosineDecay(float(keras.ops.convert_to_numpy(rate)), epochs * steps)
+    model.optimizer.learning_rate = schedule
+
+
+def _steps_per_execution(model: keras.Model, config: TrainingConfig, steps: int | None) -> tuple[int, str]:
+    """How many batches run in one call, and why."""
+    if config.steps_per_execution != "auto":
+        return config.steps_per_execution, "as set"
+    if compressed_layers(model):
+        return 1, "a compressed model counts its steps one by one"
+    if tf.distribute.has_strategy() or model.distribute_strategy.num_replicas_in_sync > 1:
+        return 1, "the devices of a strategy meet in each step"
+    if config.accumulate > 1:
+        return 1, "parts of a batch take long enough"
+    try:
+        macs = profile(model).macs
+    except ValueError:  # a subclassed model that does not know its inputs
+        macs = None
+    if macs is None or macs * config.batch_size > _SMALL_STEP:
+        return 1, "a step takes so long that calling it is nothing beside it"
+    return max(1, min(_EXECUTED, steps or 1)), "steps are short"
+
+
+@contextlib.contextmanager
+def _attribute(model: keras.Model, name: str, value: object) -> Iterator[None]:
+    """Set an attribute of a model, in the block."""
+    before = getattr(model, name)
+    setattr(model, name, value)
+    try:
+        yield
+    finally:
+        setattr(model, name, before)
+
+
+@contextlib.contextmanager
+def training_with(model: keras.Model, steps: Sequence[Callable[[TrainStep], TrainStep]]) -> Iterator[None]:
+    """In the block, Keras trains ``model`` with its ``train_step`` inside of others."""
+    step = model.train_step
+    for around in steps:
+        step = around(step)
+    model.train_function = None  # Keras makes it of train_step, once
+    if steps:
+        vars(model)["train_step"] = step  # past Keras's __setattr__, which would track the value
+    try:
+        yield
+    finally:
+        vars(model).pop("train_step", None)
+        model.train_function = None
+
+
+class KnownMetric(keras.callbacks.Callback):
+    """Raises in the first batch unless a metric exists, where Keras warns at the end of each epoch."""
+
+    def __init__(self, name: str, validates: bool) -> None:
+        super().__init__()
+        self.name, self.validates = name, validates
+        self._checked = False
+
+    def on_train_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
+        if self._checked:
+            return
+        self._checked = True
+        names = list(logs or {})
+        names += [f"val_{name}" for name in names] if self.validates else []
+        if self.name not in names:
+            near = difflib.get_close_matches(self.name, names, 1)
+            fix = f"Did you mean '{near[0]}'?" if near else ""
+            if self.name.startswith("val_") and not self.validates:
+                fix = "Pass validation_data."
+            raise invalid_value("early_stopping", expected=f"one of {names}", received=self.name, fix=fix)
