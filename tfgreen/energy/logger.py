@@ -78,8 +78,7 @@ class EnergyLogger(keras.callbacks.Callback):
         self.epochs, self.prediction = [], None
         self._past: list[np.ndarray] = []
         self._pace: tuple[np.ndarray, np.ndarray] | None = None
-        if self._is_inside:  # a training that failed
-            self._meter.__exit__(None, None, None)
+        self.close()  # of a training that failed
         self._meter.__enter__()
         self._is_inside, self._noted = True, 0.0
         self._before = self._now()
@@ -125,7 +124,12 @@ class EnergyLogger(keras.callbacks.Callback):
             logs.update(self._figures(reading.intensity.kg_per_kwh if reading.intensity else None))
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
-        self._meter.__exit__(None, None, None)
+        self.close()
+
+    def close(self) -> None:
+        """Stop measuring. Keras's ``fit`` has it done at its end, and ``tg.fit`` also where it raises."""
+        if self._is_inside:
+            self._meter.__exit__(None, None, None)
         self._is_inside = False
 
     def _now(self) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from tfgreen.config import resolve_config
 from tfgreen.distillation.distiller import Distiller
 from tfgreen.energy.budget import EnergyBudget
+from tfgreen.energy.logger import EnergyLogger
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import check_compiled
@@ -123,7 +124,7 @@ def fit(
         stack.enter_context(training_with(model, plan.steps))
         stack.enter_context(meter)
         for callback in (*extra, *callbacks):  # Keras does not tell them when it raises
-            if isinstance(callback, (EnergyBudget, TrainingBoard)):
+            if isinstance(callback, (EnergyBudget, EnergyLogger, TrainingBoard)):
                 stack.callback(callback.close)
         history = model.fit(
             **arguments, epochs=config.epochs, callbacks=[*extra, *callbacks], validation_data=validation_data,
