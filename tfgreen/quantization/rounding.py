@@ -52,7 +52,7 @@ def _nudged(lower: Tensor | float, upper: Tensor | float, bits: int) -> tuple[Te
     return tf.where(is_halfway, -zero * step, lower), tf.where(is_halfway, (2**bits - 1 - zero) * step, upper)
 
 
-def relu_of(x: Tensor) -> Any | None:
+def relu_of(x: Any) -> Any | None:
     """The operation in the graph that is being traced that a tensor comes from, if it is a ReLU."""
     if tf.executing_eagerly() or not tf.is_tensor(x):
         return None
