@@ -86,20 +86,21 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.compare_channels import ChannelComparison as ChannelComparison
     from tfgreen.recipes.compare_channels import LayerWidth as LayerWidth
     from tfgreen.recipes.compare_channels import compare_channels as compare_channels
-    from tfgreen.recipes.compare_training import TrainingComparison as TrainingComparison
-    from tfgreen.recipes.compare_training import compare_training as compare_training
     from tfgreen.recipes.devices.estimate_energy import EnergyEstimate as EnergyEstimate
     from tfgreen.recipes.devices.estimate_energy import LayerEnergy as LayerEnergy
     from tfgreen.recipes.devices.estimate_energy import estimate_energy as estimate_energy
     from tfgreen.recipes.devices.recommend_device import DeviceEstimate as DeviceEstimate
     from tfgreen.recipes.devices.recommend_device import DeviceRecommendation as DeviceRecommendation
     from tfgreen.recipes.devices.recommend_device import recommend_device as recommend_device
+    from tfgreen.recipes.economy.compare_training import TrainingComparison as TrainingComparison
+    from tfgreen.recipes.economy.compare_training import compare_training as compare_training
+    from tfgreen.recipes.economy.fit import TrainingRun as TrainingRun
+    from tfgreen.recipes.economy.fit import fit as fit
+    from tfgreen.recipes.economy.training_config import TrainingConfig as TrainingConfig
     from tfgreen.recipes.factorize import FactorizeConfig as FactorizeConfig
     from tfgreen.recipes.factorize import Factorized as Factorized
     from tfgreen.recipes.factorize import LayerFactors as LayerFactors
     from tfgreen.recipes.factorize import factorize as factorize
-    from tfgreen.recipes.fit import TrainingRun as TrainingRun
-    from tfgreen.recipes.fit import fit as fit
     from tfgreen.recipes.mask_channels import mask_channels as mask_channels
     from tfgreen.recipes.mask_channels import remove_masked_channels as remove_masked_channels
     from tfgreen.recipes.prune_channels import prune_channels as prune_channels
@@ -107,7 +108,6 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
-    from tfgreen.recipes.training_config import TrainingConfig as TrainingConfig
     from tfgreen.reports.curves import Curve as Curve
     from tfgreen.reports.inference_energy import compare_energy as compare_energy
     from tfgreen.reports.inference_energy import inference_energy as inference_energy
@@ -171,12 +171,12 @@ _PUBLIC = {
     "pipeline": "tfgreen.training.pipeline",
     "profile_pipeline": "tfgreen.training.profile_pipeline",
     "PipelineProfile": "tfgreen.training.profile_pipeline",
-    "compare_training": "tfgreen.recipes.compare_training",
-    "TrainingComparison": "tfgreen.recipes.compare_training",
+    "compare_training": "tfgreen.recipes.economy.compare_training",
+    "TrainingComparison": "tfgreen.recipes.economy.compare_training",
     "TrainingBoard": "tfgreen.reports.training_board",
-    "fit": "tfgreen.recipes.fit",
-    "TrainingConfig": "tfgreen.recipes.training_config",
-    "TrainingRun": "tfgreen.recipes.fit",
+    "fit": "tfgreen.recipes.economy.fit",
+    "TrainingConfig": "tfgreen.recipes.economy.training_config",
+    "TrainingRun": "tfgreen.recipes.economy.fit",
     "prune_channels": "tfgreen.recipes.prune_channels",
     "ChannelPruneConfig": "tfgreen.recipes.prune_channels_config",
     "mask_channels": "tfgreen.recipes.mask_channels",

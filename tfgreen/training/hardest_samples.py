@@ -21,8 +21,8 @@ _FROM, _UNTIL = 0.5, 0.9  # shares of the training between which samples are lef
 class HardestSamples(keras.callbacks.Callback):
     """Trains on the ``keep_fraction`` of each batch with the largest loss, in the middle of the training.
 
-    The losses are those of a forward pass in inference mode. Used by :func:`tfgreen.recipes.fit.fit`, which hands its
-    :meth:`step` to Keras.
+    The losses are those of a forward pass in inference mode. Used by :func:`tfgreen.recipes.economy.fit.fit`, which
+    hands its :meth:`step` to Keras.
 
     Args:
         model: A compiled model of one output.

@@ -27,7 +27,7 @@ _MULTIPLE = 4  # of pixels
 class ProgressiveResizing(keras.callbacks.Callback):
     """Trains on images of ``start`` times their sides at first, of all sizes up to the full one then.
 
-    Used by :func:`tfgreen.recipes.fit.fit`, which hands its :meth:`step` to Keras.
+    Used by :func:`tfgreen.recipes.economy.fit.fit`, which hands its :meth:`step` to Keras.
 
     Args:
         model: A model of one image input (batch, height, width, channels) of known size, whose outputs have one shape

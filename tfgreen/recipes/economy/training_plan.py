@@ -17,7 +17,7 @@ from tfgreen.model.batch_norm import fuse_training, why_unfused
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
 from tfgreen.recipes.data import Data
-from tfgreen.recipes.training_config import TrainingConfig
+from tfgreen.recipes.economy.training_config import TrainingConfig
 from tfgreen.training.accumulate import TrainStep, accumulated, naming_small_batches
 from tfgreen.training.hardest_samples import HardestSamples
 from tfgreen.training.progressive_resizing import ProgressiveResizing, any_size

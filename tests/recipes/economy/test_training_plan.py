@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfgreen as tg
-from tests.recipes.test_fit import _Sequence, arrays, network
+from tests.recipes.economy.test_fit import _Sequence, arrays, network
 
 
 def test_the_learning_rate_falls_along_a_cosine():

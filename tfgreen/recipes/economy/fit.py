@@ -18,8 +18,8 @@ from tfgreen.energy.logger import EnergyLogger
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import check_compiled
-from tfgreen.recipes.training_config import TrainingConfig, TrainingOptions
-from tfgreen.recipes.training_plan import KnownMetric, fit_arguments, make_plan, training_with
+from tfgreen.recipes.economy.training_config import TrainingConfig, TrainingOptions
+from tfgreen.recipes.economy.training_plan import KnownMetric, fit_arguments, make_plan, training_with
 from tfgreen.reports.training_board import TrainingBoard
 from tfgreen.tables import TableResult
 

@@ -13,8 +13,8 @@ from tfgreen.checks import check_instance, check_integer
 from tfgreen.errors import invalid_value
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import check_compiled, compiled_copy
-from tfgreen.recipes.fit import TrainingRun, fit
-from tfgreen.recipes.training_config import TrainingConfig
+from tfgreen.recipes.economy.fit import TrainingRun, fit
+from tfgreen.recipes.economy.training_config import TrainingConfig
 from tfgreen.tables import TableResult
 
 PLAIN = "plain"

@@ -1,0 +1,1 @@
+"""Training that costs less: fit with its savings, and what each saves."""
