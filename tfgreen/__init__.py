@@ -62,9 +62,9 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.energy.carbon.sci import EmbodiedCarbon as EmbodiedCarbon
     from tfgreen.energy.carbon.sci import sci as sci
     from tfgreen.energy.carbon.series import write_example_series as write_example_series
-    from tfgreen.energy.devices.profile import DeviceFigure as DeviceFigure
+    from tfgreen.energy.devices.figures import DeviceFigure as DeviceFigure
+    from tfgreen.energy.devices.figures import MemoryLevel as MemoryLevel
     from tfgreen.energy.devices.profile import DeviceProfile as DeviceProfile
-    from tfgreen.energy.devices.profile import MemoryLevel as MemoryLevel
     from tfgreen.energy.inference import EnergyComparison as EnergyComparison
     from tfgreen.energy.inference import InferenceEnergy as InferenceEnergy
     from tfgreen.energy.logger import EnergyLogger as EnergyLogger
@@ -241,8 +241,8 @@ _PUBLIC = {
     "EmbodiedCarbon": "tfgreen.energy.carbon.sci",
     "sci": "tfgreen.energy.carbon.sci",
     "DeviceProfile": "tfgreen.energy.devices.profile",
-    "DeviceFigure": "tfgreen.energy.devices.profile",
-    "MemoryLevel": "tfgreen.energy.devices.profile",
+    "DeviceFigure": "tfgreen.energy.devices.figures",
+    "MemoryLevel": "tfgreen.energy.devices.figures",
     "EnergyEstimate": "tfgreen.recipes.devices.estimate_energy",
     "LayerEnergy": "tfgreen.recipes.devices.estimate_energy",
     "estimate_energy": "tfgreen.recipes.devices.estimate_energy",

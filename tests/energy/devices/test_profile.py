@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tfgreen as tg
-from tfgreen.energy.devices.profile import DeviceFigure, DeviceProfile, device_names
+from tfgreen.energy.devices.profile import DeviceProfile, device_names
 
 ROOT = Path(tg.__file__).parents[1]
 
@@ -84,10 +84,6 @@ def test_an_unknown_device_gets_near_names_and_a_wrong_file_its_path(tmp_path):
         tg.DeviceProfile.from_file(tmp_path / "text.json")
     with pytest.raises(tg.FileError, match="cannot be read"):
         tg.DeviceProfile.from_file(tmp_path / "none.json")
-
-
-def test_an_assumption_is_known_by_its_source():
-    assert DeviceFigure(1.0, "assumption: a guess").assumed and not DeviceFigure(1.0, "datasheet").assumed
 
 
 @pytest.mark.slow

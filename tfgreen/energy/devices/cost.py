@@ -14,7 +14,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from tfgreen.energy.devices.profile import DeviceFigure, DeviceProfile, MemoryLevel
+from tfgreen.energy.devices.figures import DeviceFigure, MemoryLevel
+from tfgreen.energy.devices.profile import DeviceProfile
 from tfgreen.energy.devices.work import LayerWork, ModelWork
 from tfgreen.errors import invalid_value
 

@@ -9,49 +9,17 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from tfgreen.checks import check_instance, check_integer, check_number, check_option
-from tfgreen.errors import FileError, InvalidValueError, invalid_value
+from tfgreen.checks import check_instance, check_integer, check_option
+from tfgreen.energy.devices.figures import DeviceFigure, MemoryLevel, check_fields, read_figure, read_level
+from tfgreen.errors import FileError, invalid_value
 from tfgreen.files import reading
-from tfgreen.tables import RowResult, TableResult, plain
+from tfgreen.tables import TableResult, plain
 from tfgreen.typing import FilePath, PlainDict
 
 DTYPES = ("float32", "float16", "bfloat16", "int8", "int16")
 FOLDER = Path(__file__).parent
-_HOLDS = ("all", "weights", "activations")
 _ZEROS = ("never", "sparse kernels", "always")
 _RUNTIMES = ("litert", "tflm", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class DeviceFigure(RowResult):
-    """A number and where it comes from; ``value`` is None where it is not known, and ``source`` then says why.
-
-    A source that begins with "assumption" is a guess, with its reason; one that begins with "measured" was measured.
-    """
-
-    value: float | None
-    source: str
-
-    @property
-    def assumed(self) -> bool:
-        return self.source.startswith("assumption")
-
-
-@dataclasses.dataclass(frozen=True)
-class MemoryLevel(RowResult):
-    """One level of a device's memory, from the nearest to the farthest.
-
-    Attributes:
-        level: Its name.
-        holds: ``"weights"``, ``"activations"`` or ``"all"``.
-        capacity_bytes, bytes_per_second, picojoules_per_byte: Its size, and what reading or writing a byte takes.
-    """
-
-    level: str
-    holds: str
-    capacity_bytes: DeviceFigure
-    bytes_per_second: DeviceFigure
-    picojoules_per_byte: DeviceFigure
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -161,7 +129,7 @@ class DeviceProfile(TableResult):
         check_instance("device profile", data, dict, "a dict of its fields")
         subject = f"device profile '{data.get('name', '')}'"
         fields = [field.name for field in dataclasses.fields(cls)]
-        _check_fields(subject, data, fields)
+        check_fields(subject, data, fields)
         for name in ("name", "title", "node", "table"):
             check_instance(f"{subject}, {name}", data[name], str, "text")
         check_integer(f"{subject}, year", data["year"], minimum=1900)
@@ -173,16 +141,16 @@ class DeviceProfile(TableResult):
             raise invalid_value(f"{subject}, memory", expected="at least one level", received="none")
         values = dict(data)
         values["operators"] = None if data["operators"] is None else tuple(data["operators"])
-        values["memory"] = tuple(_level(f"{subject}, memory[{n}]", level) for n, level in enumerate(data["memory"]))
+        values["memory"] = tuple(read_level(f"{subject}, memory[{n}]", level) for n, level in enumerate(data["memory"]))
         for name in ("macs_per_second", "channel_tile", "elements_per_second", "picojoules_per_mac"):
             check_instance(f"{subject}, {name}", data[name], dict, "a dict of dtype -> figure")
             for dtype in data[name]:
                 check_option(f"{subject}, {name}", dtype, DTYPES)
         for name in _kinds("Mapping[str, DeviceFigure]"):
             check_instance(f"{subject}, {name}", data[name], dict, "a dict of figures")
-            values[name] = {key: _figure(f"{subject}, {name}['{key}']", item) for key, item in data[name].items()}
+            values[name] = {key: read_figure(f"{subject}, {name}['{key}']", item) for key, item in data[name].items()}
         for name in _kinds("DeviceFigure"):
-            values[name] = _figure(f"{subject}, {name}", data[name])
+            values[name] = read_figure(f"{subject}, {name}", data[name])
         return cls(**values)
 
     def figures(self) -> dict[str, DeviceFigure]:
@@ -231,39 +199,3 @@ def _near(name: str) -> str:
     near = difflib.get_close_matches(name, device_names(), 3, 0.4)
     own = "A profile of your own: tg.DeviceProfile.from_file(path)."
     return f"Did you mean {' or '.join(map(repr, near))}? {own}" if near else own
-
-
-def _check_fields(subject: str, data: Mapping[str, object], fields: Collection[str]) -> None:
-    """Raise on a field that is missing or that there is not, with the name that is nearest to it."""
-    unknown = [name for name in data if name not in fields]
-    missing = [name for name in fields if name not in data]
-    if missing:
-        near = difflib.get_close_matches(missing[0], map(str, unknown), 1)
-        fix = f" Is '{near[0]}' meant for it?" if near else ""
-        raise InvalidValueError(f"{subject}: the field '{missing[0]}' is missing.{fix}")
-    if unknown:
-        near = difflib.get_close_matches(str(unknown[0]), fields, 1)
-        fix = f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(fields)}."
-        raise InvalidValueError(f"{subject}: '{unknown[0]}' is no field. {fix}")
-
-
-def _level(subject: str, data: object) -> MemoryLevel:
-    check_instance(subject, data, dict, "a dict of a level's fields")
-    _check_fields(subject, data, [field.name for field in dataclasses.fields(MemoryLevel)])  # type: ignore[arg-type]
-    level, holds, *figures = (data[field.name] for field in dataclasses.fields(MemoryLevel))  # type: ignore[index]
-    check_instance(f"{subject}, level", level, str, "the name of the level")
-    check_option(f"{subject}, holds", holds, _HOLDS)
-    names = [field.name for field in dataclasses.fields(MemoryLevel)][2:]
-    return MemoryLevel(level, holds, *(_figure(f"{subject}, {name}", item) for name, item in zip(names, figures)))
-
-
-def _figure(subject: str, data: object) -> DeviceFigure:
-    check_instance(subject, data, dict, "{'value': number or None, 'source': where it comes from}")
-    _check_fields(subject, data, ("value", "source"))  # type: ignore[arg-type]
-    value, source = data["value"], data["source"]  # type: ignore[index]
-    check_number(f"{subject}, value", value, minimum=0, optional=True)
-    check_instance(f"{subject}, source", source, str, "where the figure comes from, or 'assumption: why'")
-    if not source.strip():
-        fix = "Name the datasheet or paper, or write 'assumption: why'."
-        raise invalid_value(f"{subject}, source", expected="where the figure comes from", received="''", fix=fix)
-    return DeviceFigure(None if value is None else float(value), source)

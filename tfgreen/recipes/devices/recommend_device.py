@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from tfgreen.checks import check_instance, check_number, check_option
 from tfgreen.config import check_options, named_options
 from tfgreen.deploy.inspection.benchmark import benchmark
-from tfgreen.deploy.inspection.check_target import check_target
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.energy.carbon.grid import JOULES_PER_KWH, grid_intensity
-from tfgreen.energy.devices.cost import level_for
 from tfgreen.energy.devices.profile import DeviceProfile, device_names
 from tfgreen.energy.devices.work import ModelWork
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.recipes.devices.estimate_energy import THIS_MACHINE, estimate, read_profile
 from tfgreen.recipes.devices.file_work import file_work
+from tfgreen.recipes.devices.fit import reasons_not_to_fit
 from tfgreen.tables import RowResult, TableResult
 from tfgreen.typing import PlainDict, Shape
 
@@ -217,7 +216,7 @@ def _devices(devices: Iterable[str | DeviceProfile | PlainDict] | None) -> list[
 def _estimate(
     lite: LiteRTModel, work: ModelWork, profile: DeviceProfile, intensity: float | None, limits: Mapping[str, float]
 ) -> DeviceEstimate:
-    blocked = [*_memory(lite, profile), *_operators(lite, profile)]
+    blocked = reasons_not_to_fit(lite, profile)
     seconds = joules = None
     try:
         energy = estimate(work, profile)
@@ -238,34 +237,6 @@ def _estimate(
     )
     factors = {name: _least(row, field) / limits[name] for name, field in _LIMITS.items() if name in limits}
     return dataclasses.replace(row, exceeded={name: factor for name, factor in factors.items() if factor > 1})
-
-
-def _memory(lite: LiteRTModel, profile: DeviceProfile) -> list[str]:
-    """What does not fit: the file beside the weights' memory, the arena beside that of activations, or both in one."""
-    try:
-        arena = lite.arena_bytes.planned_bytes
-    except InvalidValueError as error:
-        return [f"its arena is not known: {error}"]
-    needs = {"weights": lite.size_bytes, "activations": arena}
-    total = sum(needs.values())
-    found = []
-    for kind, size in needs.items():
-        level = level_for(profile, kind, 2**62)  # the largest, which comes last
-        most, what = level.capacity_bytes.value, "file" if kind == "weights" else "arena"
-        if level.holds == "all":
-            size, what = total, "file and arena"
-        if most is not None and size > most:
-            found.append(f"the {what} of {size:,} bytes exceeds {level.level}, {most:,.0f} bytes")
-    return list(dict.fromkeys(found))
-
-
-def _operators(lite: LiteRTModel, profile: DeviceProfile) -> list[str]:
-    """The operators, or else the reasons, for which a device cannot run a file."""
-    if profile.runtime == "none":
-        return ["the profile is a table of energies, no device"]
-    if profile.operators is not None:
-        return [f"{name} is not among its operators" for name in lite.operators if name not in profile.operators]
-    return [str(finding) for finding in check_target(lite, "tflm").errors] if profile.runtime == "tflm" else []
 
 
 def _checked(lite: LiteRTModel, row: DeviceEstimate) -> str:
