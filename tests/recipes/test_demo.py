@@ -71,6 +71,12 @@ def test_a_model_of_ones_own(quick, tmp_path, capsys):
     assert np.mean(pruned.get_layer("scores").get_weights()[0] == 0) >= 0.74
     steps = {step["name"]: step for step in report.steps}
     assert steps["model"]["outputs"] == "logits" and steps["prune"]["epochs"] == 2 and "few epochs" in str(steps)
+    paid = steps["break-even"]
+    assert paid["cost"]["joules"] > 100 * paid["before"]["joules"] and paid["verdict"] in paid["result"]
+    titles = [curve.title for curve in report.curves]
+    assert titles == ["prune while training: accuracy", "prune while training: loss", "prune while training: energy",
+                      f"Break-even: {paid['verdict']}"]  # fmt: skip
+    assert len(report.curves[2].series["used"]) == 2
     said = capsys.readouterr().err
     assert "prune while training: epoch 2 of 2" in said
 

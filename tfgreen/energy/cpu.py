@@ -83,6 +83,7 @@ def thread_power(cpu_watts: float | None = None) -> ThreadPower:
     return ThreadPower(watts, SERVER_WATTS_PER_THREAD, how)
 
 
+@functools.lru_cache(maxsize=8)
 def rated_watts(model: str) -> float | None:
     """The watts of one chip in CodeCarbon's TDP table, or None where no single entry fits.
 

@@ -13,7 +13,7 @@ from tfgreen.energy.prediction import EnergyPrediction, predict, steady
 from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.typing import PlainDict
 
-_SECONDS = 0.2  # between two readings within the first epoch
+_SECONDS, _SHARE = 0.05, 0.1  # between two readings within the first epoch, at least; of its time until then
 
 
 class EnergyLogger(keras.callbacks.Callback):
@@ -34,6 +34,7 @@ class EnergyLogger(keras.callbacks.Callback):
     Attributes:
         epochs: The joules of each epoch.
         prediction: The :class:`EnergyPrediction`, or None before the end of an epoch of at least two batches.
+        first_prediction: The first of them.
         reading: The reading of the whole training, once it has ended.
 
     Raises:
@@ -67,6 +68,7 @@ class EnergyLogger(keras.callbacks.Callback):
         self._samples, self._verbose = samples, verbose
         self.epochs: list[float] = []
         self.prediction: EnergyPrediction | None = None
+        self.first_prediction: EnergyPrediction | None = None
         self._is_inside = False
 
     @property
@@ -75,12 +77,12 @@ class EnergyLogger(keras.callbacks.Callback):
         return self._meter.reading
 
     def on_train_begin(self, logs: PlainDict | None = None) -> None:
-        self.epochs, self.prediction = [], None
+        self.epochs, self.prediction, self.first_prediction = [], None, None
         self._past: list[np.ndarray] = []
         self._pace: tuple[np.ndarray, np.ndarray] | None = None
         self.close()  # of a training that failed
         self._meter.__enter__()
-        self._is_inside, self._noted = True, 0.0
+        self._is_inside, self._noted, self._began = True, 0.0, 0.0
         self._before = self._now()
 
     def on_epoch_begin(self, epoch: int, logs: PlainDict | None = None) -> None:
@@ -140,9 +142,13 @@ class EnergyLogger(keras.callbacks.Callback):
     def _note(self, part: str, is_last: bool = False) -> None:
         """In the first epoch, read what has been used: after the first batch, now and then, and at the end."""
         counts, steps = self._counts[part], self._steps[part]
-        if self._past or counts and (counts[-1] == steps or not is_last and time.monotonic() - self._noted < _SECONDS):
+        now = time.monotonic()
+        wait = max(_SECONDS, _SHARE * (self._noted - self._began))
+        if self._past or counts and (counts[-1] == steps or not is_last and now - self._noted < wait):
             return
-        self._noted = time.monotonic()
+        if not counts:
+            self._began = now
+        self._noted = now
         counts.append(steps)
         self._totals[part].append(self._now())
 
@@ -173,10 +179,11 @@ class EnergyLogger(keras.callbacks.Callback):
         kwh, off, used = joules / JOULES_PER_KWH, error / JOULES_PER_KWH, sum(self.epochs) / JOULES_PER_KWH
         co2e = None if kg_per_kwh is None else kwh * kg_per_kwh
         interval = (max(used, kwh - off), kwh + off)
-        is_first = self.prediction is None
         self.prediction = EnergyPrediction(kwh, interval, co2e, seconds, epochs, len(self._past))
-        if is_first and self._verbose and len(self._past) < epochs:
-            print(self.prediction, flush=True)
+        if self.first_prediction is None:
+            self.first_prediction = self.prediction
+            if self._verbose and len(self._past) < epochs:
+                print(self.prediction, flush=True)
 
     def _figures(self, kg_per_kwh: float | None) -> dict[str, float]:
         joules = self.epochs[-1]

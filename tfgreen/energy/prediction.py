@@ -56,11 +56,21 @@ def steady(counts: Sequence[int], totals: Amounts) -> tuple[Amounts, Amounts]:
     the first batch traces the graph. A pace that was read once may be anything between 0 and twice.
     """
     done, used = np.diff(counts), np.diff(totals, axis=0)
-    whole = used.sum(0) / done.sum() * counts[-1]
+    rates = used / done[:, None]
+    # The median: after the first batch some more are slow, while memory is allocated.
+    middle = np.array([_weighted_median(column, done) for column in rates.T])
     if len(done) < 2:
-        return whole, whole
-    spread = np.sqrt((done[:, None] * (used / done[:, None] - used.sum(0) / done.sum()) ** 2).sum(0) / done.sum())
-    return whole, quantile(len(done) - 1) * spread / math.sqrt(len(done) - 1) * counts[-1]
+        return middle * counts[-1], middle * counts[-1]
+    spread = np.sqrt((done[:, None] * (rates - middle) ** 2).sum(0) / done.sum())
+    # The standard error of a median is that of the mean times the root of pi / 2.
+    error = quantile(len(done) - 1) * spread * math.sqrt(math.pi / 2 / (len(done) - 1))
+    return middle * counts[-1], error * counts[-1]
+
+
+def _weighted_median(values: Amounts, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 def predict(past: Amounts, pace: tuple[Amounts, Amounts] | None, epochs: int) -> tuple[Amounts, Amounts] | None:

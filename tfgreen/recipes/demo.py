@@ -16,13 +16,16 @@ from tfgreen.checks import check_integer, check_number
 from tfgreen.config import Config
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
+from tfgreen.energy.carbon.break_even import break_even
 from tfgreen.energy.carbon.grid import grid_intensity
+from tfgreen.energy.logger import EnergyLogger
+from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.errors import invalid_state
 from tfgreen.files import atomic_folder
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.recipes.data import RESULT_FILES, Data, check_fits, load_digits_data
 from tfgreen.recipes.progress import Progress
-from tfgreen.reports.curves import Curve, training_curves
+from tfgreen.reports.curves import Curve, energy_curve, training_curves
 from tfgreen.reports.environment import environment
 from tfgreen.reports.measure import Export, measure_variants, spread
 from tfgreen.reports.report import RunReport
@@ -93,9 +96,10 @@ def run_demo(
         keras.utils.set_random_seed(config.seed)
         task = _Task(config, data or load_digits_data(config.seed), progress or Progress())
         original = train_digits_network(task) if model is None else accept(model, task)
-        pruned = prune_while_training(original, task, DIGITS_PRUNING if model is None else OWN_PRUNING)
-        exports = export_variants(original, pruned, task)
-        report = measure(exports, task)
+        with task.meter() as meter:
+            pruned = prune_while_training(original, task, DIGITS_PRUNING if model is None else OWN_PRUNING)
+            exports = export_variants(original, pruned, task)
+        report = measure(exports, task, meter.reading)
         for name, export in exports.items():
             export.lite.save(folder / ("model.tflite" if name == "pruned-int8" else f"{name}.tflite"))
         pruned.save(folder / "pruned.keras")
@@ -118,6 +122,10 @@ class _Task:
         """Training steps of one epoch."""
         return -(-len(self.data.x_train) // BATCH_SIZE)
 
+    def meter(self) -> EnergyMeter:
+        """A meter of the CPU and memory, which is what the files are measured with too."""
+        return EnergyMeter(self.config.region, components=("cpu", "ram"))
+
     def take_as(self, dtype: str) -> None:
         """Turn the samples into the dtype that the model takes (pixels often come as uint8)."""
         arrays = {name: getattr(self.data, name).astype(dtype) for name in ("x_train", "x_test")}
@@ -136,9 +144,12 @@ class _Task:
                 say(f"epoch {epoch + 1} of {epochs}, {logs['accuracy']:.1%} of the training data right")
 
             train = self.data.x_train, self.data.y_train
-            callbacks = (*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=show))
+            logger = EnergyLogger(meter=self.meter(), verbose=False)
+            callbacks = (*callbacks, logger, keras.callbacks.LambdaCallback(on_epoch_end=show))
             history = model.fit(*train, batch_size=BATCH_SIZE, epochs=epochs, verbose=0, callbacks=list(callbacks))
-        self.curves += training_curves(history.history, title=title)
+        learned = {name: values for name, values in history.history.items() if name in ("loss", "accuracy")}
+        curve = energy_curve(logger.epochs, logger.first_prediction)
+        self.curves += [*training_curves(learned, title=title), dataclasses.replace(curve, title=f"{title}: energy")]
 
 
 def train_digits_network(task: _Task) -> keras.Model:
@@ -215,9 +226,14 @@ def export_variants(original: keras.Model, pruned: keras.Model, task: _Task) -> 
     return exports
 
 
-def measure(exports: dict[str, Export], task: _Task) -> RunReport:
-    """Read all figures off the files and put the report together."""
+def measure(exports: dict[str, Export], task: _Task, cost: EnergyReading) -> RunReport:
+    """Read all figures off the files and put the report together; ``cost`` is the energy of making them."""
     with task.progress.step("measure the files: accuracy, latency, energy"):
         variants = measure_variants(exports, task.data.x_test, task.data.y_test, region=task.config.region)
     task.steps.append({"name": "measure", "settings": task.config.to_dict()})
+    before, after = variants[0].energy, variants[-1].energy
+    if before is not None and after is not None and cost.joules is not None:
+        found = break_even(before, after, cost)
+        task.steps.append({"name": "break-even", "result": repr(found), **found.to_dict()})
+        task.curves.append(Curve(**found.plot()))
     return RunReport(variants=variants, steps=task.steps, environment=environment(), curves=task.curves)

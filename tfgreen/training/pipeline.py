@@ -110,8 +110,9 @@ def _of_batches(augment: Callable[..., Tensors], samples: tf.data.Dataset) -> Ca
     made = samples.map(augment).element_spec
 
     def augment_batch(*batch: Any) -> Tensors:
-        first = batch if len(batch) > 1 else batch[0]
-        return tf.map_fn(lambda sample: augment(*sample) if len(batch) > 1 else augment(sample), first, made)
+        if len(batch) == 1:
+            return tf.map_fn(augment, batch[0], fn_output_signature=made)
+        return tf.map_fn(lambda sample: augment(*sample), batch, fn_output_signature=made)
 
     return augment_batch
 
