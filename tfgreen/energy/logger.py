@@ -13,7 +13,7 @@ from tfgreen.energy.prediction import EnergyPrediction, predict, steady
 from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.typing import PlainDict
 
-_SECONDS, _SHARE = 0.05, 0.1  # between two readings within the first epoch, at least; of its time until then
+_SECONDS, _SHARE = 0.1, 0.2  # between two readings within the first epoch, at least; of its time until then
 
 
 class EnergyLogger(keras.callbacks.Callback):

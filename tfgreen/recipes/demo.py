@@ -234,6 +234,7 @@ def measure(exports: dict[str, Export], task: _Task, cost: EnergyReading) -> Run
     before, after = variants[0].energy, variants[-1].energy
     if before is not None and after is not None and cost.joules is not None:
         found = break_even(before, after, cost)
-        task.steps.append({"name": "break-even", "result": repr(found), **found.to_dict()})
+        told = {"verdict": found.verdict, "inferences": found.inferences, "interval": found.inferences_interval}
+        task.steps.append({"name": "break-even", **told, "joules_of_the_run": cost.joules})
         task.curves.append(Curve(**found.plot()))
     return RunReport(variants=variants, steps=task.steps, environment=environment(), curves=task.curves)
