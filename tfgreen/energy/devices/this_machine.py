@@ -72,6 +72,17 @@ def measure_bandwidth(size: int) -> float:
     return 3 * 4 * 4 * elements / _seconds(Chain("float32", (1, elements)).additions(4))
 
 
+def measure_weight_bandwidth(size: int, rates: Rates) -> float:
+    """Bytes per second at which convolutions read ``size`` bytes of weights, of which each serves nine positions.
+
+    It is what their time exceeds that of the arithmetic by, and less than what additions reach.
+    """
+    chain = Chain("float32", (1, 3, 3, 160)).convolutions(960, 1, max(size // (4 * 160 * 960), 1))
+    seconds = _seconds(chain)
+    beside = seconds - chain.macs / rates.macs["CONV_2D"] - chain.elements / rates.elements
+    return chain.weight_bytes / max(beside, 0.1 * seconds)
+
+
 def _seconds(chain: Chain) -> float:
     """The median of some runs, on one thread."""
     interpreter = Interpreter(model_content=chain.content(), num_threads=1)
@@ -102,10 +113,15 @@ def measured_profile() -> PlainDict:
     """The fields of a profile of this machine, on one thread; what cannot be measured here is unknown or assumed."""
     how = f"measured: LiteRT {version('ai-edge-litert')}, 1 thread, files of a few operators"
     cpu = cpu_identity()
-    sizes = [*(size for level, size in cache_sizes().items() if level != "L1"), 2**28]
-    names = [f"{level} cache" for level in cache_sizes() if level != "L1"] + ["memory"]
+    caches = [(f"{level} cache", size) for level, size in cache_sizes().items() if level != "L1"]
+    name, size = caches[-1]
+    if len(caches) > 1 and size // 8 > caches[-2][1]:  # large and shared: what fits an eighth of it stays there longer
+        caches.insert(-1, (f"an eighth of {name}", size // 8))
+    names, sizes = [*(name for name, _ in caches), "memory"], [*(size for _, size in caches), 2**28]
     bandwidths = [measure_bandwidth(size // 2) for size in sizes]
     rates = {dtype: measure_rates(dtype, bandwidths[0]) for dtype in ("float32", "int8")}
+    for level, size in enumerate(sizes[1:-1], 1):
+        bandwidths[level] = min(bandwidths[level], measure_weight_bandwidth(size // 2, rates["float32"]))
     peaks = {dtype: max(rate.macs.values()) for dtype, rate in rates.items()}
     shares = {
         f"{name}, {dtype}": _figure(macs / peaks[dtype], how)
