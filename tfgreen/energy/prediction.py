@@ -27,6 +27,11 @@ class EnergyPrediction(SentenceResult):
         seconds: Wall-clock time of the whole training.
         epochs: How many epochs there will be.
         after: How many of them the prediction knows.
+
+    Example:
+        >>> told = EnergyPrediction(0.5, (0.4, 0.6), co2e_kg=None, seconds=3600.0, epochs=10, after=1)
+        >>> print(told)
+        10 epochs will use 0.5 kWh (0.4 to 0.6), and take 3600 s; told after 1 epoch
     """
 
     kwh: float

@@ -45,7 +45,12 @@ class PerInference(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class EnergyAmount:
-    """Joules with their lowest and highest value, or None for figures without an interval, and their source."""
+    """Joules with their lowest and highest value, or None for figures without an interval, and their source.
+
+    Example:
+        >>> break_even(0.010, 0.006, cost=3600).cost
+        EnergyAmount(joules=3600.0, interval=None, source='given by the caller')
+    """
 
     joules: float
     interval: Bounds | None
