@@ -42,6 +42,33 @@ def test_channels_go_one_after_the_other_in_training(name, tmp_path):
     assert slim.count_params() == tg.prune_channels(model, ratio=0.5, round_to=1, criterion="random").count_params()
 
 
+class Weighted(keras.Model):
+    """A model with a weight of its own beside its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = layers.Dense(16, "relu"), layers.Dense(2)
+        self.scale = self.add_weight(shape=(16,), initializer="ones", name="scale")
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return self.last(self.scale * self.first(x))
+
+
+@pytest.mark.parametrize("criterion", ["l2", "activation"])
+def test_weights_of_the_model_itself_shrink_too(criterion):
+    x = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
+    model = Weighted()
+    model(x)
+    options = {"criterion": criterion, "calibration_data": x, "reconstruct": "none"}
+    slim = tg.prune_channels(model, ratio=0.5, **options)
+    assert slim.scale.shape == (8,) and slim.first.units == 8
+    masked = tg.mask_channels(model, tg.ConstantSparsity(0.5, begin_step=0, frequency=1), **options)
+    tg.UpdateCompression(masked).step()
+    rest = tg.remove_masked_channels(masked)
+    assert rest.scale.shape == (8,)
+    np.testing.assert_allclose(rest(x), slim(x), rtol=0, atol=1e-6)
+
+
 def test_a_target_is_met_at_the_end_of_any_schedule():
     stack = [layers.Dense(64, "relu"), layers.Dense(64, "relu"), layers.Dense(4)]
     model = keras.Sequential([keras.Input((6,)), *stack])

@@ -75,7 +75,7 @@ def mask_channels(
         config = resolve_config(ChannelPruneConfig, config, {"ratio": final})
     groups = channel_groups(model)
     selection, widths, _ = choose_channels(model, groups, config)
-    layers = dict(walk(model))
+    layers = {"": model, **dict(walk(model))}
     when: dict[str, np.ndarray] = {}  # by path of the weight: at which sparsity each of its elements goes
     for group, channels, course in selection.course(widths):
         for edge in group.edges:
@@ -123,7 +123,7 @@ def remove_masked_channels(model: keras.Model) -> keras.Model:
     """
     check_built_model(model)
     plain = strip(model)
-    groups, layers = channel_groups(plain), dict(walk(plain))
+    groups, layers = channel_groups(plain), {"": plain, **dict(walk(plain))}
     removed: Removed = []
     for group in groups:
         gone = np.array([not reason for reason in group.fixed])

@@ -55,6 +55,7 @@ class ChannelAnalysis:
         labels: Which channels go together.
         weights: Those whose axes may shrink, by ``id`` of the variable.
         settings: The settings that count channels.
+        layers: Those of the traced copy by path, itself included, under "".
         shapes: For each layer by path, the labels of the axes of its inputs.
     """
 
@@ -66,9 +67,11 @@ class ChannelAnalysis:
         self.trace = traced
         self._axes: dict[int, Axes] = {}
         self._nonzero: list[Labels] = []
-        layers = [("", traced.model), *walk(traced.model)]
-        self.paths = {id(layer): path for path, layer in layers}
-        self._holders = {id(variable): layer for _, layer in layers for variable in own_weights(layer).values()}
+        self.layers = {"": traced.model, **dict(walk(traced.model))}
+        self.paths = {id(layer): path for path, layer in self.layers.items()}
+        self._holders = {
+            id(variable): layer for layer in self.layers.values() for variable in own_weights(layer).values()
+        }
 
     def rule_of(self, operation: keras.Operation) -> Rule | None:
         """The rule for a layer inside of another."""
@@ -183,7 +186,7 @@ def analyse(model: keras.Model) -> ChannelAnalysis:
 
 def _list_untraced(analysis: ChannelAnalysis) -> None:
     """Record the kernels that no call was seen to read, so that it is said of their channels why they stay."""
-    for path, layer in [("", analysis.trace.model), *walk(analysis.trace.model)]:
+    for path, layer in analysis.layers.items():
         own = own_weights(layer)
         for name, axes in own_compressible(layer).items():
             if id(own[name]) not in analysis.weights:
@@ -191,15 +194,15 @@ def _list_untraced(analysis: ChannelAnalysis) -> None:
                 places: list[Axis] = [None] * len(own[name].shape)
                 places[axes.outputs[-1]] = labels
                 analysis.weight(layer, own[name], places)
-                analysis.fix(labels, _why_untraced(analysis.trace, path))
+                analysis.fix(labels, _why_untraced(analysis, path))
 
 
-def _why_untraced(traced: Trace, path: str) -> str:
+def _why_untraced(analysis: ChannelAnalysis, path: str) -> str:
     """Why nothing is known of the weights of a layer: of the innermost layer around it whose code cannot be traced."""
-    layers = {"": traced.model, **dict(walk(traced.model))}
-    parts = path.split("/")
+    traced, parts = analysis.trace, path.split("/")
     around = ["/".join(parts[:count]) for count in range(len(parts), -1, -1)]
     found = next((one for one in around if one in traced.unseen), None)
     one = path if found is None else found
-    name = layer_subject(one, layers[one]) if one else f"model '{traced.model.name}' ({type(traced.model).__name__})"
+    whole = f"model '{traced.model.name}' ({type(traced.model).__name__})"
+    name = layer_subject(one, analysis.layers[one]) if one else whole
     return f"{name} cannot be traced" + (f": {traced.unseen[found]}" if found is not None else "")

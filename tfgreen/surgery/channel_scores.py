@@ -51,7 +51,7 @@ def channel_scores(
     """
     if criterion in READS_DATA and samples is not None:
         return _from_data(groups, criterion, samples, y, loss, seed)
-    weights, layers = {}, dict(walk(groups.analysis.trace.model))
+    weights, layers = {}, groups.analysis.layers
     for weight in groups.analysis.weights.values():
         if not is_of_adapter(layers[weight.path], weight.variable):
             merged = merged_value(layers[weight.path], weight.variable)
@@ -136,7 +136,7 @@ def _readers(groups: ChannelGroups) -> dict[str, list[_Read]]:
     The layers are those that multiply the channels of a group by a kernel; if none does, all that read them.
     """
     analysis = groups.analysis
-    layers = dict(walk(analysis.trace.model))
+    layers = analysis.layers
     inside = tuple(f"{path}/" for path, layer in layers.items() if isinstance(layer, _LOOPS))
     owner = {label: (n, c) for n, group in enumerate(groups) for c, label in enumerate(group.labels.tolist())}
     found: list[list[tuple[str, _Read]]] = [[] for _ in groups]

@@ -14,7 +14,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from tfgreen.model.paths import own_weights, walk
+from tfgreen.model.paths import own_weights
 from tfgreen.model.weights import own_compressible
 from tfgreen.surgery.channel_groups import ChannelGroup, ChannelGroups, Edge
 
@@ -50,7 +50,7 @@ class ChannelSelection:
         errors: Sequence[np.ndarray | None] = (),
         savings: Sequence[float] = (),
     ) -> None:
-        layers = dict(walk(groups.analysis.trace.model))
+        layers = groups.analysis.layers
         self._limits: list[tuple[ChannelGroup, np.ndarray, int, int]] = []
         ranked: dict[object, list[np.ndarray]] = defaultdict(list)  # what competes, by what it competes in
         members: dict[object, list[int]] = defaultdict(list)
@@ -172,7 +172,7 @@ def is_input(edge: Edge, layers: Mapping[str, keras.Layer]) -> bool:
 def kept_groups(groups: ChannelGroups, patterns: Sequence[str]) -> set[int]:
     """The numbers of the groups that a layer, or one inside of it, makes or returns whose path matches a pattern."""
     analysis = groups.analysis
-    layers = dict(walk(analysis.trace.model))
+    layers = analysis.layers
     paths = {path for path in layers for pattern in patterns if fnmatch.fnmatchcase(path, pattern)}
     inside = tuple(f"{path}/" for path in paths)
     tensors = [
