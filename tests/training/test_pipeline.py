@@ -84,6 +84,8 @@ def test_records_are_parsed(tmp_path):
 
     assert sorted(seen(tg.pipeline(files, parse=parse, batch=4))) == list(range(10))
     assert len(seen(tg.pipeline(files[0], parse=parse))) == 5
+    with pytest.raises(ValueError, match="parse: expected a function of one serialized record"):
+        tg.pipeline(files)
 
 
 def test_a_folder_of_images_gives_images_and_classes(tmp_path):

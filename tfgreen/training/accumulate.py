@@ -25,6 +25,7 @@ from tfgreen.typing import PlainDict, Tensor, Tensors
 
 # What Keras calls with the data of one batch, and returns the metrics: ``keras.Model.train_step``.
 TrainStep = Callable[[Tensors], PlainDict]
+PASSES = "passes"  # the attribute of a step that says how often it calls the model
 _MEANS = ("sum_over_batch_size", "mean")
 _TOO_SMALL = "samples in the first batch of a device, which accumulate cannot cut into so many parts:"
 
@@ -51,6 +52,7 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
     _check(model)
     started = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
 
+    @functools.wraps(step)
     def accumulated_step(data: Tensors) -> PlainDict:
         samples = _samples(data)
         is_first = tf.equal(model.optimizer.iterations.value, started)
@@ -83,6 +85,7 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
             model.optimizer.apply(means, variables)
         return logs
 
+    vars(accumulated_step)[PASSES] = parts
     return accumulated_step
 
 

@@ -6,6 +6,7 @@ schedule (the middle of the training, from 50 % to 90 % of it) is that of Mosaic
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -41,8 +42,9 @@ class HardestSamples(keras.callbacks.Callback):
         self._fraction = tf.Variable(1.0, trainable=False)
 
     def fraction_at(self, epoch: int) -> float:
-        """The share of the samples that are kept in an epoch."""
-        return self.keep_fraction if _FROM <= epoch / self.epochs < _UNTIL else 1.0
+        """The share of the samples that are kept in an epoch: all in the last one."""
+        is_last = epoch + 1 >= self.epochs
+        return self.keep_fraction if _FROM <= epoch / self.epochs < _UNTIL and not is_last else 1.0
 
     def on_epoch_begin(self, epoch: int, logs: PlainDict | None = None) -> None:
         self._fraction.assign(self.fraction_at(epoch))
@@ -50,6 +52,7 @@ class HardestSamples(keras.callbacks.Callback):
     def step(self, step: TrainStep) -> TrainStep:
         """A training step that runs ``step`` on the hardest samples."""
 
+        @functools.wraps(step)
         def selected_step(data: Tensors) -> PlainDict:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
             leaves = tf.nest.flatten((x, y, weight))

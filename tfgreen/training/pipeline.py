@@ -75,6 +75,10 @@ def pipeline(
         if function is not None and not callable(function):
             raise invalid_type(name, expected="a function of one sample", received=function)
     samples, arrays = _samples(data, image_size)
+    if parse is None and isinstance(samples, tf.data.TFRecordDataset):
+        expected = "a function of one serialized record, for TFRecord files"
+        fix = "Such as parse=lambda record: tf.io.parse_single_example(record, features)."
+        raise invalid_value("parse", expected=expected, received=None, fix=fix)
     if parse is not None:
         samples = samples.map(parse, tf.data.AUTOTUNE)
     is_read = arrays is None or parse is not None

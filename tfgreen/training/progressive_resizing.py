@@ -7,6 +7,7 @@ full size for its last fifth).
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
         self._size = tf.Variable(self.size_at(0), dtype="int32", trainable=False)
 
     def size_at(self, epoch: int) -> tuple[int, int]:
-        """Height and width in an epoch: whole multiples of four pixels, but for the full size.
+        """Height and width in an epoch: whole multiples of four pixels, but for the full size, as in the last one.
 
         Example:
             >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D()])
@@ -55,6 +56,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
             [(16, 16), (20, 20), (32, 32)]
         """
         done = min(max((epoch / self.epochs - _SMALL) / (_FULL - _SMALL), 0.0), 1.0)
+        done = 1.0 if epoch + 1 >= self.epochs else done
         share = self.start + (1 - self.start) * done
         height, width = (
             side if share >= 1 else min(side, max(_MULTIPLE, int(side * share) // _MULTIPLE * _MULTIPLE))
@@ -68,6 +70,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
     def step(self, step: TrainStep) -> TrainStep:
         """A training step that runs ``step`` on resized images."""
 
+        @functools.wraps(step)
         def resized_step(data: Tensors) -> PlainDict:
             x, *targets = data if isinstance(data, (list, tuple)) else (data,)
             (image,) = keras.tree.flatten(x)

@@ -22,6 +22,8 @@ def test_a_config_goes_into_plain_values_and_back():
         ({"patience": 0}, "patience.*>= 1"),
         ({"resize": 1.0}, "resize.*1"),
         ({"max_co2_kg": 1.0}, "region"),
+        ({"early_stopping": "loss", "keep_fraction": 0.5}, "early_stopping.*val_.*not all epochs"),
+        ({"early_stopping": "accuracy", "resize": 0.5}, "early_stopping.*val_.*not all epochs"),
     ],
     ids=str,
 )

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import sys
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +13,7 @@ import tensorflow as tf
 
 import tfgreen as tg
 from tests.recipes.economy.test_fit import _Sequence, arrays, network
+from tfgreen.training.progressive_resizing import ProgressiveResizing
 
 
 def test_the_learning_rate_falls_along_a_cosine():
@@ -51,3 +58,97 @@ def test_parts_are_counted_against_the_batches_that_come():
         tg.fit(trained, batches.batch(6), accumulate=8, verbose=0)
     # The last one of an epoch may be smaller.
     assert tg.fit(network(), batches.batch(60), epochs=2, accumulate=8, verbose=0).epoch == [0, 1]
+
+
+def test_savings_that_no_epoch_is_left_for_are_off_and_the_last_epoch_is_at_full_size():
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    data = np.ones((8, 16, 16, 3), "float32"), np.ones((8, 2), "float32")
+    run = tg.fit(model, data, epochs=1, resize=0.5, keep_fraction=0.5, verbose=0)
+    assert run.savings["resize"].startswith("off: 1 epochs") and run.savings["keep_fraction"].startswith("off: ")
+    run = tg.fit(model, data, epochs=4, resize=0.5, keep_fraction=0.5, verbose=0)
+    assert run.savings["resize"] == "on: from (8, 8) to (16, 16)" and run.savings["keep_fraction"].startswith("on: ")
+    resizing = ProgressiveResizing(model, 0.5, epochs=3)
+    assert [resizing.size_at(epoch) for epoch in range(3)] == [(8, 8), (8, 8), (16, 16)]
+
+
+def test_a_quantized_model_in_parts_is_not_told_that_its_data_is_of_another_scale():
+    x, y = arrays()
+
+    def train(scale: float) -> None:
+        quantized = tg.quantize(network(), calibration_data=x)
+        quantized.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        options = {"batch_size": 16, "accumulate": 4, "verbose": 0}
+        tg.fit(quantized, (scale * x, y), callbacks=[tg.UpdateCompression()], **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        train(1.0)
+        train(0.5)
+    with pytest.warns(UserWarning, match="calibration data was between"):
+        train(99.0)
+
+
+_WORKER = """
+import json, os, sys
+index, first, second = sys.argv[1:]
+cluster = {"worker": [f"127.0.0.1:{first}", f"127.0.0.1:{second}"]}
+os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": int(index)}})
+import tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+import keras, numpy as np, tfgreen as tg
+with strategy.scope():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, name="out")])
+    model = tg.prune(model, schedule=tg.ConstantSparsity(0.5, begin_step=0, frequency=1))
+    model.compile("sgd", "mse")
+x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+data = tf.data.Dataset.from_tensor_slices((x, x[:, :1])).batch(8)
+try:
+    tg.fit(model, data, callbacks=[tg.UpdateCompression()], verbose=0)
+except ValueError as error:
+    assert "keras#20585" in str(error), error
+else:
+    raise AssertionError("fit works now")
+
+def one(batch):
+    x, y = batch
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(x, training=True) - y) ** 2) / strategy.num_replicas_in_sync
+    model.optimizer.apply(tape.gradient(loss, model.trainable_weights), model.trainable_weights)
+
+step = tf.function(lambda iterator: strategy.run(one, args=(next(iterator),)))
+iterator, update = iter(strategy.experimental_distribute_dataset(data)), tg.UpdateCompression(model)
+for _ in range(4):
+    step(iterator)
+    update.step()
+print(tg.strip(model).get_layer("out").kernel.numpy().ravel().tolist())
+"""
+
+
+@pytest.mark.slow
+def test_many_machines_train_in_a_loop_of_ones_own_and_fit_says_so():
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        ports = [str(one.getsockname()[1]) for one in (first, second)]
+    start = [sys.executable, "-c", _WORKER]
+    workers = [
+        subprocess.Popen([*start, str(index), *ports], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for index in range(2)
+    ]
+    found = []
+    for worker in workers:
+        out, errors = worker.communicate(timeout=300)
+        assert worker.returncode == 0, errors[-2000:]
+        found.append(json.loads(out.strip().splitlines()[-1]))
+    assert found[0] == found[1] and found[0].count(0.0) == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_fraction": 0.5}, {"accumulate": 2, "schedule": "cosine"}], ids=str)
+def test_a_distiller_trains_with_what_it_can(options):
+    losses = keras.distillation.LogitsDistillation()
+    distiller = tg.Distiller(network(), network(), distillation_losses=losses)
+    distiller.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    run = tg.fit(distiller, arrays(), epochs=4, batch_size=16, verbose=0, **options)
+    assert run.epoch == [0, 1, 2, 3] and run.savings["steps_per_execution"].startswith("off: 1")
+    assert all(run.savings[name].startswith("on") for name in options if name != "schedule")

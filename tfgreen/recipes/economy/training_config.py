@@ -10,6 +10,7 @@ import keras
 from tfgreen.checks import check_bool, check_instance, check_integer, check_number, check_option
 from tfgreen.config import Config
 from tfgreen.energy.budget import EnergyBudget
+from tfgreen.errors import invalid_value
 
 Precision = Literal["bfloat16", "float16"]
 
@@ -33,9 +34,9 @@ class TrainingConfig(Config):
         patience: Epochs to wait, >= 1.
         max_kwh, max_co2_kg, region: A budget at which the training ends, see :class:`tg.EnergyBudget`.
         resize: Share of the sides, in (0, 1), that images have in the first half of the training; they grow to full
-            size until 80 % of it. None for full size always.
+            size until 80 % of it, or the last epoch. None for full size always.
         keep_fraction: Share of each batch, the samples of the largest loss, that is trained on between 50 % and 90 % of
-            the training, in (0, 1]; 1 for all.
+            the training, in (0, 1]; 1 for all. The training's loss and metrics are those of these samples.
         schedule: A ``keras.optimizers.schedules`` object for the learning rate, or "cosine", along which that of the
             optimizer falls to 0. The optimizer keeps it. None leaves the rate as compiled.
         fuse_batch_norm: Whether batch normalizations run as one operator, which computes the same in less time.
@@ -81,6 +82,12 @@ class TrainingConfig(Config):
         if self.resize is not None:
             check_number("resize", self.resize, above=0, below=1)
         check_number("keep_fraction", self.keep_fraction, above=0, maximum=1)
+        uneven = self.resize is not None or self.keep_fraction < 1
+        if self.early_stopping is not None and uneven and not self.early_stopping.startswith("val_"):
+            # It would end where the samples get harder, or the images larger.
+            expected = "a metric of validation_data ('val_...'), since not all epochs train on the same samples"
+            fix = "Or leave keep_fraction and resize out."
+            raise invalid_value("early_stopping", expected=expected, received=self.early_stopping, fix=fix)
         check_integer("steps_per_epoch", self.steps_per_epoch, minimum=1, optional=True)
         if self.schedule is not None and not isinstance(self.schedule, keras.optimizers.schedules.LearningRateSchedule):
             check_option("schedule", self.schedule, ("cosine",))

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.distillation.distiller import Distiller
+from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.batch_norm import fuse_training, why_unfused
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
@@ -42,6 +43,7 @@ class Plan:
 def make_plan(model: keras.Model, config: TrainingConfig, arguments: PlainDict) -> Plan:
     """Turn on what a config asks for and the model, the data and the machine gain from."""
     plan = Plan()
+    _check_strategy(model)
     norms = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)]
     if norms and config.fuse_batch_norm:
         fuse_training(model)
@@ -54,15 +56,22 @@ def make_plan(model: keras.Model, config: TrainingConfig, arguments: PlainDict) 
         plan.savings["accumulate"] = f"on: {config.accumulate} parts of a batch, one update"
     if config.keep_fraction < 1:
         hardest = HardestSamples(model, config.keep_fraction, config.epochs)
-        plan.callbacks.append(hardest)
-        plan.steps.append(hardest.step)
-        plan.savings["keep_fraction"] = f"on: the hardest {config.keep_fraction:.0%} from 50 % to 90 % of the training"
+        if all(hardest.fraction_at(epoch) == 1 for epoch in range(config.epochs)):
+            plan.savings["keep_fraction"] = f"off: no epoch but the last lies between 50 % and 90 % of {config.epochs}"
+        else:
+            plan.callbacks.append(hardest)
+            plan.steps.append(hardest.step)
+            share = f"the hardest {config.keep_fraction:.0%}"
+            plan.savings["keep_fraction"] = f"on: {share} from 50 % to 90 % of the training"
     if config.resize is not None:
         resizing = ProgressiveResizing(model, config.resize, config.epochs)
-        plan.callbacks.append(resizing)
-        plan.steps.append(resizing.step)
-        plan.contexts.append(any_size(model))
-        plan.savings["resize"] = f"on: from {resizing.size_at(0)} to {resizing.full}"
+        if resizing.size_at(0) == resizing.full:
+            plan.savings["resize"] = f"off: {config.epochs} epochs of this size have none for smaller images"
+        else:
+            plan.callbacks.append(resizing)
+            plan.steps.append(resizing.step)
+            plan.contexts.append(any_size(model))
+            plan.savings["resize"] = f"on: from {resizing.size_at(0)} to {resizing.full}"
     if config.mixed_precision is not None:
         why = why_no_gain(config.mixed_precision)
         plan.savings["mixed_precision"] = f"off: {why}" if why else f"on: {config.mixed_precision}"
@@ -93,6 +102,16 @@ def fit_arguments(data: Any, config: TrainingConfig) -> PlainDict:
     names = ("x", "y", "sample_weight")
     fixed = {"batch_size": config.batch_size, "shuffle": config.shuffle, "steps_per_epoch": config.steps_per_epoch}
     return {**dict(zip(names, data)), **fixed}
+
+
+def _check_strategy(model: keras.Model) -> None:
+    strategy = model.distribute_strategy
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.num_replicas_in_sync > 1:
+        raise invalid_state(
+            "Keras 3's fit does not train under tf.distribute.MultiWorkerMirroredStrategy (keras-team/keras#20585).",
+            "Call strategy.run in a loop of your own, with tg.UpdateCompression(model).step() after each step, or "
+            "train on one machine under MirroredStrategy.",
+        )
 
 
 def _check_batch(arguments: PlainDict, config: TrainingConfig) -> None:
@@ -146,6 +165,8 @@ def _steps_per_execution(model: keras.Model, config: TrainingConfig, steps: int 
         return config.steps_per_execution, "as set"
     if compressed_layers(model):
         return 1, "a compressed model counts its steps one by one"
+    if isinstance(model, Distiller):
+        return 1, "the teacher runs in each step, too"
     if tf.distribute.has_strategy() or model.distribute_strategy.num_replicas_in_sync > 1:
         return 1, "the devices of a strategy meet in each step"
     if config.accumulate > 1:
