@@ -67,6 +67,8 @@ def main() -> int:
             if found:
                 failed[check] += 1
                 print(f"--- seed {seed}, {check}: {found}\n{program}", flush=True)
+            if check == options.checks[-1] and seed % 10 == 9:
+                print(f"up to seed {seed}: {time.monotonic() - start:.0f} s", flush=True)
             if not process.is_alive() and results.empty():
                 break
         process.join(timeout=30)

@@ -29,7 +29,7 @@ from tfgreen.quantization.ranges import ActivationRange, FixedRange
 from tfgreen.quantization.rounding import round_average, round_leaky_relu
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
-from tfgreen.transforms.exporting import is_exporting, isolated, rounding_of
+from tfgreen.transforms.exporting import is_exporting, isolated
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 # TensorFlow's operations that must not get the range of what comes before: they compute other values.
@@ -162,10 +162,7 @@ class ActivationQuantizer(ActivationHook):
                 self._follow(range_, ops.stop_gradient(ops.cast(outputs, "float32")))
 
         def rounded(x: Any) -> Any:
-            if not ops.is_tensor(x) or not _is_float(x):
-                return x
-            # Of two ranges in a row, the converter would drop one.
-            return range_(isolated(x) if is_exporting() and rounding_of(x) is not None else x)
+            return range_(x) if ops.is_tensor(x) and _is_float(x) else x
 
         if range_.recorder is None:
             args, kwargs = keras.tree.map_structure(rounded, (args, kwargs))

@@ -147,8 +147,9 @@ def _run_rescaling(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: 
 
 def _run_normalization(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
     """A difference and a product."""
-    mean, variance = (ops.cast(value, "float32") for value in (layer.mean, layer.variance))
-    factor = 1.0 / ops.maximum(ops.sqrt(variance), keras.config.epsilon())
+    with tf.init_scope():  # numbers, of which the converter sees whether they change anything
+        mean, variance = (ops.cast(value, "float32") for value in (layer.mean, layer.variance))
+        factor = 1.0 / ops.maximum(ops.sqrt(variance), keras.config.epsilon())
     mean, factor = (as_constant(ops.cast(value, layer.compute_dtype)) for value in (mean, factor))
     return quantize(0, ops.cast(args[0], layer.compute_dtype) - mean) * factor
 

@@ -86,7 +86,8 @@ def is_separable(layer: keras.Operation) -> bool:
 
 def is_identity(layer: keras.Operation) -> bool:
     """Whether a layer returns its input when it is not being trained."""
-    return _is_among(layer, _IDENTITY)
+    linear = is_own(layer, (layers.Activation,)) and layer.activation is activations.linear
+    return linear or _is_among(layer, _IDENTITY)
 
 
 def is_pass_through(layer: keras.Operation) -> bool:

@@ -35,11 +35,17 @@ _SAME_RANGE = frozenset(
 )
 
 
-def rounding_of(x: Any) -> Any | None:
-    """The operation that gives a tensor of the graph that is being traced its range, if it has one by itself."""
+def source_of(x: Any) -> Any:
+    """The tensor of the graph that is being traced whose range LiteRT gives to another."""
     while x.op.type in _SAME_RANGE:
         x = next(tensor for tensor in x.op.inputs if tensor.dtype == x.dtype)
-    return x.op if x.op.type.startswith("FakeQuant") else None
+    return x
+
+
+def rounding_of(x: Any) -> Any | None:
+    """The operation that gives a tensor of the graph that is being traced its range, if it has one by itself."""
+    operation = source_of(x).op
+    return operation if operation.type.startswith("FakeQuant") else None
 
 
 def isolated(structure: Any) -> Any:

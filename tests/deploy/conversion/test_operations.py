@@ -171,6 +171,56 @@ def test_what_takes_one_scale_gets_it_after_training(make):
     assert error_in_scales(trained, lite, REAL) <= 1.5 and not lite.float_operators
 
 
+def moved(x):
+    return ops.transpose(ops.reshape(x, (-1, 3, 2)), (0, 2, 1))
+
+
+TWICE_IN_A_ROW = {  # what Keras rounds after an operation that the converter leaves out, or that only moves numbers
+    "mean of a mean": lambda x: layers.GlobalAveragePooling2D()(layers.AveragePooling2D(3)(x)),
+    "sum over size 1": lambda x: ops.sum(layers.Dense(3)(x[:, 0, 0])[:, None], axis=1),
+    "cumulative sum": lambda x: ops.cumsum(layers.Dense(3)(x[:, 0, 0])[:, None], axis=1)[:, 0],
+    "rescaling by 1": lambda x: layers.Rescaling(1.0)(layers.Dense(3)(x[:, 0, 0])),
+    "normalization by 1": lambda x: layers.Flatten()(layers.Normalization(mean=1.0, variance=1.0)(x)),
+    "power of 1": lambda x: ops.power(layers.Dense(3)(x[:, 0, 0]), 1.0),
+    "linear activation": lambda x: layers.Activation("linear")(layers.Reshape((18,))(x)),
+    "own layer": lambda x: layers.Flatten()(layers.Lambda(moved)(layers.Dense(6)(layers.Flatten()(x)))),
+}
+
+
+@pytest.mark.parametrize("make", TWICE_IN_A_ROW.values(), ids=TWICE_IN_A_ROW)
+def test_two_ranges_in_a_row_convert_after_training(make):
+    inputs = keras.Input((3, 3, 2))
+    model = keras.Model(inputs, layers.RepeatVector(2)(make(inputs)))
+    x = RNG.normal(size=(64, 3, 3, 2)).astype("float32")
+    trained = tg.quantize(model, calibration_data=x)
+    hooks = [layer.activations for layer in trained.layers if getattr(layer, "activations", None) is not None]
+    for number, range_ in enumerate(range_ for hook in hooks for range_ in hook.ranges()):
+        lower, upper = range_.numbers()
+        range_.set(lower * (1 + 0.03 * number), upper * (1 + 0.02 * number))
+    lite = tg.convert(trained, quantization="int8")
+    assert error_in_scales(trained, lite, x) <= 0.2 and not lite.float_operators
+
+
+FLOAT_STEPS = {
+    "sequences": lambda x: layers.SimpleRNN(5, return_sequences=True)(x),
+    "last with itself": lambda x: (lambda y: layers.Concatenate()([y, y]))(layers.SimpleRNN(5)(x)),
+    "both ways": lambda x: layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x),
+    "two kinds": lambda x: layers.Concatenate()(
+        [cell(4, return_sequences=True, go_backwards=True)(x) for cell in (layers.GRU, layers.LSTM, layers.SimpleRNN)]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", FLOAT_STEPS.values(), ids=FLOAT_STEPS)
+def test_what_stays_in_floats_is_not_rounded_before_it_ends(make):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(make(inputs))))
+    x = RNG.normal(size=(64, 3, 4)).astype("float32")
+    trained = tg.quantize(model, calibration_data=x)
+    assert error_in_scales(trained, tg.convert(trained, quantization="int8"), x) <= 0.02
+
+
 def test_an_operator_that_litert_lacks_is_named_after_training_too():
     inputs = keras.Input((4,))
     h = layers.Dense(6)(inputs)

@@ -61,7 +61,7 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
                 raise invalid_state(f"it returns {spec.batch} rows for it. Build it with an open batch size.")
         # The identity makes two outputs (or an input and an output) that are one tensor two.
         result = {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
-        replace_operations(tf.compat.v1.get_default_graph())
+        replace_operations(tf.compat.v1.get_default_graph(), conversion.samples is not None)
         return result
 
     batch = None if conversion.config.dynamic_batch else 1

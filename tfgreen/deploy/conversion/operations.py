@@ -3,8 +3,10 @@
 - Floats that OneHot makes, and those that become integers (Cast, Bucketize), are kept apart from ranges: the converter
   would give each of the two values of OneHot a range of its own, or refuse it, and 2.999 would be cast to 2.
 - DenseBincount, by which Keras encodes categories as ``"multi_hot"`` and ``"count"``, is a maximum or sum of OneHot.
-- Where what a sum with 0 or a product with 1 returns is rounded again, it is kept apart from the range of what it
-  takes: the converter leaves the operation out, and would then find two ranges in a row.
+- What the converter leaves out is left out before: sums with 0, products with 1, reductions over axes of size 1. What
+  is then rounded twice in a row is kept apart in between: the converter would drop one range, or refuse the two.
+- What stays in float32 and is concatenated is kept apart from the range of the whole: the converter would round each
+  part to it, or to that of a tanh, and with it the state from which a recurrent layer computes its next step.
 - Where a sum or product takes two tensors of one range, the second gets it by a detour: the converter moves a reshape
   of both behind the sum with the range of what it took before, and then refuses what it made.
 - Keras adds what looks like a bias, a tensor of which all sizes but one are 1, by BiasAdd. One sample of shape (8, 1)
@@ -20,14 +22,20 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfgreen.transforms.exporting import isolated, rounding_of
+from tfgreen.transforms.exporting import isolated, rounding_of, source_of
 
 _INPUT = re.compile(r"input_\d+")  # see export.py
+_BOUNDED = ("Tanh", "Sigmoid", "Softmax")  # which the converter gives a range of its own, in float32 too
 
 
-def replace_operations(graph: tf.Graph) -> None:
-    """Replace operations of a graph that is being traced; what stands in their place bears their scope."""
-    for types, make in _REPLACED.items():
+def replace_operations(graph: tf.Graph, has_samples: bool) -> None:
+    """Replace operations of a graph that is being traced; what stands in their place bears their scope.
+
+    Args:
+        has_samples: Whether operations between trained ranges get ranges by calibration, and do not stay in float32.
+    """
+    trained = any(operation.type.startswith("FakeQuant") for operation in graph.get_operations())
+    for types, make in (*_REPLACED, *([(("Pack", "ConcatV2"), _joined)] if trained and not has_samples else [])):
         for operation in graph.get_operations():
             if operation.type in types:
                 (old,) = operation.outputs
@@ -42,12 +50,31 @@ def _apart(one_hot: tf.Operation) -> tf.Tensor:
     return isolated(one_hot.outputs[0])
 
 
-def _of_two_ranges(binary: tf.Operation) -> tf.Tensor:
+def _rounded_again(rounding: tf.Operation) -> tf.Tensor:
+    x, source = rounding.inputs[0], source_of(rounding.inputs[0]).op
+    if rounding_of(x) is not None or (source.type in _BOUNDED and rounding_of(source.inputs[0]) is None):
+        rounding._update_input(0, isolated(x))
+    return rounding.outputs[0]
+
+
+def _joined(join: tf.Operation) -> tf.Tensor:
+    for index, x in enumerate(join.inputs):
+        if x.dtype.is_floating and rounding_of(x) is None:
+            join._update_input(index, isolated(x))
+    return join.outputs[0]
+
+
+def _squeezed(reduction: tf.Operation) -> tf.Tensor:
+    x, axes = reduction.inputs[0], tf.get_static_value(reduction.inputs[1])
+    if axes is None or x.shape.rank is None or any(x.shape[int(axis)] != 1 for axis in np.ravel(axes)):
+        return reduction.outputs[0]
+    if reduction.type == "Cumsum":
+        return reduction.outputs[0] if reduction.get_attr("exclusive") else x
+    return x if reduction.get_attr("keep_dims") or not np.size(axes) else tf.squeeze(x, np.ravel(axes).tolist())
+
+
+def _of_one_range(binary: tf.Operation) -> tf.Tensor:
     x, y = binary.inputs
-    same = _unchanged(binary)
-    is_rounded_again = any(after.type.startswith("FakeQuant") for after in binary.outputs[0].consumers())
-    if same is not None and is_rounded_again and rounding_of(same) is not None:
-        return isolated(same)
     if binary.type == "Pow" and np.all(tf.get_static_value(y) == 2):  # of which the converter makes a product
         y = x
     rounding = rounding_of(y)
@@ -58,8 +85,7 @@ def _of_two_ranges(binary: tf.Operation) -> tf.Tensor:
     return getattr(tf.raw_ops, binary.type.replace("Pow", "Mul"))(x=x, y=y)
 
 
-def _unchanged(binary: tf.Operation) -> tf.Tensor | None:
-    """The tensor that an operation with a constant returns as it is, if it does."""
+def _unchanged(binary: tf.Operation) -> tf.Tensor:
     neutral = 0.0 if binary.type in ("AddV2", "Sub") else 1.0
     pairs = [(binary.inputs[0], binary.inputs[1])]
     pairs += [(binary.inputs[1], binary.inputs[0])] if binary.type in ("AddV2", "Mul") else []
@@ -67,7 +93,7 @@ def _unchanged(binary: tf.Operation) -> tf.Tensor | None:
         value = tf.get_static_value(other)
         if value is not None and np.all(value == neutral) and x.shape == binary.outputs[0].shape:
             return x
-    return None
+    return binary.outputs[0]
 
 
 def _broadcast(bias_add: tf.Operation) -> tf.Tensor:
@@ -148,11 +174,15 @@ def _cast(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(source if x.op.type == "Cast" and source.dtype.is_integer else isolated(x), dtype)
 
 
-_REPLACED: dict[tuple[str, ...], Callable[[tf.Operation], tf.Tensor]] = {
-    ("DenseBincount",): _counted,
-    ("BiasAdd",): _broadcast,
-    ("ArgMax", "ArgMin"): _with_one_zero,
-    ("Cast", "Bucketize"): _exact,
-    ("OneHot",): _apart,
-    ("AddV2", "Sub", "Mul", "RealDiv", "Pow"): _of_two_ranges,
-}
+_ARITHMETIC = ("AddV2", "Sub", "Mul", "RealDiv", "Pow")
+_REPLACED: tuple[tuple[tuple[str, ...], Callable[[tf.Operation], tf.Tensor]], ...] = (
+    (("DenseBincount",), _counted),
+    (("BiasAdd",), _broadcast),
+    (("ArgMax", "ArgMin"), _with_one_zero),
+    (("Cast", "Bucketize"), _exact),
+    (("OneHot",), _apart),
+    (_ARITHMETIC, _unchanged),
+    (("Cumsum", "Max", "Mean", "Min", "Prod", "Sum"), _squeezed),
+    (("FakeQuantWithMinMaxVars",), _rounded_again),
+    (_ARITHMETIC, _of_one_range),
+)

@@ -19,6 +19,7 @@ from tfgreen.deploy.tflite.contents import dequantize_array, quantize_array, sca
 from tfgreen.deploy.tflite.flatbuffer import constant, dtype_name, opcode_of, operator_name, set_constant
 
 _DETOURS = {("CAST", "CAST"): "float64", ("DEQUANTIZE", "QUANTIZE"): "float32"}
+_MOVES = ("RESHAPE", "TRANSPOSE")
 _BETWEEN_TYPES = {name for pair in _DETOURS for name in pair}
 
 
@@ -27,9 +28,31 @@ def drop_detours(model: ModelT) -> int:
 
     A float32 number is the same one after a cast to float64 and back; microcontrollers have no float64. Integers that
     become floats and then integers of another range are requantized in one operator, as accelerators want it; those of
-    the same range stay what they are.
+    the same range stay what they are. What only moves them in between moves integers.
     """
-    return sum(_drop(model, graph) for graph in model.subgraphs)
+    dropped = sum(_drop(model, graph) for graph in model.subgraphs)
+    for graph in model.subgraphs:
+        _move_integers(model, graph)
+    return dropped + sum(_drop(model, graph) for graph in model.subgraphs)
+
+
+def _move_integers(model: ModelT, graph: SubGraphT) -> None:
+    made = {int(i): operator for operator in graph.operators or [] for i in operator.outputs}
+    read = [int(i) for operator in graph.operators or [] for i in operator.inputs] + [int(i) for i in graph.outputs]
+    for second in graph.operators or []:
+        moved, index = list[OperatorT](), int(second.inputs[0]) if len(second.inputs) else -1
+        if operator_name(model, second) != "QUANTIZE":
+            continue
+        while index in made and operator_name(model, made[index]) in _MOVES and read.count(index) == 1:
+            moved.append(made[index])
+            index = int(made[index].inputs[0])
+        first = made.get(index)
+        if not moved or first is None or operator_name(model, first) != "DEQUANTIZE":
+            continue
+        source = graph.tensors[int(first.inputs[0])]
+        moved[-1].inputs = np.array([first.inputs[0], *moved[-1].inputs[1:]], np.int32)
+        for tensor in (graph.tensors[int(operator.outputs[0])] for operator in moved):
+            tensor.type, tensor.quantization = source.type, source.quantization
 
 
 def _drop(model: ModelT, graph: SubGraphT) -> int:
