@@ -67,6 +67,49 @@ def test_zeros_are_counted_and_a_fixed_batch_too():
     assert next(iter(work.shapes.values())) == (3, 4)
 
 
+@pytest.mark.parametrize("attends", ["heads", "plain", "own"])
+def test_products_of_results_move_their_factors_and_results(attends):
+    """Of 10 queries and keys of 16 numbers: scores of each head, read again with the values."""
+
+    class Own(layers.Layer):
+        def build(self, shape):
+            self.mix = self.add_weight(shape=(16, 16), name="mix")
+
+        def call(self, x):
+            return keras.ops.matmul(keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1))), x @ self.mix)
+
+    x = keras.Input((10, 16))
+    if attends == "heads":
+        y = layers.MultiHeadAttention(2, 8, name="block")(x, x)
+    else:
+        y = layers.Attention(name="block")([x, x]) if attends == "plain" else Own(name="block")(x)
+    work = next(layer for layer in keras_work(keras.Model(x, y)).layers if layer.where == "block")
+    projected = 2 if attends == "own" else 0  # x @ mix reads x and writes a result
+    scores = 200 if attends == "heads" else 100
+    assert work.activation_bytes == 4 * ((4 + projected) * 160 + 2 * scores)
+    assert work.macs == 3200 + (2560 if attends == "own" else 0)
+
+
+@pytest.mark.parametrize(
+    "layer, shape",
+    [(layers.Conv2D(8, 3), (28, 28, 1)), (layers.Dense(8), (9,)),
+     (layers.EinsumDense("ab,bcd->acd", (2, 4), bias_axes="cd"), (9,)),
+     (layers.SimpleRNN(4, unroll=True), (5, 3)), (layers.GRU(4, unroll=True), (5, 3)),
+     (layers.SeparableConv1D(8, 3), (9, 4))],
+    ids=lambda value: type(value).__name__ if isinstance(value, layers.Layer) else "",
+)
+def test_only_the_zeros_of_kernels_save_products(layer, shape):
+    model = keras.Sequential([keras.Input(shape), layer])
+    values = [np.zeros(v.shape) if v.path.endswith("kernel") else np.ones(v.shape) for v in layer.weights]
+    for value, variable in zip(values, layer.weights):
+        if variable.path.endswith("kernel"):
+            value.flat[::4] = 1
+    layer.set_weights(values)
+    kernels = [value for value, v in zip(values, layer.weights) if v.path.endswith("kernel")]
+    share = sum(int((k == 0).sum()) for k in kernels) / sum(k.size for k in kernels)
+    assert keras_work(model).layers[0].zero_share == pytest.approx(share)
+
+
 def test_open_sizes_and_unknown_layers_are_refused_with_a_remedy():
     with pytest.raises(tg.InvalidValueError, match="leaves open. Give every keras.Input a full shape"):
         keras_work(keras.Sequential([keras.Input((None, 3), name="x"), layers.Dense(2)]))

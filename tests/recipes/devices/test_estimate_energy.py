@@ -68,6 +68,16 @@ def test_zeros_that_no_kernel_skips_are_named():
     assert "its kernels skip 94%" in str(tg.estimate_energy(model, skipping))
 
 
+def test_biases_save_no_products():
+    model = keras.Sequential([keras.Input((28, 28, 1)), layers.Conv2D(8, 3)])
+    kernel = np.zeros((3, 3, 1, 8))
+    kernel.flat[:7] = 1
+    model.layers[0].set_weights([kernel, np.ones(8)])
+    skipping = {**tg.DeviceProfile.named("horowitz-45nm").to_dict(), "name": "mine", "skips_zeros": "always"}
+    for given in (model, tg.convert(model)):
+        assert tg.estimate_energy(given, skipping).layers[0].macs == pytest.approx(48672 * 7 / 72)
+
+
 def test_what_cannot_be_estimated_says_why(model):
     with pytest.raises(tg.InvalidValueError, match="Did you mean 'horowitz-45nm'"):
         tg.estimate_energy(model, "horowitz")

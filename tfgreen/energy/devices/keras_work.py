@@ -36,7 +36,7 @@ def keras_work(model: keras.Model) -> ModelWork:
         lambda x: keras.KerasTensor((batch, *x.shape[1:]), x.dtype, name=x.name), symbolic_inputs(model)
     )
     calls = trace_calls(model, *args, **kwargs)
-    counts, by_layer = count_macs(calls, batch), _outermost(calls)
+    counts, (by_layer, leaves) = count_macs(calls, batch), _outermost(calls)
     found = []
     for path, layer in profiled_layers(model):
         macs, reason = counts.get(id(layer), (0, ""))
@@ -45,16 +45,17 @@ def keras_work(model: keras.Model) -> ModelWork:
                 f"layer '{path}' ({type(layer).__name__}): its multiply-accumulates are not known, {reason}.",
                 "Convert the model and estimate the file: tg.estimate_energy(tg.convert(model)).",
             )
-        if (macs or id(layer) in by_layer) and not isinstance(layer, _NO_WORK):
-            found.append(_layer_work(path, layer, macs * batch, by_layer.get(id(layer), [])))
+        if (macs or id(layer) in leaves) and not isinstance(layer, _NO_WORK):
+            made = by_layer.get(id(layer), [])
+            found.append(_layer_work(path, layer, macs * batch, made, id(layer) in leaves))
     notes = ["counted layer by layer as Keras runs them; a .tflite file has fewer operators, and other dtypes"]
     shapes = {item.name: (batch, *item.shape) for item in spec.inputs}
     return ModelWork(model.name, shapes, tuple(found), tuple(notes))
 
 
-def _outermost(calls: list[Call]) -> dict[int, list[Call]]:
-    """The calls of layers that call no others, or hold a cell, by the layer's id: their traffic is that of memory."""
-    found: dict[int, list[Call]] = {}
+def _outermost(calls: list[Call]) -> tuple[dict[int, list[Call]], set[int]]:
+    """The calls of each layer by its id, and those that call no others, or hold a cell: memory is what they pass on."""
+    found, leaves = dict[int, list[Call]](), set[int]()
     skip_below: int | None = None
     for number, call in enumerate(calls):
         if skip_below is not None and call.depth > skip_below:
@@ -62,36 +63,51 @@ def _outermost(calls: list[Call]) -> dict[int, list[Call]]:
         whole = isinstance(call.layer, (keras.layers.RNN, keras.layers.TimeDistributed))
         skip_below = call.depth if whole else None
         after = calls[number + 1] if number + 1 < len(calls) else None
+        found.setdefault(id(call.layer), []).append(call)
         if whole or after is None or after.depth <= call.depth:
-            found.setdefault(id(call.layer), []).append(call)
-    return found
+            leaves.add(id(call.layer))
+    return found, leaves
 
 
-def _layer_work(path: str, layer: keras.Layer, macs: int, calls: list[Call]) -> LayerWork:
+def _layer_work(path: str, layer: keras.Layer, macs: int, calls: list[Call], leaf: bool) -> LayerWork:
     dtype, itemsize = layer.compute_dtype, np.dtype("float16" if "16" in layer.compute_dtype else "float32").itemsize
     whole = isinstance(layer, (keras.layers.RNN, keras.layers.TimeDistributed))
     variables = weights_by_path(layer) if whole else own_weights(layer)
-    weights = [keras.ops.convert_to_numpy(variable) for variable in variables.values()]
-    size = sum(array.size for array in weights)
-    zeros = sum(int((array == 0).sum()) for array in weights if array.ndim > 1)
+    weights = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
+    size = sum(array.size for array in weights.values())
+    kernels = [array for name, array in weights.items() if name.endswith("kernel")]
+    kernels = kernels or [array for array in weights.values() if array.ndim > 1]  # of a class of the user's
+    multiplied = sum(array.size for array in kernels)
+    zeros = sum(int((array == 0).sum()) for array in kernels)
     looked_up = isinstance(layer, keras.layers.Embedding)  # only some rows are read
     operator = _OPERATORS.get(type(layer).__name__, type(layer).__name__)
-    channels = calls[0].output[-1] or 0 if macs and calls and calls[0].output else 0
+    channels = calls[0].output[-1] or 0 if macs and leaf and calls[0].output else 0
     if operator == "FULLY_CONNECTED" and any(_size(call.output) > channels for call in calls):
         operator = "CONV_2D"
-    numbers = [sum(_size(shape) for shape in call.inputs) + _size(call.output) for call in calls]
-    results = [_size(call.output) for call in calls]
+    passed, results, moved, products = 0, 0, 0, 0
+    for call in calls:
+        operations = [op for op in call.operations if op.type in _PRODUCTS]
+        made = sum(_size(tensor.shape) for op in operations for tensor in op.outputs)
+        moved += made + sum(_size(tensor.shape) for op in operations for tensor in op.inputs) - multiplied
+        products += made
+        if leaf:
+            results += _size(call.output)
+            passed += sum(map(_size, call.inputs)) + _size(call.output)
     return LayerWork(
         path,
         operator,
         dtype,
         macs,
-        sum(results),
-        (sum(results) if looked_up else size * max(len(calls), 1)) * itemsize,
-        sum(numbers) * itemsize,
+        max(results, products),
+        (results if looked_up else size * max(len(calls), 1)) * itemsize,
+        max(passed, moved) * itemsize,
         channels,
-        zero_share=zeros / size if size else 0.0,
+        zero_share=zeros / multiplied if multiplied else 0.0,
     )
+
+
+# Their factors and results are moved too where a layer multiplies results with results, as attention does.
+_PRODUCTS = ("MatMul", "BatchMatMulV2", "Einsum")
 
 
 def _size(shape: Shape) -> int:
