@@ -43,6 +43,7 @@ _PHRASES = (
     (r"\bsparse_weights=True", "--sparse-weights yes"),
     (r"\b(strict|flex|dynamic_batch)=True", lambda found: "--" + found[1].replace("_", "-")),
     (r"\bkeep_float\b", "--keep-float"),
+    (r"\bregion='(\w+)'", r"--region \1"),
 )
 
 
@@ -206,8 +207,10 @@ def energy(arguments: argparse.Namespace) -> int:
     from tfgreen.energy.meter import EnergyMeter
     from tfgreen.recipes.data import load_samples
 
-    for path in arguments.models:
+    for path in (*arguments.models, *([arguments.meter] if arguments.meter else [])):
         _check_file(path)
+    if len(set(arguments.models)) < len(arguments.models):
+        raise InvalidValueError(f"MODEL: expected different files, received {' '.join(arguments.models)}.")
     names = dict(zip(arguments.models, short_names(arguments.models)))
     samples = load_samples(arguments.data, "x_test", "x", "x_train")
     meter = EnergyMeter(arguments.region, idle_seconds=arguments.idle, external=arguments.meter)
@@ -225,7 +228,7 @@ def energy(arguments: argparse.Namespace) -> int:
         else:
             several = tg.compare_energy(models, one, **options)
             result, readings = several, list(several.values())
-    _print_json(result.to_dict()) if arguments.json else print(result)
+    _print_json(result.to_dict()) if arguments.json else print(in_options(str(result)))
     return OK if all(reading.joules_per_inference is not None for reading in readings) else FAILED
 
 

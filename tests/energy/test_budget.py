@@ -21,7 +21,7 @@ def test_training_ends_when_the_budget_is_spent_and_another_does_not_begin():
     budget = tg.EnergyBudget(max_kwh=1e-9)
     history = train(budget)
     assert len(history.epoch) == 1 and budget.kwh >= 1e-9 and "1e-09 kWh is spent" in budget.spent
-    assert history.history["energy_kwh"] == [pytest.approx(budget.kwh, rel=0.9)]
+    assert history.history["budget_used_kwh"] == [pytest.approx(budget.kwh, rel=0.9)]
     with pytest.raises(ValueError, match="is spent.*new EnergyBudget"):
         train(budget)
 

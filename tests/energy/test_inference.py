@@ -98,7 +98,7 @@ def test_a_difference_is_shown_where_every_round_had_it():
     assert found.to_dict()["verdicts"] == {"b": "no difference shown", "c": "no difference shown"}
     lines = str(found).splitlines()
     assert lines[0].split() == ["model", "per", "inference", "of", "the", "first", "verdict"]
-    assert "x 1.1 (0.8 to 1.1)" in lines[2] and lines[-1].startswith("source: estimate")
+    assert "x 1.1 (0.8 to 1.1)" in lines[2] and lines[-1].startswith("source of 'a': estimate")
     assert found._repr_html_().count("<tr>") == 4 and "b 1.1 J" in repr(found)
 
 

@@ -121,6 +121,20 @@ def test_a_training_that_fails_leaves_nothing_running_and_the_next_counts_anew()
     assert not any(thread.name == "tfgreen energy" for thread in set(threading.enumerate()) - before)
 
 
+def test_an_evaluation_by_itself_and_a_training_that_was_cut_off():
+    logger, model = tg.EnergyLogger(verbose=False), network()
+    model.evaluate(*arrays(), verbose=0, callbacks=[logger])
+
+    def interrupt(epoch, logs):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*arrays(), verbose=0, callbacks=[logger, keras.callbacks.LambdaCallback(on_epoch_end=interrupt)])
+    assert logger.reading.joules >= sum(logger.epochs) > 0
+    model.evaluate(*arrays(), verbose=0, callbacks=[logger])
+    logger.close()
+
+
 def test_a_model_of_its_own_loss_takes_the_samples_that_are_given():
     class Own(keras.Model):
         def __init__(self):

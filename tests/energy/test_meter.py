@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import tfgreen
@@ -229,6 +230,24 @@ def test_a_function_of_watts_takes_the_place_of_all_components(no_rapl):
     reading = meter.reading
     assert [(part.name, part.source) for part in reading.components] == [("machine", "external")]
     assert 10 * reading.duration_s < reading.joules < 25 * reading.duration_s and reading.co2e_kg > 0
+
+
+def test_the_time_that_a_meter_takes_to_answer_is_not_counted():
+    def slow():
+        time.sleep(0.1)
+        return 5.0
+
+    with EnergyMeter(external=slow) as meter:
+        time.sleep(0.2)
+    assert meter.reading.joules == pytest.approx(5.0 * meter.reading.duration_s, rel=1e-3)
+    assert meter.reading.duration_s < 0.3
+
+
+def test_an_empty_block_holds_the_memory_of_the_process(no_rapl):
+    with EnergyMeter(components=("ram",)) as meter:
+        pass
+    gigabytes = psutil.Process().memory_info().rss / 1e9
+    assert float(meter.reading.how.split(" GB resident")[0].split()[-1]) == pytest.approx(gigabytes, rel=0.1)
 
 
 @pytest.mark.parametrize("watts, why", [(lambda: -1.0, "-1"), (lambda: 1 / 0, "ZeroDivisionError")])

@@ -49,7 +49,7 @@ def test_the_interval_holds_the_truth_in_95_of_100_trainings():
 def test_a_prediction_reads_as_a_sentence():
     told = EnergyPrediction(0.5, (0.4, 0.6), 0.19, 3600.0, 10, 1)
     assert str(told) == (
-        "10 epochs will use 0.5 kWh (0.4 to 0.6), 0.19 kg of CO2e, and take 3600 s; told after 1 epoch"
+        "10 epochs will use 0.5 kWh (0.4 to 0.6), 0.19 kg of CO2e, and take 3,600 s; told after 1 epoch"
     )
     assert told.to_dict()["interval"] == [0.4, 0.6] and "<p>" in told._repr_html_()
     assert quantile(1) == 12.706 and quantile(100) == 1.96

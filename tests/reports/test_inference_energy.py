@@ -45,8 +45,10 @@ def test_every_zoo_model_is_measured(name):
 
 
 def test_a_generator_is_read_once_for_all(networks):
-    found = tg.compare_energy({"a": networks["small"], "b": networks["small"]}, (X[:2] for _ in range(1)), seconds=0.05)
+    lite = tg.convert(networks["small"])
+    found = tg.compare_energy({"a": networks["small"], "b": lite}, (X[i : i + 1] for i in range(3)), seconds=0.05)
     assert found["b"].runs >= 7
+    assert tg.inference_energy(lite, (X[i : i + 1] for i in range(3)), seconds=0.05).runs >= 7
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ class EnergyBudget(keras.callbacks.Callback):
 
     The energy is that of :class:`tg.EnergyMeter`, read every five seconds and at the end of each epoch, all trainings
     with this callback together; of a training that raises, what came after the last reading is missing. What it has
-    come to stands in the attributes, and in ``logs`` as ``energy_kwh``.
+    come to stands in the attributes, and in ``logs`` as ``budget_used_kwh``.
 
     Args:
         max_kwh: Kilowatt-hours, > 0, or None.
@@ -71,7 +71,7 @@ class EnergyBudget(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
         self._read()
         if logs is not None:
-            logs["energy_kwh"] = self.kwh
+            logs["budget_used_kwh"] = self.kwh
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
         self.close()  # the last epoch has been read

@@ -116,7 +116,8 @@ class EnergyComparison(TableResult, Mapping[str, InferenceEnergy]):
         return rows
 
     def _remarks(self) -> list[str]:
-        return [f"source: {text}" for text in dict.fromkeys(f"{item.source}, {item.how}" for item in self.values())][:1]
+        name, first = next(iter(self.items()))
+        return [f"source of '{name}': {first.source}; {first.how}"]
 
 
 def measure_in_turn(
@@ -172,7 +173,7 @@ def _per_run(windows: list[tuple[EnergyReading, int]]) -> InferenceEnergy:
     # What stands for all of them in words: one without energy if there is any.
     chosen = next((reading for reading in readings if reading.joules is None), readings[-1])
     duration = sum(reading.duration_s for reading in readings)
-    how = f"{runs} runs in {len(windows)} windows; {chosen.how}"
+    how = f"{runs} runs in {len(windows)} windows, lowest to highest in brackets; the last one: {chosen.how}"
     joules = net = interval = co2e = None
     values: tuple[float, ...] = ()
     source: Source = "unavailable"

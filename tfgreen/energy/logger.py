@@ -73,8 +73,8 @@ class EnergyLogger(keras.callbacks.Callback):
 
     @property
     def reading(self) -> EnergyReading:
-        """The reading of the whole training that ended last."""
-        return self._meter.reading
+        """The reading of the whole training that ended last, or of one that was cut off, until now."""
+        return self._meter.so_far() if self._is_inside else self._meter.reading
 
     def on_train_begin(self, logs: PlainDict | None = None) -> None:
         self.epochs, self.prediction, self.first_prediction = [], None, None
@@ -96,16 +96,22 @@ class EnergyLogger(keras.callbacks.Callback):
         self._note("train")
 
     def on_test_begin(self, logs: PlainDict | None = None) -> None:
+        if not self._is_inside:  # evaluate, by itself
+            return
         self._note("train", is_last=True)
         self._count_samples()
         self._totals["test"].append(self._now())
         self._counts["test"].append(0)
 
     def on_test_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
+        if not self._is_inside:  # evaluate, by itself
+            return
         self._steps["test"] = batch + 1
         self._note("test")
 
     def on_test_end(self, logs: PlainDict | None = None) -> None:
+        if not self._is_inside:  # evaluate, by itself
+            return
         self._note("test", is_last=True)
 
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
@@ -120,7 +126,7 @@ class EnergyLogger(keras.callbacks.Callback):
         self._past.append(used)
         self.epochs.append(float(used[0]))
         if len(self._past) == 1:
-            self._pace = self._steady_epoch()
+            self._pace = self._steady_epoch(now)
         self._predict(reading.intensity.kg_per_kwh if reading.intensity else None)
         if logs is not None:
             logs.update(self._figures(reading.intensity.kg_per_kwh if reading.intensity else None))
@@ -152,17 +158,19 @@ class EnergyLogger(keras.callbacks.Callback):
         counts.append(steps)
         self._totals[part].append(self._now())
 
-    def _steady_epoch(self) -> tuple[np.ndarray, np.ndarray] | None:
+    def _steady_epoch(self, end: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Joules and seconds of an epoch without the tracing of its graphs, and how far that may be off."""
         if len(self._counts["train"]) < 2:
             return None
         mean, error = steady(self._counts["train"], np.array(self._totals["train"]))
+        last = self._totals["train"][-1]
         if self._counts["test"]:
             counts, totals = self._counts["test"], np.array(self._totals["test"])
             # A single batch of validation is all that is known of it.
             more, off = steady(counts[1:], totals[1:]) if len(counts) > 2 else steady(counts, totals)
             mean, error = mean + more, np.hypot(error, off)
-        return mean, error
+            last = self._totals["test"][-1]
+        return mean + (end - last), error  # what other callbacks do at the end of an epoch, they do in each
 
     def _count_samples(self) -> None:
         """From the mean of the loss, which Keras weighs by samples; it is reset before a validation."""

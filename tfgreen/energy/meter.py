@@ -22,7 +22,7 @@ from tfgreen.tables import TableResult
 from tfgreen.typing import FilePath, PlainDict
 
 PARTS: tuple[ComponentName, ...] = ("cpu", "gpu", "ram")
-NO_REGION = "no region was given; pass one, such as EnergyMeter(region='DEU')"
+NO_REGION = "no region was given; pass one, such as region='DEU'"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

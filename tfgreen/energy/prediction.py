@@ -31,7 +31,7 @@ class EnergyPrediction(SentenceResult):
     Example:
         >>> told = EnergyPrediction(0.5, (0.4, 0.6), co2e_kg=None, seconds=3600.0, epochs=10, after=1)
         >>> print(told)
-        10 epochs will use 0.5 kWh (0.4 to 0.6), and take 3600 s; told after 1 epoch
+        10 epochs will use 0.5 kWh (0.4 to 0.6), and take 3,600 s; told after 1 epoch
     """
 
     kwh: float
@@ -46,7 +46,11 @@ class EnergyPrediction(SentenceResult):
         co2e = "" if self.co2e_kg is None else f", {self.co2e_kg:.3g} kg of CO2e"
         known = "1 epoch" if self.after == 1 else f"{self.after} epochs"
         return (f"{self.epochs} epochs will use {self.kwh:.3g} kWh ({low:.3g} to {high:.3g}){co2e}, "
-                f"and take {self.seconds:.0f} s; told after {known}")  # fmt: skip
+                f"and take {_time(self.seconds)}; told after {known}")  # fmt: skip
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:,.0f} s"
 
 
 def quantile(freedom: int) -> float:
@@ -57,25 +61,18 @@ def quantile(freedom: int) -> float:
 def steady(counts: Sequence[int], totals: Amounts) -> tuple[Amounts, Amounts]:
     """What the last count takes at the pace behind the first reading, and how far that may be off (95 %).
 
-    ``totals`` of shape (readings, kinds) is what had been used after so many batches. The first reading is left out:
-    the first batch traces the graph. A pace that was read once may be anything between 0 and twice.
+    ``totals`` of shape (readings, kinds) is what had been used after so many batches. The first batch, which traces
+    the graph, and those of the first fifth, while memory is allocated, are left out. Parts of an epoch differ as
+    epochs do, so the error is that of one part. A pace that was read once may be anything between 0 and twice.
     """
-    done, used = np.diff(counts), np.diff(totals, axis=0)
-    rates = used / done[:, None]
-    # The median: after the first batch some more are slow, while memory is allocated.
-    middle = np.array([_weighted_median(column, done) for column in rates.T])
+    skipped = sum(count < counts[0] + (counts[-1] - counts[0]) / 5 for count in counts)
+    first = min(skipped, max(0, len(counts) - 3))
+    done, used = np.diff(counts[first:]), np.diff(totals[first:], axis=0)
+    pace = used.sum(0) / done.sum()
     if len(done) < 2:
-        return middle * counts[-1], middle * counts[-1]
-    spread = np.sqrt((done[:, None] * (rates - middle) ** 2).sum(0) / done.sum())
-    # The standard error of a median is that of the mean times the root of pi / 2.
-    error = quantile(len(done) - 1) * spread * math.sqrt(math.pi / 2 / (len(done) - 1))
-    return middle * counts[-1], error * counts[-1]
-
-
-def _weighted_median(values: Amounts, weights: np.ndarray) -> float:
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
+        return pace * counts[-1], pace * counts[-1]
+    spread = np.sqrt((done[:, None] * (used / done[:, None] - pace) ** 2).sum(0) / done.sum())
+    return pace * counts[-1], quantile(len(done) - 1) * spread * counts[-1]
 
 
 def predict(past: Amounts, pace: tuple[Amounts, Amounts] | None, epochs: int) -> tuple[Amounts, Amounts] | None:

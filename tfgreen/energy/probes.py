@@ -36,8 +36,14 @@ class Probe(Protocol):
     def start(self) -> None:
         """Take the first reading."""
 
-    def read(self) -> float:
-        """The quantity since the start."""
+    def measure(self) -> None:
+        """Take a reading."""
+
+    def total(self, moment: float) -> float:
+        """The quantity since the start: of a counter at the last reading; of a power, summed until ``moment``.
+
+        Reading takes time, of a meter in the network a second; what a block used must not hold it.
+        """
 
     def component(self, used: float, duration: float, cpu_watts: float | None) -> EnergyComponent:
         """The energy of a block of ``duration`` seconds, in which the quantity grew by ``used``."""
@@ -92,9 +98,13 @@ class _RaplProbe(_Counter):
 
     def start(self) -> None:
         self._counters.start()
+        self._joules = 0.0
 
-    def read(self) -> float:
-        return self._counters.joules()
+    def measure(self) -> None:
+        self._joules = self._counters.joules()
+
+    def total(self, moment: float) -> float:
+        return self._joules
 
 
 class _GpuProbe(_Counter):
@@ -110,13 +120,15 @@ class _GpuProbe(_Counter):
         method = "the driver's energy counter" if self._gpus.counted else "the driver's power readings, averaged"
         self.how = f"{method} of {self._gpus.count} GPU(s) as a whole, including idle power"
 
-    def read(self) -> float:
+    def measure(self) -> None:
         now = time.perf_counter()
         joules = self._gpus.joules(now - self._last)
         if joules is None:
             raise ProbeError("the driver reported no energy: it stopped answering")
         self._joules += joules
         self._last = now
+
+    def total(self, moment: float) -> float:
         return self._joules
 
 
@@ -129,11 +141,15 @@ class _LogProbe(_Counter):
         self.how = f"the watts in {log.path.name}"
 
     def start(self) -> None:
+        self._zero = time.time() - time.perf_counter()
         self._first = self._log.joules_until(time.time())
         self.update_s = self._log.period_s
 
-    def read(self) -> float:
-        return self._log.joules_until(time.time()) - self._first
+    def measure(self) -> None:
+        """The file is read for the moment that is asked for."""
+
+    def total(self, moment: float) -> float:
+        return self._log.joules_until(self._zero + moment) - self._first
 
 
 class _PowerProbe(_Counter):
@@ -150,13 +166,16 @@ class _PowerProbe(_Counter):
     def start(self) -> None:
         self._joules, self._samples = 0.0, 0
         self._first = self._time = time.perf_counter()
-        self._power = self._now()
+        self._power = self._before = self._now()
 
-    def read(self) -> float:
-        now, power = time.perf_counter(), self._now()
-        self._joules += (now - self._time) * (power + self._power) / 2
-        self._time, self._power, self._samples = now, power, self._samples + 1
-        self.update_s = (now - self._first) / self._samples
+    def measure(self) -> None:
+        self._before, self._power = self._power, self._now()
+        self._samples += 1
+
+    def total(self, moment: float) -> float:
+        self._joules += (moment - self._time) * (self._before + self._power) / 2
+        self._time, self._before = moment, self._power
+        self.update_s = (moment - self._first) / max(1, self._samples)
         return self._joules
 
     def _now(self) -> float:
@@ -175,9 +194,13 @@ class _CpuTimeProbe:
 
     def start(self) -> None:
         self._clock = CpuClock()
+        self._seconds = 0.0
 
-    def read(self) -> float:
-        return self._clock.seconds()
+    def measure(self) -> None:
+        self._seconds = self._clock.seconds()
+
+    def total(self, moment: float) -> float:
+        return self._seconds
 
     def component(self, used: float, duration: float, cpu_watts: float | None) -> EnergyComponent:
         power = thread_power(cpu_watts)
@@ -193,12 +216,15 @@ class _MemoryProbe:
     needs_samples = False
 
     def start(self) -> None:
-        self._total, self._time, self._bytes = 0.0, time.perf_counter(), _resident_bytes()
+        self._total, self._time = 0.0, time.perf_counter()
+        self._bytes = self._before = _resident_bytes()
 
-    def read(self) -> float:
-        now, held = time.perf_counter(), _resident_bytes()
-        self._total += (now - self._time) * (held + self._bytes) / 2
-        self._time, self._bytes = now, held
+    def measure(self) -> None:
+        self._before, self._bytes = self._bytes, _resident_bytes()
+
+    def total(self, moment: float) -> float:
+        self._total += (moment - self._time) * (self._before + self._bytes) / 2
+        self._time, self._before = moment, self._bytes
         return self._total
 
     def component(self, used: float, duration: float, cpu_watts: float | None) -> EnergyComponent:

@@ -44,7 +44,6 @@ class Sampler:
         """Start what is not read yet, and read it."""
         with self._lock, codecarbon.quiet():
             self._every.append(every)
-            # The CPU is the last to start and the first to be read, so that the other probes' work is not counted.
             for name in sorted(names, key=COMPONENTS.index, reverse=True):
                 if name not in self._probes and name not in self._failed:
                     with self._failures(name):
@@ -70,17 +69,25 @@ class Sampler:
             thread.join()
 
     def snapshot(self, names: Collection[ComponentName], is_start: bool = False) -> Snapshot:
-        """Read the probes of some components."""
+        """Read the probes of some components: a start is the moment after that, an end the one before."""
         with self._lock, codecarbon.quiet():
-            seconds = 0.0 if is_start else time.perf_counter()
-            found: dict[ComponentName, float | str] = {}
-            for name in sorted(names, key=COMPONENTS.index, reverse=is_start):
+            moment = time.perf_counter()
+            # The CPU is the last of a start and the first of an end, so that the other probes' work is not counted.
+            ordered = sorted(names, key=COMPONENTS.index, reverse=is_start)
+            for name in ordered:
                 if name in self._probes:
                     with self._failures(name):
-                        found[name] = self._probes[name].read()
+                        self._probes[name].measure()
+            if is_start:
+                moment = time.perf_counter()
+            found: dict[ComponentName, float | str] = {}
+            for name in ordered:
+                if name in self._probes:
+                    with self._failures(name):
+                        found[name] = self._probes[name].total(moment)
                 if name in self._failed:
                     found[name] = self._failed[name]
-            return Snapshot(time.perf_counter() if is_start else seconds, found)
+            return Snapshot(moment, found)
 
     def components(self, start: Snapshot, end: Snapshot, cpu_watts: float | None) -> list[EnergyComponent]:
         """The energy of each component between two snapshots."""

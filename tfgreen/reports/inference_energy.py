@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgreen.checks import check_instance, check_integer, check_number
@@ -17,6 +18,7 @@ from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.samples import sample_batches
+from tfgreen.structure import Structure, pack, rename
 from tfgreen.typing import Samples
 
 
@@ -97,25 +99,42 @@ def _measured(
             raise invalid_value("region", expected="None beside a meter", received=region, fix=fix)
     if x is None:
         raise invalid_state("x: there is no sample to run.", "Pass real inputs, as for predict.")
-    samples = list(x) if not hasattr(x, "__len__") and hasattr(x, "__next__") else x  # a generator is read once
-    calls = {name: _inference(item, samples, threads, name) for name, item in lites.items()}
+    structures = {name: _structure(item, f"lites['{name}']" if name else "lite") for name, item in lites.items()}
+    first = next(iter(lites))
+    sample, calls = _first_sample(lites[first], x), {}  # read once, because x may be a generator
+    for name, item in lites.items():
+        calls[name] = _inference(item, rename(sample, structures[first], structures[name], "x"), threads)
     return measure_in_turn(calls, meter if meter is not None else EnergyMeter(region), seconds)
 
 
-def _inference(item: LiteRTModel | keras.Model, x: Samples, threads: int, name: str) -> Callable[[], object]:
-    """A call of the first sample."""
+def _structure(item: LiteRTModel | keras.Model, subject: str) -> Structure:
+    """The names of the inputs in their structure."""
     if isinstance(item, LiteRTModel):
-        return ready_interpreter(item, threads, sample=item.first_sample(x)).invoke
-    subject = f"lites['{name}']" if name else "lite"
+        return item.input_structure
     if not isinstance(item, keras.Model):
-        raise invalid_type(subject, expected="a LiteRTModel or a Keras model", received=item)
+        received, fix = item, "Load it: tg.load_litert(path) or tg.load_model(path)."
+        raise invalid_type(subject, expected="a LiteRTModel or a Keras model", received=received, fix=fix)
+    check_built_model(item)
+    return read_call_spec(item).structure
+
+
+def _first_sample(item: LiteRTModel | keras.Model, x: Samples) -> dict[str, np.ndarray]:
+    if isinstance(item, LiteRTModel):
+        return item.first_sample(x)
+    spec = read_call_spec(item)
+    batch = next(sample_batches(x, spec, subject="x"))
+    return {name: array[: spec.batch or 1] for name, array in batch.items()}
+
+
+def _inference(item: LiteRTModel | keras.Model, sample: dict[str, np.ndarray], threads: int) -> Callable[[], object]:
+    """A call of a sample by the names of the inputs."""
+    if isinstance(item, LiteRTModel):
+        return ready_interpreter(item, threads, sample=item.first_sample(pack(item.input_structure, sample))).invoke
     if threads != 1:
         fix = "Set TensorFlow's threads by tf.config.threading, or convert the model."
-        raise invalid_value("threads", expected=f"1 for a Keras model ({subject})", received=threads, fix=fix)
-    check_built_model(item)
+        raise invalid_value("threads", expected="1 for a Keras model", received=threads, fix=fix)
     spec = read_call_spec(item)
     # As arguments: of constants, the graph would be computed once, when it is made.
-    batch = next(sample_batches(x, spec, subject="x"))
-    sample = {key: tf.constant(array[: spec.batch or 1]) for key, array in batch.items()}
-    graph = tf.function(lambda values: call_model(item, spec, values)).get_concrete_function(sample)
-    return functools.partial(graph, sample)
+    values = {name: tf.constant(array) for name, array in sample.items()}
+    graph = tf.function(lambda values: call_model(item, spec, values)).get_concrete_function(values)
+    return functools.partial(graph, values)

@@ -66,7 +66,7 @@ def test_it_stops_early_with_the_best_weights_and_says_so():
     run = tg.fit(model, (x, y), epochs=9, early_stopping="loss", patience=2, verbose=0)
     assert len(run.epoch) < 9 and "loss had not improved for 2 epochs" in run.stopped
     budget = tg.fit(network(), (x, y), epochs=9, max_kwh=1e-9, verbose=0)
-    assert len(budget.epoch) == 1 and "1e-09 kWh is spent" in budget.stopped and budget.history["energy_kwh"]
+    assert len(budget.epoch) == 1 and "1e-09 kWh is spent" in budget.stopped and budget.history["budget_used_kwh"]
 
 
 @pytest.mark.parametrize(
