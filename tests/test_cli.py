@@ -81,6 +81,7 @@ BAD = {
     "energy @text.tflite @text.tflite --data @good.npz": "MODEL: expected different files",
     "devices @none.tflite": "none.tflite: cannot be read",
     "devices --device h100": "--device: expected one of",
+    "devices --device nope": "A profile of your own: the path of its .json file.",
     "devices --price 3": "--latency, --joules and --price: expected with MODEL",
     "devices @model.keras --joules 0": "argument --joules: expected a number above 0, received '0'",
     "devices @model.keras --region XYZ": "--region: expected an ISO 3166 alpha-3 code",
@@ -301,6 +302,7 @@ def test_devices(files, capfd, tmp_path):
     assert code == 1 and json.loads(out)["choice"] is None
     code, out, _ = run(files, "devices @model.keras --device mobile-snapdragon-855", capfd)
     assert code == 0 and "converted to float32" in out
+    assert "tfgreen devices --device NAME" in out and "tg." not in out
     (tmp_path / "mine.json").write_text(json.dumps(tg.DeviceProfile.named("datacenter-h100").to_dict() | {"name": "m"}))
     assert run(files, f"devices {lite} --device {tmp_path / 'mine.json'}", capfd)[0] == 0
 

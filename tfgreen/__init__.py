@@ -89,7 +89,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.devices.estimate_energy import EnergyEstimate as EnergyEstimate
     from tfgreen.recipes.devices.estimate_energy import LayerEnergy as LayerEnergy
     from tfgreen.recipes.devices.estimate_energy import estimate_energy as estimate_energy
-    from tfgreen.recipes.devices.recommend_device import DeviceEstimate as DeviceEstimate
+    from tfgreen.recipes.devices.choose import DeviceEstimate as DeviceEstimate
     from tfgreen.recipes.devices.recommend_device import DeviceRecommendation as DeviceRecommendation
     from tfgreen.recipes.devices.recommend_device import recommend_device as recommend_device
     from tfgreen.recipes.economy.compare_training import TrainingComparison as TrainingComparison
@@ -246,7 +246,7 @@ _PUBLIC = {
     "EnergyEstimate": "tfgreen.recipes.devices.estimate_energy",
     "LayerEnergy": "tfgreen.recipes.devices.estimate_energy",
     "estimate_energy": "tfgreen.recipes.devices.estimate_energy",
-    "DeviceEstimate": "tfgreen.recipes.devices.recommend_device",
+    "DeviceEstimate": "tfgreen.recipes.devices.choose",
     "DeviceRecommendation": "tfgreen.recipes.devices.recommend_device",
     "recommend_device": "tfgreen.recipes.devices.recommend_device",
     "MixedPrecision": "tfgreen.recipes.search_precision",

@@ -30,7 +30,7 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # What an error of a verb is about -> the option that it came from.
 _OPTIONS = {"calibration_data": "--data", "x": "--data", "keep_float": "--keep-float", "layers": "--layer"}
-_OPTIONS |= {"region": "--region", "device": "--device", "external": "--meter"}
+_OPTIONS |= {"region": "--region", "device": "--device", "devices": "--device", "external": "--meter"}
 
 
 # What sentences for Python say -> what the command line calls it.
@@ -44,6 +44,8 @@ _PHRASES = (
     (r"\b(strict|flex|dynamic_batch)=True", lambda found: "--" + found[1].replace("_", "-")),
     (r"\bkeep_float\b", "--keep-float"),
     (r"\bregion='(\w+)'", r"--region \1"),
+    (r"print\(tg\.DeviceProfile\.named\(name\)\)", "tfgreen devices --device NAME"),
+    (r", through carbon_footprint\(.*?\)", ""),
 )
 
 
@@ -265,7 +267,7 @@ def devices(arguments: argparse.Namespace) -> int:
     model = _load(arguments.model)
     options = {"constraints": limits, "region": arguments.region, "prefer": arguments.prefer}
     result = tg.recommend_device(model, profiles, **options)
-    _print_json(result.to_dict()) if arguments.json else print(result)
+    _print_json(result.to_dict()) if arguments.json else print(in_options(str(result)))
     return OK if result.choice is not None else FAILED
 
 

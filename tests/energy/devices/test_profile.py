@@ -93,3 +93,18 @@ def test_a_wheel_contains_the_profiles(tmp_path):
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     brought = [Path(name) for name in names if name.endswith(".json")]
     assert {path.stem for path in brought if path.parent.name == "devices"} == set(device_names())
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["ADD", "FULLY_CONNECTD"], "expected names of LiteRT's operators.*mean 'FULLY_CONNECTED'"),
+        (["conv_2d"], "Did you mean 'CONV_2D'"),
+        ([3], "received 3. tg.LiteRTModel.operators"),
+    ],
+)
+def test_an_operator_that_there_is_not_is_refused_with_near_names(names, message):
+    data = DeviceProfile.named("horowitz-45nm").to_dict()
+    with pytest.raises(tg.InvalidValueError, match=message):
+        DeviceProfile.from_dict(data | {"operators": names})
+    assert DeviceProfile.from_dict(data | {"operators": ["ADD", "CONV_2D"]}).operators == ("ADD", "CONV_2D")

@@ -81,7 +81,7 @@ def test_biases_save_no_products():
 def test_what_cannot_be_estimated_says_why(model):
     with pytest.raises(tg.InvalidValueError, match="Did you mean 'horowitz-45nm'"):
         tg.estimate_energy(model, "horowitz")
-    with pytest.raises(tg.InvalidTypeError, match="device: expected the name of a device, a tg.DeviceProfile"):
+    with pytest.raises(tg.InvalidTypeError, match="device: expected the name of a device, the path of its .json file"):
         tg.estimate_energy(model, 45)
     with pytest.raises(tg.InvalidTypeError, match="expected a keras.Model or a tg.LiteRTModel, received str"):
         tg.estimate_energy("model.keras")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import keras
 import numpy as np
@@ -12,8 +11,8 @@ from keras import layers
 
 import tfgreen as tg
 from tests.energy.devices.test_cost import figure
+from tfgreen.energy.carbon.grid import grid_intensity
 from tfgreen.recipes.devices import recommend_device as module
-from tfgreen.recipes.devices.recommend_device import DeviceEstimate, choose
 
 
 @pytest.fixture(scope="module")
@@ -25,25 +24,6 @@ def lite():
     )
     x = np.random.default_rng(0).random((8, 16, 16, 3)).astype("float32")
     return tg.convert(model, quantization="int8", calibration_data=x, input_dtype="int8", output_dtype="int8")
-
-
-def row(device, ms=1.0, joules=1.0, price=1.0, blocked=(), **exceeded):
-    return DeviceEstimate(device, ms, joules, None, None, price, blocked, exceeded)
-
-
-def test_the_least_energy_of_those_that_fit_is_chosen():
-    rows = [row("a", joules=3.0), row("b", joules=1.0), row("c", joules=0.1, blocked=("too small",))]
-    assert choose(rows, {}) == ("b", "b: least energy of the 2 of 3 that fit; a takes 3 times as much.")
-    assert choose([row("a", ms=2.0), row("b", ms=4.0, joules=0.1)], {}, "latency")[0] == "a"
-
-
-def test_where_none_is_feasible_the_closest_and_the_binding_constraint_are_named():
-    rows = [row("a", latency_ms=4.0), row("b", latency_ms=1.5, price_usd=1.2), row("c", price_usd=math.inf)]
-    choice, reason = choose(rows, {"latency_ms": 2.0, "price_usd": 10.0})
-    assert choice is None
-    assert "The closest is b; latency_ms <= 2 binds: it is 1.5 times that there." in reason
-    assert choose([row("a", blocked=("no room",))], {}) == (None, "No device fits; a: no room.")
-    assert "it is not known there" in choose([rows[2]], {"price_usd": 10.0})[1]
 
 
 def test_a_model_on_every_device_with_constraints(lite):
@@ -106,6 +86,28 @@ def test_the_estimate_of_this_machine_is_of_the_order_of_what_is_measured(lite):
     assert any("measured" in note for note in found.notes)
 
 
+def test_what_is_not_known_of_a_device_is_said(lite):
+    data = tg.DeviceProfile.named("mobile-snapdragon-855").to_dict() | {"name": "mine"}
+    unknown = {"value": None, "source": "not stated"}
+    found = tg.recommend_device(lite, ["mobile-snapdragon-855", data | {"base_watts": unknown}])
+    assert found.choice == "mobile-snapdragon-855" and "It is not known of mine" in found.reason
+    devices = ["cortex-m4-stm32l4r5", data | {"price_usd": unknown}]
+    found = tg.recommend_device(lite, devices, constraints={"price_usd": 100})
+    assert found.choice == "cortex-m4-stm32l4r5" and "Left out is mine: price_usd is not known." in found.reason
+    assert "yes; price_usd is not known" in str(found)
+
+
+def test_files_and_the_year_of_the_grid(lite, tmp_path):
+    data = tg.DeviceProfile.named("mobile-snapdragon-855").to_dict() | {"name": "mine"}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(data))
+    assert tg.recommend_device(lite, [str(path)]).choice == tg.recommend_device(lite, [path]).choice == "mine"
+    assert tg.estimate_energy(lite, str(path)).device == tg.estimate_energy(lite, path).device == "mine"
+    grid = grid_intensity("DEU")
+    notes = tg.recommend_device(lite, [data], region="DEU").notes
+    assert any(grid.origin in note and str(grid.year) in note for note in notes)
+
+
 def test_wrong_options_are_named(lite):
     def refused(match, *args, error=ValueError, **options):
         with pytest.raises(error, match=match):
@@ -117,6 +119,7 @@ def test_wrong_options_are_named(lite):
     refused("region: expected a country, because prefer is 'carbon'", prefer="carbon")
     refused("Close matches: DEU", region="deu")
     refused("devices: expected at least one", [])
+    refused("devices: expected each device once, received 'datacenter-h100' twice", ["datacenter-h100"] * 2)
     refused("Did you mean 'datacenter-h100'", ["h100"])
     refused("devices: expected a list of devices", "datacenter-h100", error=TypeError)
     refused("'device' is no option of recommend_device. Did you mean 'devices'", device="x", error=TypeError)

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from ai_edge_litert.schema_py_generated import BuiltinOperator
+
 from tfgreen.checks import check_instance, check_integer, check_option
 from tfgreen.energy.devices.figures import DeviceFigure, MemoryLevel, check_fields, read_figure, read_level
 from tfgreen.errors import FileError, invalid_value
@@ -136,6 +138,7 @@ class DeviceProfile(TableResult):
         check_option(f"{subject}, runtime", data["runtime"], _RUNTIMES)
         check_option(f"{subject}, skips_zeros", data["skips_zeros"], _ZEROS)
         check_instance(f"{subject}, operators", data["operators"], (list, tuple, type(None)), "a list of names or None")
+        _check_operators(f"{subject}, operators", data["operators"] or ())
         check_instance(f"{subject}, memory", data["memory"], (list, tuple), "a list of levels")
         if not data["memory"]:
             raise invalid_value(f"{subject}, memory", expected="at least one level", received="none")
@@ -191,11 +194,20 @@ def _kinds(annotation: str) -> list[str]:
     return [field.name for field in dataclasses.fields(DeviceProfile) if field.type == annotation]
 
 
+def _check_operators(subject: str, names: Collection[object]) -> None:
+    known = [name for name in vars(BuiltinOperator) if name.isupper()]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name).upper(), known, 3)
+            fix = f"Did you mean {' or '.join(map(repr, near))}?" if near else "tg.LiteRTModel.operators shows names."
+            raise invalid_value(subject, expected="names of LiteRT's operators", received=repr(name), fix=fix)
+
+
 def _listed(names: Collection[str]) -> str:
     return "one of " + ", ".join(names)
 
 
 def _near(name: str) -> str:
     near = difflib.get_close_matches(name, device_names(), 3, 0.4)
-    own = "A profile of your own: tg.DeviceProfile.from_file(path)."
+    own = "A profile of your own: the path of its .json file."
     return f"Did you mean {' or '.join(map(repr, near))}? {own}" if near else own

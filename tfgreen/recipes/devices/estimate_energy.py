@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,7 +14,7 @@ from tfgreen.energy.devices.work import ModelWork
 from tfgreen.errors import invalid_type
 from tfgreen.recipes.devices.file_work import file_work
 from tfgreen.tables import RowResult, TableResult
-from tfgreen.typing import PlainDict, Shape
+from tfgreen.typing import FilePath, PlainDict, Shape
 
 if TYPE_CHECKING:
     import keras
@@ -120,7 +121,7 @@ class EnergyEstimate(TableResult):
 
 
 def estimate_energy(
-    model_or_lite: keras.Model | LiteRTModel, device: str | DeviceProfile | PlainDict = "horowitz-45nm"
+    model_or_lite: keras.Model | LiteRTModel, device: FilePath | DeviceProfile | PlainDict = "horowitz-45nm"
 ) -> EnergyEstimate:
     """Estimate the energy of one inference from its arithmetic and its traffic, before anything is measured.
 
@@ -134,7 +135,8 @@ def estimate_energy(
         model_or_lite: A Keras model, which is counted for one sample as Keras runs it, or a .tflite file, which has
             fewer operators, and may have other dtypes.
         device: The name of a profile (``"horowitz-45nm"``, ``tfgreen devices`` lists them), ``"this-machine"``, which
-            is measured for some seconds, a :class:`DeviceProfile`, or its fields in a dict.
+            is measured for some seconds, the path of a profile of your own, a .json file, a :class:`DeviceProfile`,
+            or its fields in a dict.
 
     Raises:
         TypeError: ``model_or_lite`` is neither of the two.
@@ -177,13 +179,15 @@ def estimate(work: ModelWork, profile: DeviceProfile) -> EnergyEstimate:
 
 
 def read_profile(device: object) -> DeviceProfile:
-    """The profile of a name, or one that is given."""
+    """The profile of a name or a file, or one that is given."""
     if isinstance(device, DeviceProfile):
         return device
+    if isinstance(device, os.PathLike) or isinstance(device, str) and device.endswith(".json"):
+        return DeviceProfile.from_file(device)
     if isinstance(device, dict):
         return DeviceProfile.from_dict(device)
     if not isinstance(device, str):
-        expected = "the name of a device, a tg.DeviceProfile, or its fields in a dict"
+        expected = "the name of a device, the path of its .json file, a tg.DeviceProfile, or its fields in a dict"
         raise invalid_type("device", expected=expected, received=device)
     return DeviceProfile.of_this_machine() if device == THIS_MACHINE else DeviceProfile.named(device)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from tfgreen.checks import check_instance, check_number, check_option
 from tfgreen.config import check_options, named_options
@@ -15,60 +14,20 @@ from tfgreen.energy.carbon.grid import JOULES_PER_KWH, grid_intensity
 from tfgreen.energy.devices.profile import DeviceProfile, device_names
 from tfgreen.energy.devices.work import ModelWork
 from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.recipes.devices.choose import LIMITS, PREFERENCES, DeviceEstimate, Preference, beyond, choose, least
 from tfgreen.recipes.devices.estimate_energy import THIS_MACHINE, estimate, read_profile
 from tfgreen.recipes.devices.file_work import file_work
 from tfgreen.recipes.devices.fit import reasons_not_to_fit
-from tfgreen.tables import RowResult, TableResult
-from tfgreen.typing import PlainDict, Shape
+from tfgreen.tables import TableResult
+from tfgreen.typing import FilePath, PlainDict, Shape
 
 if TYPE_CHECKING:
     import keras
 
-Preference = Literal["energy", "carbon", "latency", "price"]
+AnyDevice: TypeAlias = "FilePath | DeviceProfile | PlainDict"
 
 _CLOSE = 0.3  # how far an estimate may be from what was measured, as a share of it
 _SECONDS_PER_YEAR = 365.25 * 86400
-# A constraint -> what it limits in an estimate; a preference likewise.
-_LIMITS = {"latency_ms": "latency_ms", "joules": "joules", "price_usd": "price_usd"}
-_PREFERENCES = {"energy": "joules", "carbon": "carbon_kg", "latency": "latency_ms", "price": "price_usd"}
-
-
-@dataclasses.dataclass(frozen=True)
-class DeviceEstimate(RowResult):
-    """What one inference takes on a device; every figure is an estimate, and None where the profile lacks a figure.
-
-    Attributes:
-        device: The name of the profile.
-        latency_ms: Of one inference, by a roofline for each operator.
-        joules: Arithmetic, traffic, and what the device draws beside them in that time.
-        operational_kg: Kilograms of CO2 equivalent of the electricity; None without a region.
-        embodied_kg: The share of making the device, by the time that the inference takes of its life.
-        price_usd: What the device costs.
-        blocked: Why the file cannot run there: memory, operators, dtypes; empty where it fits.
-        exceeded: The constraints that it does not meet, each with the factor by which it is beyond.
-    """
-
-    device: str
-    latency_ms: float | None
-    joules: float | None
-    operational_kg: float | None
-    embodied_kg: float | None
-    price_usd: float | None
-    blocked: tuple[str, ...]
-    exceeded: Mapping[str, float]
-
-    @property
-    def fits(self) -> bool:
-        return not self.blocked
-
-    @property
-    def carbon_kg(self) -> float | None:
-        """Operational and embodied; None without a region."""
-        return None if self.operational_kg is None else self.operational_kg + (self.embodied_kg or 0.0)
-
-    def to_dict(self) -> PlainDict:
-        """Return the fields, ``fits``, ``carbon_kg`` and ``"source": "estimated"`` as plain values."""
-        return {**super().to_dict(), "fits": self.fits, "carbon_kg": self.carbon_kg, "source": "estimated"}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -77,7 +36,8 @@ class DeviceRecommendation(TableResult):
 
     Attributes:
         estimates: A :class:`DeviceEstimate` for each device.
-        choice: The name of the device to choose; None where none fits and meets the constraints.
+        choice: The name of the device to choose; None where none fits and meets the constraints, or where of several
+            that do what is preferred is not known.
         reason: Why; where none does, the closest, and the constraint that is in its way.
         shapes: Input name -> shape of the inference.
         notes: How it was estimated; for this machine, how far that is from a measured latency.
@@ -98,7 +58,8 @@ class DeviceRecommendation(TableResult):
             joules = None if row.joules is None else row.joules * 1e3
             figures = (row.latency_ms, joules, row.operational_kg, row.embodied_kg, row.price_usd)
             texts = ("-" if figure is None else f"{figure:.4g}" for figure in figures)
-            rows.append((row.device, *texts, "yes" if row.fits else f"no: {'; '.join(row.blocked)}"))
+            fits = "; ".join(["yes", *beyond(row)]) if row.fits else f"no: {'; '.join(row.blocked)}"
+            rows.append((row.device, *texts, fits))
         return rows
 
     def _remarks(self) -> list[str]:
@@ -115,7 +76,7 @@ class DeviceRecommendation(TableResult):
 @named_options
 def recommend_device(
     model: keras.Model | LiteRTModel,
-    devices: Sequence[str | DeviceProfile | PlainDict] | None = None,
+    devices: Sequence[AnyDevice] | None = None,
     *,
     constraints: Mapping[str, float] | None = None,
     region: str | None = None,
@@ -129,7 +90,8 @@ def recommend_device(
 
     Args:
         model: A .tflite file, or a Keras model, which is converted to float32.
-        devices: Names of profiles, profiles, or their fields in dicts; None for all that tfgreen brings.
+        devices: Names of profiles, paths of their .json files, profiles, or their fields in dicts, each device once;
+            None for all that tfgreen brings.
         constraints: ``"latency_ms"``, ``"joules"`` (per inference) or ``"price_usd"`` -> the most that is allowed.
         region: ISO 3166-1 alpha-3 code of the country whose grid feeds the device; None for no carbon of electricity.
         prefer: What is to be least: ``"energy"``, ``"carbon"`` (needs a region), ``"latency"`` or ``"price"``.
@@ -148,10 +110,10 @@ def recommend_device(
         cortex-m4-stm32l4r5: the only one of 4 that fits and meets price_usd <= 100.
     """
     limits = dict(constraints or {})
-    check_options(limits, list(_LIMITS), "constraint")
+    check_options(limits, list(LIMITS), "constraint")
     for name, limit in limits.items():
         check_number(f"constraints['{name}']", limit, above=0)
-    check_option("prefer", prefer, _PREFERENCES)
+    check_option("prefer", prefer, PREFERENCES)
     if prefer == "carbon" and region is None:
         raise invalid_value("region", expected="a country, because prefer is 'carbon'", received=None)
     grid = None if region is None else grid_intensity(region)
@@ -159,6 +121,10 @@ def recommend_device(
     profiles = [read_profile(device) for device in _devices(devices)]
     if not profiles:
         raise invalid_value("devices", expected="at least one", received="none")
+    names = [profile.name for profile in profiles]
+    if twice := [name for name in names if names.count(name) > 1]:
+        fix = "A profile of your own needs a name of its own."
+        raise invalid_value("devices", expected="each device once", received=f"'{twice[0]}' twice", fix=fix)
     notes = ["the figures of a profile, and which are assumptions: print(tg.DeviceProfile.named(name))"]
     if not isinstance(model, LiteRTModel):
         from tfgreen.deploy.convert import convert  # brings Keras, which a file needs none of
@@ -170,43 +136,11 @@ def recommend_device(
     choice, reason = choose(rows, limits, prefer)
     notes += [_checked(model, row) for row in rows if row.device == THIS_MACHINE and row.latency_ms]
     if grid is not None:
-        notes.append(f"grid of {grid.country}: {grid.kg_per_kwh:.3g} kg CO2e per kWh ({grid.source})")
+        notes.append(f"grid: {grid.origin}")
     return DeviceRecommendation(tuple(rows), choice, reason, work.shapes, tuple(notes))
 
 
-def choose(
-    rows: Sequence[DeviceEstimate], limits: Mapping[str, float], prefer: Preference = "energy"
-) -> tuple[str | None, str]:
-    """The device that is least in what is preferred among those that fit and meet the constraints, and the reason."""
-    asked = " and ".join(f"{name} <= {limit:g}" for name, limit in limits.items())
-    wanted = f"fits and meets {asked}" if asked else "fits"
-    field = _PREFERENCES[prefer]
-    fitting = [row for row in rows if row.fits]
-    good = sorted((row for row in fitting if not row.exceeded), key=lambda row: _least(row, field))
-    if good:
-        best = good[0]
-        if len(good) == 1:
-            return best.device, f"{best.device}: the only one of {len(rows)} that {wanted}."
-        ratio = _least(good[1], field) / _least(best, field) if _least(best, field) else math.inf
-        plural = wanted.replace("fits", "fit").replace("meets", "meet")
-        least = f"least {prefer} of the {len(good)} of {len(rows)} that {plural}"
-        return best.device, f"{best.device}: {least}; {good[1].device} takes {ratio:.3g} times as much."
-    if not fitting:
-        return None, f"No device fits; {rows[0].device}: {'; '.join(rows[0].blocked)}."
-    closest = min(fitting, key=lambda row: max(row.exceeded.values()))
-    name = max(closest.exceeded, key=lambda key: closest.exceeded[key])
-    factor = closest.exceeded[name]
-    beyond = "it is not known there" if math.isinf(factor) else f"it is {factor:.3g} times that there"
-    nearest = f"The closest is {closest.device}; {name} <= {limits[name]:g} binds: {beyond}."
-    return None, f"None of {len(rows)} {wanted}. {nearest}"
-
-
-def _least(row: DeviceEstimate, field: str) -> float:
-    value = getattr(row, field)
-    return math.inf if value is None else value
-
-
-def _devices(devices: Iterable[str | DeviceProfile | PlainDict] | None) -> list[str | DeviceProfile | PlainDict]:
+def _devices(devices: Iterable[AnyDevice] | None) -> Sequence[AnyDevice]:
     if devices is None:
         return [name for name in device_names() if DeviceProfile.named(name).runtime != "none"]
     check_instance("devices", devices, (list, tuple), "a list of devices, or None")
@@ -235,7 +169,7 @@ def _estimate(
         tuple(blocked),
         {},
     )
-    factors = {name: _least(row, field) / limits[name] for name, field in _LIMITS.items() if name in limits}
+    factors = {name: least(row, field) / limits[name] for name, field in LIMITS.items() if name in limits}
     return dataclasses.replace(row, exceeded={name: factor for name, factor in factors.items() if factor > 1})
 
 
