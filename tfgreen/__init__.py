@@ -50,10 +50,10 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
     from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
     from tfgreen.energy.budget import EnergyBudget as EnergyBudget
+    from tfgreen.energy.carbon.amount import EnergyAmount as EnergyAmount
     from tfgreen.energy.carbon.best_window import BestWindow as BestWindow
     from tfgreen.energy.carbon.best_window import best_window as best_window
     from tfgreen.energy.carbon.break_even import BreakEven as BreakEven
-    from tfgreen.energy.carbon.break_even import EnergyAmount as EnergyAmount
     from tfgreen.energy.carbon.break_even import break_even as break_even
     from tfgreen.energy.carbon.footprint import CarbonFootprint as CarbonFootprint
     from tfgreen.energy.carbon.footprint import carbon_footprint as carbon_footprint
@@ -86,10 +86,10 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.compare_channels import ChannelComparison as ChannelComparison
     from tfgreen.recipes.compare_channels import LayerWidth as LayerWidth
     from tfgreen.recipes.compare_channels import compare_channels as compare_channels
+    from tfgreen.recipes.devices.choose import DeviceEstimate as DeviceEstimate
     from tfgreen.recipes.devices.estimate_energy import EnergyEstimate as EnergyEstimate
     from tfgreen.recipes.devices.estimate_energy import LayerEnergy as LayerEnergy
     from tfgreen.recipes.devices.estimate_energy import estimate_energy as estimate_energy
-    from tfgreen.recipes.devices.choose import DeviceEstimate as DeviceEstimate
     from tfgreen.recipes.devices.recommend_device import DeviceRecommendation as DeviceRecommendation
     from tfgreen.recipes.devices.recommend_device import recommend_device as recommend_device
     from tfgreen.recipes.economy.compare_training import TrainingComparison as TrainingComparison
@@ -234,7 +234,7 @@ _PUBLIC = {
     "write_example_series": "tfgreen.energy.carbon.series",
     "BestWindow": "tfgreen.energy.carbon.best_window",
     "best_window": "tfgreen.energy.carbon.best_window",
-    "EnergyAmount": "tfgreen.energy.carbon.break_even",
+    "EnergyAmount": "tfgreen.energy.carbon.amount",
     "BreakEven": "tfgreen.energy.carbon.break_even",
     "break_even": "tfgreen.energy.carbon.break_even",
     "CarbonIntensity": "tfgreen.energy.carbon.sci",

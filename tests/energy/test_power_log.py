@@ -12,7 +12,7 @@ import tfgreen as tg
 
 def written(folder, text):
     path = folder / "log.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -36,6 +36,13 @@ def test_units_stand_in_the_header(tmp_path, header, scale):
     assert log.joules_until(2.0) == pytest.approx(16 * scale)
 
 
+@pytest.mark.parametrize("mark", [";", "\t", ","])
+def test_a_byte_order_mark_and_other_marks_between_columns(tmp_path, mark):
+    rows = ["\ufefftimestamp,note,watts", '0,"a",8', "1,b,8", "2,c,8"]
+    log = tg.PowerLog(written(tmp_path, "\n".join(rows).replace(",", mark) + "\n"))
+    assert log.joules_until(2.0) == pytest.approx(16)
+
+
 def test_iso_times_and_rows_that_come_later(tmp_path):
     start = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
     rows = [f"{(start + datetime.timedelta(seconds=i)).isoformat()},{i}\n" for i in range(6)]
@@ -55,6 +62,8 @@ def test_iso_times_and_rows_that_come_later(tmp_path):
     [
         ("timestamp,power\n0,1\n1,1\n", "its unit.*'power'"),
         ("when,watts\n0,1\n1,1\n", "column 'timestamp'"),
+        ("timestamp,watts,power_mw\n0,1,1\n", "row 1: expected one column of power, received 2: 'watts', 'power_mw'"),
+        ("time,timestamp,W\n0,1,1\n", "one column of time, received 2: 'time', 'timestamp'"),
         ("timestamp,watts\n0,1\n", "two rows"),
         ("timestamp,watts\n0,1\n1,high\n", "row 3.*high"),
         ("timestamp,watts\n0,1\n1,-4\n", "row 3.*0 or more"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import csv
 import datetime
 import math
 import os
@@ -26,8 +27,8 @@ class PowerLog:
 
     For USB and INA meters, the tools of a Jetson, or anything that can write a line per reading. The first line names
     the columns: ``timestamp`` (Unix seconds, or ISO 8601; ``timestamp_ms`` for milliseconds) and the power with its
-    unit (``watts``, ``power_w``, ``milliwatts`` or ``power_mw``); other columns are left alone. Power between two rows
-    is taken to be on a straight line.
+    unit (``watts``, ``power_w``, ``milliwatts`` or ``power_mw``); other columns are left alone. Commas, semicolons or
+    tabs divide them. Power between two rows is taken to be on a straight line.
 
     Args:
         path: The file. It must hold its header and two rows.
@@ -102,7 +103,10 @@ class PowerLog:
         self._offset += len(text) + len(end)
         for line in text.decode("utf-8", errors="replace").splitlines():
             self._row += 1
-            cells = [cell.strip() for cell in line.split(",")]
+            if self._row == 1:
+                line = line.removeprefix("\ufeff")
+                self._delimiter = max(",;\t", key=line.count)
+            cells = [cell.strip() for cell in next(csv.reader([line], delimiter=self._delimiter), [])]
             if self._row == 1:
                 self._columns(cells)
             elif line.strip():
@@ -111,7 +115,12 @@ class PowerLog:
     def _columns(self, names: list[str]) -> None:
         times = [(index, match) for index, name in enumerate(names) if (match := _TIME.match(name))]
         powers = [(index, match) for index, name in enumerate(names) if (match := _POWER.match(name))]
-        if len(times) != 1 or len(powers) != 1:
+        for found, what in ((times, "time"), (powers, "power")):
+            if len(found) > 1:
+                several = f"{len(found)}: {', '.join(repr(names[index]) for index, _ in found)}"
+                fix = "Leave the others out, or give them other names."
+                raise invalid_value(f"{self.path}, row 1", expected=f"one column of {what}", received=several, fix=fix)
+        if not times or not powers:
             raise invalid_value(f"{self.path}, row 1", expected=_EXPECTED, received=names)
         (self._time_at, time), (self._power_at, power) = times[0], powers[0]
         self._second = 1e-3 if time[2] == "ms" else 1.0

@@ -73,6 +73,12 @@ def test_what_the_series_does_not_reach_and_grams_are_said():
         ({"hours": 5}, ValueError, "hours: expected at most the 3 h from 2026-06-01 00:00"),
         ({"hours": 1, "deadline": "2026-06-01T00:30Z"}, ValueError, "hours: expected at most the 0.5 h.*later"),
         ({"hours": 1, "deadline": "2026-06-01T02:00"}, ValueError, "deadline: expected a time with a time zone"),
+        ({"hours": 1, "deadline": "2025-01-01T00:00Z"}, ValueError, "deadline: .*the start of the series.*is over"),
+        (
+            {"hours": 1, "deadline": "2026-06-01T01:00Z", "now": "2026-06-01T02:00Z"},
+            ValueError,
+            "deadline: expected a time after now, 2026-06-01 02:00.00:00, received 2026-06-01 01:00.*deadline is over",
+        ),
         ({"hours": 1, "deadline": "tonight"}, ValueError, "deadline: expected a time after ISO 8601"),
         ({"hours": 1, "now": "2026-05-01T00:00Z"}, ValueError, "now: expected a time within the series"),
         ({"hours": "1"}, TypeError, "hours"),

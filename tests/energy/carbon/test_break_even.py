@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 
+import keras
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tfgreen as tg
-from tfgreen.energy.carbon.break_even import EnergyAmount
+from tfgreen.energy.carbon.amount import EnergyAmount
 from tfgreen.energy.inference import InferenceEnergy
 from tfgreen.energy.prediction import EnergyPrediction
 
@@ -61,6 +62,33 @@ def test_never_and_not_shown_are_said():
     assert json.loads(json.dumps(open_end.to_dict(), allow_nan=False))["days_interval"] == [pytest.approx(20), None]
     worse = tg.break_even(energy(0.010, 0.009, 0.011), energy(0.0105, 0.0095, 0.0115), 60.0)
     assert (worse.verdict, worse.inferences) == ("not shown", None) and worse.plot()["marks"] == {}
+    assert repr(worse) == "<BreakEven: not shown: the middle figures save nothing>"
+
+
+def test_amounts_of_the_callers_own_and_estimates_are_taken():
+    before, after = EnergyAmount(0.010, (0.009, 0.011), "own"), EnergyAmount(0.006, (0.005, 0.007), "own")
+    found = tg.break_even(before, after, EnergyAmount(60.0, (50.0, 70.0), "own"))
+    assert (found.before, found.after) == (before, after)
+    assert found.inferences_interval == (pytest.approx(50 / 0.006), pytest.approx(70 / 0.002))
+    large, small = (
+        tg.estimate_energy(keras.Sequential([keras.Input((8,)), keras.layers.Dense(units)])) for units in (64, 8)
+    )
+    found = tg.break_even(large, small, 1.0)
+    assert found.inferences == pytest.approx(1 / (large.joules - small.joules))
+    assert found.before.source == "estimated for horowitz-45nm" and "do not compare" not in str(found)
+
+
+def test_what_the_intervals_hold_is_said():
+    class Run:
+        joules, interval, source = 60.0, (30.0, 90.0), "estimate"
+
+    before, after = (energy(x, 0.9 * x, 1.1 * x, source="estimate") for x in (0.010, 0.006))
+    text = str(tg.break_even(before, after, Run()))
+    assert "before and after, how well the figures repeat, not how accurate" in text
+    assert "cost, the spread of the watts that it is estimated with." in text and "whatever" not in text
+    Run.source = "rapl"
+    assert "updates of its counter" in str(tg.break_even(before, after, [Run(), 5]))
+    assert "hold only" not in str(tg.break_even(0.010, 0.006, 5))
 
 
 def test_costs_of_every_kind_are_added():
@@ -89,6 +117,8 @@ def test_a_cost_in_kilowatt_hours_brings_its_interval():
         ((2, 1, math.nan), ValueError, "cost"),
         (("2", 1, 1), TypeError, "before: expected joules.*received str"),
         ((2, 1, ["1"]), TypeError, "cost: expected joules.*received str"),
+        ((EnergyAmount(2.0, (3.0, 1.0), "own"), 1, 1), ValueError, "before, interval: expected the lowest"),
+        ((EnergyAmount(-2.0, None, "own"), 1, 1), ValueError, "before.*> 0"),
         ((2, energy(None, source="unavailable"), 1), ValueError, "after holds no energy reading: a made reading"),
         ((2, 1, tg.EnergyBudget(max_kwh=1)), ValueError, "cost holds no energy reading"),
     ],

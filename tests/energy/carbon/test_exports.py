@@ -11,6 +11,7 @@ import yaml
 from codecarbon.output_methods.emissions_data import EmissionsData
 
 import tfgreen as tg
+from tfgreen.energy.carbon.exports import codecarbon_row, model_card
 from tfgreen.energy.carbon.grid import grid_intensity
 from tfgreen.energy.meter import EnergyReading
 from tfgreen.energy.sources import EnergyComponent
@@ -77,3 +78,15 @@ def test_a_reading_without_a_region_or_without_energy_has_empty_cells():
     assert row["emissions"] is None and row["country_iso_code"] is None and row["tracking_mode"] == "process"
     assert row["energy_consumed"] == pytest.approx(meter.reading.joules / 3.6e6)
     assert reading(joules=None).to_codecarbon()["energy_consumed"] is None
+
+
+def test_what_the_building_draws_beside_is_in_both():
+    run = reading()
+    row = codecarbon_row(run, "mine", pue=1.5)
+    assert (row["cpu_energy"], row["energy_consumed"], row["cpu_power"], row["pue"]) == (3.0, 3.0, 3000.0, 1.5)
+    assert row["emissions"] == pytest.approx(1.5 * run.co2e_kg) == pytest.approx(3600 * row["emissions_rate"])
+    block = yaml.safe_load(model_card(run, "fine-tuning", None, None, pue=1.5))["co2_eq_emissions"]
+    assert block["emissions"] == pytest.approx(1500 * run.co2e_kg, rel=1e-5) and block["source"].endswith("x PUE 1.5")
+    for write in (lambda: codecarbon_row(run, "mine", pue=0.9), lambda: model_card(run, "fine-tuning", None, None, 0)):
+        with pytest.raises(ValueError, match="pue: expected a number >= 1"):
+            write()

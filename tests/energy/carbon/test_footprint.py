@@ -65,3 +65,21 @@ def test_a_region_states_its_country_year_and_data_set():
     assert all(word in str(found) for word in ("Germany", "CodeCarbon", "2023"))
     with pytest.raises(ValueError, match="Close matches: .*DEU"):
         tg.carbon_footprint(10, region="GER")
+
+
+def test_a_reading_is_taken_with_its_kilowatt_hours():
+    budget = tg.EnergyBudget(max_kwh=1)
+    budget.kwh = 0.002
+    assert tg.carbon_footprint(budget, intensity_kg_per_kwh=0.5).location_based_kg == 0.001
+
+    class Unread:
+        kwh, how = None, "no counter"
+
+    with pytest.raises(ValueError, match="energy_kwh holds no energy reading: no counter"):
+        tg.carbon_footprint(Unread(), intensity_kg_per_kwh=0.5)
+
+    class Inference:
+        joules_per_inference = 3.6
+
+    with pytest.raises(TypeError, match="or what has kwh, received Inference. Pass joules_per_inference / 3.6e6"):
+        tg.carbon_footprint(Inference(), intensity_kg_per_kwh=0.5)

@@ -56,3 +56,11 @@ def test_a_device_has_possible_figures(name, value):
         tg.EmbodiedCarbon(**{"total_kg": 1, "lifetime_h": 1, "share": 1, name: value})
     with pytest.raises(ValueError, match="energy_kwh_per_unit"):
         tg.sci(-1, intensity=0.4, embodied=0)
+
+
+def test_a_unit_has_a_name_and_a_training_may_be_a_reading():
+    with pytest.raises(ValueError, match="unit: expected a text such as 'inference', received ' '"):
+        tg.sci(0.002, intensity=0.5, embodied=0.1, unit=" ")
+    budget = tg.EnergyBudget(max_kwh=1)
+    budget.kwh = 0.002
+    assert tg.sci(budget, intensity=0.5, embodied=0.1, unit="training").operational_kg == 0.001

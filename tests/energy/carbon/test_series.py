@@ -52,26 +52,52 @@ HOURS = [f"2026-01-01T0{hour}:00Z" for hour in range(6)]
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("rows", "row", "message"),
     [
-        ([(HOURS[0], 1), (HOURS[1], 1), (HOURS[3], 1), (HOURS[4], 1)], "row 3: expected 2026-01-01T02:00.*the gap"),
-        ([(HOURS[0], 1), (HOURS[2], 1), (HOURS[3], 1), (HOURS[4], 1)], "row 2: expected 2026-01-01T01:00"),
-        ([(HOURS[0], 1), (HOURS[1], 1), (HOURS[1], 1)], "row 3: .*stands there twice"),
-        ([(HOURS[0], 1), (HOURS[2], 1), (HOURS[1], 1)], "row 3: .*order of time"),
-        ([(HOURS[0], 1), ("2026-01-01T02:00+01:00", 1)], "row 2: expected the time zone of row 1.*in UTC"),
-        ([(HOURS[0], 1), ("2026-01-01T01:00", 1)], "row 2: expected the time zone of row 1"),
-        ([(HOURS[0], 1), (HOURS[1], -1)], "row 2: expected a carbon intensity >= 0"),
-        ([(HOURS[0], ""), (HOURS[1], 1)], "row 1: expected a carbon intensity >= 0"),
-        ([(HOURS[0], float("nan")), (HOURS[1], 1)], "row 1: expected a carbon intensity >= 0"),
-        ([("31/01/2026", 1), (HOURS[1], 1)], "row 1: expected a time after ISO 8601"),
-        ([(HOURS[0], 1)], "two rows or more"),
+        ([(HOURS[0], 1), (HOURS[1], 1), (HOURS[3], 1), (HOURS[4], 1)], 3, "expected 2026-01-01T02:00.*the gap"),
+        ([(HOURS[0], 1), (HOURS[2], 1), (HOURS[3], 1), (HOURS[4], 1)], 2, "expected 2026-01-01T01:00"),
+        ([(HOURS[0], 1), (HOURS[1], 1), (HOURS[1], 1)], 3, r"received .*\. It stands there twice: leave one out\.$"),
+        ([(HOURS[0], 1), (HOURS[2], 1), (HOURS[1], 1)], 3, r"received .*\. Sort the rows by time\.$"),
+        ([(HOURS[0], 1), ("2026-01-01T02:00+01:00", 1)], 2, "expected the time zone of row .*in UTC"),
+        ([(HOURS[0], 1), ("2026-01-01T01:00", 1)], 2, "expected the time zone of row "),
+        ([(HOURS[0], 1), (HOURS[1], -1)], 2, "expected a carbon intensity >= 0"),
+        ([(HOURS[0], ""), (HOURS[1], 1)], 1, "expected a carbon intensity >= 0"),
+        ([(HOURS[0], float("nan")), (HOURS[1], 1)], 1, "expected a carbon intensity >= 0"),
+        ([("31/01/2026", 1), (HOURS[1], 1)], 1, "expected a time after ISO 8601"),
+        ([(HOURS[0], 1)], None, "two rows or more"),
     ],
 )
-def test_a_row_that_is_out_of_place_is_named_in_pairs_and_files(tmp_path, rows, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_row_that_is_out_of_place_is_named_in_pairs_and_files(tmp_path, rows, row, message):
+    """In a file by its line: the header is the first, and one that is empty counts."""
+    with pytest.raises(ValueError, match=f"series{f', row {row}' if row else ''}: .*{message}"):
         read_series(rows)
-    with pytest.raises(ValueError, match=message):
-        read_series(write(tmp_path, "time,kg/kWh", *(f"{time},{value}" for time, value in rows)))
+    path = write(tmp_path, "time,kg/kWh", "", *(f"{time},{value}" for time, value in rows))
+    with pytest.raises(ValueError, match=f"{path}{f', row {row + 2}' if row else ''}: .*{message}"):
+        read_series(path)
+
+
+@pytest.mark.parametrize(
+    ("heading", "hours"), [("Datetime (UTC)", 0), ("datetime_utc", 0), ("time (UTC+1)", 1), ("Time [GMT-03:30]", -3.5)]
+)
+def test_the_heading_may_name_the_zone_of_the_times(tmp_path, heading, hours):
+    found = read_series(write(tmp_path, f"{heading},g/kWh", "2026-01-01 00:00,1", "2026-01-01 01:00,1"))
+    assert found.times[0] == datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=hours)))
+    found = read_series(write(tmp_path, f"{heading},g/kWh", "2026-01-01 00:00+02:00,1", "2026-01-01 01:00+02:00,1"))
+    assert found.times[0].utcoffset() == timedelta(hours=2)
+    assert read_series(write(tmp_path, "time,g/kWh", "2026-01-01,1", "2026-01-02,1")).times[0].tzinfo is None
+
+
+def test_of_several_intensities_one_is_chosen(tmp_path):
+    columns = ["Carbon intensity gCO\u2082eq/kWh (direct)", "Carbon intensity gCO\u2082eq/kWh (Life cycle)"]
+    path = write(tmp_path, f"Datetime (UTC),Zone id,{','.join(columns)}", "2026-01-01,DE,300,400", "2026-01-02,DE,1,2")
+    for number, column in enumerate(columns):
+        assert read_series(path, column).kg_per_kwh[0] == pytest.approx((0.3, 0.4)[number])
+        assert tg.best_window(path, 24, column=column).start.day == 2
+    for column in (None, "Zone id"):
+        with pytest.raises(ValueError, match=r"column: expected one of '.*direct.*Life cycle.*grid.csv, received"):
+            read_series(path, column)
+    with pytest.raises(ValueError, match="column: expected None"):
+        read_series([(HOURS[0], 1), (HOURS[1], 1)], "a")
 
 
 def test_other_things_are_refused(tmp_path):
@@ -79,7 +105,7 @@ def test_other_things_are_refused(tmp_path):
         read_series(5)
     with pytest.raises(ValueError, match="row 1: expected a time and kg per kWh"):
         read_series([5, 6])
-    with pytest.raises(ValueError, match="row 2: expected 2 cells"):
+    with pytest.raises(ValueError, match="row 3: expected 2 cells"):
         read_series(write(tmp_path, "time,kg/kWh", "2026-01-01,0.4", "2026-01-02,0,5"))
     with pytest.raises(OSError, match="missing.csv"):
         read_series(tmp_path / "missing.csv")

@@ -68,7 +68,8 @@ class BestWindow(TableResult):
 
 
 def best_window(
-    series: Series, hours: float, deadline: datetime | str | None = None, *, now: datetime | str | None = None
+    series: Series, hours: float, deadline: datetime | str | None = None, *, now: datetime | str | None = None,
+    column: str | None = None,
 ) -> BestWindow:
     """Find the time of least carbon to run a job of ``hours``, in one piece, and what that saves.
 
@@ -77,15 +78,17 @@ def best_window(
 
     Args:
         series: The carbon intensity of the grid, equally far apart: the path of a CSV file with a column of times
-            (ISO 8601) and one whose heading names the unit, such as ``"gCO2eq/kWh"`` or ``"kg per kWh"``; or pairs of
-            a time and kilograms per kWh. :func:`tg.write_example_series` writes such a file.
+            (ISO 8601; a heading such as ``"Datetime (UTC)"`` may name their zone) and one whose heading names the
+            unit, such as ``"gCO2eq/kWh"`` or ``"kg per kWh"``; or pairs of a time and kilograms per kWh.
+            :func:`tg.write_example_series` writes such a file.
         hours: Length of the job, >= 0.001.
         deadline: When the job must be done, or None for the end of the series.
         now: The earliest start, or None for the start of the series; ``datetime.now(timezone.utc)`` for today's.
+        column: The heading of the intensities, where a file has several columns of them.
 
     Raises:
         ValueError: The series has a gap, a time that is double, out of order or in another time zone (the error names
-            the row), or no unit; or the job does not fit before the deadline.
+            the row), or no unit; the deadline is over, or the job does not fit before it.
         OSError: The file cannot be read.
         TypeError: An argument is of the wrong type.
 
@@ -96,17 +99,22 @@ def best_window(
         ('2026-06-01T01:00+00:00', 0.2333, 0.3)
     """
     check_number("hours", hours, minimum=0.001, maximum=1e6)
-    found = read_series(series)
+    found = read_series(series, column)
     length, first, last = timedelta(hours=hours), found.times[0], found.times[-1] + found.step
     earliest = first if now is None else _moment("now", now, first)
     latest = last if deadline is None else _moment("deadline", deadline, first)
     if not first <= earliest < last:
         expected = f"a time within the series, {_shown(first)} to {_shown(last)}"
         raise invalid_value("now", expected=expected, received=_shown(earliest))
+    if latest <= earliest:
+        after = "the start of the series" if now is None else "now"
+        expected = f"a time after {after}, {_shown(earliest)}"
+        fix = "That deadline is over: give a later one."
+        raise invalid_value("deadline", expected=expected, received=_shown(latest), fix=fix)
     note = f"The series ends before the deadline, {_shown(latest)}: later times are not known." if latest > last else ""
     latest = min(latest, last)
     if earliest + length > latest:
-        room = f"{(latest - earliest) / timedelta(hours=1):.4g} h from {_shown(earliest)} to {_shown(latest)}"
+        room = f"{(latest - earliest) / timedelta(hours=1):,.6g} h from {_shown(earliest)} to {_shown(latest)}"
         fix = "Give a later deadline, or a longer series."
         raise invalid_value("hours", expected=f"at most the {room}", received=hours, fix=fix)
     edges = [*found.times, last]

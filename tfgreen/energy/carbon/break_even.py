@@ -4,62 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from tfgreen.checks import check_number
-from tfgreen.energy.carbon.grid import JOULES_PER_KWH
-from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.energy.carbon.amount import ONE, WHOLE, Bounds, EnergyAmount, PerInference, read_amount, total
+from tfgreen.energy.carbon.grid import HasKwh
 from tfgreen.tables import TableResult
 from tfgreen.typing import PlainDict
 
 Verdict: TypeAlias = Literal["paid back", "not shown", "never"]
-Bounds: TypeAlias = tuple[float, float]
 
-# What an energy is read from, as joules: of one inference, and of a whole run.
-_ONE = {"joules_per_inference": 1.0}
-_WHOLE = {"joules": 1.0, "kwh": JOULES_PER_KWH, "energy_kwh": JOULES_PER_KWH}
+_MEASURED = ("external", "rapl", "nvml")
 _SENTENCES: dict[Verdict, str] = {
-    "paid back": "Paid back: an inference needs less energy than before, whatever the figures within the intervals.",
+    "paid back": "Paid back: an inference needs less energy than before, and the intervals of both do not overlap.",
     "not shown": "Not shown: the intervals of before and after overlap, so it may never be paid back. Measure longer.",
     "never": "Never: an inference needs as much energy as before, or more.",
 }
-
-
-class HasKwh(Protocol):
-    """What counts a run in kilowatt-hours: :class:`tg.EnergyReading`, :class:`tg.EnergyBudget`."""
-
-    @property
-    def kwh(self) -> float | None:
-        """Kilowatt-hours of the run, or None."""
-
-
-class PerInference(Protocol):
-    """What holds the energy of one inference."""
-
-    @property
-    def joules_per_inference(self) -> float | None:
-        """Joules of one inference, or None."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EnergyAmount:
-    """Joules with their lowest and highest value, or None for figures without an interval, and their source.
-
-    Example:
-        >>> break_even(0.010, 0.006, cost=3600).cost
-        EnergyAmount(joules=3600.0, interval=None, source='given by the caller')
-    """
-
-    joules: float
-    interval: Bounds | None
-    source: str
-
-    @property
-    def bounds(self) -> Bounds:
-        """The interval; a figure without one counts as exact."""
-        return self.interval or (self.joules, self.joules)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -94,6 +55,8 @@ class BreakEven(TableResult):
     def _headline(self) -> str:
         if self.verdict == "never":
             return "never paid back"
+        if self.inferences is None:
+            return f"{self.verdict}: the middle figures save nothing"
         found = [f"{value} {name.split()[0]}" for name, value, _, _ in self._rows()[3:]]
         return f"{self.verdict}, after {', '.join(found)} by the middle figures"
 
@@ -114,9 +77,24 @@ class BreakEven(TableResult):
         exact = [name for name in ("before", "after", "cost") if getattr(self, name).interval is None]
         if exact:
             remarks.append(f"Taken as exact, as no interval is given: {', '.join(exact)}.")
+        held = self._held()
+        if held:
+            remarks.append(f"The intervals hold only this: {'; '.join(held)}.")
         if self.before.source != self.after.source:
             remarks.append(f"Before and after do not compare: {self.before.source} against {self.after.source}.")
         return remarks
+
+    def _held(self) -> list[str]:
+        """What the intervals of measured and estimated figures hold, as their sources say it."""
+        held = []
+        if any(x.interval and x.source in (*_MEASURED, "estimate") for x in (self.before, self.after)):
+            held.append("before and after, how well the figures repeat, not how accurate their source is")
+        sources = self.cost.source.split(", ")
+        if self.cost.interval and "estimate" in sources:
+            held.append("cost, the spread of the watts that it is estimated with")
+        if self.cost.interval and set(sources) & set(_MEASURED):
+            held.append("cost, the time between two updates of its counter")
+        return held
 
     def plot(self) -> PlainDict:
         """The plot as plain data: joules over inferences of both models, as lines with bands, and where they cross.
@@ -154,8 +132,8 @@ class BreakEven(TableResult):
 
 
 def break_even(
-    before: float | PerInference, after: float | PerInference, cost: float | HasKwh | Sequence[float | HasKwh], *,
-    per_day: float | None = None,
+    before: float | PerInference | EnergyAmount, after: float | PerInference | EnergyAmount,
+    cost: float | HasKwh | EnergyAmount | Sequence[float | HasKwh | EnergyAmount], *, per_day: float | None = None,
 ) -> BreakEven:
     """Tell after how many inferences and days a compressed model has saved the energy that compressing it cost.
 
@@ -164,10 +142,10 @@ def break_even(
     estimated power, cancels in the ratio and makes the interval wider than it need be, never narrower.
 
     Args:
-        before, after: Energy of one inference of each model: joules, or an energy with ``joules_per_inference`` and
-            ``interval``.
-        cost: Energy of compressing: joules, a :class:`tg.EnergyReading`, what holds ``kwh``, or a list of these, which
-            are added: count the search, the training and the calibration.
+        before, after: Energy of one inference of each model: joules, a :class:`tg.EnergyAmount`, or an energy with
+            ``joules_per_inference``, such as that of :func:`tg.inference_energy` or :func:`tg.estimate_energy`.
+        cost: Energy of compressing: joules, a :class:`tg.EnergyAmount`, a :class:`tg.EnergyReading`, what holds
+            ``kwh``, or a list of these, which are added: count the search, the training and the calibration.
         per_day: Inferences in a day, > 0, for the days.
 
     Raises:
@@ -182,8 +160,8 @@ def break_even(
         <BreakEven: never paid back>
     """
     check_number("per_day", per_day, above=0, optional=True)
-    old, new = (_amount(name, value, _ONE) for name, value in (("before", before), ("after", after)))
-    paid = _total([_amount("cost", part, _WHOLE) for part in (cost if isinstance(cost, Sequence) else [cost])])
+    old, new = (read_amount(name, value, ONE) for name, value in (("before", before), ("after", after)))
+    paid = total([read_amount("cost", part, WHOLE) for part in (cost if isinstance(cost, Sequence) else [cost])])
     saving = old.joules - new.joules
     least, most = old.bounds[0] - new.bounds[1], old.bounds[1] - new.bounds[0]
     verdict: Verdict = "never" if most <= 0 else "not shown" if least <= 0 else "paid back"
@@ -195,34 +173,6 @@ def break_even(
     days = None if per_day is None or inferences is None else inferences / per_day
     spread = None if per_day is None or interval is None else (interval[0] / per_day, interval[1] / per_day)
     return BreakEven(verdict, inferences, interval, days, spread, old, new, paid, per_day)
-
-
-def _amount(name: str, value: object, attributes: dict[str, float]) -> EnergyAmount:
-    """The energy that an argument is or holds in one of these attributes, each with its unit in joules."""
-    if isinstance(value, numbers.Real):
-        check_number(name, value, minimum=0 if attributes is _WHOLE else None, above=0 if attributes is _ONE else None)
-        return EnergyAmount(float(value), None, "given by the caller")
-    attribute = next((attribute for attribute in attributes if hasattr(value, attribute)), None)
-    if attribute is None:
-        raise invalid_type(name, expected=f"joules, or what has {' or '.join(attributes)}", received=value)
-    found = getattr(value, attribute)
-    if not found:
-        how = getattr(value, "how", "") or "nothing was measured"
-        raise invalid_state(f"{name} holds no energy reading: {how}.", "Pass joules of your own.")
-    scale, interval = attributes[attribute], getattr(value, "interval", None)
-    check_number(f"{name}, {attribute}", found, above=0)
-    bounds = None if interval is None else (interval[0] * scale, interval[1] * scale)
-    return EnergyAmount(float(found * scale), bounds, getattr(value, "source", type(value).__name__))
-
-
-def _total(parts: list[EnergyAmount]) -> EnergyAmount:
-    if not parts:
-        raise invalid_value("cost", expected="one energy or more", received="an empty list")
-    interval = None
-    if any(part.interval for part in parts):
-        interval = (sum(part.bounds[0] for part in parts), sum(part.bounds[1] for part in parts))
-    source = ", ".join(dict.fromkeys(part.source for part in parts))
-    return EnergyAmount(sum(part.joules for part in parts), interval, source)
 
 
 def _spread(interval: Bounds | None, text: Callable[[float], str]) -> str:

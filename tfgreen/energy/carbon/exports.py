@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import psutil
 
-from tfgreen.checks import check_instance, check_option
+from tfgreen.checks import check_instance, check_number, check_option
 from tfgreen.energy import codecarbon
 from tfgreen.energy.carbon.grid import JOULES_PER_KWH
 from tfgreen.energy.cpu import cpu_identity
@@ -27,16 +27,18 @@ TrainingType: TypeAlias = Literal["pre-training", "fine-tuning"]
 
 
 def model_card(
-    reading: EnergyReading, training_type: TrainingType, geographical_location: str | None, hardware_used: str | None
+    reading: EnergyReading, training_type: TrainingType, geographical_location: str | None,
+    hardware_used: str | None, pue: float = 1.0,
 ) -> str:
     """The ``co2_eq_emissions`` of huggingface.co/docs/hub/model-cards-co2, as YAML; emissions are in grams there."""
+    check_number("pue", pue, minimum=1)
     check_option("training_type", training_type, ("pre-training", "fine-tuning"))
     if reading.co2e_kg is None or reading.intensity is None:
         fix = "Measure with EnergyMeter(region=...): a card of 0 grams would be wrong."
         raise invalid_state(f"There are no emissions to state: {reading.co2e_how}.", fix)
-    grams = format(decimal.Decimal(f"{1000 * reading.co2e_kg:.6g}"), "f")  # YAML readers differ on 1e-05
+    grams = format(decimal.Decimal(f"{1000 * reading.co2e_kg * pue:.6g}"), "f")  # YAML readers differ on 1e-05
     texts = {
-        "source": f"tfgreen {__version__}: {reading.co2e_how}",
+        "source": f"tfgreen {__version__}: {reading.co2e_how}" + ("" if pue == 1 else f" x PUE {pue:g}"),
         "training_type": training_type,
         "geographical_location": geographical_location or reading.intensity.country,
         "hardware_used": hardware_used or _hardware(reading),
@@ -48,20 +50,25 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def codecarbon_row(reading: EnergyReading, project_name: str) -> PlainDict:
-    """A row with the columns of the installed CodeCarbon's CSV; None, an empty cell, for what is not known."""
-    joules = {part.name: part.joules for part in reading.components if part.joules is not None}
+def codecarbon_row(reading: EnergyReading, project_name: str, pue: float = 1.0) -> PlainDict:
+    """A row with the columns of the installed CodeCarbon's CSV; None, an empty cell, for what is not known.
+
+    As there, energies, powers and emissions are those of the building: of the devices, times ``pue``.
+    """
+    check_number("pue", pue, minimum=1)
+    kwh, kg = (None if value is None else value * pue for value in (reading.kwh, reading.co2e_kg))
+    joules = {part.name: part.joules * pue for part in reading.components if part.joules is not None}
     grid = reading.intensity
     known: PlainDict = {
         "timestamp": datetime.datetime.now().isoformat(timespec="seconds"),
         "project_name": project_name,
         "run_id": str(uuid.uuid4()),
         "duration": reading.duration_s,  # seconds
-        "emissions": reading.co2e_kg,
-        "emissions_rate": None if reading.co2e_kg is None else reading.co2e_kg / reading.duration_s,  # kg per second
+        "emissions": kg,
+        "emissions_rate": None if kg is None else kg / reading.duration_s,  # kg per second
         **{f"{name}_power": value / reading.duration_s for name, value in joules.items()},  # mean watts
         **{f"{name}_energy": value / JOULES_PER_KWH for name, value in joules.items()},
-        "energy_consumed": reading.kwh,
+        "energy_consumed": kwh,
         "country_name": grid.country if grid else None,
         "country_iso_code": reading.region,
         "os": platform.platform(),
@@ -71,7 +78,7 @@ def codecarbon_row(reading: EnergyReading, project_name: str) -> PlainDict:
         "cpu_model": cpu_identity().model,
         "ram_total_size": psutil.virtual_memory().total / 1024**3,  # GB of 1024 cubed bytes there
         "tracking_mode": "process" if reading.source == "estimate" else "machine",
-        "pue": 1.0,
+        "pue": float(pue),
     }
     return {column: known.get(column) for column in codecarbon.csv_columns()}
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import ClassVar
 
 from tfgreen.checks import check_number
-from tfgreen.energy.carbon.grid import GridIntensity, chosen_intensity
+from tfgreen.energy.carbon.grid import GridIntensity, HasKwh, chosen_intensity, kwh_of
 from tfgreen.errors import invalid_value
 from tfgreen.tables import TableResult
 
@@ -54,7 +54,7 @@ class CarbonFootprint(TableResult):
 
 
 def carbon_footprint(
-    energy_kwh: float, *, intensity_kg_per_kwh: float | GridIntensity | None = None, region: str | None = None,
+    energy_kwh: float | HasKwh, *, intensity_kg_per_kwh: float | GridIntensity | None = None, region: str | None = None,
     renewable_kwh: float = 0.0, credit_kg: float = 0.0, pue: float = 1.0,
 ) -> CarbonFootprint:
     """Return the carbon footprint of electricity by both methods of the GHG Protocol (Scope 2 Guidance, 2015).
@@ -66,7 +66,7 @@ def carbon_footprint(
     no argument: standards ask for offsets to be stated beside a footprint.
 
     Args:
-        energy_kwh: Electricity used, in kWh.
+        energy_kwh: Electricity used, in kWh, or what holds its ``kwh``, such as a :class:`tg.EnergyReading`.
         intensity_kg_per_kwh: Kilograms of CO2 equivalent per kWh of the grid, or a :class:`tg.GridIntensity` of your
             own, which names its source. Either this or ``region``.
         region: ISO 3166 alpha-3 code of the country, whose yearly mean is used, from the data CodeCarbon carries.
@@ -84,7 +84,7 @@ def carbon_footprint(
         >>> footprint.location_based_kg, footprint.market_based_kg, footprint.credit_kg
         (800.0, 500.0, 100.0)
     """
-    check_number("energy_kwh", energy_kwh, minimum=0)
+    energy_kwh = kwh_of("energy_kwh", energy_kwh)
     check_number("renewable_kwh", renewable_kwh, minimum=0)
     check_number("credit_kg", credit_kg, minimum=0, fix="Credits that were bought do not lower a footprint.")
     check_number("pue", pue, minimum=1)
@@ -98,7 +98,7 @@ def carbon_footprint(
         location_based_kg=float(drawn * intensity),
         market_based_kg=float((drawn - renewable_kwh) * intensity + credit_kg),
         credit_kg=float(credit_kg),
-        energy_kwh=float(energy_kwh),
+        energy_kwh=energy_kwh,
         pue=float(pue),
         renewable_kwh=float(renewable_kwh),
         intensity_kg_per_kwh=intensity,

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
+from typing import Any, Protocol
 
 from tfgreen.checks import check_instance, check_number
 from tfgreen.energy import codecarbon
-from tfgreen.errors import InvalidValueError, invalid_value
+from tfgreen.errors import InvalidValueError, invalid_state, invalid_type, invalid_value
 from tfgreen.tables import RowResult
 from tfgreen.typing import PlainDict
 
 JOULES_PER_KWH = 3.6e6
+
+
+class HasKwh(Protocol):
+    """What counts a run in kilowatt-hours: :class:`tg.EnergyReading`, :class:`tg.EnergyBudget`."""
+
+    @property
+    def kwh(self) -> float | None:
+        """Kilowatt-hours of the run, or None."""
+
+
+def kwh_of(name: str, energy: float | HasKwh) -> float:
+    """The kilowatt-hours that the argument ``name`` is or holds, >= 0."""
+    if not isinstance(energy, numbers.Real) and not hasattr(energy, "kwh"):
+        fix = "Pass joules_per_inference / 3.6e6." if hasattr(energy, "joules_per_inference") else ""
+        raise invalid_type(name, expected="a number of kilowatt-hours, or what has kwh", received=energy, fix=fix)
+    kwh: Any = getattr(energy, "kwh", energy)
+    if kwh is None:
+        how = getattr(energy, "how", "") or "nothing was measured"
+        raise invalid_state(f"{name} holds no energy reading: {how}.", "Pass kilowatt-hours of your own.")
+    check_number(name, kwh, minimum=0)
+    return float(kwh)
 
 
 @dataclasses.dataclass(frozen=True)

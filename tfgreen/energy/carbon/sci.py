@@ -7,7 +7,7 @@ import re
 from typing import ClassVar
 
 from tfgreen.checks import check_instance, check_number
-from tfgreen.energy.carbon.grid import GridIntensity, chosen_intensity
+from tfgreen.energy.carbon.grid import GridIntensity, HasKwh, chosen_intensity, kwh_of
 from tfgreen.errors import InvalidTypeError, invalid_state, invalid_value
 from tfgreen.tables import TableResult
 
@@ -67,8 +67,9 @@ class CarbonIntensity(TableResult):
 
 
 def sci(
-    energy_kwh_per_unit: float, *, embodied: EmbodiedCarbon | float, intensity: float | GridIntensity | None = None,
-    region: str | None = None, hours_per_unit: float | None = None, unit: str = "inference", pue: float = 1.0,
+    energy_kwh_per_unit: float | HasKwh, *, embodied: EmbodiedCarbon | float,
+    intensity: float | GridIntensity | None = None, region: str | None = None,
+    hours_per_unit: float | None = None, unit: str = "inference", pue: float = 1.0,
     **market: object,
 ) -> CarbonIntensity:
     """Return the Software Carbon Intensity ``(E x I + M) per R`` of ISO/IEC 21031:2024.
@@ -78,7 +79,8 @@ def sci(
     :func:`tg.carbon_footprint`.
 
     Args:
-        energy_kwh_per_unit: Electricity for one unit, in kWh; a joule is 1 / 3.6e6 of it.
+        energy_kwh_per_unit: Electricity for one unit, in kWh (a joule is 1 / 3.6e6 of it), or what holds its ``kwh``,
+            such as the :class:`tg.EnergyReading` of a training.
         embodied: :class:`tg.EmbodiedCarbon` of the device, or the kilograms of CO2 equivalent for one unit.
         intensity: Kilograms of CO2 equivalent per kWh of the grid, or a :class:`tg.GridIntensity` of your own. Either
             this or ``region``.
@@ -102,10 +104,12 @@ def sci(
     """
     for name in market:
         _refuse(name)
-    check_number("energy_kwh_per_unit", energy_kwh_per_unit, minimum=0)
+    energy_kwh_per_unit = kwh_of("energy_kwh_per_unit", energy_kwh_per_unit)
     check_number("pue", pue, minimum=1)
     check_number("hours_per_unit", hours_per_unit, above=0, optional=True)
     check_instance("unit", unit, str, "a text such as 'inference'")
+    if not unit.strip():
+        raise invalid_value("unit", expected="a text such as 'inference'", received=repr(unit))
     factor, source = chosen_intensity("intensity", intensity, region)
     kg, how = _embodied(embodied, hours_per_unit)
     drawn = f"{energy_kwh_per_unit:.4g} kWh" + ("" if pue == 1 else f" x PUE {pue:g}")

@@ -21,6 +21,7 @@ Series: TypeAlias = "FilePath | Iterable[tuple[datetime | str, float]]"
 
 _UNIT = re.compile(r"\b(kg|kilograms?|g|grams?)( ?co2e?q?)?( eq\w*)?( of co2\w*)?( per)? kwh\b")
 _TIME = re.compile(r"time|date", re.IGNORECASE)
+_ZONE = re.compile(r"(?<![a-z])(?:utc|gmt)(?![a-z]) ?(?:([+-])(\d{1,2})(?::?(\d\d))?)?", re.IGNORECASE)
 _GRAMS = {"k": 1.0, "g": 1e-3}  # by the first letter of the unit
 
 
@@ -34,19 +35,23 @@ class IntensitySeries:
     source: str
 
 
-def read_series(series: Series) -> IntensitySeries:
+def read_series(series: Series, column: str | None = None) -> IntensitySeries:
     """Read a CSV file, whose header names the unit, or pairs of a time and kilograms per kWh."""
+    name = "series"
     if isinstance(series, (str, os.PathLike)):
-        rows, source = list(_file_rows(Path(series))), f"{series}"
+        name = source = str(series)
+        rows = list(_file_rows(Path(series), column))
+    elif column is not None:
+        raise invalid_value("column", expected="None beside a series that is no file", received=repr(column))
     elif isinstance(series, Iterable):
         pairs = series.items() if hasattr(series, "items") else series
         rows, source = list(_pair_rows(pairs)), "pairs of a time and kg per kWh"
     else:
         raise invalid_type("series", expected="the path of a CSV file, or (time, kg per kWh) pairs", received=series)
     if len(rows) < 2:
-        raise invalid_value("series", expected="two rows or more", received=f"{len(rows)}")
-    times, values = zip(*rows)
-    return IntensitySeries(times, values, _even_step(times), source)
+        raise invalid_value(name, expected="two rows or more", received=f"{len(rows)}")
+    places, times, values = zip(*rows)
+    return IntensitySeries(times, values, _even_step(name, places, times), source)
 
 
 def parsed_time(where: str, value: object) -> datetime:
@@ -80,34 +85,62 @@ def write_example_series(path: FilePath) -> Path:
     return write_atomic(Path(path), "\n".join(lines) + "\n")
 
 
-def _file_rows(path: Path) -> Iterator[tuple[datetime, float]]:
+# The number of a row, the header of a file included, its time and its kilograms per kWh.
+_Row: TypeAlias = "tuple[int, datetime, float]"
+
+
+def _file_rows(path: Path, column: str | None) -> Iterator[_Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: not a readable CSV file: {error}") from error
     head = text.split("\n", 1)[0]
     rows = csv.reader(text.splitlines(), delimiter=max(",;\t", key=head.count))
-    headings = next(rows, [])
+    headings = [heading.strip() for heading in next(rows, [])]
     units = {place: unit for place, unit in enumerate(map(_unit, headings)) if unit}
     times = [place for place, heading in enumerate(headings) if place not in units and _TIME.search(heading)]
-    if len(times) != 1 or len(units) != 1:
-        fix = "Name them such as 'timestamp,intensity (gCO2eq/kWh)', and leave out further columns of this kind."
+    if len(times) != 1 or not units:
+        fix = "Name them such as 'timestamp,intensity (gCO2eq/kWh)', and leave out further columns of times."
         expected = "one column of times, and one whose heading has the unit, g or kg per kWh"
         raise invalid_value(f"{path}, header", expected=expected, received=headings, fix=fix)
-    (place, unit), = units.items()
-    for number, row in enumerate(rows, 1):
+    place, unit = _chosen(path, {headings[place]: (place, unit) for place, unit in units.items()}, column)
+    zone = _zone(headings[times[0]])
+    for row in rows:
         if row:
+            where = f"{path}, row {rows.line_num}"
             if len(row) != len(headings):
                 expected = f"{len(headings)} cells, as in the header"
-                raise invalid_value(f"{path}, row {number}", expected=expected, received=row)
-            yield _row(f"{path}, row {number}", row[times[0]], row[place], unit)
+                raise invalid_value(where, expected=expected, received=row)
+            time, kg = _read(where, row[times[0]].strip(), row[place], unit)
+            yield rows.line_num, time if time.tzinfo else time.replace(tzinfo=zone), kg
 
 
-def _pair_rows(pairs: Iterable[object]) -> Iterator[tuple[datetime, float]]:
+def _chosen(path: Path, found: dict[str, tuple[int, float]], column: str | None) -> tuple[int, float]:
+    """The place and the unit of the column of intensities that is asked for, or of the only one."""
+    if column is None and len(found) == 1:
+        return next(iter(found.values()))
+    if column not in found:
+        expected, fix = f"one of {', '.join(map(repr, found))}, the columns of {path}", ""
+        if column is None:
+            fix = f"Name one, such as column={next(iter(found))!r}."
+        raise invalid_value("column", expected=expected, received=repr(column), fix=fix)
+    return found[column]
+
+
+def _zone(heading: str) -> timezone | None:
+    """The zone of times that name none, from a heading such as "Datetime (UTC)" or "time (UTC+1)"."""
+    found = _ZONE.search(heading)
+    if found is None:
+        return None
+    offset = timedelta(hours=int(found[2] or 0), minutes=int(found[3] or 0))
+    return timezone(-offset if found[1] == "-" else offset)
+
+
+def _pair_rows(pairs: Iterable[object]) -> Iterator[_Row]:
     for number, pair in enumerate(pairs, 1):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise invalid_value(f"series, row {number}", expected="a time and kg per kWh", received=repr(pair))
-        yield _row(f"series, row {number}", pair[0], pair[1], 1.0)
+        yield number, *_read(f"series, row {number}", pair[0], pair[1], 1.0)
 
 
 def _unit(heading: str) -> float | None:
@@ -116,7 +149,7 @@ def _unit(heading: str) -> float | None:
     return _GRAMS[found[1][0]] if found else None
 
 
-def _row(where: str, time: object, value: object, unit: float) -> tuple[datetime, float]:
+def _read(where: str, time: object, value: object, unit: float) -> tuple[datetime, float]:
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -126,24 +159,26 @@ def _row(where: str, time: object, value: object, unit: float) -> tuple[datetime
     return parsed_time(where, time), number * unit
 
 
-def _even_step(times: tuple[datetime, ...]) -> timedelta:
+def _even_step(name: str, rows: tuple[int, ...], times: tuple[datetime, ...]) -> timedelta:
     """The time from each row to the next, or an error that names the first row where it is another."""
-    for number, time in enumerate(times[1:], 2):
+
+    def misplaced(place: int, expected: str, fix: str) -> InvalidValueError:
+        received = times[place].isoformat()
+        return invalid_value(f"{name}, row {rows[place]}", expected=expected, received=received, fix=fix)
+
+    for place, time in enumerate(times):
         if time.utcoffset() != times[0].utcoffset():
             fix = "Write all times in UTC, with +00:00."
-            raise _misplaced(number, time, f"the time zone of row 1 ({times[0].isoformat()})", fix)
+            raise misplaced(place, f"the time zone of row {rows[0]} ({times[0].isoformat()})", fix)
     apart = [later - earlier for earlier, later in zip(times, times[1:])]
-    for number, (earlier, gap) in enumerate(zip(times, apart), 2):
+    for place, gap in enumerate(apart, 1):
         if gap <= timedelta(0):
-            twice = "it stands there twice" if not gap else "rows are in the order of time"
-            raise _misplaced(number, times[number - 1], f"a time after row {number - 1} ({earlier.isoformat()})", twice)
+            before = f"a time after that of row {rows[place - 1]} ({times[place - 1].isoformat()})"
+            raise misplaced(place, before, "Sort the rows by time." if gap else "It stands there twice: leave one out.")
     step = statistics.mode(apart)
-    for number, (earlier, gap) in enumerate(zip(times, apart), 2):
+    for place, gap in enumerate(apart, 1):
         if gap != step:
+            expected = f"{(times[place - 1] + step).isoformat()}, {step} after row {rows[place - 1]}"
             fix = "Fill the gap with figures of your own, or keep the rows on one side of it."
-            raise _misplaced(number, times[number - 1], f"{(earlier + step).isoformat()}, {step} after the last", fix)
+            raise misplaced(place, expected, fix)
     return step
-
-
-def _misplaced(number: int, time: datetime, expected: str, fix: str) -> InvalidValueError:
-    return invalid_value(f"series, row {number}", expected=expected, received=time.isoformat(), fix=fix)

@@ -44,6 +44,16 @@ class DeviceEstimate(RowResult):
     exceeded: Mapping[str, float]
 
     @property
+    def joules_per_inference(self) -> float | None:
+        """The same as ``joules``, as :func:`tg.break_even` reads it."""
+        return self.joules
+
+    @property
+    def source(self) -> str:
+        """Where the figures come from."""
+        return f"estimated for {self.device}"
+
+    @property
     def fits(self) -> bool:
         return not self.blocked
 

@@ -88,6 +88,16 @@ class EnergyEstimate(TableResult):
         return self.compute_joules + self.traffic_joules + (self.base_joules or 0.0)
 
     @property
+    def joules_per_inference(self) -> float:
+        """The same as ``joules``, as :func:`tg.break_even` reads it."""
+        return self.joules
+
+    @property
+    def source(self) -> str:
+        """Where the figures come from."""
+        return f"estimated for {self.device}"
+
+    @property
     def seconds(self) -> float | None:
         """Estimated time of one inference; None where the device has no speeds."""
         times = [layer.seconds for layer in self.layers]
