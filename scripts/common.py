@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgreen.recipes.data import load_npz
+from tfgreen.recipes.classification import Classification, load_classification
 from tfgreen.training.schedules import _tfmot_schedules
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -85,9 +85,8 @@ def speed_cases() -> Iterator[SpeedCase]:
 
 def load_data(path: str) -> tuple[Split, Split]:
     """Training and test images, as float32 of 0 to 255, with integer labels."""
-    data = load_npz(path)
-    train = np.asarray(data.x_train, "float32"), np.asarray(data.y_train).ravel()
-    return train, (np.asarray(data.x_test, "float32"), np.asarray(data.y_test).ravel())
+    data = Classification.of(load_classification(path))
+    return (data.x_train.astype("float32"), data.y_train), (data.x_test.astype("float32"), data.y_test)
 
 
 def augmented(x: np.ndarray, y: np.ndarray, seed: int, batch: int = 128) -> tf.data.Dataset:

@@ -86,6 +86,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.compare_channels import ChannelComparison as ChannelComparison
     from tfgreen.recipes.compare_channels import LayerWidth as LayerWidth
     from tfgreen.recipes.compare_channels import compare_channels as compare_channels
+    from tfgreen.recipes.data.data import Data as Data
+    from tfgreen.recipes.data.split import Split as Split
     from tfgreen.recipes.devices.choose import DeviceEstimate as DeviceEstimate
     from tfgreen.recipes.devices.estimate_energy import EnergyEstimate as EnergyEstimate
     from tfgreen.recipes.devices.estimate_energy import LayerEnergy as LayerEnergy
@@ -192,6 +194,8 @@ _PUBLIC = {
     "strip": "tfgreen.techniques.strip",
     "save_compressed": "tfgreen.deploy.compressed.compressed_file",
     "load_compressed": "tfgreen.deploy.compressed.compressed_file",
+    "Data": "tfgreen.recipes.data.data",
+    "Split": "tfgreen.recipes.data.split",
     "ConvertConfig": "tfgreen.deploy.conversion.config",
     "convert": "tfgreen.deploy.convert",
     "check_calibration": "tfgreen.deploy.inspection.check_calibration",

@@ -92,14 +92,14 @@ def in_options(text: str) -> str:
 def demo(arguments: argparse.Namespace) -> int:
     """Prune, convert, verify, measure: the digits of scikit-learn, or a model and data of one's own."""
     from tfgreen.energy.carbon.grid import grid_intensity
-    from tfgreen.recipes.data import RESULT_FILES, load_npz
+    from tfgreen.recipes.classification import RESULT_FILES, load_classification
 
     if (arguments.model is None) != (arguments.data is None):
         raise InvalidValueError("--model and --data: expected both or neither, received one of them.")
     data = None
     if arguments.data is not None:
         _check_file(arguments.model)
-        data = load_npz(arguments.data)
+        data = load_classification(arguments.data)
     if arguments.region is not None:
         grid_intensity(arguments.region)
     check_folder(arguments.output, RESULT_FILES)
@@ -133,7 +133,7 @@ def profile(arguments: argparse.Namespace) -> int:
 
 def convert(arguments: argparse.Namespace) -> int:
     """Write MODEL as a .tflite file."""
-    from tfgreen.recipes.data import load_samples
+    from tfgreen.recipes.data.npz import load_samples
 
     _check_file(arguments.model)
     if arguments.data is not None and not arguments.quantization.startswith("int"):
@@ -177,7 +177,7 @@ def convert(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Compare the outputs of TFLITE with those of MODEL; exit code 1 if they differ too much."""
-    from tfgreen.recipes.data import load_samples
+    from tfgreen.recipes.data.npz import load_samples
 
     _check_file(arguments.model)
     _check_file(arguments.tflite)
@@ -207,7 +207,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
 def energy(arguments: argparse.Namespace) -> int:
     """Measure the energy of one inference of MODEL on this machine."""
     from tfgreen.energy.meter import EnergyMeter
-    from tfgreen.recipes.data import load_samples
+    from tfgreen.recipes.data.npz import load_samples
 
     for path in (*arguments.models, *([arguments.meter] if arguments.meter else [])):
         _check_file(path)

@@ -15,7 +15,9 @@ import pytest
 from tests import zoo
 from tfgreen.deploy.litert_model import load_litert
 from tfgreen.model.keras2.load import load_model
-from tfgreen.recipes.data import RESULT_FILES, Data, load_digits_data
+from tfgreen.recipes.classification import RESULT_FILES
+from tfgreen.recipes.data.data import Data
+from tfgreen.recipes.data.digits import load_digits_data
 from tfgreen.recipes.demo import DemoConfig, digits_network, gives_logits, run_demo
 from tfgreen.recipes.progress import Progress
 from tfgreen.reports import measure
@@ -34,7 +36,7 @@ def made_up(dtype="float32", shape=(6,), classes=3):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 255, size=(120, *shape)).astype(dtype)
     y = x.reshape(120, -1)[:, :classes].argmax(axis=1)
-    return Data(x[:90], y[:90], x[90:], y[90:], source="made up")
+    return Data.from_arrays(x[:90], y[:90], test=(x[90:], y[90:]), source="made up", validation_share=0)
 
 
 def classifier(activation=None):
@@ -60,7 +62,7 @@ def test_a_model_of_ones_own(quick, tmp_path, capsys):
     assert [variant.name for variant in report.variants] == ["float32", "pruned-float32", "pruned-int8"]
     for variant, file in zip(report.variants, ("float32.tflite", "pruned-float32.tflite", "model.tflite")):
         lite = load_litert(tmp_path / "out" / file)
-        assert variant.accuracy == lite.evaluate(data.x_test, data.y_test)
+        assert variant.accuracy == lite.evaluate(data.test.x, data.test.y)
         assert variant.size_bytes == os.path.getsize(tmp_path / "out" / file)
         assert variant.sparsity == lite.sparsity
         assert all(variant.sources.get(figure) for figure in FIGURES)  # every figure is there, with its source
@@ -102,7 +104,7 @@ def test_a_subclassed_model(quick, tmp_path):
 
 
 def test_logits_are_told_from_probabilities():
-    x = made_up().x_train
+    x = made_up().train.x
     assert gives_logits(classifier(), x)
     assert not gives_logits(classifier("softmax"), x) and not gives_logits(classifier("sigmoid"), x)
     inputs = keras.Input((6,))
@@ -152,7 +154,7 @@ def test_the_demo_keeps_its_promises_and_repeats_itself(tmp_path):
     assert report == json.loads((tmp_path / "a" / "report.json").read_text())
     base, _, best = report["variants"]
     data = load_digits_data(0)
-    measured = load_litert(tmp_path / "a" / "model.tflite").evaluate(data.x_test, data.y_test)
+    measured = load_litert(tmp_path / "a" / "model.tflite").evaluate(**data.test.evaluate_arguments())
     assert base["accuracy"] >= 0.97 and best["accuracy"] == measured >= base["accuracy"] - 0.01
     assert best["sparsity"] >= 0.75 and base["size_bytes"] >= 3.5 * best["size_bytes"]
     assert all(variant["verified"] for variant in report["variants"])

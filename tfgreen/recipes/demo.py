@@ -23,7 +23,9 @@ from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.errors import invalid_state
 from tfgreen.files import atomic_folder
 from tfgreen.model.call_spec import read_call_spec
-from tfgreen.recipes.data import RESULT_FILES, Data, check_fits, load_digits_data
+from tfgreen.recipes.classification import RESULT_FILES, Classification, check_fits
+from tfgreen.recipes.data.data import Data
+from tfgreen.recipes.data.digits import load_digits_data
 from tfgreen.recipes.progress import Progress
 from tfgreen.reports.curves import Curve, energy_curve, training_curves
 from tfgreen.reports.environment import environment
@@ -85,16 +87,17 @@ def run_demo(
     """Prune a classifier, convert it to full int8, verify, benchmark and account for it, and write the results.
 
     ``model``, which is not changed, is a trained classifier of one input and one output, ``data`` what it was trained
-    on, prepared as for its training; without both, the digits. The folder ``output`` gets the report, ``model.tflite``
-    (int8), the float files it is compared with and the pruned Keras model, all at once at the end or none. Sets the
-    global seeds of Python, NumPy and TensorFlow to ``config.seed``.
+    on, in memory and prepared as for its training, with a test split; without both, the digits. The folder ``output``
+    gets the report, ``model.tflite`` (int8), the float files it is compared with and the pruned Keras model, all at
+    once at the end or none. Sets the global seeds of Python, NumPy and TensorFlow to ``config.seed``.
     """
     if (model is None) != (data is None):
         given, other = ("data", "model") if model is None else ("model", "data")
         raise invalid_state(f"{given} was given without {other}.", "Pass both, or neither for the digits.")
     with atomic_folder(output, RESULT_FILES) as folder:
         keras.utils.set_random_seed(config.seed)
-        task = _Task(config, data or load_digits_data(config.seed), progress or Progress())
+        arrays = Classification.of(data or load_digits_data(config.seed))
+        task = _Task(config, arrays, progress or Progress())
         original = train_digits_network(task) if model is None else accept(model, task)
         with task.meter() as meter:
             pruned = prune_while_training(original, task, DIGITS_PRUNING if model is None else OWN_PRUNING)
@@ -110,7 +113,7 @@ def run_demo(
 class _Task:
     """What the steps share: settings and data, and the notes they leave for the report."""
 
-    def __init__(self, config: DemoConfig, data: Data, progress: Progress) -> None:
+    def __init__(self, config: DemoConfig, data: Classification, progress: Progress) -> None:
         self.config, self.data, self.progress = config, data, progress
         self.steps: list[PlainDict] = [
             {"name": "data", "source": data.source, "train": len(data.x_train), "test": len(data.x_test)}

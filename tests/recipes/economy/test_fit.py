@@ -7,7 +7,6 @@ import tensorflow as tf
 from keras import layers
 
 import tfgreen as tg
-from tfgreen.recipes.data import Data
 
 
 def network() -> keras.Model:
@@ -39,7 +38,7 @@ DATA = {
     "weighted": lambda: (*arrays(), np.ones(64)),
     "dataset": lambda: tf.data.Dataset.from_tensor_slices(arrays()).batch(16),
     "sequence": lambda: _Sequence(),
-    "data": lambda: Data(*arrays(), *arrays(), source="made"),
+    "data": lambda: tg.Data.from_arrays(*arrays(), validation=arrays()),
 }
 
 
@@ -50,6 +49,7 @@ def test_it_trains_as_keras_does_on_data_of_every_kind(kind):
     history = plain.fit(*arrays(), epochs=4, batch_size=16, shuffle=False, verbose=0).history
     for name, values in history.items():
         np.testing.assert_allclose(run.history[name], values, rtol=1e-4)
+    assert ("val_loss" in run.history) == (kind == "data")
     assert run.epoch == [0, 1, 2, 3] and run.seconds > 0 and not run.stopped
 
 

@@ -18,6 +18,7 @@ from tfgreen.energy.logger import EnergyLogger
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import check_compiled
+from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.economy.training_config import TrainingConfig, TrainingOptions
 from tfgreen.recipes.economy.training_plan import KnownMetric, fit_arguments, make_plan, training_with
 from tfgreen.reports.training_board import TrainingBoard
@@ -80,7 +81,7 @@ def fit(
             or a ``tg.Data``, of which the training split is used.
         config: Settings; their fields may be given as keyword arguments, too.
         callbacks: Keras callbacks, ``tg.UpdateCompression()`` for a compressed model.
-        validation_data: As for ``keras.Model.fit``.
+        validation_data: As for ``keras.Model.fit``; None takes the validation split of a ``tg.Data``, if it has one.
         verbose: As for ``keras.Model.fit``.
 
     Returns:
@@ -104,6 +105,8 @@ def fit(
         check_built_model(model)
     check_compiled(model)
     arguments = fit_arguments(data, config)
+    if validation_data is None and isinstance(data, Data) and "validation" in data.splits:
+        validation_data = data.validation.validation_data(config.batch_size)
     plan = make_plan(model, config, arguments)
     extra: list[keras.callbacks.Callback] = [*plan.callbacks]
     stopping = None

@@ -17,7 +17,7 @@ from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.batch_norm import fuse_training, why_unfused
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
-from tfgreen.recipes.data import Data
+from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.economy.training_config import TrainingConfig
 from tfgreen.training.accumulate import TrainStep, accumulated, naming_small_batches
 from tfgreen.training.hardest_samples import HardestSamples
@@ -89,7 +89,8 @@ def make_plan(model: keras.Model, config: TrainingConfig, arguments: PlainDict) 
 def fit_arguments(data: Any, config: TrainingConfig) -> PlainDict:
     """What ``keras.Model.fit`` is called with for ``data``."""
     if isinstance(data, Data):
-        data = (data.x_train, data.y_train)
+        arguments = data.train.fit_arguments(config.batch_size, config.shuffle)
+        return {**arguments, "steps_per_epoch": config.steps_per_epoch}
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
         shuffle = config.shuffle and not isinstance(data, tf.data.Dataset)  # which is shuffled by the user, or not
         return {"x": data, "shuffle": shuffle, "steps_per_epoch": config.steps_per_epoch}

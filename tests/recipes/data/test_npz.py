@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 
-from tests import zoo
+import tfgreen as tg
 from tfgreen.errors import FileError, TfgreenError
-from tfgreen.recipes.data import Data, array_names, check_fits, load_digits_data, load_npz, load_samples
+from tfgreen.recipes.data.npz import array_names, load_samples
 
 
 def arrays(**changed):
@@ -32,19 +31,38 @@ def saved(tmp_path, **changed):
     return tmp_path / "data.npz"
 
 
+def load(path):
+    return tg.Data.from_npz(path, validation_share=0)
+
+
 def test_npz_comes_in_unchanged(tmp_path):
-    data = load_npz(saved(tmp_path, x_train=np.arange(24, dtype="uint8").reshape(6, 4)))
-    assert data.x_train.dtype == "uint8" and data.classes == 3 and data.source == "data.npz"
-    np.testing.assert_array_equal(data.y_train, [0, 1, 2, 0, 1, 2])
+    data = load(saved(tmp_path, x_train=np.arange(24, dtype="uint8").reshape(6, 4)))
+    assert data.train.x.dtype == "uint8" and data.source == data.test.source == "data.npz"
+    np.testing.assert_array_equal(data.train.y, [0, 1, 2, 0, 1, 2])
+    np.testing.assert_array_equal(data.test.x, arrays()["x_test"])
+    assert list(data.splits) == ["train", "test"]
 
 
-@pytest.mark.parametrize(
-    "labels", [np.array([[2], [0], [1]], "uint8"), np.eye(3)[[2, 0, 1]], np.eye(3, dtype=bool)[[2, 0, 1]]]
-)
-def test_labels_of_every_form_become_class_numbers(labels, tmp_path):
-    y = load_npz(saved(tmp_path, y_test=labels)).y_test
-    np.testing.assert_array_equal(y, [2, 0, 1])
-    assert y.dtype == "int64" and y.shape == (3,)
+def test_several_inputs_targets_weights_and_a_validation_split(tmp_path):
+    parts = {"x_train/image": np.zeros((6, 2, 2)), "x_train/size": np.ones((6, 1)), "y_train/price": np.arange(6.0),
+             "y_train/kind": np.arange(6), "sample_weight_train": np.ones(6), "names": np.array(["a"])}  # fmt: skip
+    validation = {name.replace("train", "val"): value[:2] for name, value in parts.items() if "train" in name}
+    np.savez(tmp_path / "data.npz", **parts, **validation)
+    data = load(tmp_path / "data.npz")
+    assert {name: x.shape for name, x in data.train.x.items()} == {"image": (6, 2, 2), "size": (6, 1)}
+    assert list(data.train.y) == ["price", "kind"] and data.train.sample_weight.shape == (6,)
+    assert data.validation.count == 2 and data.validation.x["size"].shape == (2, 1)
+    with pytest.raises(ValueError, match=r"no test split. Save x_test and y_test in data.npz. Or pass test_share=0.1"):
+        data.test
+    assert sorted(load_samples(tmp_path / "data.npz", "x_test", "x_train")) == ["image", "size"]
+
+
+def test_samples_without_targets(tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.zeros((6, 2)))
+    data = load(tmp_path / "data.npz")
+    assert data.train.y is None and data.train.samples(3).shape == (3, 2)
+    with pytest.raises(ValueError, match="The train split has no targets"):
+        data.train.evaluate_arguments()
 
 
 BAD = {
@@ -54,15 +72,13 @@ BAD = {
     "NaN": ({"x_test": np.full((3, 4), np.nan)}, "x_test: expected finite numbers, received 12 NaN"),
     "infinity": ({"x_train": np.full((6, 4), np.inf)}, "x_train: expected finite numbers, received 24 NaN or inf"),
     "objects": ({"x_train": np.array([[1], [2, 3]] * 3, dtype=object)}, "x_train, received Python objects"),
-    "texts": ({"x_train": np.array([["a"] * 4] * 6)}, "x_train: expected an array of numbers"),
     "empty test split": ({"x_test": np.zeros((0, 4)), "y_test": np.zeros(0, int)}, "x_test: .* at least one sample"),
     "scalar": ({"x_train": np.float32(1)}, r"x_train: expected shape \(samples, ...\)"),
-    "other sample shape": ({"x_test": np.zeros((3, 5))}, r"x_test: .*\(4,\), as in x_train, received \(5,\)"),
-    "negative labels": ({"y_test": np.array([0, -1, 1])}, "y_test: expected class numbers from 0, received -1"),
-    "float labels": ({"y_test": np.array([0.5, 1, 1])}, "y_test: expected whole class numbers"),
-    "not one-hot": ({"y_test": np.full((3, 2), 0.5)}, "3 rows that are not one-hot"),
-    "text labels": ({"y_test": np.array(["cat", "dog", "cat"])}, "y_test: expected class numbers .*dtype <U3"),
-    "label volume": ({"y_test": np.zeros((3, 2, 2), int)}, r"y_test: .*shape \(3, 2, 2\)"),
+    "other rank": ({"x_test": np.zeros((3, 5, 1))}, r"x_test: .*\(4,\), as in x_train, received \(5, 1\)"),
+    "other inputs": ({"x_test": None, "x_test/a": np.zeros((3, 4))}, "x_test: expected one array, as in x_train"),
+    "both": ({"x_train/a": np.zeros((6, 4))}, "x_train/a: expected one array x_train, or several x_train/NAME"),
+    "misspelled split": ({"x_validaton": np.zeros((3, 4))}, "x_validaton. Did you mean 'x_validation'"),
+    "NaN target": ({"y_train": np.full(6, np.nan)}, "y_train: .*6 NaN or infinite values, the first in sample 0"),
 }
 
 
@@ -70,7 +86,7 @@ BAD = {
 def test_bad_arrays_are_named_in_one_line(case, tmp_path):
     changed, message = BAD[case]
     with pytest.raises(TfgreenError, match=message) as caught:
-        load_npz(saved(tmp_path, **changed))
+        load(saved(tmp_path, **changed))
     assert "data.npz" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -90,12 +106,12 @@ def test_files_that_are_no_npz(tmp_path):
         "flipped.npz": "damaged data",
     }.items():
         with pytest.raises(FileError, match=message) as caught:
-            load_npz(tmp_path / name)
+            load(tmp_path / name)
         assert "\n" not in str(caught.value)
     if os.geteuid():
         (tmp_path / "data.npz").chmod(0)
         with pytest.raises(FileError, match="cannot be read"):
-            load_npz(tmp_path / "data.npz")
+            load(tmp_path / "data.npz")
 
 
 def test_samples_alone(tmp_path):
@@ -114,43 +130,9 @@ def test_samples_alone(tmp_path):
     assert array_names(file) == ["x_train", "y_train", "x_test", "y_test"]
 
 
-def test_digits_are_split_by_seed_and_class():
-    first, again, other = load_digits_data(1), load_digits_data(1), load_digits_data(2)
-    np.testing.assert_array_equal(first.x_test, again.x_test)
-    assert not np.array_equal(first.y_test, other.y_test)
-    assert first.x_train.dtype == "float32" and first.x_train.min() == 0 and first.x_train.max() == 1
-    assert np.ptp(np.bincount(first.y_test)) <= 3
-    together = np.concatenate([first.x_train, first.x_test]).reshape(1797, -1)
-    assert len(together) == 1797 and abs(together.sum() - np.concatenate([other.x_train, other.x_test]).sum()) < 1
-
-
-def test_without_scikit_learn_the_fix_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(FileError, match=r'pip install "tfgreen\[demo\]"'):
-        load_digits_data()
-
-
-def test_a_model_that_does_not_fit_is_named():
-    data = Data(**arrays(), source="made up")
-    check_fits(data, keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
-    check_fits(data, keras.Sequential([keras.Input((None,)), keras.layers.Reshape((4,)), keras.layers.Dense(3)]))
-    subclassed = zoo.TwoLayerNet(4)
-    subclassed(np.zeros((1, 4), "float32"))
-    check_fits(data, subclassed)
-    with pytest.raises(ValueError, match=r"x_train: expected samples of shape \(5,\).*received \(4,\)"):
-        check_fits(data, keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)], name="net"))
-    with pytest.raises(ValueError, match="labels from 0 to 1, as model 'net' has 2 outputs, received labels up to 2"):
-        check_fits(data, keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="net"))
-    for build in (zoo.multi_io, zoo.shared_layer):
-        with pytest.raises(ValueError, match="expected a classifier: one input, one output"):
-            check_fits(data, build())
-    with pytest.raises(ValueError, match="expected a classifier"):
-        check_fits(data, keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
-
-
 def test_reading_data_does_not_import_tensorflow(tmp_path):
     code = (
-        "import sys; from tfgreen.recipes.data import load_npz; load_npz(sys.argv[1])\n"
+        "import sys, tfgreen as tg; tg.Data.load(sys.argv[1]).train.samples(2)\n"
         "assert not {'tensorflow', 'keras', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(saved(tmp_path))], check=True, capture_output=True, text=True)

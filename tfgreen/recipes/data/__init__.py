@@ -1,0 +1,1 @@
+"""Data of any task: train, validation and test kept apart, read from arrays, files, folders or a function."""
