@@ -10,7 +10,8 @@
 ``exact`` removes half of the channels at random, and sets the result beside the model in which all their weights are 0.
 ``untrained`` removes the inner channels of each residual block down to 0.53 of the MACs, from unlabelled images, over
 draws of these. ``trained`` lets them go while it trains, ten epochs in all, plain and with the original as teacher.
-``latency`` runs the files in turn. ``wide`` trains a network of a million parameters first. ``torch`` sets
+``latency`` runs the files in turn. ``wide`` trains a network of a million parameters first, and its slim copies for
+as many epochs with it as teacher. ``torch`` sets
 Torch-Pruning beside it (``pip install tfgreen[benchmarks-torch]``), on the same weights, MACs and batches.
 """
 
@@ -178,10 +179,12 @@ def wide(data: str, seeds: int, epochs: int, folder: Path | None) -> None:
     for seed in range(seeds):
         model = wide_original(x, y, epochs, seed, folder)
         base = 100 * top1(model, x_test, y_test)
+        sample = x[np.random.default_rng(seed).choice(len(x), 1000, replace=False)]
         print(f"seed {seed}: {model.count_params():,} parameters, {tg.profile(model).macs:,} MACs, top-1 {base:.2f}",
               flush=True)  # fmt: skip
         for name, macs in (("4x", 0.25), ("2x", 0.5)):
-            slim = softly(model, True, x, y, PEAKS["plain"], TEN_EPOCHS, seed, {"target_macs": macs})
+            options = {"target_macs": macs, "scope": "sensitivity", "calibration_data": sample, "seed": seed}
+            slim = softly(model, True, x, y, PEAKS["plain"], epochs, seed, options)
             lost[name].append(base - 100 * top1(slim, x_test, y_test))
             print(f"seed {seed}, {name}: {tg.profile(model).macs / tg.profile(slim).macs:.2f} times fewer MACs, "
                   f"{lost[name][-1]:+.2f} points lost, widths {widths(slim)}", flush=True)  # fmt: skip
