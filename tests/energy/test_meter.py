@@ -53,6 +53,17 @@ def test_without_counters_the_reading_is_an_estimate_and_says_how(no_rapl):
     assert reading._repr_html_().count("<tr>") == 1 + 3 and " kg " in reading._repr_html_()
 
 
+def test_a_building_takes_more_than_its_computers(no_rapl):
+    with EnergyMeter("DEU", components=("cpu",)) as meter:
+        spin()
+    row = meter.reading.to_codecarbon(pue=1.5)
+    assert row["pue"] == 1.5 and row["energy_consumed"] == pytest.approx(1.5 * meter.reading.kwh)
+    grams = float(meter.reading.to_model_card("fine-tuning", pue=1.5).split("emissions:")[2].split()[0])
+    assert grams == pytest.approx(1500 * meter.reading.co2e_kg, rel=1e-3)
+    with pytest.raises(ValueError, match="pue"):
+        meter.reading.to_codecarbon(pue=0.9)
+
+
 def test_no_region_gives_energy_and_no_co2(no_rapl):
     with EnergyMeter() as meter:
         spin()

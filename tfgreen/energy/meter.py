@@ -78,25 +78,27 @@ class EnergyReading(TableResult):
 
     def to_model_card(
         self, training_type: exports.TrainingType, *, geographical_location: str | None = None,
-        hardware_used: str | None = None,
+        hardware_used: str | None = None, pue: float = 1.0,
     ) -> str:
         """Return the ``co2_eq_emissions`` block of a Hugging Face model card, as YAML text; emissions are in grams.
 
         Paste it between the ``---`` lines of the card. The location is the country of the region and the hardware the
-        CPU, unless you name them (the Hub asks for a city or province, and for the number of GPUs).
+        CPU, unless you name them (the Hub asks for a city or province, and for the number of GPUs). ``pue`` is the
+        power usage effectiveness of the building, >= 1: its energy over that of its computers.
 
         Raises:
-            ValueError: There is no CO2 figure, or ``training_type`` is neither ``"pre-training"`` nor
-                ``"fine-tuning"``.
+            ValueError: There is no CO2 figure, ``training_type`` is neither ``"pre-training"`` nor ``"fine-tuning"``,
+                or ``pue`` is below 1.
         """
-        return exports.model_card(self, training_type, geographical_location, hardware_used)
+        return exports.model_card(self, training_type, geographical_location, hardware_used, pue)
 
-    def to_codecarbon(self, project_name: str = "tfgreen") -> PlainDict:
+    def to_codecarbon(self, project_name: str = "tfgreen", *, pue: float = 1.0) -> PlainDict:
         """Return a row of CodeCarbon's ``emissions.csv``: its columns and units, None for an empty cell.
 
         Energy is in kWh, emissions in kg, power in watts (the mean), duration in seconds; the time is that of the call.
+        ``pue`` as above.
         """
-        return exports.codecarbon_row(self, project_name)
+        return exports.codecarbon_row(self, project_name, pue)
 
     def _headline(self) -> str:
         return f"{_joules(self)} ({self.source}) in {self.duration_s:.3g} s"
