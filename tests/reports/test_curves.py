@@ -37,7 +37,7 @@ def test_bands_and_marks_go_to_plain_values_and_back():
     assert data["bands"] == {"before": [[0, 1, 2]]} and data["marks"] == {"break-even": [100, 100, 100]}
     assert tg.Curve(**data) == curve
     drawn = curve._repr_html_()
-    assert drawn.startswith("<svg") and "FillBetween" in drawn and "stroke-dasharray" in drawn
+    assert drawn.startswith("<figure") and "fill-opacity" in drawn and "stroke-dasharray" in drawn
 
 
 def test_epochs_stand_beside_the_mean_that_was_predicted():

@@ -1,12 +1,16 @@
-"""Figures as text: units, ratios, footnotes."""
+"""Figures as text: units, intervals, changes, and which is best."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.reports.examples import full, partial
-from tfgreen.reports.figures import footnotes, number, ratio_text, unverified, used_figures, value_text
+from tests.reports.examples import full, measured, partial
+from tfgreen.reports import figures
+from tfgreen.reports.metric import Metric
 from tfgreen.reports.variant import FIGURES, EnergyPerInference, Latency, Variant
+
+ACCURACY = Metric()
+ERROR = Metric(name="mean absolute error", higher_is_better=False, share=False)
 
 
 @pytest.mark.parametrize(
@@ -14,35 +18,62 @@ from tfgreen.reports.variant import FIGURES, EnergyPerInference, Latency, Varian
     [
         ("size_bytes", 1_234_567, "1.23 MB"),
         ("size_bytes", 999, "999 B"),
-        ("accuracy", 0.0, "0.00 %"),
-        ("latency_ms", Latency(0.0123, 1234.0), "0.0123 / 1234 ms"),
+        ("memory_bytes", 420_000, "420 kB"),
+        ("metric", 0.0, "0.00 %"),
+        ("latency_ms", Latency(0.0123, 1234.0), "12.3 \u00b5s"),
         ("energy", EnergyPerInference(2.5e-6, "measured"), "2.5 \u00b5J"),
         ("co2e_kg", 2.0, "2 kg"),
         ("co2e_kg", 1.4e-9, "1.4 \u00b5g"),
     ],
 )
 def test_units(figure, value, text):
-    assert value_text(full(**{figure: value}), figure) == text
+    assert figures.value_text(full(**{figure: value}), figure, ACCURACY) == text
 
 
-def test_ratios_are_against_the_first():
-    first, second = full(), full("int8", latency_ms=Latency(6.42, 7.0), size_bytes=317_900, accuracy=0.838)
-    assert ratio_text(first, first, "size_bytes") == ""
-    assert ratio_text(second, first, "latency_ms") == "2x slower"
-    assert ratio_text(second, first, "size_bytes") == ratio_text(second, first, "accuracy") == "same"
-    assert ratio_text(partial(), first, "energy") == ""
+def test_changes_are_against_the_first():
+    first, second = full(), full("int8", latency_ms=Latency(6.42, 7.0), size_bytes=317_900, metric=0.838)
+
+    def change(variant, figure, metric=ACCURACY):
+        return figures.change_text(variant, first, figure, metric)
+
+    assert change(first, "size_bytes") == "" and change(partial(), "energy") == ""
+    assert change(second, "latency_ms") == "2\u00d7 slower" and change(partial(), "gzip_bytes") == "9.35\u00d7 smaller"
+    assert change(second, "size_bytes") == change(second, "metric") == "same"
+    assert change(full("b", metric=0.5), "metric") == "-33.80 points"
+    assert change(full("b", metric=0.5), "metric", ERROR) == "-0.338"
+    assert change(full("b", nonzero_bytes=0), "nonzero_bytes") == ""  # no number of times
+
+
+def test_what_is_better_depends_on_the_figure_and_the_metric():
+    first, second = full(), full("b", metric=0.9, size_bytes=400_000)
+    assert figures.is_better(second, first, "metric", ACCURACY) is True
+    assert figures.is_better(second, first, "metric", ERROR) is False
+    assert figures.is_better(second, first, "size_bytes", ACCURACY) is False
+    assert figures.is_better(second, first, "gzip_bytes", ACCURACY) is None
+    names = {metric: figures.best([first, second], "metric", metric) for metric in (ACCURACY, ERROR)}
+    assert names == {ACCURACY: ["b"], ERROR: ["float32"]}
+    assert figures.best([first, second], "gzip_bytes", ACCURACY) == []
+    assert figures.best([first, partial()], "sparsity", ACCURACY) == []
+
+
+def test_intervals_tell_whether_figures_differ():
+    first, near = measured("a"), measured("b", metric=0.85)
+    assert not figures.differs(first, near, "metric") and figures.differs(first, full("c", metric=0.95), "metric")
+    assert figures.differs(full("a"), full("b", size_bytes=5), "size_bytes")
+    assert figures.spread_text(first, "metric", ACCURACY) == "80.00 to 87.00 %"
+    assert figures.spread_text(first, "energy", ACCURACY) == "12 to 14 mJ"
+    assert figures.spread_text(full("a"), "latency_ms", ACCURACY) == "p90 3.9 ms"
+    assert figures.spread_text(full("a"), "size_bytes", ACCURACY) == ""
 
 
 def test_only_figures_that_a_variant_has_are_used():
     bare = Variant(name="bare", reasons=dict.fromkeys(FIGURES, "stopped"))
-    assert used_figures([bare]) == [] and used_figures([bare, full()]) == list(FIGURES)
-    assert used_figures([partial()]) == [f for f in FIGURES if f not in ("latency_ms", "energy", "co2e_kg")]
-    assert value_text(bare, "energy") == "\u2013" and number(bare, "energy") is None
-    assert number(full(), "latency_ms") == 3.21 and number(full(), "energy") == 0.0132
+    assert figures.used_figures([bare]) == [] and figures.used_figures([bare, full()]) == list(FIGURES)
+    assert figures.used_figures([partial()]) == list(FIGURES[:5])
+    assert figures.value_text(bare, "energy", ACCURACY) == figures.MISSING and bare.number("energy") is None
+    assert full().number("latency_ms") == 3.21 and full().number("energy") == 0.0132
 
 
-def test_footnotes_join_equal_texts_and_name_the_others():
-    notes = {label: texts for _, label, texts in footnotes([full(), partial()])}
-    assert notes["size"] == [("", "counted: bytes of the file")]
-    assert [names for names, _ in notes["energy per inference"]] == ["float32", "pruned-int8"]
-    assert unverified([full(), partial()]) == ["pruned-int8 is not verified: largest difference 0.2 is above 0.1"]
+def test_who_is_not_verified_is_told():
+    told = ["pruned-int8 is not verified: largest difference 0.2 is above 0.1"]
+    assert figures.unverified([full(), partial()]) == told

@@ -37,7 +37,10 @@ def test_every_figure_is_read_off_the_file(exports, tmp_path):
     for variant in measure_variants(exports, X, Y, region="DEU"):
         lite = exports[variant.name].lite
         answers = np.asarray(lite.predict(X)).argmax(axis=-1)
-        assert variant.accuracy == pytest.approx((answers == Y).mean())
+        assert variant.metric == pytest.approx((answers == Y).mean())
+        low, high = variant.intervals["metric"]
+        least, most = variant.intervals["co2e_kg"]
+        assert least <= variant.co2e_kg <= most and low < variant.metric < high and variant.memory_bytes != 0
         data = lite.save(tmp_path / "model.tflite").read_bytes()
         assert variant.size_bytes == len(data)
         assert variant.gzip_bytes == len(gzip.compress(data, 9, mtime=0))
@@ -46,8 +49,9 @@ def test_every_figure_is_read_off_the_file(exports, tmp_path):
         assert 0 < variant.latency_ms.median <= variant.latency_ms.p90
         assert variant.energy.joules_per_inference > 0
         assert variant.co2e_kg == pytest.approx(variant.energy.joules_per_inference / 3.6e6 * 0.38, rel=0.2)
-        assert variant.verified and set(variant.sources) == {*FIGURES, "verified"} and not variant.reasons
-        assert "all 90 test samples" in variant.sources["accuracy"] and "20 runs" in variant.sources["latency_ms"]
+        told = {*variant.sources, *variant.reasons}  # so small a model may take no page of memory
+        assert variant.verified and told == {*FIGURES, "verified"} and set(variant.reasons) <= {"memory_bytes"}
+        assert "all 90 test samples" in variant.sources["metric"] and "20 runs" in variant.sources["latency_ms"]
 
 
 def test_a_file_of_another_model_is_not_verified(exports):

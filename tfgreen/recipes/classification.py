@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What the demo writes; here, so that its folder can be checked before Keras is imported.
 _TFLITE_FILES = ("model.tflite", "float32.tflite", "pruned-float32.tflite")
-RESULT_FILES = ("report.json", "report.html", "pruned.keras", *_TFLITE_FILES)
+RESULT_FILES = ("report.json", "report.html", "report.md", "pruned.keras", *_TFLITE_FILES)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ handwritten digits and a small convolutional network, or the user's own.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from typing import NamedTuple
 
 import keras
@@ -29,6 +30,7 @@ from tfgreen.recipes.data.digits import load_digits_data
 from tfgreen.recipes.progress import Progress
 from tfgreen.reports.curves import Curve, energy_curve, training_curves
 from tfgreen.reports.environment import environment
+from tfgreen.reports.layers import layer_rows
 from tfgreen.reports.measure import Export, measure_variants, spread
 from tfgreen.reports.report import RunReport
 from tfgreen.techniques.prune import PruneConfig, prune
@@ -102,7 +104,7 @@ def run_demo(
         with task.meter() as meter:
             pruned = prune_while_training(original, task, DIGITS_PRUNING if model is None else OWN_PRUNING)
             exports = export_variants(original, pruned, task)
-        report = measure(exports, task, meter.reading)
+        report = measure(exports, task, meter.reading, model)
         for name, export in exports.items():
             export.lite.save(folder / ("model.tflite" if name == "pruned-int8" else f"{name}.tflite"))
         pruned.save(folder / "pruned.keras")
@@ -116,7 +118,7 @@ class _Task:
     def __init__(self, config: DemoConfig, data: Classification, progress: Progress) -> None:
         self.config, self.data, self.progress = config, data, progress
         self.steps: list[PlainDict] = [
-            {"name": "data", "source": data.source, "train": len(data.x_train), "test": len(data.x_test)}
+            {"name": "data", "source": data.source, "training": len(data.x_train), "test": len(data.x_test)}
         ]
         self.curves: list[Curve] = []
 
@@ -223,21 +225,25 @@ def export_variants(original: keras.Model, pruned: keras.Model, task: _Task) -> 
     for name, (model, config) in requested.items():
         with task.progress.step(f"convert to {name}"):
             exports[name] = Export(model, convert(model, config))
-        samples = len(calibration) if config is int8 else 0
-        notes = list(exports[name].lite.notes)
-        task.steps.append({"name": f"convert to {name}", "calibration_samples": samples, "notes": notes})
+        step: PlainDict = {"name": f"convert to {name}", "notes": exports[name].lite.notes}
+        task.steps.append({**step, "calibration_samples": len(calibration)} if config is int8 else step)
     return exports
 
 
-def measure(exports: dict[str, Export], task: _Task, cost: EnergyReading) -> RunReport:
-    """Read all figures off the files and put the report together; ``cost`` is the energy of making them."""
-    with task.progress.step("measure the files: accuracy, latency, energy"):
-        variants = measure_variants(exports, task.data.x_test, task.data.y_test, region=task.config.region)
-    task.steps.append({"name": "measure", "settings": task.config.to_dict()})
-    before, after = variants[0].energy, variants[-1].energy
+def measure(exports: dict[str, Export], task: _Task, cost: EnergyReading, given: keras.Model | None) -> RunReport:
+    """Report all figures of the files; ``cost`` is the energy of making them, ``given`` the model of a user."""
+    config, data = task.config, task.data
+    with task.progress.step("measure the files: accuracy, latency, energy, error of the layers"):
+        variants = measure_variants(exports, data.x_test, data.y_test, region=config.region)
+        first, last = exports["float32"], exports["pruned-int8"]
+        layers = layer_rows(last.model, last.lite, before=first.model, x=spread(data.x_test, BATCH_SIZE))
+    paid, before, after = None, variants[0].energy, variants[-1].energy
     if before is not None and after is not None and cost.joules is not None:
-        found = break_even(before, after, cost)
-        told = {"verdict": found.verdict, "inferences": found.inferences, "interval": found.inferences_interval}
-        task.steps.append({"name": "break-even", **told, "joules_of_the_run": cost.joules})
-        task.curves.append(Curve(**found.plot()))
-    return RunReport(variants=variants, steps=task.steps, environment=environment(), curves=task.curves)
+        paid = break_even(before, after, cost)
+    options = {**({} if given is None else {"model": "FILE", "data": data.source}), **dataclasses.asdict(config)}
+    words = [f" --{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
+    return RunReport(
+        variants=variants, title=f"{first.model.name} on {data.source}", steps=task.steps, layers=layers,
+        curves=task.curves, break_even=paid, environment=environment(),
+        command=f"tfgreen demo{''.join(words)}", seed=config.seed,
+    )  # fmt: skip

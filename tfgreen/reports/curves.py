@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from tfgreen.energy.carbon.grid import JOULES_PER_KWH
 from tfgreen.energy.prediction import EnergyPrediction
-from tfgreen.reports import plots
+from tfgreen.reports.page import plots
 from tfgreen.tables import plain
 from tfgreen.typing import PlainDict
 

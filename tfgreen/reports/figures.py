@@ -1,21 +1,24 @@
-"""How the figures of a report read: units, ratios against the first variant, and footnotes with the sources."""
+"""How the figures of a report read: units, intervals, changes against the first variant, and which is best."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfgreen.reports.metric import Metric
+from tfgreen.reports.quantities import quantity
 from tfgreen.reports.variant import FIGURES, Figure, Variant
 
-LABELS: dict[Figure, str] = {
-    "accuracy": "accuracy",
+_LABELS: dict[Figure, str] = {
     "size_bytes": "size",
     "gzip_bytes": "gzip size",
     "nonzero_bytes": "non-zero weights",
     "sparsity": "sparsity",
-    "latency_ms": "latency median / p90",
+    "memory_bytes": "peak memory",
+    "latency_ms": "latency",
     "energy": "energy per inference",
     "co2e_kg": "CO2e per inference",
 }
+_UNITS: dict[Figure, str] = {"latency_ms": "ms", "energy": "J", "co2e_kg": "kg"}
 WHAT_PRUNING_SHRINKS = (
     "Pruning shrinks the gzip size, the non-zero weights, and the size of a float file where sparse weights are worth "
     "it; an int8 file stores zeros like any other number."
@@ -24,70 +27,86 @@ MISSING = "\u2013"
 SAME = 0.005  # ratios closer to 1 than this read as "same"
 
 
+def label(figure: Figure, metric: Metric) -> str:
+    """What a figure is called."""
+    return metric.name if figure == "metric" else _LABELS[figure]
+
+
+def unit(figure: Figure) -> str:
+    """The unit of an amount, as :func:`quantity` takes it."""
+    return _UNITS.get(figure, "B")
+
+
 def used_figures(variants: Sequence[Variant]) -> list[Figure]:
     """The figures that at least one variant has."""
     return [figure for figure in FIGURES if any(getattr(variant, figure) is not None for variant in variants)]
 
 
-def number(variant: Variant, figure: Figure) -> float | None:
-    """The one number that a figure is compared by: the median of a latency, the joules of an energy."""
-    value = getattr(variant, figure)
-    value = getattr(value, "median", getattr(value, "joules_per_inference", value))
-    return None if value is None else float(value)
-
-
-def shown(figure: Figure) -> str:
-    """The label of a figure with the number of its footnote."""
-    return f"{LABELS[figure]} [{FIGURES.index(figure) + 1}]"
-
-
-def value_text(variant: Variant, figure: Figure) -> str:
+def value_text(variant: Variant, figure: Figure, metric: Metric) -> str:
     """A figure with its unit, or a dash."""
-    value = number(variant, figure)
-    if value is None:
-        return MISSING
+    value = variant.number(figure)
+    return MISSING if value is None else number_text(value, figure, metric)
+
+
+def number_text(value: float, figure: Figure, metric: Metric) -> str:
+    """A number with the unit of its figure."""
+    if figure == "metric":
+        return metric.text(value)
+    return f"{100 * value:.1f} %" if figure == "sparsity" else quantity(value, unit(figure))
+
+
+def spread_text(variant: Variant, figure: Figure, metric: Metric) -> str:
+    """The interval of a figure, or else the 90th percentile of a latency, or an empty text."""
+    ends = variant.interval(figure)
+    if ends is not None:
+        low, high = (number_text(end, figure, metric) for end in ends)
+        return f"{low.split()[0] if low.split()[1:] == high.split()[1:] else low} to {high}"
     if figure == "latency_ms" and variant.latency_ms is not None:
-        return f"{_short(variant.latency_ms.median)} / {_short(variant.latency_ms.p90)} ms"
-    if figure in ("accuracy", "sparsity"):
-        return f"{100 * value:.{2 if figure == 'accuracy' else 1}f} %"
-    if figure.endswith("_bytes"):
-        return _scaled(value, "B", {"MB": 1e6, "kB": 1e3, "B": 1.0})
-    if figure == "energy":
-        return _scaled(value, "nJ", {"J": 1.0, "mJ": 1e-3, "\u00b5J": 1e-6, "nJ": 1e-9})
-    return _scaled(1000 * value, "ng", {"kg": 1e3, "g": 1.0, "mg": 1e-3, "\u00b5g": 1e-6, "ng": 1e-9})
+        return f"p90 {quantity(variant.latency_ms.p90, 'ms')}"
+    return ""
 
 
-def ratio_text(variant: Variant, first: Variant, figure: Figure) -> str:
+def change_text(variant: Variant, first: Variant, figure: Figure, metric: Metric) -> str:
     """How a figure compares with that of the first variant, or an empty text."""
-    ours, theirs = number(variant, figure), number(first, figure)
+    ours, theirs = variant.number(figure), first.number(figure)
     if variant is first or ours is None or theirs is None or figure == "sparsity":
         return ""
-    if figure == "accuracy":
-        points = f"{100 * (ours - theirs):+.2f}"
-        return "same" if float(points) == 0 else f"{points} points"
-    less, more = ("smaller", "larger") if figure.endswith("_bytes") else ("less", "more")
+    if figure == "metric":
+        return metric.change(ours, theirs)
+    if not theirs or not ours or abs(ours / theirs - 1) < SAME:
+        return "same" if abs(ours - theirs) <= SAME * theirs else ""
+    times = theirs / ours if ours < theirs else ours / theirs
+    return f"{times:.3g}\u00d7 {words(figure)[ours > theirs]}"
+
+
+def words(figure: Figure) -> tuple[str, str]:
+    """What a lower and a higher amount is called."""
     if figure == "latency_ms":
-        less, more = "faster", "slower"
-    if abs(ours / theirs - 1) < SAME:
-        return "same"
-    return f"{theirs / ours:.3g}x {less}" if ours < theirs else f"{ours / theirs:.3g}x {more}"
+        return "faster", "slower"
+    return ("less", "more") if figure in ("energy", "co2e_kg", "memory_bytes") else ("smaller", "larger")
 
 
-def footnotes(variants: Sequence[Variant]) -> list[tuple[int, str, list[tuple[str, str]]]]:
-    """``(number, label, [(names, text), ...])`` per figure: each source or reason with the variants that share it.
+def is_better(variant: Variant, other: Variant, figure: Figure, metric: Metric) -> bool | None:
+    """Whether a figure is better than another variant's; None where they are the same or one is not known."""
+    ours, theirs = variant.number(figure), other.number(figure)
+    if ours is None or theirs is None or change_text(variant, other, figure, metric) in ("", "same"):
+        return None
+    return (ours > theirs) == (figure == "metric" and metric.higher_is_better)
 
-    ``names`` is empty where one text holds for all variants.
-    """
-    notes = []
-    for place, figure in enumerate(FIGURES, 1):
-        texts: dict[str, list[str]] = {}
-        for variant in variants:
-            missing = getattr(variant, figure) is None
-            text = f"none: {variant.reasons[figure]}" if missing else variant.sources[figure]
-            texts.setdefault(text, []).append(variant.name)
-        named = [("" if len(texts) == 1 else ", ".join(names), text) for text, names in texts.items()]
-        notes.append((place, LABELS[figure], named))
-    return notes
+
+def differs(variant: Variant, other: Variant, figure: Figure) -> bool:
+    """Whether the intervals of a figure lie apart; a figure without one counts as exact."""
+    (low, high), (lowest, highest) = (_ends(one, figure) for one in (variant, other))
+    return low > highest or high < lowest
+
+
+def best(variants: Sequence[Variant], figure: Figure, metric: Metric) -> list[str]:
+    """The names of the variants with the best value, if there is a choice; sparsity is no merit of its own."""
+    known = {variant.name: value for variant in variants if (value := variant.number(figure)) is not None}
+    if figure == "sparsity" or len(set(known.values())) < 2:
+        return []
+    top = (max if figure == "metric" and metric.higher_is_better else min)(known.values())
+    return [name for name, value in known.items() if value == top]
 
 
 def unverified(variants: Sequence[Variant]) -> list[str]:
@@ -96,11 +115,6 @@ def unverified(variants: Sequence[Variant]) -> list[str]:
     return [f"{variant.name} is not verified: {variant.reasons['verified']}" for variant in failed]
 
 
-def _scaled(value: float, smallest: str, units: dict[str, float]) -> str:
-    unit = next((name for name, size in units.items() if value >= size), smallest)
-    return f"{_short(value / units[unit])} {unit}"
-
-
-def _short(value: float) -> str:
-    """Three significant digits, never in exponent form where it can be avoided."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+def _ends(variant: Variant, figure: Figure) -> tuple[float, float]:
+    value = variant.number(figure) or 0.0
+    return variant.interval(figure) or (value, value)

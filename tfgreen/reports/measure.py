@@ -14,6 +14,7 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.verify import verify
 from tfgreen.energy.inference import InferenceEnergy, measure_in_turn
 from tfgreen.energy.meter import EnergyMeter
+from tfgreen.reports.metric import share_interval
 from tfgreen.reports.variant import EnergyPerInference, Latency, Variant
 
 VERIFY_SAMPLES = 500
@@ -59,15 +60,19 @@ def _variant(
     lite = export.lite
     check = verify(export.model, lite, spread(x_test, VERIFY_SAMPLES))
     sources = {
-        "accuracy": f"measured on the .tflite file, all {len(y_test)} test samples",
+        "metric": f"measured on the .tflite file, all {len(y_test)} test samples; interval of 95 % (Wilson)",
         "size_bytes": "counted: bytes of the .tflite file",
         "gzip_bytes": "counted: bytes of the .tflite file after gzip -9",
         "nonzero_bytes": "counted: bytes of the weights in the .tflite file that are not zero",
         "sparsity": "counted: zeros among the weights stored in the .tflite file, biases left out",
+        "memory_bytes": "measured: what one more interpreter takes in a process of its own",
         "latency_ms": f"measured: {latency.runs} runs, batch of 1, {latency.threads} CPU thread, models in turn",
         "verified": f"measured: outputs of {check.samples} test samples against the Keras model",
     }
     reasons = {} if check.passed else {"verified": f"the outputs differ: {check}".replace("\n", "; ")}
+    if not latency.peak_memory_bytes:
+        reasons["memory_bytes"] = "it is too little to be seen: memory comes in pages"
+        del sources["memory_bytes"]
     joules = None
     kind: Literal["measured", "estimated"] = "estimated" if energy.source == "estimate" else "measured"
     if energy.joules_per_inference is None:
@@ -79,17 +84,24 @@ def _variant(
         reasons["co2e_kg"] = energy.co2e_how
     else:
         sources["co2e_kg"] = f"{kind}: {energy.co2e_how}"
+    accuracy = lite.evaluate(x_test, y_test)
+    intervals = {"metric": share_interval(accuracy, len(y_test))}
+    if energy.interval and energy.joules_per_inference and energy.co2e_kg_per_inference:
+        per_joule = energy.co2e_kg_per_inference / energy.joules_per_inference
+        intervals["co2e_kg"] = (per_joule * energy.interval[0], per_joule * energy.interval[1])
     return Variant(
         name=name,
-        accuracy=lite.evaluate(x_test, y_test),
+        metric=accuracy,
         size_bytes=lite.size_bytes,
         gzip_bytes=lite.gzip_bytes,
         nonzero_bytes=lite.nonzero_bytes,
         sparsity=lite.sparsity,
+        memory_bytes=latency.peak_memory_bytes or None,
         latency_ms=Latency(latency.median_ms, latency.p90_ms),
         energy=joules,
         co2e_kg=energy.co2e_kg_per_inference,
         verified=check.passed,
+        intervals=intervals,
         sources=sources,
         reasons=reasons,
     )

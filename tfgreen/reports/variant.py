@@ -13,7 +13,7 @@ from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.typing import PlainDict
 
 Figure: TypeAlias = Literal[
-    "accuracy", "size_bytes", "gzip_bytes", "nonzero_bytes", "sparsity", "latency_ms", "energy", "co2e_kg"
+    "metric", "size_bytes", "gzip_bytes", "nonzero_bytes", "sparsity", "memory_bytes", "latency_ms", "energy", "co2e_kg"
 ]
 KINDS = ("measured", "counted", "estimated")
 
@@ -37,11 +37,12 @@ class EnergyPerInference:
 
 # figure -> minimum, above, maximum; a size, a time or an energy of 0 is a missing reading in disguise
 _BOUNDS: dict[Figure, tuple[float | None, float | None, float | None]] = {
-    "accuracy": (0, None, 1),
+    "metric": (None, None, None),
     "size_bytes": (1, None, None),
     "gzip_bytes": (1, None, None),
     "nonzero_bytes": (0, None, None),
     "sparsity": (0, None, 1),
+    "memory_bytes": (1, None, None),
     "latency_ms": (None, 0, None),
     "energy": (None, 0, None),
     "co2e_kg": (None, 0, None),
@@ -54,21 +55,24 @@ class Variant:
     """One version of the model with its figures: of its ``.tflite`` file, and of one inference with it.
 
     Every figure that is there has a text in ``sources`` that begins with ``"measured"``, ``"counted"`` or
-    ``"estimated"`` and goes on to say how; every figure that is None has its reason in ``reasons``. Accuracy and
-    sparsity (of the compressible weights) are shares from 0 to 1; ``verified`` says whether the file was shown to do
-    what the Keras model does.
+    ``"estimated"`` and goes on to say how; every figure that is None has its reason in ``reasons``. The ``metric`` is
+    that of the report; sparsity (of the compressible weights) is a share from 0 to 1; ``intervals`` holds the lowest
+    and highest value of figures where they are known (that of an energy is its own); ``verified`` says whether the file
+    was shown to do what the Keras model does.
     """
 
     name: str
-    accuracy: float | None = None
+    metric: float | None = None
     size_bytes: int | None = None
     gzip_bytes: int | None = None
     nonzero_bytes: int | None = None
     sparsity: float | None = None
+    memory_bytes: int | None = None
     latency_ms: Latency | None = None
     energy: EnergyPerInference | None = None
     co2e_kg: float | None = None
     verified: bool = False
+    intervals: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -94,9 +98,24 @@ class Variant:
             if isinstance(value, numbers.Real):  # a plain Python number for a NumPy one
                 plain = int(value) if isinstance(value, numbers.Integral) else float(value)
                 object.__setattr__(self, figure, plain)
-        unknown = (set(self.sources) | set(self.reasons)) - set(FIGURES) - {"verified"}
+        for name, ends in self.intervals.items():
+            for end in ends:
+                check_number(f"{subject}, {name}, interval", end)
+        object.__setattr__(self, "intervals", {name: _ends(ends) for name, ends in self.intervals.items()})
+        unknown = (set(self.sources) | set(self.reasons) | set(self.intervals)) - set(FIGURES) - {"verified"}
         if unknown:
             raise invalid_value(subject, expected=f"keys of {FIGURES}", received=sorted(unknown))
+
+    def number(self, figure: Figure) -> float | None:
+        """The one number that a figure is compared by: the median of a latency, the joules of an energy."""
+        value = getattr(self, figure)
+        value = getattr(value, "median", getattr(value, "joules_per_inference", value))
+        return None if value is None else float(value)
+
+    def interval(self, figure: Figure) -> tuple[float, float] | None:
+        """The lowest and the highest value of a figure, or None."""
+        own = self.energy.interval if figure == "energy" and self.energy else None
+        return own or self.intervals.get(figure)
 
     def to_dict(self) -> PlainDict:
         """Plain values; nested figures keep their keys when they are null, and an energy has an interval or none."""
@@ -108,6 +127,7 @@ class Variant:
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
             "latency_ms": dict(zip(("median", "p90"), times)),
             "energy": {"joules_per_inference": joules, "source": source, **spread},
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "sources": dict(self.sources),
             "reasons": dict(self.reasons),
         }
@@ -125,6 +145,11 @@ class Variant:
             energy = {**energy, "interval": tuple(energy["interval"])}
         values["energy"] = None if energy["joules_per_inference"] is None else EnergyPerInference(**energy)
         return cls(**values)
+
+
+def _ends(ends: tuple[float, float]) -> tuple[float, float]:
+    low, high = map(float, ends)
+    return low, high
 
 
 def _parts(where: str, value: object) -> list[object]:

@@ -52,6 +52,11 @@ class BreakEven(TableResult):
     _headings: ClassVar[tuple[str, ...]] = ("figure", "value", "interval", "source")
     _left = (0, 3)
 
+    @property
+    def sentences(self) -> list[str]:
+        """What the verdict means, and what it does not hold."""
+        return self._remarks()
+
     def _headline(self) -> str:
         if self.verdict == "never":
             return "never paid back"

@@ -1,0 +1,102 @@
+"""LayerRow: what became of one layer, read off the file that ships and the models before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from tfgreen.checks import check_number
+from tfgreen.deploy.inspection.compare_layers import compare_layers
+from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.model.cost import profile, profiled_layers
+from tfgreen.typing import PlainDict, Samples
+
+MOST_CLUSTERS = 64  # a kernel with more values, or with nearly all that its bits can tell apart, is not clustered
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One layer; None for what is not known, or not so few clusters that they mean anything.
+
+    Attributes:
+        path: Path of the layer in the Keras model.
+        macs, macs_before: Multiply-accumulates of one sample.
+        channels, channels_before: Channels of its output.
+        sparsity: Share of zeros among its weights in the file.
+        clusters: Different values of its weights in the file, 0 not counted.
+        bits: What the file spends on each of its weights.
+        sqnr_db: The power of its output over that of the error in the file, in decibels: more is better.
+        reason: Why it was left as it was, or "".
+    """
+
+    path: str
+    macs: int | None = None
+    macs_before: int | None = None
+    channels: int | None = None
+    channels_before: int | None = None
+    sparsity: float | None = None
+    clusters: int | None = None
+    bits: int | None = None
+    sqnr_db: float | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self)[1:-1]:
+            check_number(f"layer '{self.path}', {field.name}", getattr(self, field.name), optional=True)
+
+    def to_dict(self) -> PlainDict:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+
+def layer_rows(
+    model: keras.Model, lite: LiteRTModel, *, before: keras.Model | None = None, x: Samples | None = None
+) -> tuple[LayerRow, ...]:
+    """A row for each layer whose weights the file holds, in the order in which they run.
+
+    ``before`` is the model that it was made from, ``x`` samples on which the error of each layer is measured; without
+    them there are no figures from before, and no errors.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> [(row.path, row.macs, row.channels, row.bits) for row in layer_rows(model, tg.convert(model))]
+        [('out', 32, 4, 32)]
+    """
+    macs = {layer.path: layer.macs for layer in profile(model).layers}
+    old = {} if before is None else {layer.path: layer.macs for layer in profile(before).layers}
+    channels = {} if before is None else {path: _channels(layer) for path, layer in profiled_layers(before)}
+    errors = {} if x is None else {p: e.sqnr_db for e in compare_layers(model, lite, x).layers for p in e.paths}
+    graph, rows = lite.parsed.subgraphs[0], dict[str, LayerRow]()
+    for operator, status in zip(graph.operators, lite.audit.operators):
+        tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
+        weights = [lite.weights[name] for tensor in tensors if (name := tensor.name.decode()) in lite.weights]
+        path = next((path for path in status.layers if path in macs), None)
+        if path is None or not weights:
+            continue
+        weight = max(weights, key=lambda item: item.values.size)
+        values = len(np.unique(weight.values)) - bool(weight.zeros)
+        few = min(MOST_CLUSTERS, (weight.values.size - weight.zeros) // 4, 2 ** (weight.bits - 1))
+        sqnr = errors.get(path)
+        rows.setdefault(
+            path,
+            LayerRow(
+                path=path,
+                macs=macs[path],
+                macs_before=old.get(path),
+                channels=int(graph.tensors[operator.outputs[0]].shape[-1]),
+                channels_before=channels.get(path),
+                sparsity=weight.zeros / weight.values.size,
+                clusters=values if values <= few else None,
+                bits=weight.bits,
+                sqnr_db=sqnr if sqnr is not None and np.isfinite(sqnr) else None,
+            ),
+        )
+    return tuple(rows.values())
+
+
+def _channels(layer: keras.Layer) -> int | None:
+    """How many channels a layer was made to have."""
+    return getattr(layer, "filters", getattr(layer, "units", None))
