@@ -105,6 +105,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.factorize import factorize as factorize
     from tfgreen.recipes.mask_channels import mask_channels as mask_channels
     from tfgreen.recipes.mask_channels import remove_masked_channels as remove_masked_channels
+    from tfgreen.recipes.metrics.metric import Metric as Metric
+    from tfgreen.recipes.metrics.metric import MetricValue as MetricValue
     from tfgreen.recipes.prune_channels import prune_channels as prune_channels
     from tfgreen.recipes.prune_channels_config import ChannelPruneConfig as ChannelPruneConfig
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
@@ -196,6 +198,8 @@ _PUBLIC = {
     "load_compressed": "tfgreen.deploy.compressed.compressed_file",
     "Data": "tfgreen.recipes.data.data",
     "Split": "tfgreen.recipes.data.split",
+    "Metric": "tfgreen.recipes.metrics.metric",
+    "MetricValue": "tfgreen.recipes.metrics.metric",
     "ConvertConfig": "tfgreen.deploy.conversion.config",
     "convert": "tfgreen.deploy.convert",
     "check_calibration": "tfgreen.deploy.inspection.check_calibration",
