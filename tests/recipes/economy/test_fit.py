@@ -111,3 +111,24 @@ def test_models_and_data_that_do_not_fit_are_named():
     unknown = tf.data.Dataset.from_tensor_slices((x, y)).batch(16).filter(lambda *_: True)
     with pytest.raises(ValueError, match="unknown length"):
         tg.fit(network(), unknown, schedule="cosine", verbose=0)
+
+
+def test_a_model_evaluates_as_before_after_a_training_of_several_steps_in_a_call():
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 4)).astype("float32"), rng.normal(size=(50, 3)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    run = tg.fit(model, (x, y), epochs=2, validation_data=(x, y), verbose=0)
+    assert run.savings["steps_per_execution"].startswith("on: 2")
+    by_hand = np.mean((model.predict(x[:16], verbose=0) - y[:16]) ** 2)
+    assert model.evaluate(x, y, batch_size=16, steps=1, verbose=0) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_callbacks_of_ones_own_see_each_batch():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, seen = np.ones((50, 4), "float32"), []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    run = tg.fit(model, (x, x[:, :1]), batch_size=5, callbacks=[count], verbose=0)
+    assert seen == list(range(10)) and "LambdaCallback is called for each batch" in run.savings["steps_per_execution"]

@@ -107,7 +107,7 @@ def fit(
     arguments = fit_arguments(data, config)
     if validation_data is None and isinstance(data, Data) and "validation" in data.splits:
         validation_data = data.validation.validation_data(config.batch_size)
-    plan = make_plan(model, config, arguments)
+    plan = make_plan(model, config, arguments, callbacks)
     extra: list[keras.callbacks.Callback] = [*plan.callbacks]
     stopping = None
     if config.early_stopping is not None:

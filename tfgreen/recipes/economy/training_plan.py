@@ -40,7 +40,9 @@ class Plan:
     contexts: list[contextlib.AbstractContextManager[Any]] = dataclasses.field(default_factory=list)
 
 
-def make_plan(model: keras.Model, config: TrainingConfig, arguments: PlainDict) -> Plan:
+def make_plan(
+    model: keras.Model, config: TrainingConfig, arguments: PlainDict, callbacks: Sequence[keras.callbacks.Callback]
+) -> Plan:
     """Turn on what a config asks for and the model, the data and the machine gain from."""
     plan = Plan()
     _check_strategy(model)
@@ -80,9 +82,9 @@ def make_plan(model: keras.Model, config: TrainingConfig, arguments: PlainDict) 
     steps = _steps(arguments, config)
     if config.schedule is not None:
         _set_schedule(model, config.schedule, config.epochs, steps)
-    count, why = _steps_per_execution(model, config, steps)
+    count, why = _steps_per_execution(model, config, steps, callbacks)
     plan.savings["steps_per_execution"] = f"{'on' if count > 1 else 'off'}: {count}, {why}"
-    plan.contexts.append(_attribute(model, "steps_per_execution", count))
+    plan.contexts.append(_executing(model, count))
     return plan
 
 
@@ -160,7 +162,9 @@ def _set_schedule(
     model.optimizer.learning_rate = schedule
 
 
-def _steps_per_execution(model: keras.Model, config: TrainingConfig, steps: int | None) -> tuple[int, str]:
+def _steps_per_execution(
+    model: keras.Model, config: TrainingConfig, steps: int | None, callbacks: Sequence[keras.callbacks.Callback]
+) -> tuple[int, str]:
     """How many batches run in one call, and why."""
     if config.steps_per_execution != "auto":
         return config.steps_per_execution, "as set"
@@ -172,24 +176,33 @@ def _steps_per_execution(model: keras.Model, config: TrainingConfig, steps: int 
         return 1, "the devices of a strategy meet in each step"
     if config.accumulate > 1:
         return 1, "parts of a batch take long enough"
+    base = keras.callbacks.Callback
+    for callback in callbacks:
+        hooks = ("on_train_batch_begin", "on_train_batch_end")
+        if any(getattr(getattr(callback, hook), "__func__", None) is not getattr(base, hook) for hook in hooks):
+            return 1, f"{type(callback).__name__} is called for each batch"
     try:
         macs = profile(model).macs
     except ValueError:  # a subclassed model that does not know its inputs
         macs = None
     if macs is None or macs * config.batch_size > _SMALL_STEP:
         return 1, "a step takes so long that calling it is nothing beside it"
-    return max(1, min(_EXECUTED, steps or 1)), "steps are short"
+    if steps is None or steps < 2:
+        return 1, "the number of steps is not known" if steps is None else "an epoch is one step"
+    return min(_EXECUTED, steps), "steps are short"
 
 
 @contextlib.contextmanager
-def _attribute(model: keras.Model, name: str, value: object) -> Iterator[None]:
-    """Set an attribute of a model, in the block."""
-    before = getattr(model, name)
-    setattr(model, name, value)
+def _executing(model: keras.Model, count: int) -> Iterator[None]:
+    """In the block, so many batches run in one call."""
+    before = model.steps_per_execution
+    model.steps_per_execution = count
     try:
         yield
     finally:
-        setattr(model, name, before)
+        model.steps_per_execution = before
+        if count != before:  # Keras keeps the functions that it made for the other count
+            model.train_function = model.test_function = model.predict_function = None
 
 
 @contextlib.contextmanager
