@@ -5,8 +5,8 @@
 - DenseBincount, by which Keras encodes categories as ``"multi_hot"`` and ``"count"``, is a maximum or sum of OneHot.
 - What the converter leaves out is left out before: sums with 0, products with 1, reductions over axes of size 1. What
   is then rounded twice in a row is kept apart in between: the converter would drop one range, or refuse the two.
-- What stays in float32 and is concatenated is kept apart from the range of the whole: the converter would round each
-  part to it, or to that of a tanh, and with it the state from which a recurrent layer computes its next step.
+- What stays in float32 and is concatenated is kept apart from the range of the whole, where more is computed of a part:
+  the converter would round each part, also to the range of a tanh, and with it the state of a recurrent layer.
 - Where a sum or product takes two tensors of one range, the second gets it by a detour: the converter moves a reshape
   of both behind the sum with the range of what it took before, and then refuses what it made.
 - Keras adds what looks like a bias, a tensor of which all sizes but one are 1, by BiasAdd. One sample of shape (8, 1)
@@ -51,16 +51,22 @@ def _apart(one_hot: tf.Operation) -> tf.Tensor:
 
 
 def _rounded_again(rounding: tf.Operation) -> tf.Tensor:
-    x, source = rounding.inputs[0], source_of(rounding.inputs[0]).op
-    if rounding_of(x) is not None or (source.type in _BOUNDED and rounding_of(source.inputs[0]) is None):
+    x = rounding.inputs[0]
+    if rounding_of(x) is not None or _is_bounded_float(x):
         rounding._update_input(0, isolated(x))
     return rounding.outputs[0]
 
 
+def _is_bounded_float(x: tf.Tensor) -> bool:
+    operation = source_of(x).op
+    return operation.type in _BOUNDED and rounding_of(operation.inputs[0]) is None
+
+
 def _joined(join: tf.Operation) -> tf.Tensor:
-    for index, x in enumerate(join.inputs):
-        if x.dtype.is_floating and rounding_of(x) is None:
-            join._update_input(index, isolated(x))
+    parts = {i: x for i, x in enumerate(join.inputs) if x.dtype.is_floating and rounding_of(x) is None}
+    apart = any(_is_bounded_float(x) or set(x.consumers()) != {join} for x in parts.values())
+    for index, x in parts.items() if apart else ():
+        join._update_input(index, isolated(x))
     return join.outputs[0]
 
 
