@@ -76,7 +76,8 @@ def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarr
     count = len(next(iter(arrays.values())))
     slices = spec.slices(count, size)
     parts, rows = [run(slices[0])], min(count, size)
-    shapes_differ = spec.batch is None and any(len(x) != rows * len(one) for x, one in zip(parts[0], run(slice(1))))
+    alone = run(slice(1)) if spec.batch is None and rows > 1 else []
+    shapes_differ = any(len(x) != rows * len(one) for x, one in zip(parts[0], alone))
     if shapes_differ or layers_without_batch(model):
         return [np.concatenate(output) for output in zip(*map(run, spec.slices(count, 1)))]
     for part in slices[1:]:

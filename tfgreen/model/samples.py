@@ -106,6 +106,24 @@ def comes_in_batches(data: Samples, spec: CallSpec, subject: str = "calibration_
     return True
 
 
+def random_samples(spec: CallSpec, count: int, open_size: int = 1) -> dict[str, np.ndarray]:
+    """Samples at random for each input, by name: normal numbers, and 0 and 1 where it takes integers.
+
+    Example:
+        >>> from tfgreen.structure import CallSpec, InputSpec
+        >>> spec = CallSpec("x", (InputSpec("x", (2, None), "float32"),))
+        >>> random_samples(spec, 3, open_size=5)["x"].shape
+        (3, 2, 5)
+    """
+    rng, count = np.random.default_rng(0), spec.batch or count
+    shapes = {item.name: (count, *(size or open_size for size in item.shape)) for item in spec.inputs}
+    return {
+        item.name: (rng.normal(size=shapes[item.name]) if item.dtype.startswith(("float", "bfloat"))
+                    else rng.integers(0, 2, shapes[item.name])).astype(item.dtype)
+        for item in spec.inputs
+    }  # fmt: skip
+
+
 def _cut(parts: Mapping[str, Any], slices: Iterable[slice]) -> Iterator[dict[str, Any]]:
     for some in slices:
         yield {name: part[some] for name, part in parts.items()}

@@ -15,6 +15,7 @@ import numpy as np
 
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.paths import own_weights, walk
+from tfgreen.model.samples import random_samples
 from tfgreen.structure import CallSpec
 from tfgreen.surgery.rules.table import has_rule
 from tfgreen.surgery.trace import Call, Trace, first_line, trace
@@ -146,7 +147,8 @@ def compare_outputs(
     why = "it returns NaN or infinite values on inputs at random" if samples is None else "it returns NaN or infinity"
     for size in _OPEN:
         try:
-            x = _made(spec, size) if samples is None else {n: a[: spec.batch or _SAMPLES] for n, a in samples.items()}
+            count = spec.batch or _SAMPLES
+            x = random_samples(spec, count, size) if samples is None else {n: a[:count] for n, a in samples.items()}
             expected = _outputs(model, spec, x, [*zeroed.values()])
         except Exception as failure:  # noqa: B902 - it takes no such inputs: code and layers may raise anything
             why = f"no inputs at random fit it ({first_line(failure)})" if samples is None else first_line(failure)
@@ -167,16 +169,6 @@ def compare_outputs(
     if 10 * _distance(expected, _outputs(model, spec, x, noisy)) > error:
         return 0.0, "rounding moves its outputs as far as they differ"
     return error, ""
-
-
-def _made(spec: CallSpec, open_size: int) -> dict[str, np.ndarray]:
-    rng, count = np.random.default_rng(0), spec.batch or _SAMPLES
-    shapes = {item.name: (count, *(size or open_size for size in item.shape)) for item in spec.inputs}
-    return {
-        item.name: (rng.normal(size=shapes[item.name]) if item.dtype.startswith(("float", "bfloat"))
-                    else rng.integers(0, 2, shapes[item.name])).astype(item.dtype)
-        for item in spec.inputs
-    }  # fmt: skip
 
 
 def _outputs(

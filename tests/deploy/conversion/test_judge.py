@@ -7,13 +7,11 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import tensorflow as tf
 from keras import layers
 
 import tfgreen as tg
 from tests import zoo
-from tfgreen.deploy.conversion.judge import distance, integer_distance
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, constant, parse, set_constant
 from tfgreen.deploy.tflite.writing import write
 
@@ -60,44 +58,6 @@ def test_good_files_are_not_announced(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         tg.convert(zoo.ZOO[name](), quantization="int8", calibration_data=zoo.sample(name, 64))
-
-
-@given(st.floats(0.01, 100), st.floats(-3, 3))
-def test_the_distance_does_not_depend_on_units(unit, shift):
-    rng = np.random.default_rng(0)
-    expected = rng.normal(size=(8, 4)) + shift
-    got = expected + rng.normal(size=(8, 4)) * 0.1
-    one, other = distance(expected, got, 0.02), distance(expected * unit, got * unit, 0.02 * unit)
-    assert one.scales == pytest.approx(other.scales) and one.sqnr_db == pytest.approx(other.sqnr_db)
-
-
-def test_what_is_far():
-    expected = np.linspace(-1, 1, 64).reshape(8, 8)
-    assert not distance(expected, expected, None).is_far
-    assert not distance(expected, expected + 0.004, None).is_far
-    assert distance(expected, np.zeros((8, 8)), None).constant
-    assert distance(expected, -expected, None).is_far
-    clipped = expected.copy()
-    clipped[0, 0] = -500.0  # one outlier, which a percentile leaves out
-    assert not distance(clipped, expected, 1 / 127).is_far
-    assert distance(expected, np.zeros((8, 8)), 2.0).is_far  # a range so wide that nothing is left
-    assert distance(expected, np.where(expected > 0.9, np.nan, expected), None).is_far
-    constant = np.full((8, 8), 2.0)
-    assert not distance(constant, constant + 0.004, 0.01).is_far
-    assert distance(constant, constant - 1.0, 0.01).is_far  # a constant that is another one
-    small = expected * 1e-4  # rounding of a small output within a wide range is no fault
-    assert not distance(small, np.zeros((8, 8)), 1 / 256).is_far
-
-
-def test_what_is_far_of_integers():
-    classes, some = np.arange(100) % 10, np.arange(100) < 20
-    assert not integer_distance(classes, np.where(np.arange(100) < 9, 0, classes), 0.9).is_far
-    assert str(integer_distance(classes, np.where(some, 99, classes), 0.9)) == "80% of its integers are equal"
-    assert integer_distance(classes, np.where(some, 99, classes), 0.9).is_far
-    rare = np.arange(1000) < 20
-    assert integer_distance(rare, np.zeros(1000, bool), 0.9).is_far  # 98 % are equal
-    assert not integer_distance(rare, np.arange(1000) < 15, 0.9).is_far
-    assert not integer_distance(np.zeros(8, int), np.zeros(8, int), 0.9).is_far
 
 
 def test_classes_that_a_file_gets_wrong_are_announced():
@@ -154,6 +114,50 @@ def test_a_wrong_file_of_a_trained_model_is_announced_without_samples(name, monk
         tg.convert(model, quantization="int8")
     with pytest.raises(tg.ConversionError, match="strict=True.*far from model"):
         tg.convert(model, quantization="int8", strict=True)
+
+
+@pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic"])
+def test_a_wrong_file_of_floats_is_announced_without_samples(quantization, monkeypatch):
+    model = zoo.ZOO["residual"]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        good = tg.convert(model, quantization=quantization)
+    assert not [note for note in good.notes if "far from" in note or "not compared" in note]
+    monkeypatch.setattr("tfgreen.deploy.convert.finish", lambda conversion, folder: damaged(good.content))
+    with pytest.warns(UserWarning, match="far from model.*on samples at random"):
+        tg.convert(model, quantization=quantization)
+
+
+class Checked(layers.Layer):
+    def call(self, x):
+        if isinstance(x, tf.__internal__.EagerTensor) and keras.ops.any(x < 0):
+            raise ValueError("a count")
+        return x
+
+
+FITS_NOTHING = {
+    "draws numbers": lambda x: layers.GaussianNoise(1.0)(x, training=True),
+    "logarithm": lambda x: keras.ops.log(x),
+    "raises": lambda x: Checked()(x),
+}
+
+
+@pytest.mark.parametrize("make", FITS_NOTHING.values(), ids=FITS_NOTHING)
+def test_a_model_that_samples_at_random_say_nothing_of_is_left_at_that(make):
+    inputs = keras.Input((4,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        lite = tg.convert(keras.Model(inputs, make(inputs)))
+    assert not [note for note in lite.notes if "far from" in note or "not compared" in note]
+
+
+def test_numbers_that_jump_are_announced():
+    inputs = keras.Input((8,))
+    near = keras.Model(inputs, keras.ops.sign(inputs - 1.0))
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((64, 8)) < 0.7, 1 + 1e-3 * rng.normal(size=(64, 8)), 3 * rng.normal(size=(64, 8)))
+    with pytest.warns(UserWarning, match="far from model.*off"):
+        tg.convert(near, quantization="int8", calibration_data=x)
 
 
 def test_a_trained_model_that_nothing_was_made_up_for_says_so():

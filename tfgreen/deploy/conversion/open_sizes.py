@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfgreen.deploy.conversion.judge import distance
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.inspection.compare_layers import compare_layers
+from tfgreen.deploy.inspection.output_distance import distance
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.interpreter import run_all
 from tfgreen.errors import ConversionError
