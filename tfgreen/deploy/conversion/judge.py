@@ -111,7 +111,7 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     return with_notes(lite, text)
 
 
-def _repeats(conversion: Conversion, samples: Arrays, expected: list[np.ndarray]) -> bool:
+def _repeats(conversion: Conversion, samples: Mapping[str, np.ndarray], expected: list[np.ndarray]) -> bool:
     """Whether the model returns the same again: it may draw numbers."""
     again = outputs_of(conversion.original, conversion.spec, samples, _SAMPLES)
     return all(np.allclose(x, y, equal_nan=True) for x, y in zip(expected, again))
