@@ -163,7 +163,7 @@ def test_a_model_of_its_own_loss_takes_the_samples_that_are_given():
         ({"samples": 0}, ValueError, "samples"),
         ({"verbose": 1}, TypeError, "verbose"),
     ],
-    ids=str,
+    ids=range(5),
 )
 def test_bad_arguments_are_named(options, error, message):
     with pytest.raises(error, match=message):

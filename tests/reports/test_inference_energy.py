@@ -65,7 +65,7 @@ def test_a_generator_is_read_once_for_all(networks):
         ({"meter": 3}, TypeError, "meter"),
         ({"lite": "model.tflite"}, TypeError, "LiteRTModel or a Keras model"),
     ],
-    ids=str,
+    ids=range(10),
 )
 def test_bad_arguments_are_named(networks, change, error, message):
     with pytest.raises(error, match=message):
