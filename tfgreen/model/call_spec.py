@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -84,6 +85,26 @@ def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarr
         again = len(parts) * (spec.batch or size) - part.start  # samples of the batch before
         parts.append([leaf[again:] for leaf in run(part)])
     return [np.concatenate(output) for output in zip(*parts)]
+
+
+@contextlib.contextmanager
+def keeping_state(model: keras.Model) -> Iterator[None]:
+    """Set back what calls of a model change in the block: states, and seeds of random numbers.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5)])
+        >>> with keeping_state(model):
+        ...     _ = model(np.ones((1, 3)), training=True)
+        >>> int(model.non_trainable_variables[0].numpy()[1])
+        0
+    """
+    # A tensor that was read shares the variable's memory until that is assigned.
+    before = [(variable, tf.identity(variable.value)) for variable in model.non_trainable_variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def symbolic_inputs(model: keras.Model) -> tuple[tuple[Tensors, ...], dict[str, Tensors]]:

@@ -25,7 +25,7 @@ from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError
-from tfgreen.model.call_spec import outputs_of
+from tfgreen.model.call_spec import keeping_state, outputs_of
 from tfgreen.model.internals import is_container
 from tfgreen.model.samples import random_samples
 from tfgreen.quantization.feature_scales import lost_channels
@@ -45,11 +45,16 @@ _MUCH_OF_RANGE = 64.0  # scales of 255, which no outlier has made too wide
 
 
 def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
-    """Return the artifact, with a note if it is far from the model passed in.
+    """Return the artifact, with a note if it is far from the model passed in, which stays as it is.
 
     Raises:
         ConversionError: LiteRT's interpreter refuses the file; ``strict``, and the file is far from the model.
     """
+    with keeping_state(conversion.original):
+        return _judged(conversion, lite)
+
+
+def _judged(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     if any(operator.startswith("Flex") for operator in lite.operators):
         return lite
     # Integers are equal or not, which few samples say little of.
@@ -59,7 +64,7 @@ def judge(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     if trained:
         samples = made_samples(conversion, count)
     elif made and not conversion.has_open_sizes:
-        samples = random_samples(conversion.spec, 1)
+        samples = random_samples(conversion.spec, 2)  # a batch of one hides what broadcasting does
     unknown = [item.name for item in conversion.spec.inputs if item.name not in samples]
     try:
         if not unknown:
