@@ -17,6 +17,10 @@ from tfgreen.typing import PlainDict
 # The median of so many windows lies between their lowest and highest with a probability of 1 - 2 / 2 ** 7 = 98 %,
 # however they are distributed (the interval of the sign test).
 WINDOWS = 7
+# How far the medians of two runs lie apart on a quiet machine, for reasons that last longer than a run and that none of
+# its windows shows: the clock, the temperature, neighbours on the same host. A hundred runs of a second each lay
+# between 0.97 and 1.02 of their median (`scripts/bench_energy.py repeats`).
+REPEATABILITY = 0.04
 Verdict = Literal["less", "more", "no difference shown"]
 
 
@@ -28,7 +32,8 @@ class InferenceEnergy(TableResult):
         joules_per_inference: The median over windows of many inferences each. What counters read holds the idle power
             of the machine; an estimate is of this process alone.
         interval: The lowest and the highest window, in joules: the median of ever more windows lies between them with
-            a probability of 98 %. It says how well the figure repeats, not how accurate the source is.
+            a probability of 98 %. It is at least 4 % to each side, since a machine is faster or slower for longer than
+            a run. It says how well the figure repeats, not how accurate the source is.
         net_joules_per_inference: The same without idle power, as in :class:`tg.EnergyReading`.
         windows: Joules per inference of each window.
         runs: Inferences that were measured.
@@ -173,14 +178,16 @@ def _per_run(windows: list[tuple[EnergyReading, int]]) -> InferenceEnergy:
     # What stands for all of them in words: one without energy if there is any.
     chosen = next((reading for reading in readings if reading.joules is None), readings[-1])
     duration = sum(reading.duration_s for reading in readings)
-    how = f"{runs} runs in {len(windows)} windows, lowest to highest in brackets; the last one: {chosen.how}"
+    brackets = f"lowest to highest in brackets, and at least {REPEATABILITY:.0%} to each side"
+    how = f"{runs} runs in {len(windows)} windows, {brackets}; the last one: {chosen.how}"
     joules = net = interval = co2e = None
     values: tuple[float, ...] = ()
     source: Source = "unavailable"
     if chosen.joules is not None:
         source = weakest(reading.source for reading in readings)
         values = tuple((reading.joules or 0.0) / count for reading, count in windows)
-        joules, interval = statistics.median(values), (min(values), max(values))
+        joules = statistics.median(values)
+        interval = (min(*values, (1 - REPEATABILITY) * joules), max(*values, (1 + REPEATABILITY) * joules))
         if chosen.net_joules is not None:
             net = statistics.median((reading.net_joules or 0.0) / count for reading, count in windows)
         if chosen.co2e_kg is not None:
