@@ -28,10 +28,10 @@ ORDER = (
     "recipes",
 )
 MAY_IMPORT = {
-    **{name: set(BASE) for name in (*BASE, "cli_arguments", "cli_quiet")},
+    **{name: set(BASE) for name in BASE},
     **{name: {*BASE, *ORDER[:place]} for place, name in enumerate(ORDER)},
     "energy": {*BASE, "model"},  # the account knows nothing of what is counted
-    "cli": {*BASE, *ORDER, "energy", "cli_arguments", "cli_quiet"},
+    "cli": {*BASE, *ORDER, "energy"},
 }
 for name in ("reports", "recipes"):
     MAY_IMPORT[name].add("energy")
@@ -137,7 +137,7 @@ def test_private_keras_attributes_stay_in_internals(path):
 
 
 # What silences native code, for the command line; nothing else touches the streams of the user's process.
-MAY_REDIRECT = {"cli.py", "cli_quiet.py"}
+MAY_REDIRECT = {"cli/entry.py", "cli/quiet.py"}
 STREAMS = {"dup", "dup2", "redirect_stdout", "redirect_stderr", "__stdout__", "__stderr__"}
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import tfgreen as tg
 from tests import zoo
 from tfgreen.errors import TfgreenError
-from tfgreen.recipes.classification import Classification, check_fits, load_classification
+from tfgreen.recipes.classification import Classification, check_fits, check_task, load_classification
 
 
 def arrays(**changed):
@@ -75,3 +77,20 @@ def test_a_model_that_does_not_fit_is_named():
             check_fits(data, build())
     with pytest.raises(ValueError, match="expected a classifier"):
         check_fits(data, keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
+
+
+def test_images_in_files_are_read_into_memory(tmp_path):
+    for split, count in {"train": 3, "test": 2}.items():
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.full((4, 4, 3), 100.0 * label)
+                keras.utils.save_img(tmp_path / split / name / f"{number}.png", pixels, scale=False)
+    data = tg.Data.load(tmp_path, image_size=(4, 4), validation_share=0)
+    check_task(data)
+    read = Classification.of(data)
+    assert read.x_train.shape == (6, 4, 4, 3) and read.x_test.shape == (4, 4, 4, 3)
+    np.testing.assert_array_equal(read.y_train, read.x_train[:, 0, 0, 0] / 100)
+    unlabelled = tg.Data.from_arrays(tf.data.Dataset.from_tensor_slices(np.zeros((6, 4))).batch(3))
+    with pytest.raises(ValueError, match="the train split: expected one input and one target for each sample"):
+        Classification.of(tg.Data.from_arrays(unlabelled.train.x, test=unlabelled.train.x))

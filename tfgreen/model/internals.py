@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from keras.src.backend import compute_output_spec
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.trainers.trainer import Trainer
 from keras.src.utils.tracking import Tracker
 
@@ -316,3 +317,8 @@ def sizes_unchecked(model: keras.Model) -> Iterator[None]:
             del own["_manual_input_spec"]
         else:
             own["_manual_input_spec"] = before
+
+
+def running_code_of_files(allowed: bool) -> contextlib.AbstractContextManager[Any]:
+    """While it lasts, what Keras loads may hold Python code, where that is ``allowed``; otherwise as it was set."""
+    return SafeModeScope(False) if allowed else contextlib.nullcontext()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfgreen.errors import invalid_value
 from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.data.parts import naming
+from tfgreen.recipes.data.split import Split
 from tfgreen.typing import FilePath, Shape, Tensors
 
 if TYPE_CHECKING:
@@ -44,9 +45,8 @@ class Classification:
 
     @classmethod
     def of(cls, data: Data) -> Classification:
-        """The training and test split of data in memory."""
-        train, test = data.train, data.test
-        return cls(train.x, train.y, test.x, test.y, data.source)
+        """The training and test split, read into memory."""
+        return cls(*_arrays(data.train), *_arrays(data.test), data.source)
 
     @property
     def classes(self) -> int:
@@ -60,9 +60,15 @@ def load_classification(path: FilePath) -> Data:
     For labels see :func:`class_numbers`.
     """
     data = Data.from_npz(path, validation_share=0)
-    with naming(path):
-        Classification.of(data)
+    check_task(data)
     return data
+
+
+def check_task(data: Data) -> None:
+    """Raise unless data in memory is that of a classifier; what is in files is seen when it is read."""
+    if not data.train.in_batches:
+        with naming(data.source):
+            Classification.of(data)
 
 
 def check_fits(data: Classification, model: keras.Model) -> None:
@@ -88,6 +94,18 @@ def check_fits(data: Classification, model: keras.Model) -> None:
     if data.classes > classes:
         expected = f"labels from 0 to {classes - 1}, as model '{model.name}' has {classes} outputs"
         raise invalid_value("y_train and y_test", expected=expected, received=f"labels up to {data.classes - 1}")
+
+
+def _arrays(split: Split) -> tuple[Any, Any]:
+    """Samples and targets."""
+    if not split.in_batches:
+        return split.x, split.y
+    batches = [batch[:2] for batch in split.x.as_numpy_iterator() if isinstance(batch, tuple)]
+    if not batches or not all(isinstance(part, np.ndarray) for part in batches[0]):
+        expected = "one input and one target for each sample"
+        raise invalid_value(f"the {split.name} split", expected=expected, received=split.x.element_spec)
+    x, y = (np.concatenate(parts) for parts in zip(*batches))
+    return x, y
 
 
 def _check_inputs(name: str, x: object) -> None:

@@ -251,10 +251,15 @@ def test_code_in_the_file_is_not_run_by_default(tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x * 2)]).save(tmp_path / "new.keras")
     inputs = Input((3,))
     save_h5(tf_keras.Model(inputs, L.Lambda(lambda x: x * 2, name="code")(inputs)), tmp_path / "old.h5")
-    with pytest.raises(FileError, match="enable_unsafe_deserialization"):
+    with pytest.raises(FileError, match="safe_mode=False"):
         load_model(tmp_path / "new.keras")
-    with pytest.raises(ValueError, match=r"'code' \(Lambda\).*enable_unsafe_deserialization"):
+    with pytest.raises(ValueError, match=r"'code' \(Lambda\).*safe_mode=False"):
         load_model(tmp_path / "old.h5")
+    for name in ("new.keras", "old.h5"):
+        model = load_model(tmp_path / name, safe_mode=False)
+        np.testing.assert_array_equal(model(np.ones((1, 3))), 2 * np.ones((1, 3)))
+        with pytest.raises((FileError, ValueError), match="safe_mode"):  # and not from then on
+            load_model(tmp_path / name)
     code = (
         "import sys, keras, numpy as np; from tfgreen.model.keras2.load import load_model\n"
         "keras.config.enable_unsafe_deserialization()\n"

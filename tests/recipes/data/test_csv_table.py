@@ -70,3 +70,9 @@ def test_bytes_and_missing_files(tmp_path):
         tg.Data.from_csv(tmp_path / "none.csv", "b")
     with pytest.raises(TfgreenError, match="targets: expected the name of a column"):
         tg.Data.from_csv(tmp_path / "rows.csv")
+
+
+def test_no_targets(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n3,4\n")
+    data = tg.Data.from_csv(tmp_path / "x.csv", (), validation_share=0)
+    assert data.train.x.tolist() == [[1, 2], [3, 4]] and not data.train.has_targets

@@ -138,7 +138,7 @@ def load_compressed(
     try:
         model = keras.saving.deserialize_keras_object(header["model"], custom_objects, safe_mode)
     except Exception as error:  # whatever Keras, or a custom class of the user's, raises over this config
-        reason = load_reason(error, "Pass safe_mode=False if you trust it.")
+        reason = load_reason(error)
         raise InvalidValueError(f"{path}: Keras cannot build this model: {reason}") from error
     reader = Reader(path, data)
     values = {name: reader.take(name, form) for name, form in header["weights"].items()}

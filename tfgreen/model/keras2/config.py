@@ -12,7 +12,7 @@ from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.typing import Tensor
 
 ANY: tuple[Any, ...] = ()
-TRUST = "If you trust the file, call keras.config.enable_unsafe_deserialization() before loading it."
+TRUST = "If you trust the file, pass safe_mode=False."
 
 # Class of Keras 2 -> class of Keras 3, and the arguments that the old name stood for.
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -14,8 +14,10 @@ from typing import Any
 import h5py
 import keras
 
+from tfgreen.checks import check_bool
 from tfgreen.errors import FileError, InvalidValueError, invalid_type
 from tfgreen.files import folder_kind, reading
+from tfgreen.model.internals import running_code_of_files
 from tfgreen.model.keras2.config import TRUST, missing_name, one_line, refuses_code
 from tfgreen.model.keras2.graph import model_from_keras2, unwrap
 from tfgreen.model.keras2.weights import load_keras2_weights
@@ -38,7 +40,9 @@ with h5py.File(sys.argv[1], "r") as archive:
 """
 
 
-def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
+def load_model(
+    path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
+) -> keras.Model:
     """Load a Keras model from a ``.keras`` file or an ``.h5`` file of Keras 2 or 3.
 
     The model is not compiled: what the file says about optimizers, losses and metrics is not needed to compress it and
@@ -51,6 +55,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     Args:
         path: The file. Its content decides how it is read, not its name.
         custom_objects: Name -> class or function, for layers that are neither Keras's nor registered.
+        safe_mode: Whether to refuse Python code in the file (a Lambda layer), which would be run.
 
     Returns:
         The model, uncompiled, with the weights of the file.
@@ -70,11 +75,13 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     """
     file = _checked(path)
     check_custom_objects(custom_objects)
+    check_bool("safe_mode", safe_mode)
     objects = dict(custom_objects or {})
-    if h5py.is_hdf5(file):
-        return _load_h5(file, objects)
-    if zipfile.is_zipfile(file):
-        return _load_keras(file, objects)
+    with running_code_of_files(not safe_mode):
+        if h5py.is_hdf5(file):
+            return _load_h5(file, objects, safe_mode)
+        if zipfile.is_zipfile(file):
+            return _load_keras(file, objects, safe_mode)
     raise FileError(f"{file}: {_EXPECTED}, received a file that is neither a zip archive nor HDF5.")
 
 
@@ -99,7 +106,7 @@ def check_custom_objects(custom_objects: object) -> None:
         raise invalid_type("custom_objects", expected=expected, received=custom_objects, fix="{'Mine': Mine}, for one.")
 
 
-def _load_keras(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
+def _load_keras(file: Path, custom_objects: dict[str, Any], safe_mode: bool) -> keras.Model:
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
@@ -122,17 +129,17 @@ def _load_keras(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
         )
     if file.suffix != ".keras":
         raise FileError(f"{file}: expected the suffix .keras for a Keras 3 archive, received '{file.suffix}'.")
-    return _keras_load(file, custom_objects)
+    return _keras_load(file, custom_objects, safe_mode)
 
 
-def _keras_load(file: Path, custom_objects: dict[str, Any], fix: str = "") -> keras.Model:
+def _keras_load(file: Path, custom_objects: dict[str, Any], safe_mode: bool, fix: str = "") -> keras.Model:
     try:
-        return keras.saving.load_model(file, custom_objects=custom_objects, compile=False)
+        return keras.saving.load_model(file, custom_objects=custom_objects, compile=False, safe_mode=safe_mode)
     except Exception as error:  # whatever Keras, or a custom class of the user's, raises over this file
         raise FileError(f"{file}: Keras cannot load this model: {load_reason(error)} {fix}".rstrip()) from error
 
 
-def _load_h5(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
+def _load_h5(file: Path, custom_objects: dict[str, Any], safe_mode: bool) -> keras.Model:
     try:
         with h5py.File(file, "r") as archive:
             _check_apart(file)
@@ -149,7 +156,8 @@ def _load_h5(file: Path, custom_objects: dict[str, Any]) -> keras.Model:
                 )
             config = json.loads(text)
             if _version(archive).startswith("3"):
-                return _single_tensors(_keras_load(file, custom_objects, fix="A .keras file holds more than an .h5."))
+                fix = "A .keras file holds more than an .h5."
+                return _single_tensors(_keras_load(file, custom_objects, safe_mode, fix))
             model = model_from_keras2(config, custom_objects)
             load_keras2_weights(model, archive["model_weights"])
             return model
@@ -193,13 +201,13 @@ def _single_tensors(model: keras.Model) -> keras.Model:
     return model if (inputs, outputs) == ends else type(model)(inputs=inputs, outputs=outputs, name=model.name)
 
 
-def load_reason(error: Exception, trust: str = TRUST) -> str:
+def load_reason(error: Exception) -> str:
     """One line of Keras's message, and what to do about the two refusals that people meet."""
     name = missing_name(error)
     if name:
         return f"'{name}' is not known. Pass custom_objects={{'{name}': {name}}}."
     if refuses_code(error):
-        return f"it holds Python code (a Lambda layer), which is not run by default. {trust}"
+        return f"it holds Python code (a Lambda layer), which is not run by default. {TRUST}"
     if isinstance(error, KeyError):
         return f"it lacks {one_line(str(error))}."
     return f"{one_line(str(error)) or type(error).__name__}."

@@ -30,11 +30,11 @@ def read_csv(
             header, rows, lines = _table(file, delimiter)
             with naming(file):
                 table = _Table(header, rows, lines)
-                y = table.arrays("targets", targets)
+                y = None if targets == () else table.arrays("targets", targets)
                 if features is None:
                     features = _rest(header, targets)  # of the training file, in whose order the others are read
                 splits[name] = Split(table.arrays("features", features), y, name=name, source=Path(file).name)
-    return Parts(splits, Path(path).name, "Pass the file of its rows as {name}.")
+    return Parts(splits, Path(path).name, "Pass the file of its rows: {name}='rows.csv'.")
 
 
 class _Table:

@@ -178,7 +178,8 @@ class Data(Splits):
         Args:
             path: The file of the training split.
             targets: The column of the targets, an array of shape ``(rows,)``, int64 where all numbers are whole and
-                otherwise float32; a list of columns, float32 of shape ``(rows, columns)``; a dict of these by output.
+                otherwise float32; a list of columns, float32 of shape ``(rows, columns)``; a dict of these by output;
+                () for none.
             features: The same for the inputs; None for a list of all other columns.
             validation, test: The files of the other splits, None for none.
             delimiter: What is between the cells.

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -44,28 +45,34 @@ def call(text: str) -> Any:
     if not isinstance(text, str) or not FUNCTION.fullmatch(text):
         raise invalid_value("data", expected="a function as module:function", received=repr(text))
     module_name, _, name = text.partition(":")
+    function: Any = imported(module_name, text)
+    for part in name.split("."):
+        if not hasattr(function, part):
+            near = difflib.get_close_matches(part, dir(function), 1)
+            fix = f" Did you mean '{near[0]}'?" if near else ""
+            raise FileError(f"{text}: expected a function of {module_name}, but there is no {name}.{fix}")
+        function = getattr(function, part)
+    if not callable(function):
+        raise FileError(f"{text}: expected a function, received a {type(function).__name__}.")
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise FileError(f"{text}: expected a function that takes no arguments: {error}.") from error
+    with _current_folder_searched():
+        return function()
+
+
+def imported(module_name: str, subject: str) -> ModuleType:
+    """A module of the user's, looked for in the current folder too; ``subject`` is what an error is about."""
     with _current_folder_searched():
         try:
             found = importlib.util.find_spec(module_name)
-        except ModuleNotFoundError:  # of a parent
+        except (ModuleNotFoundError, ValueError):  # of a parent; of a name with two dots
             found = None
         if found is None:
             fix = "Start in its folder, or put that on PYTHONPATH."
-            raise FileError(f"{text}: expected a module that can be imported, but there is no {module_name}. {fix}")
-        function: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            if not hasattr(function, part):
-                near = difflib.get_close_matches(part, dir(function), 1)
-                fix = f" Did you mean '{near[0]}'?" if near else ""
-                raise FileError(f"{text}: expected a function of {module_name}, but there is no {name}.{fix}")
-            function = getattr(function, part)
-        if not callable(function):
-            raise FileError(f"{text}: expected a function, received a {type(function).__name__}.")
-        try:
-            inspect.signature(function).bind()
-        except TypeError as error:
-            raise FileError(f"{text}: expected a function that takes no arguments: {error}.") from error
-        return function()
+            raise FileError(f"{subject}: expected a module that can be imported, but there is no {module_name}. {fix}")
+        return importlib.import_module(module_name)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tfgreen.cli_quiet import quiet_native_output
+from tfgreen.cli.quiet import quiet_native_output
 
 
 def test_quiet_captures_file_descriptors_and_restores_them(capfd):
@@ -31,6 +31,6 @@ def test_the_logger_of_tensorflow_gets_its_level_back():
 
 
 def test_tensorflow_and_litert_start_without_a_word():
-    code = "from tfgreen.cli_quiet import start_litert, start_tensorflow; start_tensorflow(); start_litert()"
+    code = "from tfgreen.cli.quiet import start_litert, start_tensorflow; start_tensorflow(); start_litert()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

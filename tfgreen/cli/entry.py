@@ -1,0 +1,69 @@
+"""The entry of the command line: parse, run one command, turn errors into a line and an exit code.
+
+TensorFlow takes seconds to import, so nothing here imports it before a command's files and folders have been checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+from tfgreen.cli.arguments import make_parser
+from tfgreen.cli.command import BAD_INPUT, INTERRUPTED, OK
+from tfgreen.cli.commands import benchmark, convert, demo, devices, doctor, energy, profile, verify
+from tfgreen.cli.words import in_options, subject_in_options
+from tfgreen.errors import TfgreenError
+
+COMMANDS = tuple(
+    module.COMMAND for module in (demo, profile, convert, verify, benchmark, energy, devices, doctor)
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``tfgreen`` command and return its exit code.
+
+    It is 0 if what was asked for was done and holds, 1 if it does not hold (a model that fails verification), 2 for bad
+    input (one line on stderr says what was wrong), 130 if interrupted. A fault in tfgreen itself raises.
+    """
+    arguments = None
+    try:
+        arguments = make_parser(COMMANDS).parse_args(argv)
+        with _stop_like_interrupt():
+            code: int = arguments.command.run(arguments)
+            sys.stdout.flush()
+            return code
+    except TfgreenError as error:
+        text = str(error)
+        if arguments is not None:
+            subject = re.split(r"\W", error.subject, maxsplit=1)[0]
+            rest = in_options(text.removeprefix(subject), arguments)
+            text = subject_in_options(subject, arguments) + rest
+        text = " ".join(text.split())  # a converter's log may come with it
+        print(f"tfgreen: error: {text if len(text) <= 600 else text[:600] + ' ...'}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("tfgreen: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `tfgreen profile model.keras | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except SystemExit as end:  # --help and --version
+        return int(end.code or OK)
+
+
+@contextlib.contextmanager
+def _stop_like_interrupt() -> Iterator[None]:
+    """Let a polite kill clean up as Ctrl-C does; handlers belong to the main thread, elsewhere nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

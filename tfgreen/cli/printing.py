@@ -1,0 +1,62 @@
+"""Give a result: as text or JSON on the screen, as JSON in a file, in the words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tfgreen.cli.words import in_options
+from tfgreen.files import check_writable, write_atomic
+from tfgreen.typing import PlainDict
+
+if TYPE_CHECKING:
+    from tfgreen.reports.report import RunReport
+
+
+class Result(Protocol):
+    """What most verbs return."""
+
+    def to_dict(self) -> PlainDict:
+        """Plain values."""
+
+
+def check_output(arguments: argparse.Namespace) -> None:
+    """Find out before the work that the file of ``--output`` cannot be written."""
+    if arguments.output is not None:
+        check_writable(Path(arguments.output).absolute().parent, arguments.output)
+
+
+def show(arguments: argparse.Namespace, result: Result) -> None:
+    """Print a result, and write it to the file of ``--output`` where there is one."""
+    give(arguments, result.to_dict(), str(result), arguments.output)
+
+
+def give(arguments: argparse.Namespace, value: PlainDict, text: str, file: str | None = None) -> None:
+    """Print plain values as JSON or, without ``--json``, the text that says the same; write the values to a file."""
+    told = json.dumps(_told(value, arguments), indent=2, allow_nan=False, ensure_ascii=False)
+    if file is not None:
+        write_atomic(file, told + "\n")
+    if arguments.json:
+        print(told)
+    elif not arguments.quiet:
+        print(in_options(text, arguments))
+
+
+def show_report(arguments: argparse.Namespace, report: RunReport) -> None:
+    """Print the report of a run that is in the folder of ``--output``, once it says there what is said here."""
+    told = type(report).from_dict(_told(report.to_dict(), arguments))
+    told.save(arguments.output)
+    files = ", ".join(sorted(os.listdir(arguments.output)))
+    give(arguments, told.to_dict(), f"{told}\nwritten to {arguments.output}: {files}")
+
+
+def _told(value: Any, arguments: argparse.Namespace) -> Any:
+    """Sentences among plain values in the words of the command line; a text without a space is a name."""
+    if isinstance(value, dict):
+        return {key: _told(item, arguments) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_told(item, arguments) for item in value]
+    return in_options(value, arguments) if isinstance(value, str) and " " in value else value
