@@ -109,6 +109,9 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.metrics.metric import MetricValue as MetricValue
     from tfgreen.recipes.prune_channels import prune_channels as prune_channels
     from tfgreen.recipes.prune_channels_config import ChannelPruneConfig as ChannelPruneConfig
+    from tfgreen.recipes.recipe.budget import Budget as Budget
+    from tfgreen.recipes.recipe.recipe import Recipe as Recipe
+    from tfgreen.recipes.run.optimize import optimize as optimize
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
@@ -200,6 +203,9 @@ _PUBLIC = {
     "Split": "tfgreen.recipes.data.split",
     "Metric": "tfgreen.recipes.metrics.metric",
     "MetricValue": "tfgreen.recipes.metrics.metric",
+    "Budget": "tfgreen.recipes.recipe.budget",
+    "Recipe": "tfgreen.recipes.recipe.recipe",
+    "optimize": "tfgreen.recipes.run.optimize",
     "ConvertConfig": "tfgreen.deploy.conversion.config",
     "convert": "tfgreen.deploy.convert",
     "check_calibration": "tfgreen.deploy.inspection.check_calibration",

@@ -1,0 +1,57 @@
+"""The steps that train."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.recipes.run import tasks
+from tfgreen.recipes.recipe.step_settings import DistillStep, TrainStep
+from tfgreen.recipes.run.state import State
+from tfgreen.recipes.run.train import distill, train
+from tfgreen.techniques.prune import prune
+from tfgreen.training.schedules import PolynomialDecay
+
+
+def test_training_learns_on_a_copy():
+    task = tasks.task_of()
+    before = task.original.get_weights()
+    state = State(task.original)
+    after = train(state, TrainStep(epochs=15, learning_rate=0.03), task)
+    for old, new in zip(before, task.original.get_weights()):
+        np.testing.assert_array_equal(old, new)
+    assert task.metric.evaluate(after.model, task.data.train).value > 0.9
+    assert {curve.title for curve in after.curves} >= {"train: loss", "train: energy"}
+    assert after.notes[0].startswith("loss: sparse_categorical_crossentropy")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop", "lion"])
+def test_optimizers_by_name(optimizer):
+    task = tasks.task_of(tasks.regression(), tasks.sums())
+    after = train(State(task.original), TrainStep(epochs=1, optimizer=optimizer), task)
+    assert any((old != new).any() for old, new in zip(task.original.get_weights(), after.model.get_weights()))
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (tasks.regression, tasks.sums), (tasks.segmentation, tasks.masks), (tasks.two_outputs, tasks.kinds_and_sizes),
+        (tasks.classifier, tasks.points),
+    ],
+)  # fmt: skip
+def test_a_student_follows_the_original_in_any_task(model, data):
+    task = tasks.task_of(model(), data())
+    start = task.original.get_weights()
+    shaken = State(task.original)
+    shaken.model.set_weights([w + 0.05 for w in start])
+    settings = DistillStep(epochs=2, student_loss_weight=0.5)
+    after = distill(shaken, settings, task)
+    assert after.model is not task.original and "distill: distillation_loss" in {c.title for c in after.curves}
+
+
+def test_masks_move_while_a_step_trains():
+    task = tasks.task_of()
+    pruned = prune(task.original, schedule=PolynomialDecay(0.0, 0.5, 0, 5))
+    for step, settings in ((train, TrainStep(epochs=2)), (distill, DistillStep(epochs=2))):
+        after = step(State(pruned), settings, task)
+        assert np.mean(np.asarray(after.model.layers[0].layer.kernel) == 0) == 0.5

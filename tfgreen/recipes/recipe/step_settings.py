@@ -1,0 +1,131 @@
+"""The settings of steps whose verb has no config, or one that a recipe writes differently."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import keras
+
+from tfgreen.checks import check_integer, check_number, check_option
+from tfgreen.config import Config
+from tfgreen.deploy.inspection.target_tables import TARGETS, TargetName
+from tfgreen.errors import invalid_value
+from tfgreen.recipes.economy.training_config import TrainingConfig
+from tfgreen.techniques.prune import PruneConfig
+from tfgreen.training.schedules import ConstantSparsity, ScheduleLike
+
+Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "lion", "adafactor"]
+Augment = Literal["flip", "shift"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep(TrainingConfig):
+    """How a step trains: as ``tg.fit``, and with which optimizer.
+
+    Attributes:
+        optimizer: The name of one of Keras's; ``"sgd"`` has a momentum of 0.9.
+        learning_rate: What its rate begins with; by default it falls to 0 along half a cosine.
+        augment: What is done to images at random: ``"flip"`` left and right, ``"shift"`` by up to an eighth of the
+            sides. For images of shape (height, width, channels) whose targets do not move with them.
+    """
+
+    epochs: int = 4
+    schedule: keras.optimizers.schedules.LearningRateSchedule | Literal["cosine"] | None = "cosine"
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 1e-3
+    augment: tuple[Augment, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_option("optimizer", self.optimizer, ("adam", "adamw", "sgd", "rmsprop", "nadam", "lion", "adafactor"))
+        check_number("learning_rate", self.learning_rate, above=0)
+        augment = (self.augment,) if isinstance(self.augment, str) else tuple(self.augment)
+        for name in augment:
+            check_option("augment", name, ("flip", "shift"))
+        object.__setattr__(self, "augment", augment)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillStep(TrainStep):
+    """The same with the original model as the teacher.
+
+    Attributes:
+        temperature: What the logits of classes are divided by, > 0. Outputs that are no classes are compared as they
+            are.
+        student_loss_weight: What the targets count beside the teacher, in [0, 1].
+    """
+
+    temperature: float = 3.0
+    student_loss_weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("temperature", self.temperature, above=0)
+        check_number("student_loss_weight", self.student_loss_weight, minimum=0, maximum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PruneStep(PruneConfig):
+    """How to prune: as ``tg.prune``, up to a sparsity.
+
+    Attributes:
+        sparsity: The share of zeros, in (0, 1). It is reached after 5/8 of the next step that trains, or at once where
+            none follows.
+    """
+
+    sparsity: float = 0.5
+    schedule: ScheduleLike | None = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        check_number("sparsity", self.sparsity, above=0, below=1)
+        if self.schedule is None:
+            object.__setattr__(self, "schedule", ConstantSparsity(self.sparsity, begin_step=0))
+        super().__post_init__()
+
+
+@dataclasses.dataclass(frozen=True)
+class NoSettings(Config):
+    """A verb without settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetStep(Config):
+    """Where the file is to run: ``"tflm"``, ``"xnnpack"`` or ``"edgetpu"``; see :func:`tfgreen.check_target`."""
+
+    target: TargetName = "tflm"
+
+    def __post_init__(self) -> None:
+        check_option("target", self.target, tuple(TARGETS))
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyStep(Config):
+    """How many samples the file is compared with the Keras model on."""
+
+    samples: int = 500
+
+    def __post_init__(self) -> None:
+        check_integer("samples", self.samples, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkStep(Config):
+    """How often each file runs to be timed."""
+
+    runs: int = 300
+
+    def __post_init__(self) -> None:
+        check_integer("runs", self.runs, minimum=20)
+
+
+@dataclasses.dataclass(frozen=True)
+class EnergyStep(Config):
+    """How long each file runs for its energy."""
+
+    seconds: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_number("seconds", self.seconds, above=0)
+        if self.seconds > 600:
+            raise invalid_value("seconds", expected="a number <= 600", received=self.seconds)

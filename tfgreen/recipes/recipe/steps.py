@@ -1,0 +1,102 @@
+"""Step: one verb of a recipe with its settings, read and checked."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfgreen.config import Config
+from tfgreen.errors import invalid_state, invalid_type
+from tfgreen.recipes.recipe.choices import Choice, check_mapping, open_places, read_choices, samples_of, written
+from tfgreen.recipes.recipe.step_table import KINDS, StepKind, config_of, kind_of
+from tfgreen.typing import PlainDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A verb and its settings as a recipe writes them.
+
+    Attributes:
+        name: The verb.
+        settings: Its settings by name, a :class:`Choice` of several such dicts, or None where the step is left out.
+    """
+
+    name: str
+    settings: Mapping[str, Any] | Choice | None
+
+    @property
+    def kind(self) -> StepKind:
+        """What the verb needs."""
+        return KINDS[self.name]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a search is to decide something of it."""
+        return any(True for _ in open_places(self.settings, ""))
+
+    @property
+    def config(self) -> Config:
+        """The settings as the config of the verb; all of them are decided."""
+        return config_of(self.name, self.settings or {}, self.name)  # type: ignore[arg-type]
+
+    def to_dict(self) -> PlainDict:
+        """As a recipe writes it."""
+        return {self.name: {"choice": [None]} if self.settings is None else written(self.settings)}
+
+
+def read_step(value: Any, number: int) -> Step:
+    """A step as a recipe writes it: ``"convert"``, ``{"convert": None}`` or ``{"convert": {...}}``."""
+    if isinstance(value, str):
+        value = {value: None}
+    if not isinstance(value, Mapping) or len(value) != 1:
+        fix = "Begin each step with a dash: '- prune: {sparsity: 0.5}'." if isinstance(value, Mapping) else ""
+        raise invalid_type(f"step {number}", expected="one verb with its settings", received=value, fix=fix)
+    [(name, settings)] = value.items()
+    kind_of(name, f"step {number}")
+    subject = f"step {number}, {name}"
+    settings = {} if settings is None else settings
+    check_mapping(subject, settings)
+    settings = read_choices(settings, subject)
+    if isinstance(settings, Choice) and settings.options == (None,):
+        return Step(name, None)
+    for sample in samples_of(settings):
+        if sample is not None:
+            config_of(name, sample, subject)
+    return Step(name, settings)
+
+
+def step_names(steps: Sequence[Step]) -> list[str]:
+    """The names of steps, from the second of a verb on with a number.
+
+    Example:
+        >>> step_names([Step("train", {}), Step("prune", {}), Step("train", {})])
+        ['train', 'prune', 'train-2']
+    """
+    counts = collections.Counter[str]()
+    names = []
+    for step in steps:
+        counts[step.name] += 1
+        names.append(step.name if counts[step.name] == 1 else f"{step.name}-{counts[step.name]}")
+    return names
+
+
+def check_order(steps: Sequence[Step]) -> None:
+    """Raise where a step cannot be carried out after those before it, as far as all of them are decided."""
+    if not any(step.name == "convert" and step.settings is not None for step in steps):
+        raise invalid_state("No step of the recipe makes a file.", "Add one: convert: {quantization: int8}.")
+    compressed: list[str] = []
+    converted = False
+    for step in steps:
+        if step.settings is None or (isinstance(step.settings, Choice) and None in step.settings.options):
+            continue
+        if step.kind.plain and compressed:
+            sentence = f"{step.name} stands after {compressed[-1]}, whose layers are compressed."
+            raise invalid_state(sentence, f"Move it before {compressed[0]}, or put the step strip before it.")
+        if step.name in compressed:
+            raise invalid_state(f"{step.name} stands twice.", "Leave one out, or put the step strip between them.")
+        if step.kind.exports and not converted and step.name != "convert":
+            raise invalid_state(f"{step.name} stands before there is a file.", "Move it behind convert.")
+        converted = converted or step.name == "convert"
+        compressed = [] if step.name == "strip" else compressed + [step.name] * step.kind.compresses

@@ -1,0 +1,1 @@
+"""Carry a recipe out, step by step and on disk, and report what came of it."""

@@ -1,0 +1,97 @@
+"""The steps that compress: each a verb, given training samples where it asks for data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from tfgreen.recipes.factorize import FactorizeConfig, factorize
+from tfgreen.recipes.prune_channels import prune_channels
+from tfgreen.recipes.prune_channels_config import ChannelPruneConfig
+from tfgreen.recipes.recipe.step_settings import NoSettings, PruneStep, TrainStep
+from tfgreen.recipes.run.batches import batches_of
+from tfgreen.recipes.run.state import State, Task
+from tfgreen.techniques.cluster import ClusterConfig
+from tfgreen.techniques.cluster import cluster as cluster_weights
+from tfgreen.techniques.correct_bias import correct_bias
+from tfgreen.techniques.prune import PruneConfig, prune
+from tfgreen.techniques.quantize import quantize
+from tfgreen.techniques.quantize_config import QuantizeConfig
+from tfgreen.techniques.recalibrate_batch_norm import recalibrate_batch_norm
+from tfgreen.training.schedules import PolynomialDecay, ScheduleLike
+
+_RISES_FOR, _UPDATES = 5 / 8, 40  # the share of a training in which sparsity rises, and in how many updates
+_STATISTICS, _BATCH = 4096, 128  # samples that statistics are taken of, and in batches of how many
+
+
+def prune_weights(state: State, settings: PruneStep, task: Task) -> State:
+    """Zeros, reached little by little within the next step that trains, or at once where none follows."""
+    configs = (step.config for step in task.ahead if step.kind.trains and step.settings is not None)
+    training = next((config for config in configs if isinstance(config, TrainStep)), None)
+    total = 0 if training is None else training.epochs * batches_of(task.data.train, training.batch_size)
+    config = _rising(settings, total)
+    if config.criterion == "activation":
+        config = dataclasses.replace(config, calibration_data=task.calibration_data)
+    return dataclasses.replace(state, model=prune(state.model, config))
+
+
+def _rising(settings: PruneStep, total: int) -> PruneStep:
+    """The settings with a schedule over ``total`` training steps, those of single layers too."""
+    schedule: ScheduleLike | None = settings.schedule
+    if total:
+        end = max(1, int(total * _RISES_FOR))
+        times = {"begin_step": 0, "end_step": end, "frequency": max(1, total // _UPDATES)}
+        schedule = PolynomialDecay(initial_sparsity=0.0, final_sparsity=settings.sparsity, **times)
+    layers: Mapping[str, PruneConfig | None] = {
+        pattern: _rising(layer, total) if isinstance(layer, PruneStep) else layer
+        for pattern, layer in settings.layers.items()
+    }
+    return dataclasses.replace(settings, schedule=schedule, layers=layers)
+
+
+def cluster(state: State, settings: ClusterConfig, task: Task) -> State:
+    """Few values for each kernel."""
+    return dataclasses.replace(state, model=cluster_weights(state.model, settings))
+
+
+def quantize_ranges(state: State, settings: QuantizeConfig, task: Task) -> State:
+    """Rounding as the file will have it, with ranges from training samples."""
+    config = dataclasses.replace(settings, calibration_data=task.calibration_data)
+    return dataclasses.replace(state, model=quantize(state.model, config))
+
+
+def remove_channels(state: State, settings: ChannelPruneConfig, task: Task) -> State:
+    """Fewer channels, for which those that stay make up as far as training samples tell how."""
+    config = dataclasses.replace(settings, calibration_data=task.calibration_data)
+    return dataclasses.replace(state, model=prune_channels(state.model, config))
+
+
+def factorize_kernels(state: State, settings: FactorizeConfig, task: Task) -> State:
+    """Kernels as products of two smaller ones."""
+    config = dataclasses.replace(settings, calibration_data=task.calibration_data)
+    found = factorize(state.model, config)
+    return dataclasses.replace(state, model=found.model, notes=(repr(found).splitlines()[0],))
+
+
+def correct(state: State, settings: NoSettings, task: Task) -> State:
+    """Biases that make up for what rounding shifts."""
+    return dataclasses.replace(state, model=correct_bias(state.model, task.calibration_data))
+
+
+def recalibrate(state: State, settings: NoSettings, task: Task) -> State:
+    """Batch statistics of training samples."""
+    count = task.data.train.count
+    samples, batch_size = task.data.train.samples(_STATISTICS), _BATCH if count is None else min(_BATCH, count)
+    return dataclasses.replace(state, model=recalibrate_batch_norm(state.model, samples, batch_size))
+
+
+def without_settings(verb: Callable[[keras.Model], keras.Model]) -> Callable[[State, Any, Task], State]:
+    """The step of a verb that takes a model and nothing else."""
+
+    def step(state: State, settings: NoSettings, task: Task) -> State:
+        return dataclasses.replace(state, model=verb(state.model))
+
+    return step

@@ -1,0 +1,73 @@
+"""What came of a budget: a limit of the report for each bound."""
+
+from __future__ import annotations
+
+from tfgreen.recipes.metrics.metric import Metric
+from tfgreen.recipes.recipe.budget import Budget
+from tfgreen.reports.limits import Limit
+from tfgreen.reports.metric import Metric as ReportMetric
+from tfgreen.reports.variant import Figure, Variant
+
+# Bound -> figure of a variant, its name and its unit in a report.
+_FIGURES: dict[str, tuple[Figure, str, str]] = {
+    "max_size": ("size_bytes", "size", "B"),
+    "max_gzip": ("gzip_bytes", "gzip size", "B"),
+    "max_latency": ("latency_ms", "latency", "ms"),
+    "max_memory": ("memory_bytes", "peak memory", "B"),
+    "max_joules": ("energy", "energy per inference", "J"),
+}
+_SHARES = "accuracy acc auc precision recall sensitivity specificity f1 f1_score iou dice mean_io_u".split()
+
+
+def file_limits(budget: Budget, variant: Variant, first: Variant, metric: Metric | None) -> list[Limit]:
+    """The bounds of a file: of ``variant``, compared with ``first`` where the metric is concerned."""
+    limits = []
+    if budget.max_drop is not None:
+        limits.append(_drop(float(budget.max_drop), variant, first, metric))
+    for bound, (figure, name, unit) in _FIGURES.items():
+        most = getattr(budget, bound)
+        if most is not None:
+            value, reason = variant.number(figure), variant.reasons.get(figure, "")
+            limits.append(Limit(name=name, limit=most, value=value, unit=unit, reason="" if value else reason))
+    return limits
+
+
+def run_limits(budget: Budget, hours: float, kwh: float | None, co2_kg: float | None) -> list[Limit]:
+    """The bounds of the run itself."""
+    used = {
+        "max_hours": ("time of the run", hours, "h"),
+        "max_kwh": ("energy of the run", kwh, "kWh"),
+        "max_co2": ("emissions of the run", co2_kg, "kg"),
+    }
+    return [
+        Limit(name=name, limit=getattr(budget, bound), value=value, unit=unit,
+              reason="" if value is not None else "there is no reading")
+        for bound, (name, value, unit) in used.items() if getattr(budget, bound) is not None
+    ]  # fmt: skip
+
+
+def is_share(metric: Metric) -> bool:
+    """Whether a metric lies in [0, 1] and reads as percent."""
+    words = metric.name.lower()
+    return metric.direction == "higher" and any(words == end or words.endswith(f"_{end}") for end in _SHARES)
+
+
+def report_metric(metric: Metric | None) -> ReportMetric:
+    """How a report writes a metric; None is one that nothing was measured of."""
+    if metric is None:
+        return ReportMetric()
+    share = is_share(metric)
+    return ReportMetric(name=metric.name, higher_is_better=metric.direction == "higher", share=share)
+
+
+def _drop(most: float, variant: Variant, first: Variant, metric: Metric | None) -> Limit:
+    """Points of a share; of another metric the share of what it was."""
+    if metric is None or variant.metric is None or first.metric is None:
+        return Limit(name="drop", limit=100 * most, value=None, unit="points", reason="the data has no targets")
+    drop = metric.drop(first.metric, variant.metric)
+    name = f"drop of {metric.name}"
+    if is_share(metric):
+        return Limit(name=name, limit=100 * most, value=100 * drop, unit="points")
+    if not first.metric:
+        return Limit(name=name, limit=100 * most, value=None, unit="%", reason=f"{metric.name} was 0 before")
+    return Limit(name=name, limit=100 * most, value=100 * drop / abs(first.metric), unit="%")
