@@ -72,6 +72,21 @@ def test_classes_that_a_file_gets_wrong_are_announced():
     assert tg.verify(classes, better, x).passed
 
 
+def test_near_ties_that_fall_the_other_way_are_noted():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.ops.argmax(keras.layers.Dense(20, name="scores")(inputs), axis=-1))
+    x = np.random.default_rng(0).normal(size=(128, 8)).astype("float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        lite = tg.convert(model, quantization="int8", calibration_data=x)
+    differ = (model.predict(x, verbose=0) != lite.predict(x)).mean()
+    assert 0 < differ < 0.1
+    equal = f"{1 - differ:.0%} of its integers are equal"
+    assert lite.notes == (f"Output 'argmax': {equal}; near ties fall the other way.",)
+    assert not tg.convert(model).notes
+
+
 def _equalized(model: keras.Model) -> tuple[list, keras.KerasTensor]:
     even = tg.equalize(model)
     return even.inputs, keras.ops.argmax(even.outputs[0], axis=-1)

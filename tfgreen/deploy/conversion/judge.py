@@ -110,7 +110,9 @@ def _judged(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     is_far = bool(far or unequal) and (not made or trained or _repeats(conversion, samples, expected))
     cause = (_loss(conversion, lite) if lost else "") or (_cause(conversion, lite, samples, far) if is_far else "")
     if not cause:
-        return lite
+        unlike = [] if made else [item for item in integers.items() if item[1].equal < 1]
+        notes = [f"Output '{name}': {output}; near ties fall the other way." for name, output in unlike]
+        return with_notes(lite, *notes) if notes else lite
     on = "samples made up within its trained ranges" if trained else "samples at random" if made else _DATA
     outputs = "".join(f"output '{name}': {output}. " for name, output in [*far.items(), *unequal.items()])
     text = f"{FAR} '{conversion.name}' on {on}: {outputs}{cause}"
