@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from tests.reports.examples import whole_report
 from tfgreen.cli import main
 from tfgreen.cli.arguments import make_parser
 from tfgreen.cli.entry import COMMANDS
@@ -21,6 +22,8 @@ EXAMPLES = [example for command in COMMANDS for example in command.examples]
 def test_an_example_of_the_help_runs_as_it_is_printed(example, files, tmp_path, monkeypatch, capfd, quick):
     for name, source in {"model.keras": "model.keras", "model.tflite": "model.tflite", "data.npz": "good.npz"}.items():
         shutil.copy(files / source, tmp_path / name)
+    for name in ("run", "other"):
+        whole_report(limits=[]).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     name, *words = shlex.split(example)
     assert name == "tfgreen" and main(words) == 0

@@ -9,7 +9,7 @@ import numpy as np
 from tfgreen.energy.carbon.break_even import break_even
 from tfgreen.reports.curves import Curve, training_curves
 from tfgreen.reports.environment import environment
-from tfgreen.reports.layers import LayerRow
+from tfgreen.reports.layer_row import LayerRow
 from tfgreen.reports.limits import Limit
 from tfgreen.reports.report import RunReport
 from tfgreen.reports.variant import FIGURES, EnergyPerInference, Latency, Variant

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tfgreen as tg
-from tfgreen.reports.layers import LayerRow, layer_rows
+from tfgreen.reports.layers import layer_rows
 
 X = np.random.default_rng(0).normal(size=(16, 6, 6, 3)).astype("float32")
 
@@ -44,10 +44,3 @@ def test_clusters_are_counted_without_zero():
     model.get_layer("head").set_weights([values, np.zeros(5)])
     rows = {row.path: row for row in layer_rows(model, tg.convert(model))}
     assert rows["head"].clusters == 3 and rows["conv"].clusters is None
-
-
-def test_rows_come_back_and_bad_ones_are_refused():
-    row = LayerRow(path="conv", macs=3, sparsity=0.5, reason="small")
-    assert LayerRow(**row.to_dict()) == row
-    with pytest.raises(TypeError, match="layer 'conv', macs"):
-        LayerRow(path="conv", macs="3")

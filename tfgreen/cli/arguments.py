@@ -53,10 +53,15 @@ def add_result(parser: argparse.ArgumentParser) -> None:
     _add_printing(parser)
 
 
-def add_folder(parser: argparse.ArgumentParser, default: str | None, help: str = "folder to write to") -> None:
-    """The same for a command whose results go into a folder; without a default it has to be named."""
-    told = "" if default is None else " (default: %(default)s)" if default != "." else " (default: the current one)"
-    parser.add_argument("--output", metavar="DIR", default=default, required=default is None, help=help + told)
+def add_folder(
+    parser: argparse.ArgumentParser,
+    default: str | None = None,
+    help: str = "folder to write to",
+    required: bool = False,
+) -> None:
+    """The same for a command whose results go into a folder."""
+    told = "" if default is None else f" (default: {'the current one' if default == '.' else default})"
+    parser.add_argument("--output", metavar="DIR", default=default, required=required, help=help + told)
     _add_printing(parser)
 
 

@@ -15,13 +15,23 @@ from collections.abc import Iterator, Sequence
 
 from tfgreen.cli.arguments import make_parser
 from tfgreen.cli.command import BAD_INPUT, INTERRUPTED, OK
-from tfgreen.cli.commands import benchmark, convert, demo, devices, doctor, energy, profile, verify
+from tfgreen.cli.commands import (  # fmt: skip
+    benchmark,
+    completion,
+    convert,
+    demo,
+    devices,
+    doctor,
+    energy,
+    profile,
+    report,
+    verify,
+)
 from tfgreen.cli.words import in_options, subject_in_options
 from tfgreen.errors import TfgreenError
 
-COMMANDS = tuple(
-    module.COMMAND for module in (demo, profile, convert, verify, benchmark, energy, devices, doctor)
-)
+_MODULES = (demo, profile, convert, verify, benchmark, energy, devices, report, doctor, completion)
+COMMANDS = tuple(module.COMMAND for module in _MODULES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

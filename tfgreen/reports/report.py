@@ -17,7 +17,7 @@ from tfgreen.energy.carbon.break_even import BreakEven
 from tfgreen.errors import FileError, invalid_type, invalid_value
 from tfgreen.files import made_folder, write_atomic
 from tfgreen.reports.curves import Curve
-from tfgreen.reports.layers import LayerRow
+from tfgreen.reports.layer_row import LayerRow
 from tfgreen.reports.limits import Limit
 from tfgreen.reports.metric import Metric
 from tfgreen.reports.page.content import document

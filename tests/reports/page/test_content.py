@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.reports.examples import full, partial, whole_report
 from tfgreen.energy.carbon.break_even import break_even
-from tfgreen.reports.layers import LayerRow
+from tfgreen.reports.layer_row import LayerRow
 from tfgreen.reports.page.content import FEW, document
 from tfgreen.reports.page.document import Items, Plots, Table
 from tfgreen.reports.report import RunReport

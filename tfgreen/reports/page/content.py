@@ -16,7 +16,7 @@ from tfgreen.reports.quantities import quantity, scaled_unit, short
 from tfgreen.version import __version__
 
 if TYPE_CHECKING:
-    from tfgreen.reports.layers import LayerRow
+    from tfgreen.reports.layer_row import LayerRow
     from tfgreen.reports.limits import Limit
     from tfgreen.reports.metric import Metric
     from tfgreen.reports.report import RunReport
