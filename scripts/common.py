@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgreen.recipes.classification import Classification, load_classification
+from tfgreen.recipes.classification import class_data
+from tfgreen.recipes.data.data import Data
 from tfgreen.training.schedules import _tfmot_schedules
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -85,8 +86,8 @@ def speed_cases() -> Iterator[SpeedCase]:
 
 def load_data(path: str) -> tuple[Split, Split]:
     """Training and test images, as float32 of 0 to 255, with integer labels."""
-    data = Classification.of(load_classification(path))
-    return (data.x_train.astype("float32"), data.y_train), (data.x_test.astype("float32"), data.y_test)
+    data = class_data(Data.from_npz(path, validation_share=0))
+    return (data.train.x.astype("float32"), data.train.y), (data.test.x.astype("float32"), data.test.y)
 
 
 def augmented(x: np.ndarray, y: np.ndarray, seed: int, batch: int = 128) -> tf.data.Dataset:

@@ -32,11 +32,11 @@ def test_a_flat_dict_and_a_bare_value_are_accepted():
 @pytest.mark.parametrize(
     "structure, value, message",
     [
-        (["left", "right"], [1], "x: expected a list of 2 arrays, or a dict by name, for inputs"),
+        (["left", "right"], [1], r"x: expected a list of 2 arrays, or a dict by name, of \['left', 'right'\]"),
         (["left", "right"], 1, "received int"),
         ({"a": "a", "b": "b"}, {"a": 1}, r"expected a dict with keys \['a', 'b'\], received \['a'\]"),
         ({"a": "a", "b": "b"}, [1, 2], "received list"),
-        ("image", {"picture": 1}, r"expected one array \(input 'image'\), received \['picture'\]"),
+        ("image", {"picture": 1}, r"expected one array \('image'\), received \['picture'\]"),
     ],
 )
 def test_a_mismatch_names_what_is_expected(structure, value, message):

@@ -151,9 +151,9 @@ def rename(values: Mapping[str, Any], structure: Structure, target: Structure, s
 
 def _mismatch(structure: Structure, received: object, subject: str) -> InvalidValueError:
     if isinstance(structure, str):
-        expected = f"one array (input '{structure}')"
+        expected = f"one array ('{structure}')"
     elif isinstance(structure, dict):
         expected = f"a dict with keys {sorted(structure)}"
     else:
-        expected = f"a list of {len(structure)} arrays, or a dict by name, for inputs {leaf_names(structure)}"
+        expected = f"a list of {len(structure)} arrays, or a dict by name, of {leaf_names(structure)}"
     return invalid_value(subject, expected=expected, received=received)

@@ -9,7 +9,7 @@ import pytest
 import tfgreen as tg
 from tests import zoo
 from tfgreen.cli import main
-from tfgreen.reports import measure
+from tfgreen.recipes.measure import measure_variants as measure
 
 
 @pytest.fixture(scope="package")

@@ -76,9 +76,9 @@ BAD_FOR_TENSORFLOW = {
     "energy @model.keras --data @wide.npz": "--data",
     "energy @model.keras --data @good.npz --threads 2": "1 for a Keras model",
     "demo --model @text.keras --data @good.npz --output @deep/new": "text.keras: expected a Keras model",
-    "demo --model @multi.keras --data @good.npz --output @deep/new": "expected a classifier: one input, one output",
-    "demo --model @model.keras --data @wide.npz --output @deep/new": "x_train: expected samples of shape (4,)",
-    "demo --model @model.keras --data @classes.npz --output @deep/new": "labels from 0 to 2, as model 'small' has 3",
+    "demo --model @multi.keras --data @good.npz --output @deep/new": "error: x_train: expected a ",
+    "demo --model @model.keras --data @wide.npz --output @deep/new": "expected shape ('samples', 4), received (40, 5)",
+    "demo --model @model.keras --data @classes.npz --output @deep/new": "class numbers from 0 to 2, as the output",
 }
 
 

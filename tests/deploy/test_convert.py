@@ -315,7 +315,7 @@ class TestBadCalibration:
             ([[1.0, 2.0, 3.0], [1.0]], "of input 'x' has rows of different lengths"),
             (np.array([[0.0, np.nan, 1.0]]), "expected finite numbers, received 1 NaN or infinite"),
             (np.array([[0.0, np.inf, 1.0]]), "expected finite numbers"),
-            ({"y": np.zeros((5, 3))}, r"expected one array \(input 'x'\), received \['y'\]"),
+            ({"y": np.zeros((5, 3))}, r"expected one array \('x'\), received \['y'\]"),
         ],
     )
     def test_unfit_data_is_refused_by_input_name(self, data, message):

@@ -71,3 +71,10 @@ def test_several_outputs_have_metrics_of_their_own():
 def test_metrics_that_cannot_be_computed_are_refused_by_name(y, metrics):
     with pytest.raises(InvalidValueError, match=r"metrics \[.* cannot be computed: "):
         keras_metrics(PREDICTED, y, metrics)
+
+
+def test_a_metric_object_is_new_each_time():
+    metric, y = keras.metrics.MeanAbsoluteError(), np.zeros((4, 1))
+    assert [keras_metrics(y + error, y, [metric]) for error in (3.0, 1.0)] == [
+        {"mean_absolute_error": 3.0}, {"mean_absolute_error": 1.0}
+    ]  # fmt: skip

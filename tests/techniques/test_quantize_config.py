@@ -145,7 +145,7 @@ DATA = {
     "no batch axis": (X[0], r"input 'x': expected shape \('samples', 12\), received \(12,\)"),
     "NaN": (np.where(X > 2.5, np.nan, X), "input 'x': expected finite numbers, received [0-9]+ NaN"),
     "two inputs": ([X, X], r"one array \(input 'x'\), received a list of 2 arrays"),
-    "by a name": ({"y": X}, r"one array \(input 'x'\), received \['y'\]"),
+    "by a name": ({"y": X}, r"one array \('x'\), received \['y'\]"),
     "another count": ([X, X[:3]], "received a list of 2 arrays"),
 }
 

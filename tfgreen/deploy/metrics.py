@@ -69,6 +69,15 @@ def count_nan(arrays: Iterable[np.ndarray]) -> int:
 
 def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]:
     """Compute Keras's metrics of arrays of shape ``(samples, ...)``, as ``Model.evaluate`` does of those of a model."""
+    try:
+        values = metric_model(metrics).evaluate(columns(predictions), columns(y), verbose=0, return_dict=True)
+    except (ValueError, TypeError) as error:
+        raise InvalidValueError(f"metrics {metrics!r} cannot be computed: {str(error).splitlines()[0]}") from error
+    return {name: float(value) for name, value in values.items() if name != "loss"}
+
+
+def metric_model(metrics: Metrics) -> keras.Model:
+    """A model that hands its inputs on, compiled with metrics: it computes them of predictions."""
     import keras
 
     check_instance("metrics", metrics, (list, tuple, Mapping), "a list of metrics, or a dict of them by output")
@@ -82,12 +91,16 @@ def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str,
         def compute_loss(self, *args: object, **kwargs: object) -> float:
             return 0.0
 
+    for metric in keras.tree.flatten(metrics):
+        if isinstance(metric, keras.metrics.Metric):
+            metric.reset_state()  # Keras would begin with the state that another model left in it
     model = Identity()
-    # Keras averages arrays of rank 1 batch by batch, also where the last batch is smaller.
-    predictions, y = keras.tree.map_structure(lambda a: a[:, None] if a.ndim == 1 else a, (predictions, y))
-    try:
-        model.compile(metrics=metrics)
-        values = model.evaluate(predictions, y, verbose=0, return_dict=True)
-    except (ValueError, TypeError) as error:
-        raise InvalidValueError(f"metrics {metrics!r} cannot be computed: {str(error).splitlines()[0]}") from error
-    return {name: float(value) for name, value in values.items() if name != "loss"}
+    model.compile(metrics=metrics)
+    return model
+
+
+def columns(arrays: Arrays) -> Arrays:
+    """Arrays of rank 1 as columns: Keras averages rows batch by batch, also where the last batch is smaller."""
+    import keras
+
+    return keras.tree.map_structure(lambda array: array[:, None] if array.ndim == 1 else array, arrays)

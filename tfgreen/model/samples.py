@@ -176,6 +176,8 @@ def _numbers(value: object, item: InputSpec, subject: str, finite: bool) -> np.n
     subject = f"{subject} of input '{item.name}'"
     array = _array(value, subject)
     if item.dtype == "string":
+        if array.dtype.kind not in "SUO":
+            raise invalid_type(f"{subject} (dtype {array.dtype})", expected="an array of texts", received=value)
         return array
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         words = array.dtype.kind in "SUO"

@@ -24,14 +24,17 @@ from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.errors import invalid_state
 from tfgreen.files import atomic_folder
 from tfgreen.model.call_spec import read_call_spec
-from tfgreen.recipes.classification import RESULT_FILES, Classification, check_fits
+from tfgreen.recipes.classification import RESULT_FILES, class_data
 from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.data.digits import load_digits_data
+from tfgreen.recipes.data.split import spread
+from tfgreen.recipes.measure.check_fits import check_fits
+from tfgreen.recipes.measure.measure_variants import Export, measure_variants, report_metric
+from tfgreen.recipes.metrics.metric import Metric
 from tfgreen.recipes.progress import Progress
 from tfgreen.reports.curves import Curve, energy_curve, training_curves
 from tfgreen.reports.environment import environment
 from tfgreen.reports.layers import layer_rows
-from tfgreen.reports.measure import Export, measure_variants, spread
 from tfgreen.reports.report import RunReport
 from tfgreen.techniques.prune import PruneConfig, prune
 from tfgreen.techniques.strip import strip
@@ -98,8 +101,7 @@ def run_demo(
         raise invalid_state(f"{given} was given without {other}.", "Pass both, or neither for the digits.")
     with atomic_folder(output, RESULT_FILES) as folder:
         keras.utils.set_random_seed(config.seed)
-        arrays = Classification.of(data or load_digits_data(config.seed))
-        task = _Task(config, arrays, progress or Progress())
+        task = _Task(config, class_data(data or load_digits_data(config.seed)), progress or Progress())
         original = train_digits_network(task) if model is None else accept(model, task)
         with task.meter() as meter:
             pruned = prune_while_training(original, task, DIGITS_PRUNING if model is None else OWN_PRUNING)
@@ -115,17 +117,17 @@ def run_demo(
 class _Task:
     """What the steps share: settings and data, and the notes they leave for the report."""
 
-    def __init__(self, config: DemoConfig, data: Classification, progress: Progress) -> None:
+    def __init__(self, config: DemoConfig, data: Data, progress: Progress) -> None:
         self.config, self.data, self.progress = config, data, progress
         self.steps: list[PlainDict] = [
-            {"name": "data", "source": data.source, "training": len(data.x_train), "test": len(data.x_test)}
+            {"name": "data", "source": data.source, "training": data.train.count, "test": data.test.count}
         ]
         self.curves: list[Curve] = []
 
     @property
     def batches(self) -> int:
         """Training steps of one epoch."""
-        return -(-len(self.data.x_train) // BATCH_SIZE)
+        return -(-len(self.data.train.x) // BATCH_SIZE)
 
     def meter(self) -> EnergyMeter:
         """A meter of the CPU and memory, which is what the files are measured with too."""
@@ -133,25 +135,25 @@ class _Task:
 
     def take_as(self, dtype: str) -> None:
         """Turn the samples into the dtype that the model takes (pixels often come as uint8)."""
-        arrays = {name: getattr(self.data, name).astype(dtype) for name in ("x_train", "x_test")}
-        self.data = dataclasses.replace(self.data, **arrays)
+        train, test = ((split.x.astype(dtype), split.y) for split in (self.data.train, self.data.test))
+        self.data = Data.from_arrays(*train, test=test, source=self.data.source, validation_share=0)
 
     def fit(
         self, model: keras.Model, title: str, rate: float, epochs: int, *callbacks: keras.callbacks.Callback
     ) -> None:
         """Train in place with Adam, the learning rate falling to 0 along half a cosine."""
         schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * self.batches)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=gives_logits(model, self.data.x_train))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=gives_logits(model, self.data.train.x))
         model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
         with self.progress.step(title) as say:
 
             def show(epoch: int, logs: dict[str, float]) -> None:
                 say(f"epoch {epoch + 1} of {epochs}, {logs['accuracy']:.1%} of the training data right")
 
-            train = self.data.x_train, self.data.y_train
             logger = EnergyLogger(meter=self.meter(), verbose=False)
             callbacks = (*callbacks, logger, keras.callbacks.LambdaCallback(on_epoch_end=show))
-            history = model.fit(*train, batch_size=BATCH_SIZE, epochs=epochs, verbose=0, callbacks=list(callbacks))
+            arguments = self.data.train.fit_arguments(BATCH_SIZE)
+            history = model.fit(**arguments, epochs=epochs, verbose=0, callbacks=list(callbacks))
         learned = {name: values for name, values in history.history.items() if name in ("loss", "accuracy")}
         curve = energy_curve(logger.epochs, logger.first_prediction)
         self.curves += [*training_curves(learned, title=title), dataclasses.replace(curve, title=f"{title}: energy")]
@@ -181,9 +183,9 @@ def digits_network() -> keras.Model:
 
 def accept(model: keras.Model, task: _Task) -> keras.Model:
     """Take a user's trained model, once it is sure that the data fits it."""
-    check_fits(task.data, model)
+    check_fits(task.data, model, loss="sparse_categorical_crossentropy")
     task.take_as(read_call_spec(model).inputs[0].dtype)
-    outputs = "logits" if gives_logits(model, task.data.x_train) else "probabilities"
+    outputs = "logits" if gives_logits(model, task.data.train.x) else "probabilities"
     task.steps.append({"name": "model", "source": "given", "model": model.name, "outputs": outputs})
     return model
 
@@ -214,7 +216,7 @@ def prune_while_training(model: keras.Model, task: _Task, default: Pruning) -> k
 
 def export_variants(original: keras.Model, pruned: keras.Model, task: _Task) -> dict[str, Export]:
     """Convert both models as they are, and the pruned one to full int8 with ranges seen on training samples."""
-    calibration = spread(task.data.x_train, CALIBRATION_SAMPLES)
+    calibration = task.data.train.samples(CALIBRATION_SAMPLES)
     int8 = ConvertConfig(quantization="int8", calibration_data=calibration)
     requested = {
         "float32": (original, ConvertConfig()),
@@ -234,16 +236,17 @@ def measure(exports: dict[str, Export], task: _Task, cost: EnergyReading, given:
     """Report all figures of the files; ``cost`` is the energy of making them, ``given`` the model of a user."""
     config, data = task.config, task.data
     with task.progress.step("measure the files: accuracy, latency, energy, error of the layers"):
-        variants = measure_variants(exports, data.x_test, data.y_test, region=config.region)
+        metric = Metric("accuracy")
+        variants = measure_variants(exports, data.test, metric, region=config.region)
         first, last = exports["float32"], exports["pruned-int8"]
-        layers = layer_rows(last.model, last.lite, before=first.model, x=spread(data.x_test, BATCH_SIZE))
+        layers = layer_rows(last.model, last.lite, before=first.model, x=data.test.samples(BATCH_SIZE))
     paid, before, after = None, variants[0].energy, variants[-1].energy
     if before is not None and after is not None and cost.joules is not None:
         paid = break_even(before, after, cost)
     options = {**({} if given is None else {"model": "FILE", "data": data.source}), **dataclasses.asdict(config)}
     words = [f" --{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
     return RunReport(
-        variants=variants, title=f"{first.model.name} on {data.source}", steps=task.steps, layers=layers,
-        curves=task.curves, break_even=paid, environment=environment(),
+        variants=variants, metric=report_metric(metric), title=f"{first.model.name} on {data.source}",
+        steps=task.steps, layers=layers, curves=task.curves, break_even=paid, environment=environment(),
         command=f"tfgreen demo{''.join(words)}", seed=config.seed,
     )  # fmt: skip

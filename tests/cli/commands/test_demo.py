@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tfgreen.reports import measure
+from tfgreen.recipes.measure import measure_variants as measure
 
 
 def test_demo_on_a_model_of_ones_own(run, files, tmp_path, quick):

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from tfgreen.errors import TfgreenError
-from tfgreen.recipes.metrics.direction import direction_of, is_metric, metric_name
+from tfgreen.recipes.metrics.direction import direction_of, is_metric, is_share, metric_name
 
 NEEDS = {"IoU": (2, [0]), "MeanIoU": (2,), "BinaryIoU": ([0],), "OneHotIoU": (2, [0]), "OneHotMeanIoU": (2,),
          "PrecisionAtRecall": (0.5,), "RecallAtPrecision": (0.5,), "SensitivityAtSpecificity": (0.5,),
@@ -55,3 +55,10 @@ def test_a_direction_that_nothing_tells_is_asked_for(metric):
 def test_what_is_no_metric_is_named(metric, message):
     with pytest.raises(TfgreenError, match=message):
         metric_name(metric)
+
+
+def test_shares_are_what_lies_between_0_and_1():
+    shares = ("accuracy", "val_label_acc", "auc_3", keras.metrics.BinaryIoU(), keras.metrics.Precision(name="mine"))
+    assert all(map(is_share, shares))
+    others = ("mse", "r2_score", keras.metrics.TruePositives(), "not_accuracy", keras.losses.Dice(name="accuracy"))
+    assert not any(map(is_share, others)) and not is_share(keras.metrics.MeanAbsoluteError(name="accuracy"))

@@ -88,3 +88,14 @@ def test_better_and_drop_follow_the_direction():
 def test_what_cannot_be_measured_is_named(make, message):
     with pytest.raises(TfgreenError, match=message):
         make()
+
+
+def test_a_share_beyond_1_is_refused():
+    def accuracy(y, outputs):
+        return 100 * keras.ops.ones_like(outputs)
+
+    metric, split = tg.Metric(accuracy), tg.Split(np.ones((4, 1)), np.ones((4, 1)))
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    with pytest.raises(TfgreenError, match="metric accuracy: expected a share from 0 to 1, received 100"):
+        metric.evaluate(model, split)
+    assert tg.Metric(accuracy, name="score", direction="higher").is_share  # the function tells

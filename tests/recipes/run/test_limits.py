@@ -6,7 +6,7 @@ import pytest
 
 from tfgreen.recipes.metrics.metric import Metric
 from tfgreen.recipes.recipe.budget import Budget
-from tfgreen.recipes.run.limits import file_limits, is_share, report_metric, run_limits
+from tfgreen.recipes.run.limits import file_limits, run_limits
 from tfgreen.reports.variant import FIGURES, Latency, Variant
 
 
@@ -39,9 +39,3 @@ def test_a_drop_is_relative_where_the_metric_is_no_share():
 def test_the_run_has_limits_too():
     hours, co2 = run_limits(Budget(max_hours=1, max_co2="50g"), 0.5, None, None)
     assert hours.holds and co2.holds is None
-
-
-def test_which_metrics_are_shares():
-    assert is_share(Metric("accuracy")) and is_share(Metric("sparse_categorical_accuracy", output="kind"))
-    assert not is_share(Metric("mae")) and not is_share(Metric("r2_score", direction="higher"))
-    assert report_metric(Metric("mae")).higher_is_better is False and report_metric(None).name == "accuracy"

@@ -9,10 +9,10 @@ import pytest
 
 from tests.recipes.run import tasks
 from tfgreen.errors import TfgreenError
+from tfgreen.recipes.measure import measure_variants as measure
 from tfgreen.recipes.recipe.budget import Budget
 from tfgreen.recipes.recipe.recipe import Recipe
 from tfgreen.recipes.run.optimize import optimize
-from tfgreen.reports import measure
 from tfgreen.reports.report import RunReport
 
 

@@ -118,6 +118,11 @@ class Split:
         return self._listing is not None or not self.in_batches
 
     @property
+    def lacks_image_size(self) -> bool:
+        """Whether the samples are images in files that cannot be read before :meth:`with_image_size`."""
+        return getattr(self._listing, "size", self) is None
+
+    @property
     def classes(self) -> np.ndarray | None:
         """The class of each sample where targets are one integer each, or one-hot; otherwise None."""
         return self._listing.labels if self._listing is not None else stratum(self.y)
@@ -139,6 +144,12 @@ class Split:
             return Split(self._listing.pick(rows), name=name, source=source)
         parts = [None if part is None else _rows(part, rows) for part in (self._x, self.y, self.sample_weight)]
         return Split(*parts, name=name, source=source)
+
+    def few(self, count: int) -> Split:
+        """At most ``count`` samples with their targets, evenly spread; of a dataset its first batch."""
+        if self.can_be_drawn_from:
+            return self.pick(evenly(self.count or 0, count), self.name, self.source)
+        return Split(self._x.take(1), name=self.name, source=self.source)
 
     def with_image_size(self, height: int, width: int) -> Split:
         """The same images, resized to other sides; a ValueError for other samples."""
@@ -188,7 +199,7 @@ class Split:
             return _spread(self._listing.pick(evenly(total, count)).batches(BATCH_SIZE, False), count, self.name)
         if self.in_batches:
             return _spread(self._x, count, self.name)
-        return _rows(self._x, evenly(self.count or 0, count))
+        return spread(self._x, count)
 
     def shapes(self) -> dict[str, dict[str, Shape | None]]:
         """The shape of each input ("x") and target ("y") without samples, by name; None where it is not known."""
@@ -227,6 +238,16 @@ class Split:
 def evenly(total: int, count: int) -> np.ndarray:
     """The numbers of at most ``count`` of ``total`` samples, evenly spread, first and last among them."""
     return np.arange(total) if total <= count else np.linspace(0, total - 1, count).astype(int)
+
+
+def spread(arrays: Any, count: int) -> Any:
+    """At most ``count`` samples of arrays in a dict or a list, or of one alone, evenly spread: all classes, if sorted.
+
+    Example:
+        >>> spread({"a": np.arange(101)}, 3)["a"].tolist()
+        [0, 50, 100]
+    """
+    return _rows(arrays, evenly(len(next(iter(named_leaves(arrays).values()))), count))
 
 
 def _rows(arrays: Any, rows: np.ndarray) -> Any:

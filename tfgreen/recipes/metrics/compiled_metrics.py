@@ -34,16 +34,16 @@ def compiled_metrics(model: keras.Model) -> dict[str, Parts]:
     settings = compile_settings(model)
     outputs = list(getattr(model, "output_names", None) or [])
     found: dict[str, Parts] = {}
-    for output, metrics in _by_output(settings.get("metrics"), outputs, "metrics").items():
+    for output, metrics in by_output(settings.get("metrics"), outputs, "metrics").items():
         for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
             if metric is not None:
                 name = metric_name(metric)
                 found[f"{output}_{name}" if output else name] = [(output, metric, 1.0)]
-    losses = {out: loss for out, loss in _by_output(settings.get("loss"), outputs, "loss").items() if loss is not None}
+    losses = {out: loss for out, loss in by_output(settings.get("loss"), outputs, "loss").items() if loss is not None}
     given = settings.get("loss_weights")
     weights: dict[str | None, Any] = {None: given}
     if not isinstance(given, (int, float)):
-        weights = _by_output(given, outputs, "loss_weights")
+        weights = by_output(given, outputs, "loss_weights")
     total: Parts = []
     for output, loss in losses.items():
         loss = loss[0] if isinstance(loss, (list, tuple)) and len(loss) == 1 else loss
@@ -56,8 +56,13 @@ def compiled_metrics(model: keras.Model) -> dict[str, Parts]:
     return found
 
 
-def _by_output(given: Any, outputs: Sequence[str], subject: str) -> dict[str | None, Any]:
-    """What belongs to each output; to None where there is only one."""
+def by_output(given: Any, outputs: Sequence[str], subject: str) -> dict[str | None, Any]:
+    """What belongs to each output, of what ``Model.compile`` was given; to None where there is only one.
+
+    Example:
+        >>> by_output(["mse", "mae"], ["size", "price"], "loss"), by_output("mse", ["size"], "loss")
+        ({'size': 'mse', 'price': 'mae'}, {None: 'mse'})
+    """
     if given is None:
         return {}
     if len(outputs) <= 1 and not (isinstance(given, Mapping) and len(given) > 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -18,10 +19,11 @@ _FORMS = "a name, a keras.metrics.Metric, a keras.losses.Loss or a function of t
 _COMPILE = ("accuracy", "acc", "crossentropy", "ce")
 
 # How names end: those of Keras's classes, in its spelling, and short forms.
-_HIGHER = (
-    "accuracy acc auc precision recall sensitivity specificity f1 f1_score fbeta_score f_beta_score iou io_u r2 "
-    "r2_score cosine_similarity true_positives true_negatives correlation psnr ssim dice_score dice_coefficient"
+_SHARES = (
+    "accuracy acc auc precision recall sensitivity specificity f1 f1_score fbeta_score f_beta_score iou io_u "
+    "dice_score dice_coefficient"
 ).split()
+_HIGHER = [*_SHARES, *"r2 r2_score cosine_similarity true_positives true_negatives correlation psnr ssim".split()]
 _LOWER = (
     "loss error mse mae mape msle rmse crossentropy cross_entropy ce divergence kldivergence poisson hinge huber "
     "log_cosh logcosh perplexity false_positives false_negatives"
@@ -40,18 +42,26 @@ def direction_of(metric: Any) -> Direction:
     """
     if _is_loss(metric):
         return "lower"
-    names = [metric if isinstance(metric, str) else metric_name(metric)]
-    if isinstance(metric, keras.metrics.Metric):
-        names.insert(0, re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", type(metric).__name__))
+    names = _names(metric)
     for name in names:
-        words = re.sub(r"(_\d+)+$", "", name.lower())  # auc_1, as Keras numbers them
-        is_turned = set(words.split("_")) & {"neg", "negative", "minus", "inverse", "inverted", "non", "not", "no"}
-        for direction, ends in (("higher", _HIGHER), ("lower", _LOWER)):
-            if not is_turned and any(words == end or words.endswith(f"_{end}") for end in ends):
-                return direction  # type: ignore[return-value]
+        if _ends_with(name, _HIGHER):
+            return "higher"
+        if _ends_with(name, _LOWER):
+            return "lower"
     fix = "Say which is better: direction='higher' or direction='lower'."
     expected = "a name that tells its direction"
     raise invalid_value(f"metric '{names[-1]}'", expected=expected, received="another", fix=fix)
+
+
+def is_share(metric: Any) -> bool:
+    """Whether a metric lies in [0, 1] and reads as percent, told as by :func:`direction_of`.
+
+    Example:
+        >>> [is_share(metric) for metric in ("accuracy", "mae", "label_auc", keras.metrics.MeanIoU(2), "r2_score")]
+        [True, False, True, True, False]
+    """
+    telling = (name for name in _names(metric) if _ends_with(name, [*_HIGHER, *_LOWER]))
+    return not _is_loss(metric) and _ends_with(next(telling, ""), _SHARES)
 
 
 def metric_name(metric: Any) -> str:
@@ -78,6 +88,20 @@ def is_metric(metric: Any) -> bool:
     if isinstance(metric, str):
         return metric in _COMPILE or _gets(keras.metrics, metric)
     return not _is_loss(metric)
+
+
+def _names(metric: Any) -> list[str]:
+    """That of its class first, if it is a metric of Keras, then its own."""
+    names = [metric if isinstance(metric, str) else metric_name(metric)]
+    if isinstance(metric, keras.metrics.Metric):
+        names.insert(0, re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", type(metric).__name__))
+    return names
+
+
+def _ends_with(name: str, ends: Sequence[str]) -> bool:
+    words = re.sub(r"(_\d+)+$", "", name.lower())  # auc_1, as Keras numbers them
+    is_turned = set(words.split("_")) & {"neg", "negative", "minus", "inverse", "inverted", "non", "not", "no"}
+    return not is_turned and any(words == end or words.endswith(f"_{end}") for end in ends)
 
 
 def _is_loss(metric: Any) -> bool:

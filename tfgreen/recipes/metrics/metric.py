@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
-from typing import Any, TypeAlias, Union
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, Union
 
 import keras
 
 from tfgreen.checks import check_instance, check_option
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.metrics import keras_metrics
-from tfgreen.errors import invalid_state, invalid_type, invalid_value
-from tfgreen.model.samples import joined
+from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.recipes.data.split import Split
 from tfgreen.recipes.metrics.compiled_metrics import compiled_metrics
-from tfgreen.recipes.metrics.direction import Direction, direction_of, is_metric, metric_name
-from tfgreen.structure import leaf_names, match, name_leaves
+from tfgreen.recipes.metrics.direction import Direction, direction_of, is_metric, is_share, metric_name
+from tfgreen.recipes.metrics.predictions import predictions_of
 from tfgreen.typing import PlainDict
 
 # What Keras takes as a metric or a loss: its name, an object, or a function of targets and predictions.
@@ -50,6 +50,15 @@ class MetricValue:
         return f"{self.name} {self.value:.4g} on {self.samples:,} samples of {self.split} ({self.source})"
 
 
+class Judged(NamedTuple):
+    """A metric of Keras, what it judges, and what it weighs in a sum."""
+
+    metric: Any
+    predictions: Any
+    targets: Any
+    weight: float
+
+
 class Metric:
     """What models are compared by: any metric or loss of Keras, with the direction that is better.
 
@@ -65,6 +74,7 @@ class Metric:
         name: What it is called.
         output: The name of the output, or None.
         direction: "higher" or "lower".
+        is_share: Whether it lies in [0, 1] and reads as percent, as accuracy and IoU do; a drop then is in points.
 
     Raises:
         TypeError, ValueError: The metric is something else, Keras does not know it, or its name tells no direction.
@@ -96,7 +106,8 @@ class Metric:
         self.name = name or (own if output is None else f"{output}_{own}")
         self.output = output
         self.direction: Direction = direction or direction_of(metric)
-        self._parts: list[tuple[str | None, Any, float]] = [(output, metric, 1.0)]  # output, metric, weight
+        self.is_share = is_share(metric)
+        self.parts: list[tuple[str | None, Any, float]] = [(output, metric, 1.0)]  # output, metric, weight
 
     def __repr__(self) -> str:
         return f"<Metric {self.name}, {self.direction} is better>"
@@ -134,7 +145,7 @@ class Metric:
         output, metric, _ = compiled[0]
         is_loss = wanted == "loss" or wanted.endswith("_loss")
         result = cls(metric, output=output, direction=direction or ("lower" if is_loss else None), name=wanted)
-        result._parts = compiled
+        result.parts, result.is_share = compiled, not is_loss and is_share(metric)
         return result
 
     def evaluate(self, model: keras.Model | LiteRTModel, split: Split) -> MetricValue:
@@ -148,6 +159,34 @@ class Metric:
         """
         check_instance("split", split, Split, "a tg.Split, such as data.validation")
         return evaluate_metrics(model, split, [self])[self.name]
+
+    def value(self, predictions: Mapping[str, Any], targets: Mapping[str, Any], split: Split) -> MetricValue:
+        """The value of what a model predicted of a split, see :func:`predictions_of`."""
+        value, count = 0.0, 0
+        for judged in self.judged(predictions, targets):
+            (part,) = keras_metrics(judged.predictions, judged.targets, [judged.metric]).values()
+            value, count = value + judged.weight * part, len(judged.targets)
+        if self.is_share and not (math.isnan(value) or -1e-6 <= value <= 1 + 1e-6):
+            fix = "Give one that is none another name: tg.Metric(..., name='score', direction='higher')."
+            raise invalid_value(f"metric {self.name}", expected="a share from 0 to 1", received=value, fix=fix)
+        return MetricValue(self.name, value, split.name, count, split.source)
+
+    def judged(self, predictions: Mapping[str, Any], targets: Mapping[str, Any]) -> list[Judged]:
+        """What the value is the weighted sum of.
+
+        Raises:
+            ValueError: It names no output of several, or one that there is not.
+        """
+        found = []
+        for output, measured, weight in self.parts:
+            if output is None and len(predictions) > 1:
+                fix = f"Name one: tg.Metric(..., output='{next(iter(predictions))}')."
+                raise invalid_state(f"Metric {self.name} names no output of {list(predictions)}.", fix)
+            name = output if output is not None and len(predictions) > 1 else next(iter(predictions))
+            check_option(f"output of metric {self.name}", name, list(predictions))
+            made = measured if is_metric(measured) else _mean_of(measured)
+            found.append(Judged(made, predictions[name], targets[name], weight))
+        return found
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether a value is better than another."""
@@ -166,21 +205,8 @@ def evaluate_metrics(
     Raises:
         TypeError, ValueError: See :meth:`Metric.evaluate`.
     """
-    predictions, targets = _run(model, split)
-    values = {}
-    for metric in metrics:
-        value, count = 0.0, 0
-        for output, measured, weight in metric._parts:
-            if output is None and len(predictions) > 1:
-                fix = f"Name one: tg.Metric(..., output='{next(iter(predictions))}')."
-                raise invalid_state(f"Metric {metric.name} names no output of {list(predictions)}.", fix)
-            judged = output if output is not None and len(predictions) > 1 else next(iter(predictions))
-            check_option(f"output of metric {metric.name}", judged, list(predictions))
-            made = measured if is_metric(measured) else _mean_of(measured)
-            (part,) = keras_metrics(predictions[judged], targets[judged], [made]).values()
-            value, count = value + weight * part, len(targets[judged])
-        values[metric.name] = MetricValue(metric.name, value, split.name, count, split.source)
-    return values
+    predictions, targets = predictions_of(model, split)
+    return {metric.name: metric.value(predictions, targets, split) for metric in metrics}
 
 
 def _mean_of(loss: Any) -> keras.metrics.Metric:
@@ -188,24 +214,3 @@ def _mean_of(loss: Any) -> keras.metrics.Metric:
     loss = keras.losses.get(loss)
     function = loss.call if isinstance(loss, keras.losses.Loss) else loss
     return keras.metrics.MeanMetricWrapper(function, name="mean_of_loss")
-
-
-def _run(model: keras.Model | LiteRTModel, split: Split) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Predictions and targets by the name of the output."""
-    given = split.evaluate_arguments()
-    if isinstance(model, LiteRTModel):
-        predict, names = model.predict, leaf_names(model.output_structure)
-    elif isinstance(model, keras.Model):
-        predict = model.predict_on_batch if split.in_batches else lambda x: model.predict(x, verbose=0)
-        names = list(getattr(model, "output_names", None) or [])
-    else:
-        raise invalid_type("model", expected="a Keras model or a tg.LiteRTModel", received=model)
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for x, y, *_ in given["x"] if split.in_batches else [(given["x"], given["y"])]:
-        structure, leaves = name_leaves(predict(x), lambda _, i: names[i] if i < len(names) else f"output_{i}")
-        found.append((dict(zip(leaf_names(structure), leaves)), match(structure, y, f"y_{split.name}")))
-    if not found:
-        raise invalid_value(f"x_{split.name}", expected="at least one sample", received=0)
-    sides = ({name: joined([batch[side][name] for batch in found], name) for name in found[0][side]} for side in (0, 1))
-    predictions, targets = sides
-    return predictions, targets

@@ -8,10 +8,10 @@ from tfgreen.config import Config
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import run_conversion
 from tfgreen.deploy.inspection.check_target import check_target
+from tfgreen.recipes.measure.measure_variants import Export
 from tfgreen.recipes.recipe.step_settings import BenchmarkStep, EnergyStep, TargetStep, VerifyStep
 from tfgreen.recipes.run.state import State, Task
 from tfgreen.reports.limits import Limit
-from tfgreen.reports.measure import Export
 from tfgreen.techniques.strip import strip
 
 ORIGINAL = "float32"  # the variant that all are compared with

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tfgreen.recipes.metrics.metric import Metric
 from tfgreen.recipes.recipe.budget import Budget
 from tfgreen.reports.limits import Limit
-from tfgreen.reports.metric import Metric as ReportMetric
 from tfgreen.reports.variant import Figure, Variant
 
 # Bound -> figure of a variant, its name and its unit in a report.
@@ -16,7 +15,6 @@ _FIGURES: dict[str, tuple[Figure, str, str]] = {
     "max_memory": ("memory_bytes", "peak memory", "B"),
     "max_joules": ("energy", "energy per inference", "J"),
 }
-_SHARES = "accuracy acc auc precision recall sensitivity specificity f1 f1_score iou dice mean_io_u".split()
 
 
 def file_limits(budget: Budget, variant: Variant, first: Variant, metric: Metric | None) -> list[Limit]:
@@ -46,27 +44,13 @@ def run_limits(budget: Budget, hours: float, kwh: float | None, co2_kg: float | 
     ]  # fmt: skip
 
 
-def is_share(metric: Metric) -> bool:
-    """Whether a metric lies in [0, 1] and reads as percent."""
-    words = metric.name.lower()
-    return metric.direction == "higher" and any(words == end or words.endswith(f"_{end}") for end in _SHARES)
-
-
-def report_metric(metric: Metric | None) -> ReportMetric:
-    """How a report writes a metric; None is one that nothing was measured of."""
-    if metric is None:
-        return ReportMetric()
-    share = is_share(metric)
-    return ReportMetric(name=metric.name, higher_is_better=metric.direction == "higher", share=share)
-
-
 def _drop(most: float, variant: Variant, first: Variant, metric: Metric | None) -> Limit:
     """Points of a share; of another metric the share of what it was."""
     if metric is None or variant.metric is None or first.metric is None:
         return Limit(name="drop", limit=100 * most, value=None, unit="points", reason="the data has no targets")
     drop = metric.drop(first.metric, variant.metric)
     name = f"drop of {metric.name}"
-    if is_share(metric):
+    if metric.is_share:
         return Limit(name=name, limit=100 * most, value=100 * drop, unit="points")
     if not first.metric:
         return Limit(name=name, limit=100 * most, value=None, unit="%", reason=f"{metric.name} was 0 before")

@@ -21,17 +21,18 @@ from tfgreen.files import made_folder, write_atomic
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import rebuild
 from tfgreen.recipes.data.data import Data
+from tfgreen.recipes.measure.check_fits import check_fits
+from tfgreen.recipes.measure.measure_variants import measure_variants, report_metric
 from tfgreen.recipes.metrics.metric import Metric
 from tfgreen.recipes.progress import Progress
 from tfgreen.recipes.recipe.budget import Budget, BudgetOptions
 from tfgreen.recipes.recipe.recipe import AnyRecipe, Recipe
-from tfgreen.recipes.run.limits import file_limits, report_metric, run_limits
+from tfgreen.recipes.run.limits import file_limits, run_limits
 from tfgreen.recipes.run.losses import compiled, losses_of
 from tfgreen.recipes.run.state import State, Task
 from tfgreen.recipes.run.step_functions import FUNCTIONS
 from tfgreen.reports.environment import environment
 from tfgreen.reports.layers import layer_rows
-from tfgreen.reports.measure import measure_variants
 from tfgreen.reports.report import RunReport
 from tfgreen.typing import FilePath, PlainDict
 
@@ -116,6 +117,7 @@ def make_task(
         raise invalid_state(sentence, "Search for them with tg.search(model, data, recipe), or fix them: recipe.pick.")
     given = resolve_config(Budget, chosen.budget if budget is None else budget, bounds)
     chosen = Recipe(chosen.steps, chosen.name, given, chosen.description, chosen.loss)
+    check_fits(data, model, loss=chosen.loss, metric=metric if isinstance(metric, Metric) else None)
     needs = next((step.name for step in chosen.steps if step.kind.trains and step.settings is not None), None)
     if needs and not data.train.has_targets:
         sentence = f"Step {needs} of recipe '{chosen.name}' trains, and the data ({data.source}) has no targets."
@@ -170,7 +172,7 @@ def make_report(
     """The report of a run whose steps are done."""
     split = task.data.test if "test" in task.data.splits else task.data.validation
     with task.progress.step("measure the files"):
-        variants = measure_variants(state.exports, split.x, split.y, region=task.region)
+        variants = measure_variants(state.exports, split, task.metric, region=task.region)
         first, last = state.exports["float32"], state.exports[state.last]
         layers = layer_rows(last.model, last.lite, before=first.model, x=split.samples(_ROWS))
     paid, before, after = None, variants[0].energy, variants[-1].energy

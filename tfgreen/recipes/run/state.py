@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 import keras
 
 from tfgreen.recipes.data.data import Data
+from tfgreen.recipes.measure.measure_variants import Export
 from tfgreen.recipes.metrics.metric import Metric
 from tfgreen.recipes.progress import Progress
 from tfgreen.recipes.recipe.recipe import Recipe
 from tfgreen.recipes.recipe.steps import Step
 from tfgreen.reports.curves import Curve
 from tfgreen.reports.limits import Limit
-from tfgreen.reports.measure import Export
 from tfgreen.typing import Arrays
 
 CALIBRATION_SAMPLES = 512
