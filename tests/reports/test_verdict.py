@@ -27,7 +27,7 @@ def test_without_a_budget_it_says_what_was_won_and_lost():
     tiles = [(tile.value, tile.label, tile.good) for tile in verdict.tiles]
     assert tiles == [
         ("10\u00d7", "smaller gzipped", True),
-        ("-0.70", "points of accuracy", False),
+        ("\u22120.70", "points of accuracy", False),
         ("3\u00d7", "faster", True),
         ("3\u00d7", "less energy per inference, estimated", True),
     ]
@@ -62,7 +62,7 @@ def test_a_metric_of_which_less_is_better():
     verdict = said(full("b", metric=0.5), full(metric=0.75), metric=error)
     assert verdict.sentence.endswith("error falls by 0.25.")
     assert [(tile.value, tile.label, tile.good) for tile in verdict.tiles if tile.label == "error"] == [
-        ("-0.25", "error", True)
+        ("\u22120.25", "error", True)
     ]
 
 
@@ -70,17 +70,21 @@ def test_the_budget_decides():
     size = Limit(name="size", limit=120_000, value=100_000, unit="B")
     drop = Limit(name="accuracy drop", limit=0.5, value=0.7, unit="points")
     memory = Limit(name="memory", limit=1, value=None, unit="B", reason="not measured")
-    first, chosen = full(), full("int8", **SMALLER)
+    first, chosen = full(), full("int8", metric=0.831, **SMALLER)
+    worth = "10 times smaller gzipped than float32 and accuracy loses 0.70 points"
+    too_much = "accuracy drop is 0.7 points, 0.2 points too much"
     cases = {
-        (size,): ("int8 keeps its limit: size by 20 kB.", True),
-        (drop,): ("int8 misses its limit: accuracy drop by 0.2 points.", False),
-        (size, drop): ("int8 misses 1 of 2 limits: accuracy drop by 0.2 points; it keeps size by 20 kB.", False),
-        (size, memory): ("int8 keeps 1 of 2 limits: size by 20 kB; memory is unknown (not measured).", None),
+        (size,): (f"int8 keeps its limit: {worth}.", True),
+        (size, size): (f"int8 keeps all 2 limits: {worth}.", True),
+        (drop,): (f"int8 misses its limit: {too_much}.", False),
+        (size, drop, memory): (f"int8 misses 1 of 3 limits: {too_much}; memory is unknown (not measured).", False),
+        (size, memory): ("int8 keeps 1 of 2 limits; memory is unknown (not measured).", None),
         (memory,): ("memory is unknown (not measured).", None),
     }
     for limits, (sentence, holds) in cases.items():
         verdict = said(chosen, first, limits)
         assert (verdict.sentence, verdict.holds) == (sentence, holds) and len(verdict.tiles) == 4
+    assert said(first, first, [size]).sentence == "float32 keeps its limit."
 
 
 def test_it_goes_to_plain_values():

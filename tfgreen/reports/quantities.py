@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _UNITS = {
+    "count": {"G": 1e9, "M": 1e6, "k": 1e3, "": 1.0},
     "B": {"GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0},
     "J": {"MJ": 1e6, "kJ": 1e3, "J": 1.0, "mJ": 1e-3, "\u00b5J": 1e-6, "nJ": 1e-9},
     "kg": {"kg": 1.0, "g": 1e-3, "mg": 1e-6, "\u00b5g": 1e-9, "ng": 1e-12},
@@ -13,7 +14,7 @@ _UNITS = {
 
 
 def quantity(value: float, unit: str) -> str:
-    """An amount with its unit, scaled where the unit is ``"B"``, ``"J"``, ``"kWh"``, ``"kg"``, ``"h"`` or ``"ms"``.
+    """An amount with its unit, scaled where the unit is "B", "J", "kWh", "kg", "h", "ms" or "count".
 
     Example:
         >>> quantity(101_648, "B"), quantity(4.2e-12, "kg"), quantity(1.5, "points"), quantity(0.0242, "ms")

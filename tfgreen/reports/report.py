@@ -23,7 +23,7 @@ from tfgreen.reports.metric import Metric
 from tfgreen.reports.page.content import document
 from tfgreen.reports.page.html import page
 from tfgreen.reports.page.markdown import markdown
-from tfgreen.reports.page.text import variants_html, variants_text
+from tfgreen.reports.page.text import limits_text, report_html, skipped_text, variants_text
 from tfgreen.reports.variant import Variant
 from tfgreen.reports.verdict import Verdict, judge
 from tfgreen.typing import FilePath, PlainDict
@@ -89,10 +89,12 @@ class RunReport:
     def __repr__(self) -> str:
         width = shutil.get_terminal_size().columns
         verdict = textwrap.fill(self.verdict.sentence, width, break_on_hyphens=False)
-        return f"{verdict}\n\n{variants_text(self.variants, self.metric, width)}"
+        limits = limits_text(self.limits, width) if self.limits else ""
+        parts = (verdict, limits, skipped_text(self.skipped, width), variants_text(self.variants, self.metric, width))
+        return "\n\n".join(filter(None, parts))
 
     def _repr_html_(self) -> str:
-        return variants_html(self.variants, self.metric, self.verdict)
+        return report_html(self.variants, self.metric, self.verdict, self.limits, self.skipped)
 
     @property
     def chosen_variant(self) -> Variant:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from tfgreen.reports import figures
 from tfgreen.reports.limits import Limit
 from tfgreen.reports.metric import Metric
-from tfgreen.reports.quantities import quantity
 from tfgreen.reports.variant import Figure, Variant
 from tfgreen.typing import PlainDict
 
@@ -44,7 +43,7 @@ def judge(chosen: Variant, first: Variant, metric: Metric, limits: Sequence[Limi
     """Judge a variant against the limits, or where there are none against the first variant."""
     states = [limit.holds for limit in limits]
     holds = None if not states or (None in states and False not in states) else all(states)
-    sentence = _of_limits(chosen.name, limits) if limits else _of_changes(chosen, first, metric)
+    sentence = _of_limits(chosen, first, metric, limits) if limits else _of_changes(chosen, first, metric)
     if not chosen.verified:
         sentence += " Its file was not shown to do what its Keras model does."
     told = [figure for figure in _compared(chosen) if figures.change_text(chosen, first, figure, metric)]
@@ -56,26 +55,27 @@ def listed(texts: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
 
 
-def _of_limits(name: str, limits: Sequence[Limit]) -> str:
+def _of_limits(chosen: Variant, first: Variant, metric: Metric, limits: Sequence[Limit]) -> str:
+    """How many limits hold, what is wrong with the others, and, where all hold, what that is worth."""
     missed, kept, unknown = ([limit for limit in limits if limit.holds is state] for state in (False, True, None))
-    texts = []
-    if missed:
-        texts.append(f"{name} misses {_share(missed, limits)}: {_margins(missed)}")
-    if kept:
-        texts.append(f"{'it keeps' if missed else f'{name} keeps {_share(kept, limits)}:'} {_margins(kept)}")
-    if unknown:
-        texts.append(listed([f"{limit.name} is unknown ({limit.reason})" for limit in unknown]))
-    return "; ".join(texts) + "."
+    told = missed or kept
+    texts = [f"{x.name} is unknown ({x.reason})" for x in unknown]
+    if not told:
+        return f"{listed(texts)}."
+    share = f"all {len(limits)} limits" if len(told) == len(limits) else f"{len(told)} of {len(limits)} limits"
+    head = f"{chosen.name} {'misses' if missed else 'keeps'} {'its limit' if len(limits) == 1 else share}"
+    more = [f"{x.name} is {x.value_text}, {x.margin_text}" for x in missed]
+    if len(kept) == len(limits) and chosen is not first:
+        more = _gist(chosen, first, metric)
+    return "; ".join([f"{head}: {listed(more)}" if more else head, *texts]) + "."
 
 
-def _share(some: Sequence[Limit], limits: Sequence[Limit]) -> str:
-    if len(limits) == 1:
-        return "its limit"
-    return f"all {len(limits)} limits" if len(some) == len(limits) else f"{len(some)} of {len(limits)} limits"
-
-
-def _margins(limits: Sequence[Limit]) -> str:
-    return listed([f"{x.name} by {quantity(abs(x.limit - (x.value or 0.0)), x.unit)}" for x in limits])
+def _gist(chosen: Variant, first: Variant, metric: Metric) -> list[str]:
+    """What became of the size and of the metric."""
+    size = _compared(chosen)[0]
+    change = figures.change_text(chosen, first, size, metric).replace("\u00d7", " times")
+    texts = [f"{change}{_PHRASES.get(size, '')} than {first.name}"] if change not in ("", "same") else []
+    return texts + ([_of_metric(chosen, first, metric)] if chosen.metric is not None else [])
 
 
 def _of_changes(chosen: Variant, first: Variant, metric: Metric) -> str:
@@ -132,6 +132,7 @@ def _tile(chosen: Variant, first: Variant, figure: Figure, metric: Metric) -> Ti
     real = figures.differs(chosen, first, figure)
     if change != "same" and not real:
         detail += f", {WITHIN}"
+    value = value.replace("-", "\u2212")  # a minus as wide as a digit
     return Tile(value, label, detail, figures.is_better(chosen, first, figure, metric) if real else None)
 
 

@@ -35,8 +35,11 @@ def test_few_variants_are_columns_and_many_are_rows():
     assert texts(few)[1] == ["size", "318 kB", "98 kB"] and few.rows[1][2].best
     assert [round(cell.bar, 3) for cell in few.rows[1][1:]] == [1.0, 0.308]  # from zero
     assert few.rows[0][1].bar is None and few.rows[1][0].note == 2
+    assert not few.headings[2].small  # of two, the second is meant
     names = [f"trial-{i}" for i in range(FEW + 1)]
-    (many, *_) = sections(whole_report(variants=[full(name) for name in names]))["Before and after"].blocks
+    variants = [full(name) for name in names]
+    (many, *_) = sections(whole_report(variants=variants, chosen="trial-2"))["Before and after"].blocks
+    assert [row[0].small for row in many.rows] == [[], [], ["chosen"], [], []]
     assert [row[0].text for row in many.rows] == names and many.headings[2].text == "size"
 
 
@@ -46,9 +49,12 @@ def test_budget_layers_break_even_and_reproduction():
     assert texts(budget)[0] == ["size", "at most 100 kB", "98 kB", "holds"]
     assert texts(budget)[2] == ["latency", "at most 5 ms", "no benchmark was asked for", "unknown"]
     assert [row[3].good for row in budget.rows] == [True, False, None]
+    assert [row[2].bar for row in budget.rows] == [0.98, 1.0, None] and budget.rows[1][2].good is False
     (layers,) = found["Layers"].blocks
     heads = ["layer", "MACs", "channels", "sparsity", "bits", "signal over error", "left as it was"]
     assert [cell.text for cell in layers.headings] == heads  # no column of dashes
+    (large,) = sections(whole_report(layers=[LayerRow(path="a", macs=368_640, macs_before=1_179_648)]))["Layers"].blocks
+    assert texts(large)[0] == ["a", "1.18\u00a0M \u2192 369\u00a0k"]
     assert texts(layers)[0] == ["conv", "1,000 \u2192 500", "16 \u2192 8", "80.0 %", "8", "\u2013", "\u2013"]
     paid = dict(item[:2] for block in found["Break-even"].blocks if isinstance(block, Items) for item in block.items)
     assert paid["inferences until then"] == "900,000" and paid["days until then"] == "900"
@@ -71,7 +77,7 @@ def test_many_layers_are_folded_and_nothing_internal_is_said():
     found = sections(whole_report(layers=rows))
     assert found["Layers"].folded and isinstance(found["Layers"].blocks[0], Table)
     (steps,) = found["What was done"].blocks
-    assert steps.items == [("prune", "config final sparsity 0.8, seconds 12.5", [])]
+    assert steps.items == [("prune", "config final sparsity 0.8; 12.5 s", [])]
 
 
 def test_a_variant_without_a_metric_is_not_drawn():

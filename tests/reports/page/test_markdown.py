@@ -14,7 +14,7 @@ def rendered(text):
 
 def test_it_says_what_the_page_says():
     text = whole_report().to_markdown()
-    assert text.startswith("# digits\n\n**pruned-int8 misses 1 of 3 limits: accuracy drop by 0.2 points;")
+    assert text.startswith("# digits\n\n**pruned-int8 misses 1 of 3 limits: accuracy drop is 0.7 points, ")
     assert "| size[^2] | 318 kB | **98 kB**<br>3.24\u00d7 smaller |" in text
     assert "[^2]: **size**: counted: bytes of the file" in text
     assert "- **distill**: no teacher was given" in text and "1. **prune**: config final sparsity 0.8" in text

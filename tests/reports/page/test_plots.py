@@ -55,6 +55,7 @@ def test_points_have_whiskers_and_lengths_begin_at_zero():
     assert twenty - left == pytest.approx(2 * (ten - left), abs=0.3)
     ticks = [float(tick) for tick in re.findall(r'text-anchor="end">([\d.]+)</text>', html)]
     assert min(ticks) >= 97.5 and max(ticks) <= 100 and len(ticks) > 2
+    assert 'class="rule"' not in html
     assert plots.point_legend(["a", "<b>"]).count("<svg") == 2 and "&lt;b&gt;" in plots.point_legend(["<b>"])
 
 
@@ -88,3 +89,12 @@ def test_it_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_front_joins_what_no_other_beats():
+    exact = {name: ((x, x, x), (y, y, y)) for name, x, y in [("a", 9, 5), ("b", 1, 2), ("c", 4, 1), ("d", 4, 4)]}
+    html = well_formed(plots.scatter("size", "kB", "accuracy", exact, ring="d"))
+    assert html.count('class="rule"') == 1 and html.count('r="9"') == 1
+    points = [(x[0], y[0]) for x, y in exact.values()]
+    assert plots._front(points, True) == [(1, 2), (4, 4), (9, 5)]  # of errors, the smallest is the best
+    assert plots._front(points, False) == [(1, 2), (4, 1)]

@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.reports.examples import full, partial
+from tfgreen.reports.limits import Limit
 from tfgreen.reports.metric import Metric
-from tfgreen.reports.page.text import variants_html, variants_text
+from tfgreen.reports.page.text import limits_text, report_html, skipped_text, variants_text
 from tfgreen.reports.verdict import Verdict
+
+LIMITS = [
+    Limit(name="size", limit=100_000, value=98_000, unit="B"),
+    Limit(name="latency", limit=5, value=None, unit="ms", reason="no benchmark was asked for"),
+]
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])
@@ -35,6 +41,14 @@ def test_what_pruning_shrinks_is_told_only_where_something_is_pruned():
 
 def test_html_holds_the_same_escaped():
     verdict = Verdict("Fewer than <i> hoped.", None, ())
-    html = variants_html([full("<u>"), partial()], Metric(), verdict)
+    html = report_html([full("<u>"), partial()], Metric(), verdict, LIMITS, {"distill": "<no> teacher"})
     assert "<u>" not in html and "&lt;u&gt;" in html and "than &lt;i&gt; hoped" in html
+    assert "98 kB" in html and "2 kB to spare" in html and "skipped distill: &lt;no&gt; teacher" in html
     assert "3.24\u00d7 smaller" in html and "counted: bytes of the file" in html
+
+
+def test_limits_and_what_was_skipped_fit_the_width():
+    wide, narrow = (limits_text(LIMITS, width).splitlines() for width in (100, 40))
+    assert wide[1].split("  ")[0] == "size" and wide[1].endswith("98 kB                       holds, 2 kB to spare")
+    assert narrow[0] == "size: at most 100 kB; 98 kB; holds, 2 kB" and max(map(len, narrow)) <= 40
+    assert skipped_text({"distill": "no teacher"}) == "skipped distill: no teacher" and skipped_text({}) == ""

@@ -32,8 +32,8 @@ def document(report: RunReport) -> Document:
     variants, metric = report.variants, report.metric
     sections = [
         Section("Budget", [_limits(report.limits)] if report.limits else []),
-        Section("Before and after", variants_blocks(variants, metric)),
-        Section(f"{capital(metric.name)} against cost", list(cost_plots(variants, metric))),
+        Section("Before and after", variants_blocks(variants, metric, report.chosen_variant.name)),
+        Section(f"{capital(metric.name)} against cost", list(cost_plots(variants, metric, report.chosen_variant.name))),
         Section("Layers", [_layers(report.layers)] if report.layers else [], folded=len(report.layers) > _LONG),
         Section("Training", [_curves(report.curves)] if report.curves else []),
         Section("What was done", [_steps(report)] if report.steps else []),
@@ -52,16 +52,16 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def variants_blocks(variants: Sequence[Variant], metric: Metric) -> list[Block]:
+def variants_blocks(variants: Sequence[Variant], metric: Metric, chosen: str = "") -> list[Block]:
     """The table of the variants, and what has to be said about it."""
-    blocks: list[Block] = [_variants(variants, metric)]
+    blocks: list[Block] = [_variants(variants, metric, chosen)]
     if any(variant.sparsity for variant in variants):
         blocks.append(Text(figures.WHAT_PRUNING_SHRINKS))
     return blocks + [Text(sentence) for sentence in figures.unverified(variants)]
 
 
-def cost_plots(variants: Sequence[Variant], metric: Metric) -> Iterator[Block]:
-    """The metric against size, latency and energy, of two variants or more that have both."""
+def cost_plots(variants: Sequence[Variant], metric: Metric, chosen: str = "") -> Iterator[Block]:
+    """The metric against size, latency and energy, of two variants or more that have both; one is ringed if several."""
     factor, name = (100, f"{metric.name} (%)") if metric.share else (1, metric.name)
     drawn, names = [], list[str]()
     for figure in _AGAINST:
@@ -71,11 +71,16 @@ def cost_plots(variants: Sequence[Variant], metric: Metric) -> Iterator[Block]:
             points = {v.name: (_triple(v, figure, 1 / size), _triple(v, "metric", factor)) for v in known}
             title = capital(figures.label(figure, metric))
             most = 100 if metric.share else math.inf
-            drawn.append(plots.scatter(title, f"{title.lower()} ({unit})", name, points, most))
+            ring = chosen if len(known) > 2 else ""
+            label = f"{title.lower()} ({unit})"
+            drawn.append(plots.scatter(title, label, name, points, most, metric.higher_is_better, ring))
             names = names or [v.name for v in known]
     if drawn:
         zero = f"Sizes, times and energies begin at 0; {metric.name} does not, as its differences are small."
-        yield Plots([*drawn, plots.point_legend(names)], (), f"{zero} Whiskers are intervals, where one is known.")
+        whiskers = "Whiskers are intervals, where one is known."
+        front = " The dotted line joins those that no other beats in both" if len(names) > 2 else ""
+        front += ("; the ringed one is chosen." if chosen else ".") if front else ""
+        yield Plots([*drawn, plots.point_legend(names)], (), f"{zero} {whiskers}{front}")
 
 
 def environment_items(environment: dict[str, object]) -> Block:
@@ -89,13 +94,14 @@ def source_notes(variants: Sequence[Variant], metric: Metric) -> Block:
     return Notes(sources(variants, metric))
 
 
-def _variants(variants: Sequence[Variant], metric: Metric) -> Table:
+def _variants(variants: Sequence[Variant], metric: Metric, chosen: str) -> Table:
     used = figures.used_figures(variants)
     heads = [Cell(figures.label(figure, metric), note=number_of(figure)) for figure in used]
     columns = [_column(variants, figure, metric) for figure in used]
     heads.append(Cell("verified"))
     columns.append([Cell("yes" if v.verified else "no", good=None if v.verified else False) for v in variants])
-    names = [Cell(variant.name) for variant in variants]
+    told = [variant.name == chosen and len(variants) > 2 for variant in variants]
+    names = [Cell(v.name, ["chosen"] if is_told else [], good=is_told or None) for v, is_told in zip(variants, told)]
     if len(variants) > FEW:
         return Table([Cell(""), *heads], [[name, *row] for name, row in zip(names, zip(*columns))])
     return Table([Cell(""), *names], [[head, *row] for head, row in zip(heads, columns)])
@@ -129,10 +135,13 @@ def _limits(limits: Sequence[Limit]) -> Table:
     told = {True: "holds", False: "missed", None: "unknown"}
     rows = []
     for limit in limits:
+        is_bar = limit.value is not None and not limit.at_least and limit.limit > 0
+        bar = min(1.0, max(0.0, (limit.value or 0.0) / limit.limit)) if is_bar else None
+        value = Cell(limit.value_text, bar=bar, good=False if limit.holds is False else None)
         margin = [] if limit.value is None else [limit.margin_text]
-        cells = (Cell(text) for text in (limit.name, limit.limit_text, limit.value_text))
-        rows.append([*cells, Cell(told[limit.holds], margin, good=limit.holds)])
-    return Table([Cell(""), Cell("limit"), Cell("came out"), Cell("")], rows)
+        verdict = Cell(told[limit.holds], margin, good=limit.holds)
+        rows.append([Cell(limit.name), Cell(limit.limit_text), value, verdict])
+    return Table([Cell(""), Cell("limit"), Cell("came out"), Cell("verdict")], rows)
 
 
 def _layers(rows: Sequence[LayerRow]) -> Table:
@@ -154,7 +163,11 @@ def _layers(rows: Sequence[LayerRow]) -> Table:
 def _changed(before: int | None, after: int | None) -> str:
     if after is None:
         return ""
-    return f"{after:,}" if before in (None, after) else f"{before:,} \u2192 {after:,}"
+    return _many(after) if before in (None, after) else f"{_many(before)} \u2192 {_many(after)}"
+
+
+def _many(count: int | None) -> str:
+    return f"{count or 0:,}" if (count or 0) < 10_000 else quantity(count or 0, "count").replace(" ", "\u00a0")
 
 
 def _known(value: float | None, form: str) -> str:

@@ -14,7 +14,8 @@ from tfgreen.reports.verdict import Verdict
 class Cell:
     """A value and what stands small below it; a ``bar`` is its length as a share of the longest in its row.
 
-    ``note`` is the number of a footnote, ``good`` colours the small text, ``best`` marks the best of its kind.
+    ``note`` is the number of a footnote, ``good`` colours the bar and the small text, or the text where there is none;
+    ``best`` marks the best of its kind.
     """
 
     text: str

@@ -98,23 +98,40 @@ def lines(
 
 
 def scatter(
-    title: str, x_label: str, y_label: str, points: Mapping[str, tuple[Triple, Triple]], most: float = math.inf
+    title: str, x_label: str, y_label: str, points: Mapping[str, tuple[Triple, Triple]], most: float = math.inf,
+    is_high_better: bool = True, ring: str = "",
 ) -> str:
     """A ``<figure>`` with a mark per name at ``(x, low, high)`` and ``(y, low, high)``; intervals are whiskers.
 
-    The x axis begins at 0, since lengths are compared; the y axis is as long as the intervals, up to ``most``.
+    The x axis begins at 0, since lengths are compared; the y axis is as long as the intervals, up to ``most``. Of more
+    than two, a line joins those that no other beats in both; the one called ``ring`` stands out.
     """
     across = axis([x[2] for x, _ in points.values()], zero=True)
     frame = _Frame(across, axis([end for _, y in points.values() for end in y], most=most))
     parts = [frame.grid()]
-    for place, (x, y) in enumerate(points.values()):
+    front = _front([(x[0], y[0]) for x, y in points.values()], is_high_better)
+    if len(points) > 2 and len(front) > 1:
+        steps = [(x, y) for (_, before), (x, y) in zip([front[0], *front], front) for y in (before, y)]
+        parts.append(f'<path class="rule" stroke-opacity=".45" d="{frame.path(steps)}"/>')
+    for place, (name, (x, y)) in enumerate(points.items()):
         left, low = frame.x(x[0]), frame.y(y[0])
         (begin, end), (bottom, top) = map(frame.x, x[1:]), map(frame.y, y[1:])
         whiskers = f"M{begin:.1f} {low:.1f}H{end:.1f}M{left:.1f} {bottom:.1f}V{top:.1f}"
         color = COLORS[place % len(COLORS)]
         parts.append(f'<path stroke="{color}" stroke-width="1.5" stroke-opacity=".55" d="{whiskers}"/>')
+        if name == ring:
+            parts.append(f'<circle class="axis" fill="none" cx="{left:.1f}" cy="{low:.1f}" r="9"/>')
         parts.append(f'<g fill="{color}" class="point">{_marker(place)(left, low)}</g>')
     return _figure(title, "".join(parts), "", x_label, y_label)
+
+
+def _front(points: Sequence[tuple[float, float]], is_high_better: bool) -> list[tuple[float, float]]:
+    """The points that no other beats: from the smallest x on, each with a better y than all before."""
+    front = list[tuple[float, float]]()
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1] if is_high_better else point[1])):
+        if not front or (y > front[-1][1] if is_high_better else y < front[-1][1]):
+            front.append((x, y))
+    return front
 
 
 def point_legend(names: Sequence[str]) -> str:

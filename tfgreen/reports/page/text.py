@@ -1,12 +1,13 @@
-"""The variants of a report as text for the terminal, and as HTML for a notebook."""
+"""A report as text for the terminal, and as HTML for a notebook: budget, variants, what was skipped, sources."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from tfgreen.reports import figures
+from tfgreen.reports.limits import Limit
 from tfgreen.reports.metric import Metric
 from tfgreen.reports.page.sources import number_of, sources
 from tfgreen.reports.variant import Variant
@@ -30,12 +31,43 @@ def variants_text(variants: Sequence[Variant], metric: Metric, width: int = 80) 
     return "\n\n".join([*parts, "\n".join(notes)])
 
 
-def variants_html(variants: Sequence[Variant], metric: Metric, verdict: Verdict) -> str:
-    """The verdict and the same as an HTML table, with the sources to unfold."""
+def limits_text(limits: Sequence[Limit], width: int = 80) -> str:
+    """A row per limit of the budget: what it is, what came out, and whether it holds."""
+    table = text_table(_LIMITS, _limit_rows(limits), left=-1)
+    if max(map(len, table.splitlines())) <= width:
+        return table
+    return "\n".join(textwrap.fill(": ".join((row[0], "; ".join(row[1:]))), width) for row in _limit_rows(limits))
+
+
+def skipped_text(skipped: Mapping[str, str], width: int = 80) -> str:
+    """A line for each thing that was skipped, with the reason."""
+    lines = (textwrap.fill(f"skipped {name}: {why}", width, break_on_hyphens=False) for name, why in skipped.items())
+    return "\n".join(lines)
+
+
+def report_html(
+    variants: Sequence[Variant], metric: Metric, verdict: Verdict, limits: Sequence[Limit], skipped: Mapping[str, str]
+) -> str:
+    """The verdict, the budget, the variants and what was skipped as HTML tables, with the sources to unfold."""
     rows = [(heading, *cells) for heading, cells in _rows(variants, metric)]
-    table = html_table(("", *(variant.name for variant in variants)), rows)
+    parts = [f"<p><b>{escape(verdict.sentence)}</b></p>"]
+    if limits:
+        parts.append(html_table(_LIMITS, _limit_rows(limits), "Budget", left=-1))
+    parts.append(html_table(("", *(variant.name for variant in variants)), rows))
+    parts += [f"<p>skipped {escape(name)}: {escape(why)}</p>" for name, why in skipped.items()]
     notes = "".join(f"<p>{escape(note)}</p>" for note in _notes(variants, metric))
-    return f"<p><b>{escape(verdict.sentence)}</b></p>{table}<details><summary>Sources</summary>{notes}</details>"
+    return f"{''.join(parts)}<details><summary>Sources</summary>{notes}</details>"
+
+
+_LIMITS = ("budget", "limit", "came out", "verdict")
+
+
+def _limit_rows(limits: Sequence[Limit]) -> list[tuple[str, str, str, str]]:
+    told = {True: "holds", False: "missed", None: "unknown"}
+    return [
+        (x.name, x.limit_text, x.value_text, told[x.holds] + (f", {x.margin_text}" if x.value is not None else ""))
+        for x in limits
+    ]
 
 
 def _rows(variants: Sequence[Variant], metric: Metric) -> list[tuple[str, list[str]]]:

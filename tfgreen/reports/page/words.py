@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from tfgreen.reports.quantities import quantity
+
 _SMALL = 10_000  # integers from here on get separators
 
 
@@ -44,10 +46,20 @@ def name_in_words(name: str) -> str:
 
 
 def step_in_words(step: Mapping[str, object]) -> tuple[str, list[str]]:
-    """What a step did in a line, and its notes as sentences."""
-    rest = {key: value for key, value in step.items() if key not in ("name", "note", "notes")}
+    """What a step did in a line, and its notes as sentences.
+
+    Example:
+        >>> step_in_words({"name": "train", "settings": {"epochs": 3}, "seconds": 75, "joules": 1200, "note": "ok"})
+        ('epochs 3; 1.25 min, 1.2 kJ', ['Ok.'])
+    """
+    apart = ("name", "note", "notes", "settings", "seconds", "joules")
+    rest = {key: value for key, value in step.items() if key not in apart}
     notes = [text for key in ("note", "notes") for text in _texts(step.get(key))]
-    return in_words(rest), notes
+    seconds, joules = step.get("seconds"), step.get("joules")
+    cost = [quantity(float(seconds) / 3600, "h")] if isinstance(seconds, (int, float)) and seconds >= 0.05 else []
+    cost += [quantity(float(joules), "J")] if isinstance(joules, (int, float)) else []
+    settings = ", ".join(filter(None, (in_words(step.get("settings")), in_words(rest))))
+    return "; ".join(filter(None, (settings, ", ".join(cost)))), notes
 
 
 def _texts(value: object) -> list[str]:
