@@ -22,11 +22,12 @@ EXAMPLES = [example for command in COMMANDS for example in command.examples]
 def test_an_example_of_the_help_runs_as_it_is_printed(example, files, tmp_path, monkeypatch, capfd, quick):
     for name, source in {"model.keras": "model.keras", "model.tflite": "model.tflite", "data.npz": "good.npz"}.items():
         shutil.copy(files / source, tmp_path / name)
+    (tmp_path / "recipe.yaml").write_text("steps:\n  - prune: {sparsity: 0.5}\n  - train: {epochs: 1}\n  - convert\n")
     for name in ("run", "other"):
         whole_report(limits=[]).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     name, *words = shlex.split(example)
-    assert name == "tfgreen" and main(words) == 0
+    assert name == "tfgreen" and main(words) in ((0, 1) if "--max-drop" in words else (0,))
     capfd.readouterr()
 
 

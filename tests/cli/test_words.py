@@ -28,7 +28,7 @@ CONVERT = {
     "print(tg.DeviceProfile.named(name)) shows it": "tfgreen devices --device NAME shows it",
     "look with tg.verify(model, lite, x).": "look with tfgreen verify.",
     "first tg.equalize(model), then": "first tg.equalize(model) in Python, then",
-    "Name one, region='DEU'.": "Name one, tfgreen demo --region DEU.",
+    "Name one, region='DEU'.": "Name one, tfgreen optimize --region DEU.",
 }
 AS_IT_IS = (
     "layer 'keep_float' (Dense): expected",

@@ -50,7 +50,7 @@ def make_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
 def add_result(parser: argparse.ArgumentParser) -> None:
     """How a result is given: ``--json``, ``--quiet`` and a file."""
     parser.add_argument("--output", metavar="FILE.json", help="write the result to this file too, as JSON")
-    _add_printing(parser)
+    add_printing(parser)
 
 
 def add_folder(
@@ -62,10 +62,11 @@ def add_folder(
     """The same for a command whose results go into a folder."""
     told = "" if default is None else f" (default: {'the current one' if default == '.' else default})"
     parser.add_argument("--output", metavar="DIR", default=default, required=required, help=help + told)
-    _add_printing(parser)
+    add_printing(parser)
 
 
-def _add_printing(parser: argparse.ArgumentParser) -> None:
+def add_printing(parser: argparse.ArgumentParser) -> None:
+    """``--json`` and ``--quiet``."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--quiet", action="store_true", help="print no progress and no text, errors only")
 

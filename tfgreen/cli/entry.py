@@ -5,6 +5,7 @@ TensorFlow takes seconds to import, so nothing here imports it before a command'
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from tfgreen.cli.arguments import make_parser
 from tfgreen.cli.command import BAD_INPUT, INTERRUPTED, OK
-from tfgreen.cli.commands import (  # fmt: skip
+from tfgreen.cli.commands import (
     benchmark,
     completion,
     convert,
@@ -23,15 +24,31 @@ from tfgreen.cli.commands import (  # fmt: skip
     devices,
     doctor,
     energy,
+    init,
+    optimize,
     profile,
     report,
     verify,
 )
+from tfgreen.cli.quiet import python_stderr_only
 from tfgreen.cli.words import in_options, subject_in_options
 from tfgreen.errors import TfgreenError
 
-_MODULES = (demo, profile, convert, verify, benchmark, energy, devices, report, doctor, completion)
-COMMANDS = tuple(module.COMMAND for module in _MODULES)
+COMMANDS = (
+    optimize.COMMAND,
+    optimize.RUN,
+    init.COMMAND,
+    report.COMMAND,
+    demo.COMMAND,
+    profile.COMMAND,
+    convert.COMMAND,
+    verify.COMMAND,
+    benchmark.COMMAND,
+    energy.COMMAND,
+    devices.COMMAND,
+    doctor.COMMAND,
+    completion.COMMAND,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,8 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = None
     try:
-        arguments = make_parser(COMMANDS).parse_args(argv)
-        with _stop_like_interrupt():
+        words = sys.argv[1:] if argv is None else argv
+        arguments = make_parser(COMMANDS).parse_args(words, argparse.Namespace(argv=words))
+        with _stop_like_interrupt(), python_stderr_only():
             code: int = arguments.command.run(arguments)
             sys.stdout.flush()
             return code

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import traceback
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,30 @@ def is_tflite(path: str) -> bool:
 
 def load_keras(arguments: argparse.Namespace, path: str) -> keras.Model:
     """A Keras model, with what the options say about loading it."""
+    return tg.load_model(path, _imported(arguments), safe_mode=not arguments.unsafe)
+
+
+def load_trained(arguments: argparse.Namespace, path: str) -> tuple[keras.Model, str]:
+    """A Keras model with the loss and the metrics that its ``.keras`` file says, or why it has none of them."""
+    import keras
+
+    model = load_keras(arguments, path)
+    with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else contextlib.nullcontext() as archive:
+        saved = json.loads(archive.read("config.json")).get("compile_config") if archive is not None else None
+    if not saved:
+        return model, ""
+    names = ("loss", "loss_weights", "metrics", "weighted_metrics")
+    try:
+        with keras.saving.custom_object_scope(_imported(arguments)):
+            told = {name: saved.get(name) for name in names}
+            model.compile(**keras.saving.deserialize_keras_object(told, safe_mode=not arguments.unsafe))
+    except Exception as error:  # whatever Keras, or a custom class of the user's, raises over this config
+        return model, f"the loss and the metrics of the file cannot be loaded: {' '.join(str(error).split())[:200]}"
+    return model, ""
+
+
+def _imported(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the modules of ``--import`` hold, by name."""
     from tfgreen.recipes.data.from_python import imported
 
     objects: dict[str, Any] = {}
@@ -41,7 +67,7 @@ def load_keras(arguments: argparse.Namespace, path: str) -> keras.Model:
         with running(name):
             module = imported(name, "--import")
         objects |= {key: value for key, value in vars(module).items() if callable(value)}
-    return tg.load_model(path, objects, safe_mode=not arguments.unsafe)
+    return objects
 
 
 def load(arguments: argparse.Namespace, path: str) -> Any:

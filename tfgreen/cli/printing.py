@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tfgreen.cli.words import in_options
+from tfgreen.errors import FileError
 from tfgreen.files import check_writable, write_atomic
 from tfgreen.typing import PlainDict
 
@@ -29,6 +31,14 @@ def check_output(arguments: argparse.Namespace) -> None:
         check_writable(Path(arguments.output).absolute().parent, arguments.output)
 
 
+def check_output_folder(arguments: argparse.Namespace) -> None:
+    """The same for a folder, which may be there or not."""
+    place = Path(arguments.output).absolute()
+    if place.exists() and not place.is_dir():
+        raise FileError(f"--output: expected a folder to write to, received {arguments.output}, a file.")
+    check_writable(next(path for path in (place, *place.parents) if path.exists()), arguments.output)
+
+
 def show(arguments: argparse.Namespace, result: Result) -> None:
     """Print a result, and write it to the file of ``--output`` where there is one."""
     give(arguments, result.to_dict(), str(result), arguments.output)
@@ -47,7 +57,8 @@ def give(arguments: argparse.Namespace, value: PlainDict, text: str, file: str |
 
 def show_report(arguments: argparse.Namespace, report: RunReport) -> None:
     """Print the report of a run that is in the folder of ``--output``, once it says there what is said here."""
-    told = type(report).from_dict(_told(report.to_dict(), arguments))
+    plain = {**report.to_dict(), "command": report.command or shlex.join(["tfgreen", *arguments.argv])}
+    told = type(report).from_dict(_told(plain, arguments))
     told.save(arguments.output)
     files = ", ".join(sorted(os.listdir(arguments.output)))
     give(arguments, told.to_dict(), f"{told}\nwritten to {arguments.output}: {files}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TextIO
 
 
 @contextlib.contextmanager
@@ -38,6 +40,35 @@ def quiet_native_output() -> Iterator[list[str]]:
                 os.close(original)
             log.seek(0)
             captured.append(log.read().decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def python_stderr_only() -> Iterator[None]:
+    """Drop what C++ code writes to file descriptor 2 while the block runs; what Python writes to it is shown.
+
+    A crash of C++ code still shows where Python was.
+    """
+    own = _descriptor(sys.stderr) == 2
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, saved)
+        if own:
+            shown = stack.enter_context(open(saved, "w", buffering=1, errors="backslashreplace", closefd=False))
+            stack.enter_context(contextlib.redirect_stderr(shown))
+            faulthandler.enable(shown)
+            stack.callback(faulthandler.disable)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        stack.callback(os.dup2, saved, 2)
+        yield
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):  # of an interactive shell, or closed
+        return None
 
 
 def start_tensorflow() -> None:

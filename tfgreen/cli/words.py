@@ -15,7 +15,7 @@ from typing import Any
 # Where a piece of Python begins: a public name, a config, a setting, or the name of one with an underscore.
 _START = re.compile(
     r"(?<![\w.'\"/-])(?:print\((?=tg\.)|tg\.[\w.]*\w\(?|[A-Z]\w*Config\(|[a-z]\w*=(?=[\w'\"(\[{])"
-    r"|[a-z]+(?:_[a-z]+)+\b(?!\())"
+    r"|[a-z]+(?:_[a-z0-9]+)+\b(?!\())"
 )
 _PLAIN_VALUE = re.compile(r"[\w.+-]*\w")
 _PAIRS = {"(": ")", "[": "]", "{": "}"}

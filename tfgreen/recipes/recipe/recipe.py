@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, Union
@@ -13,6 +12,7 @@ import yaml
 
 from tfgreen.checks import check_instance
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.recipes.recipe import built_in
 from tfgreen.recipes.recipe.budget import Budget
 from tfgreen.recipes.recipe.choices import Open, check_mapping, decided, open_places, written
 from tfgreen.recipes.recipe.read_file import Lines, read_file
@@ -170,7 +170,7 @@ class Recipe:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of the recipes that come with tfgreen."""
-        return tuple(sorted(file.name.removesuffix(".yaml") for file in _built_in() if file.name.endswith(".yaml")))
+        return built_in.names()
 
     @classmethod
     def named(cls, name: str) -> Recipe:
@@ -179,11 +179,7 @@ class Recipe:
         Raises:
             ValueError: There is none of this name.
         """
-        if name not in cls.names():
-            near = difflib.get_close_matches(str(name), cls.names(), 1)
-            fix = f"Did you mean '{near[0]}'?" if near else "Or pass the path of a YAML or JSON file."
-            raise invalid_value("recipe", expected=f"one of {list(cls.names())}", received=repr(name), fix=fix)
-        with importlib.resources.as_file(importlib.resources.files(__package__) / f"{name}.yaml") as path:
+        with built_in.file_of(name) as path:
             return cls.from_file(path)
 
     @classmethod
@@ -222,10 +218,6 @@ class Recipe:
 
 # What is taken for a recipe: itself, the name of one, the path of a file, plain values, or the steps alone.
 AnyRecipe: TypeAlias = Union[Recipe, FilePath, Mapping[str, Any], Sequence[Any]]
-
-
-def _built_in() -> Sequence[Any]:
-    return list(importlib.resources.files(__package__).iterdir())
 
 
 def _budget(given: Mapping[str, Any]) -> Budget:

@@ -114,7 +114,7 @@ def make_task(
     chosen = Recipe.of(recipe)
     if chosen.space:
         sentence = f"Recipe '{chosen.name}' leaves {', '.join(chosen.space)} open."
-        raise invalid_state(sentence, "Search for them with tg.search(model, data, recipe), or fix them: recipe.pick.")
+        raise invalid_state(sentence, "Search for them with tg.search(model, data, recipe), or write values there.")
     given = resolve_config(Budget, chosen.budget if budget is None else budget, bounds)
     chosen = Recipe(chosen.steps, chosen.name, given, chosen.description, chosen.loss)
     check_fits(data, model, loss=chosen.loss, metric=metric if isinstance(metric, Metric) else None)

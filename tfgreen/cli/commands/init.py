@@ -1,0 +1,85 @@
+"""``tfgreen init``: a commented recipe for a model and its data, to be changed and run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+
+import tfgreen as tg
+from tfgreen.cli.arguments import add_printing
+from tfgreen.cli.budget import BOUNDS
+from tfgreen.cli.command import OK, Command
+from tfgreen.cli.commands.optimize import add_task, check_task, choose_recipe, load_task
+from tfgreen.cli.printing import check_output, give
+from tfgreen.cli.start import start_tensorflow
+from tfgreen.errors import FileError
+from tfgreen.files import write_atomic
+
+_STEPS = {
+    "train": "learns from the targets",
+    "distill": "learns from the targets and from the original model",
+    "prune_channels": "takes whole channels out: fewer MACs, in any file",
+    "factorize": "splits wide kernels of low rank in two",
+    "prune": "sets single weights to zero while the next step trains: smaller when gzipped",
+    "cluster": "shares values among the weights of a kernel: smaller when gzipped",
+    "quantize": "makes the next step train with the rounding of the int8 file",
+    "equalize": "brings the ranges of channels together, for a better int8 file",
+    "correct_bias": "makes up for the mean error of int8 weights",
+    "fold_batch_norm": "folds batch normalization into the layers before it",
+    "recalibrate_batch_norm": "measures the statistics of batch normalization anew",
+    "convert": "writes the .tflite file; quantization: float32, float16, dynamic, int8, int16x8 or int4",
+    "check_target": "whether the target runs the file, and what memory it needs",
+    "verify": "whether the file does what the model does",
+    "benchmark": "latency on this machine",
+    "energy": "joules of one inference on this machine",
+}
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """Write a commented recipe that suits MODEL and its data, to be changed and given to tfgreen run."""
+    if os.path.exists(arguments.output):
+        raise FileError(f"--output: expected a new file, received {arguments.output}, which is there.")
+    check_output(arguments)
+    bounds, data = check_task(arguments)
+    start_tensorflow(arguments)
+    model, task = load_task(arguments, data)
+    recipe, reason = choose_recipe(arguments, model, task, bounds)
+    budget = tg.Budget(**{**recipe.budget.given, **bounds})
+    recipe = tg.Recipe(recipe.steps, recipe.name, budget, recipe.description, recipe.loss)
+    facts = tg.profile(model)
+    command = shlex.join(["tfgreen", "run", arguments.output, arguments.model, "--data", arguments.data])
+    head = [
+        f"{arguments.model}: {facts.parameters:,} parameters, {len(facts.layers)} layers",
+        *(f"{name}: {split.count} samples, {split.source}" for name, split in task.splits.items()),
+        f"recipe {recipe.name}: {reason}; others are {', '.join(tg.Recipe.names())}",
+        f"run it: {command} --output out",
+    ]
+    write_atomic(arguments.output, commented(recipe, head))
+    told = {"path": arguments.output, "recipe": recipe.to_dict(), "reason": reason}
+    give(arguments, told, f"written to {arguments.output}: recipe {recipe.name}, {len(recipe.steps)} steps\n{head[-1]}")
+    return OK
+
+
+def commented(recipe: tg.Recipe, head: list[str]) -> str:
+    """The file of a recipe with what each step does, and the bounds that a budget may have."""
+    lines = [f"# {line}" for line in head]
+    for line in recipe.to_yaml().splitlines():
+        step = re.match(r" *- (\w+)", line)
+        lines.append(f"{line}  # {_STEPS[step[1]]}" if step and step[1] in _STEPS else line)
+    others = {name: told for name, told in BOUNDS.items() if name not in recipe.budget.given}
+    lines += [] if recipe.budget.given else ["# budget:"]
+    lines += [f"#   {name}: {example}  # {what}" for name, (example, what) in others.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_task(parser)
+    parser.add_argument("--recipe", metavar="RECIPE", help="the one to begin with (default: the one that suits)")
+    text = "file to write, which must not be there (default: %(default)s)"
+    parser.add_argument("--output", metavar="FILE.yaml", default="recipe.yaml", help=text)
+    add_printing(parser)
+
+
+COMMAND = Command(init, _add_arguments, ("tfgreen init model.keras --data data.npz --max-drop 1% --output mine.yaml",))
