@@ -21,6 +21,16 @@ _RIGHT = f"{_CELL}text-align:right;white-space:nowrap;"
 _MARK = "background:rgba(46,160,67,.14);"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "epoch"), counted(2000, "epoch")
+        ('1 epoch', '2,000 epochs')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Columns = 1) -> str:
     """Lay out cells in columns, two spaces apart, without trailing spaces.
 

@@ -112,13 +112,14 @@ def test_a_folder_of_images_gives_images_and_classes(tmp_path):
     [
         (arrays(), {"batch": 0}, ValueError, "batch"),
         (arrays(), {"augment": 3}, TypeError, "augment"),
+        (arrays(), {"augment": lambda x, y: (np.asarray(x), y)}, ValueError, "TensorFlow operations.*numpy_function"),
         (arrays(), {"cache": 3}, TypeError, "cache"),
         ((np.ones(3), np.ones(4)), {}, ValueError, r"as many samples.*\[3, 4\]"),
         ((np.ones((0, 2)), np.ones(0)), {}, ValueError, "at least one"),
         ("nothing.tfrecord", {}, ValueError, "files that exist.*nothing.tfrecord"),
         (iter([1]), {}, TypeError, "data"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_bad_arguments_are_named(data, options, error, message):
     with pytest.raises(error, match=message):

@@ -83,6 +83,8 @@ def why_unfused(norm: keras.layers.BatchNormalization) -> str:
         return "it renormalizes, or synchronizes its statistics, which the operator does not"
     if norm.axis not in (-1, norm.input_spec.ndim - 1):
         return f"its axis {norm.axis} is not the last one"
+    if norm.compute_dtype != "float32":
+        return f"it computes in {norm.compute_dtype}, the operator in float32"
     return ""
 
 

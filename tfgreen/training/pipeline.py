@@ -49,7 +49,8 @@ def pipeline(
         cache: True keeps what is parsed in memory, a path in a file there; False reads it anew in each epoch. Arrays
             are in memory anyway.
         shuffle: Whether samples are shuffled, anew in each epoch: arrays whole, all else in a buffer of up to 10,000.
-        seed: For the shuffling.
+        seed: For the shuffling. What ``augment`` draws repeats with ``keras.utils.set_random_seed`` only as far as the
+            cores are done in the same order; numbers that depend on the sample (``tf.random.stateless_*``) do always.
         parse: A function of one serialized record (a scalar string tensor) or of one sample of a dataset; what it
             returns is cached.
         image_size: Height and width to which the images of a folder are resized.
@@ -91,6 +92,8 @@ def pipeline(
         picked = picked.shuffle(min(count, _BUFFER) if is_read and count > 0 else max(count, _BUFFER), seed=seed)
     options = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": seed is not None or not shuffle}
     whole = augment is None or _of_one_shape(samples)
+    if augment is not None:
+        _check_traces(augment, samples)
     if augment is not None and not whole:
         picked = picked.map(augment, **options)
     batches = picked.batch(batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -99,6 +102,18 @@ def pipeline(
     if augment is not None and whole:
         batches = batches.map(_of_batches(augment, samples), **options)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _check_traces(augment: Callable[..., Tensors], samples: tf.data.Dataset) -> None:
+    """Raise for a function that is none of TensorFlow operations."""
+    try:
+        samples.map(augment)
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        received = f"one that fails with {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+        fix = "Use tf.image and tf.random, or wrap NumPy with tf.numpy_function."
+        raise invalid_value(
+            "augment", expected="a function of one sample, of TensorFlow operations", received=received, fix=fix
+        ) from error
 
 
 def _of_one_shape(samples: tf.data.Dataset) -> bool:

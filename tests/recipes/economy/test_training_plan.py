@@ -48,8 +48,10 @@ def test_parts_are_counted_against_the_batches_that_come():
             tg.fit(model, data, accumulate=8, verbose=0)
     with pytest.raises(ValueError, match="accumulate.*16 in the first one, received 20"):
         tg.fit(model, _Sequence(), accumulate=20, verbose=0)
-    with pytest.raises(ValueError, match="at most the 64 samples of a batch"):
+    with pytest.raises(ValueError, match="at most the 64 samples of a batch.*There are no more: lower accumulate"):
         tg.fit(model, (x, y), batch_size=100, accumulate=80, verbose=0)
+    with pytest.raises(ValueError, match="at most the 8 samples of a batch.*Raise batch_size"):
+        tg.fit(model, (x, y), batch_size=8, accumulate=80, verbose=0)
     for one, other in zip(before, model.get_weights()):
         np.testing.assert_array_equal(one, other)
     trained = network()
@@ -65,11 +67,37 @@ def test_savings_that_no_epoch_is_left_for_are_off_and_the_last_epoch_is_at_full
     model.compile("sgd", "mse")
     data = np.ones((8, 16, 16, 3), "float32"), np.ones((8, 2), "float32")
     run = tg.fit(model, data, epochs=1, resize=0.5, keep_fraction=0.5, verbose=0)
-    assert run.savings["resize"].startswith("off: 1 epochs") and run.savings["keep_fraction"].startswith("off: ")
+    assert run.savings["resize"].startswith("off: 1 epoch, of") and run.savings["keep_fraction"].startswith("off: ")
     run = tg.fit(model, data, epochs=4, resize=0.5, keep_fraction=0.5, verbose=0)
     assert run.savings["resize"] == "on: from (8, 8) to (16, 16)" and run.savings["keep_fraction"].startswith("on: ")
     resizing = ProgressiveResizing(model, 0.5, epochs=3)
     assert [resizing.size_at(epoch) for epoch in range(3)] == [(8, 8), (8, 8), (16, 16)]
+
+
+def test_what_ends_a_training_or_changes_its_rate_is_listed():
+    options = {"schedule": "cosine", "early_stopping": "loss", "patience": 1, "max_kwh": 0.5, "verbose": 0}
+    savings = tg.fit(network(), arrays(), **options).savings
+    assert savings["schedule"] == "on: the learning rate follows cosine"
+    assert savings["early_stopping"] == "on: after 1 epoch in which loss did not improve"
+    assert savings["max_kwh"] == "on: ends when 0.5 kWh are spent" and "max_co2_kg" not in savings
+
+
+def test_batch_normalization_that_is_not_fused_is_named():
+    norms = [keras.layers.BatchNormalization(name=name, dtype=name) for name in ("float32", "float64")]
+    model = keras.Sequential([keras.Input((4,)), *norms])
+    model.compile("sgd", "mse")
+    run = tg.fit(model, (np.ones((8, 4)), np.ones((8, 4))), verbose=0)
+    assert run.savings["fuse_batch_norm"].startswith("on: 1 of 2 layers; 'float64' is not: it computes in float64")
+    with pytest.warns(UserWarning, match="1 of 2.*computes in float64"):
+        tg.fuse_batch_norm(model)
+
+
+def test_data_that_keras_would_stumble_over_is_refused():
+    x, y = arrays()
+    with pytest.raises(ValueError, match="data.*batches of shape.*received samples of.*batch"):
+        tg.fit(network(), tf.data.Dataset.from_tensor_slices((x, y)), verbose=0)
+    with pytest.raises(ValueError, match="at least one"):
+        tg.fit(network(), (x[:0], y[:0]), verbose=0)
 
 
 def test_a_quantized_model_in_parts_is_not_told_that_its_data_is_of_another_scale():

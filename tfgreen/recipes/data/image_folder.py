@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,12 @@ class ImageListing:
             return tf.ensure_shape(image, shape), label
 
         return listed.map(read, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def contents(self) -> Iterator[tuple[str, str | None]]:
+        """The class number of each image, and how images are read."""
+        yield f"images {self.size} {self.channels}", None
+        for file, label in zip(self.files, self.labels):
+            yield str(label), os.fsdecode(file)
 
     def _decode(self, name: bytes) -> np.ndarray:
         """Read one image; in Python, so that an error names the file."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import glob
+import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -184,6 +185,13 @@ class RecordListing:
         if shuffle:
             records = records.shuffle(min(len(self.rows), _BUFFER))
         return records.map(self.schema.parse, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def contents(self) -> Iterator[tuple[str, str | None]]:
+        """The files, which of their records are meant, and how they are read."""
+        yield str(self.schema.sides), None
+        yield f"records {hashlib.sha256(self.rows.astype('<i8').tobytes()).hexdigest()}", None
+        for file in self.files:
+            yield "file", file
 
 
 def read_tfrecord(files: Mapping[str, Files | None], schema: PlainDict | FilePath | None) -> Parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -38,6 +38,9 @@ class Listing(Protocol):
 
     def batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
         """Batches ``(x, y)``, ``(x, y, sample_weight)`` or, without targets, ``x``; shuffled anew in each pass."""
+
+    def contents(self) -> Iterator[tuple[str, str | None]]:
+        """What the samples are, in words, each with the file it is about, or None."""
 
 
 class Split:
@@ -144,6 +147,10 @@ class Split:
             return Split(self._listing.pick(rows), name=name, source=source)
         parts = [None if part is None else _rows(part, rows) for part in (self._x, self.y, self.sample_weight)]
         return Split(*parts, name=name, source=source)
+
+    def file_contents(self) -> Iterator[tuple[str, str | None]]:
+        """What tells the samples of files from others: words, each with the path of the file it is about, or None."""
+        return self._listing.contents() if self._listing is not None else iter(())
 
     def few(self, count: int) -> Split:
         """At most ``count`` samples with their targets, evenly spread; of a dataset its first batch."""

@@ -22,7 +22,7 @@ from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.economy.training_config import TrainingConfig, TrainingOptions
 from tfgreen.recipes.economy.training_plan import KnownMetric, fit_arguments, make_plan, training_with
 from tfgreen.reports.training_board import TrainingBoard
-from tfgreen.tables import TableResult
+from tfgreen.tables import TableResult, counted
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -50,7 +50,7 @@ class TrainingRun(TableResult):
 
     def _headline(self) -> str:
         joules = "no energy reading" if self.energy.joules is None else f"{self.energy.joules:.3g} J"
-        return f"{len(self.epoch)} epochs, {self.seconds:.1f} s, {joules} ({self.energy.source})"
+        return f"{counted(len(self.epoch), 'epoch')}, {self.seconds:.1f} s, {joules} ({self.energy.source})"
 
     def _rows(self) -> list[tuple[str, str]]:
         return list(self.savings.items())
@@ -136,5 +136,5 @@ def fit(
     seconds = time.perf_counter() - start
     stopped = budget.spent if budget is not None else ""
     if not stopped and stopping is not None and stopping.stopped_epoch:
-        stopped = f"It stopped early: {config.early_stopping} had not improved for {config.patience} epochs."
+        stopped = f"It stopped early: {config.early_stopping} had not improved for {counted(config.patience, 'epoch')}."
     return TrainingRun(dict(history.history), list(history.epoch), seconds, meter.reading, plan.savings, stopped)

@@ -19,6 +19,7 @@ from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
 from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.economy.training_config import TrainingConfig
+from tfgreen.tables import counted
 from tfgreen.training.accumulate import TrainStep, accumulated, naming_small_batches
 from tfgreen.training.hardest_samples import HardestSamples
 from tfgreen.training.progressive_resizing import ProgressiveResizing, any_size
@@ -46,10 +47,14 @@ def make_plan(
     """Turn on what a config asks for and the model, the data and the machine gain from."""
     plan = Plan()
     _check_strategy(model)
+    if isinstance(arguments["x"], tf.data.Dataset):
+        _check_batches(model, arguments["x"])
     norms = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)]
     if norms and config.fuse_batch_norm:
         fuse_training(model)
-        plan.savings["fuse_batch_norm"] = f"on: {sum(not why_unfused(norm) for norm in norms)} of {len(norms)} layers"
+        left = [f"'{norm.name}' is not: {why}" for norm in norms if (why := why_unfused(norm))]
+        text = f"{len(norms) - len(left)} of {len(norms)} layers" + "".join(f"; {why}" for why in left[:1])
+        plan.savings["fuse_batch_norm"] = f"{'on' if len(left) < len(norms) else 'off'}: {text}"
     if config.accumulate > 1:
         _check_batch(arguments, config)
         accumulated(model, model.train_step, config.accumulate)  # what it refuses, it refuses here
@@ -68,7 +73,7 @@ def make_plan(
     if config.resize is not None:
         resizing = ProgressiveResizing(model, config.resize, config.epochs)
         if resizing.size_at(0) == resizing.full:
-            plan.savings["resize"] = f"off: {config.epochs} epochs of this size have none for smaller images"
+            plan.savings["resize"] = f"off: {counted(config.epochs, 'epoch')}, of which none is left for smaller images"
         else:
             plan.callbacks.append(resizing)
             plan.steps.append(resizing.step)
@@ -82,6 +87,14 @@ def make_plan(
     steps = _steps(arguments, config)
     if config.schedule is not None:
         _set_schedule(model, config.schedule, config.epochs, steps)
+        kind = "cosine" if config.schedule == "cosine" else type(config.schedule).__name__
+        plan.savings["schedule"] = f"on: the learning rate follows {kind}"
+    if config.early_stopping is not None:
+        waits = counted(config.patience, "epoch")
+        plan.savings["early_stopping"] = f"on: after {waits} in which {config.early_stopping} did not improve"
+    for name, unit in (("max_kwh", "kWh"), ("max_co2_kg", "kg of CO2e")):
+        if (limit := getattr(config, name)) is not None:
+            plan.savings[name] = f"on: ends when {limit:g} {unit} are spent"
     count, why = _steps_per_execution(model, config, steps, callbacks)
     plan.savings["steps_per_execution"] = f"{'on' if count > 1 else 'off'}: {count}, {why}"
     plan.contexts.append(_executing(model, count))
@@ -100,8 +113,9 @@ def fit_arguments(data: Any, config: TrainingConfig) -> PlainDict:
         expected = "(x, y), (x, y, sample_weight), a tf.data.Dataset, a PyDataset or a tg.Data"
         raise invalid_type("data", expected=expected, received=data)
     lengths = {len(leaf) for part in data for leaf in keras.tree.flatten(part) if leaf is not None}
-    if len(lengths) != 1:
-        raise invalid_value("data", expected="arrays of as many samples", received=sorted(lengths))
+    if len(lengths) != 1 or 0 in lengths:
+        expected = "arrays of as many samples, at least one"
+        raise invalid_value("data", expected=expected, received=f"{sorted(lengths)} samples")
     names = ("x", "y", "sample_weight")
     fixed = {"batch_size": config.batch_size, "shuffle": config.shuffle, "steps_per_epoch": config.steps_per_epoch}
     return {**dict(zip(names, data)), **fixed}
@@ -120,11 +134,26 @@ def _check_strategy(model: keras.Model) -> None:
 def _check_batch(arguments: PlainDict, config: TrainingConfig) -> None:
     """Raise if batches of arrays are too small to be cut. Those of datasets are known as they come."""
     if "batch_size" in arguments:
-        samples = min(config.batch_size, len(keras.tree.flatten(arguments["x"])[0]))
+        known = len(keras.tree.flatten(arguments["x"])[0])
+        samples = min(config.batch_size, known)
         if config.accumulate > samples:
-            fix = "Raise batch_size, which is the number of samples of one update, or lower accumulate."
+            raising = "Raise batch_size, which is the number of samples of one update, or lower"
+            fix = f"{raising if known > config.batch_size else 'There are no more: lower'} accumulate."
             expected = f"at most the {samples} samples of a batch"
             raise invalid_value("accumulate", expected=expected, received=config.accumulate, fix=fix)
+
+
+def _check_batches(model: keras.Model, dataset: tf.data.Dataset) -> None:
+    """Raise for a dataset of single samples, which Keras takes for batches."""
+    spec = dataset.element_spec
+    specs = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)
+    taken = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    pairs = [(spec.shape, tensor.shape) for spec, tensor in zip(specs, taken) if isinstance(spec, tf.TensorSpec)]
+    single = [(tuple(given), (None, *shape[1:])) for given, shape in pairs if given.rank == len(shape) - 1]
+    if single and len(single) == len(pairs) == len(taken):
+        given, expected = single[0]
+        fix = "Call .batch(32) on it, or pass it through tg.pipeline."
+        raise invalid_value("data", expected=f"batches of shape {expected}", received=f"samples of {given}", fix=fix)
 
 
 def _steps(arguments: PlainDict, config: TrainingConfig) -> int | None:

@@ -1,0 +1,142 @@
+"""The search on problems with a formula: which candidates end where, when it ends, and that no process loses one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.recipes.search.problems import BYTES, DROP, SMALL, figures, problem, slow
+from tfgreen.errors import InvalidValueError
+from tfgreen.recipes.recipe.choices import Choice
+from tfgreen.recipes.search.explore import explore
+from tfgreen.recipes.search.found import front_of
+from tfgreen.recipes.search.front import dominates
+from tfgreen.recipes.search.problem import Objective, Problem
+from tfgreen.recipes.search.space import Space
+from tfgreen.recipes.search.study import Study
+
+ROOT = Path(__file__).parents[3]
+
+
+def searched(of, trials=20, budget=None, **options):
+    study = Study(of, "study", **options)
+    return explore(of, study, trials=trials, budget=budget or {}), study.candidates()
+
+
+def test_no_candidate_is_trained_beyond_what_it_deserves():
+    of = problem()
+    why, tried = searched(of, trials=25)
+    assert why == "" and len(tried) == 25
+    assert {one.outcome for one in tried} == {"finished", "dropped", "infeasible"}
+    for number, one in enumerate(tried):
+        if one.outcome == "infeasible":  # before any training
+            assert len(one.stages) == 1 and one.figures["size"] > 200 and "max_size is" in one.reason
+        if one.outcome == "dropped":
+            place = len(one.stages) - 1
+            rivals = [other for other in tried[:number] if len(other.stages) > place and other.outcome != "infeasible"]
+            costs = of.costs(one.figures)
+            assert place < 2 and any(dominates(of.costs(other.stages[place].figures), costs) for other in rivals)
+    finished = [one for one in tried if one.outcome == "finished"]
+    assert all(len(one.stages) == 3 for one in finished)
+    assert all(one.figures["accuracy"] >= 0.9 for one in front_of(of, tried))
+
+
+def test_one_seed_gives_one_search_even_if_it_goes_on_later(tmp_path):
+    whole = searched(problem(), 14)[1]
+    searched(problem(), 9, storage=tmp_path / "journal")
+    parts = searched(problem(), 14, storage=tmp_path / "journal")[1]
+    assert [one.settings for one in whole] == [one.settings for one in parts]
+    assert [one.settings for one in searched(problem(), 14, seed=1)[1]] != [one.settings for one in whole]
+
+
+def test_candidates_to_begin_with_are_tried_first_and_to_the_end():
+    start = ({"width": 0.15, "quantization": "float32"}, {"width": 0.2, "quantization": "float32"})
+    tried = searched(problem(start=start), 3)[1]
+    assert [dict(one.settings) for one in tried[:2]] == list(start)
+    assert [one.outcome for one in tried[:2]] == ["finished", "finished"]
+
+
+def test_a_small_space_is_tried_once_and_no_longer():
+    of = Problem(
+        space=Space({"quantization": Choice(tuple(BYTES))}), objectives=(Objective("size"),),
+        evaluate=lambda settings, stage: figures({**settings, "width": 1.0}, stage),
+    )  # fmt: skip
+    why, tried = searched(of)
+    assert why == "All 3 candidates of the space have been tried."
+    assert sorted(one.settings["quantization"] for one in tried) == sorted(BYTES)
+
+
+def test_what_cannot_be_measured_has_failed_and_the_search_goes_on():
+    def refuses(settings, stage):
+        if settings["quantization"] == "float16":
+            raise InvalidValueError("float16 is not for this model.")
+        return {**figures(settings, stage), **({"size": float("nan")} if settings["width"] > 0.9 else {})}
+
+    tried = searched(problem(bounds=(), evaluate=refuses), 15)[1]
+    assert len(tried) == 15
+    for one in tried:
+        refused = one.settings["quantization"] == "float16"
+        assert (one.outcome == "failed") == (refused or one.settings["width"] > 0.9)
+        assert not refused or one.reason == "float16 is not for this model."
+
+
+def test_a_bug_is_raised_and_its_candidate_stays_in_line():
+    def buggy(settings, stage):
+        raise ZeroDivisionError
+
+    of, storage = problem(), None
+    study = Study(problem(evaluate=buggy), "study", storage=storage)
+    with pytest.raises(ZeroDivisionError):
+        explore(problem(evaluate=buggy), study, trials=3, budget={})
+    assert study.candidates() == [] and study.is_waiting()
+    assert explore(of, study, trials=3, budget={}) == "" and len(study.candidates()) == 3
+
+
+def test_a_spent_budget_ends_the_search_and_more_of_it_goes_on(tmp_path):
+    of = problem(bounds=(DROP,))
+    study = Study(of, "study", storage=tmp_path / "journal")
+    why = explore(of, study, trials=20, budget={"max_epochs": 9})
+    assert why.startswith("max_epochs of the search, 9 epochs, is spent: it used")
+    assert 9 <= sum(stage.epochs for stage in study.stages()) <= 12 and len(study.candidates()) < 20
+    why, tried = searched(of, 20, {"max_epochs": 100}, storage=tmp_path / "journal")
+    assert why == "" and len(tried) == 20
+
+
+def test_bounds_that_nothing_meets_end_with_no_front_and_no_training():
+    tried = searched(problem(bounds=(SMALL.__class__("max_size", "size", 5, unit="B"),)), 10)[1]
+    assert {one.outcome for one in tried} == {"infeasible"} and not any(one.stages[-1].epochs for one in tried)
+
+
+def test_a_killed_process_loses_no_candidate(tmp_path):
+    path = tmp_path / "journal"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.recipes.search.problems", str(path), "8"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as other:
+        seen = [other.stdout.readline() for _ in range(2)]
+        os.kill(other.pid, signal.SIGKILL)
+    of = problem(evaluate=slow)
+    study = Study(of, "study", storage=path)
+    assert explore(of, study, trials=8, budget={}) == ""
+    tried = study.candidates()
+    assert len(tried) == 8 and not study.running()
+    assert float(seen[-1].split()[0]) in [one.settings["width"] for one in tried]
+    assert len({tuple(one.settings.items()) for one in tried}) == 8
+
+
+def test_two_processes_share_the_candidates(tmp_path):
+    path = tmp_path / "journal"
+    command = [sys.executable, "-m", "tests.recipes.search.problems", str(path), "10"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    options = {"stdout": subprocess.PIPE, "text": True, "env": environment, "cwd": ROOT}
+    others = [subprocess.Popen(command, **options) for _ in range(2)]
+    outputs = [other.communicate(timeout=60)[0] for other in others]
+    assert [other.returncode for other in others] == [0, 0]
+    tried = Study(problem(), "study", storage=path).candidates()
+    assert len(tried) == 10 and len({tuple(one.settings.items()) for one in tried}) == 10
+    firsts = [{line.split()[0] for line in output.splitlines()} for output in outputs]
+    assert all(firsts) and not firsts[0] & firsts[1]

@@ -1,0 +1,56 @@
+"""What a search has used, over all processes and its parts before and after a break, and whether that is enough."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from tfgreen.recipes.search.problem import Stage
+from tfgreen.reports.quantities import quantity
+
+
+@dataclasses.dataclass(frozen=True)
+class Spending:
+    """What stages have cost: hours in which at least one process was at work, energy and emissions of all, and epochs.
+
+    ``kwh`` and ``co2e_kg`` are None where a stage has none.
+    """
+
+    hours: float
+    kwh: float | None
+    co2e_kg: float | None
+    epochs: int
+
+    @classmethod
+    def of(cls, stages: Iterable[Stage]) -> Spending:
+        """The sum of stages, of any number of candidates."""
+        stages = list(stages)
+        kwh, co2e_kg = ([getattr(stage, name) for stage in stages] for name in ("kwh", "co2e_kg"))
+        hours = _covered([(stage.begin, stage.end) for stage in stages]) / 3600
+        return cls(hours, _total(kwh), _total(co2e_kg), sum(stage.epochs for stage in stages))
+
+    def spent(self, most: Mapping[str, float]) -> str:
+        """Which of ``max_hours``, ``max_kwh``, ``max_co2`` and ``max_epochs`` is reached, in a sentence; or ""."""
+        used = {
+            "max_hours": (self.hours, "h"), "max_kwh": (self.kwh, "kWh"), "max_co2": (self.co2e_kg, "kg"),
+            "max_epochs": (self.epochs, "epochs"),
+        }  # fmt: skip
+        for name, limit in most.items():
+            value, unit = used[name]
+            if value is not None and value >= limit:
+                return f"{name} of the search, {quantity(limit, unit)}, is spent: it used {quantity(value, unit)}."
+        return ""
+
+
+def _total(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _covered(spans: Sequence[tuple[float, float]]) -> float:
+    """The length of the union of spans."""
+    total, until = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return total
