@@ -27,14 +27,17 @@ CONVERT = {
     "If you trust the file, pass safe_mode=False.": "If you trust the file, pass --unsafe.",
     "print(tg.DeviceProfile.named(name)) shows it": "tfgreen devices --device NAME shows it",
     "look with tg.verify(model, lite, x).": "look with tfgreen verify.",
-    "first tg.equalize(model), then": "first tg.equalize(model) in Python, then",
+    "ConvertConfig(keep_float=...) lets its layer": "--keep-float LAYER lets its layer",
+    "first tg.equalize(model), then": "first the step equalize of a recipe, then",
+    "tg.quantize(model, keep_float=['a'])": "the step quantize (with keep_float: ['a']) of a recipe",
+    "tg.profile_operators shows where": "tg.profile_operators in Python shows where",
     "Name one, region='DEU'.": "Name one, tfgreen optimize --region DEU.",
 }
 AS_IT_IS = (
     "layer 'keep_float' (Dense): expected",
     "/tmp/flex=True/my_model.keras: cannot be read",
     "Give recurrent layers unroll=True and a fixed number of steps.",
-    "keep_float=(", "tg.convert(model", "x = y", "3 conv_2d, 1 batch_norm", "",
+    "keep_float=(", "tg.convert(model", "x = y", "<text x=\"2\" y=\"3\">", "3 conv_2d, 1 batch_norm", "",
 )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ import re
 import shlex
 from typing import Any
 
+from tfgreen.cli.steps import STEPS
+
 # Where a piece of Python begins: a public name, a config, a setting, or the name of one with an underscore.
 _START = re.compile(
     r"(?<![\w.'\"/-])(?:print\((?=tg\.)|tg\.[\w.]*\w\(?|[A-Z]\w*Config\(|[a-z]\w*=(?=[\w'\"(\[{])"
@@ -22,7 +24,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 # What the library calls a thing -> what the parser calls it.
 _SETTINGS = {
-    **dict.fromkeys(("calibration_data", "x", "y"), "data"),
+    "calibration_data": "data",
     "layer": "layers",
     "device": "devices",
     "external": "meter",
@@ -48,7 +50,8 @@ _VERBS = {
 def in_options(text: str, arguments: argparse.Namespace) -> str:
     """Say what a sentence of the library says in the words of the command that was parsed to ``arguments``.
 
-    An option of another command comes with that command; a public name that no command stands for is said to be Python.
+    An option of another command comes with that command. A verb that no command stands for is a step of a recipe, and
+    what is neither is said to be Python.
 
     Example:
         >>> from tfgreen.cli.entry import COMMANDS
@@ -76,7 +79,7 @@ def subject_in_options(subject: str, arguments: argparse.Namespace) -> str:
         '--data'
     """
     own, _ = _options(arguments)
-    action = own.get(_SETTINGS.get(subject, subject))
+    action = own.get("data" if subject in ("x", "y") else _SETTINGS.get(subject, subject))
     return subject if action is None else _name(action)
 
 
@@ -140,6 +143,9 @@ def _called(function: str, settings: list[tuple[str, ast.expr]], piece: str, arg
     if verb in _VERBS:
         return _VERBS[verb]
     name = verb.removesuffix("Config").lower() if verb.endswith("Config") else verb
+    if name not in arguments.parsers and name in STEPS:
+        given = ", ".join(f"{setting}: {ast.unparse(value)}" for setting, value in settings)
+        return f"the step {name}{f' (with {given})' if given else ''} of a recipe"
     if name not in arguments.parsers:
         return f"{piece} in Python"
     own = argparse.Namespace(parser=arguments.parsers[name], parsers=arguments.parsers)
@@ -168,7 +174,8 @@ def _option(action: argparse.Action, node: ast.expr | None) -> str:
     try:
         value = ast.literal_eval(node)
     except ValueError:
-        value = action.metavar
+        value = ...
+    value = action.metavar if value is ... else value
     if action.nargs == 0:
         return _name(action) if value else f"no {_name(action)}"
     if isinstance(value, bool):

@@ -14,27 +14,9 @@ from tfgreen.cli.command import OK, Command
 from tfgreen.cli.commands.optimize import add_task, check_task, choose_recipe, load_task
 from tfgreen.cli.printing import check_output, give
 from tfgreen.cli.start import start_tensorflow
+from tfgreen.cli.steps import STEPS
 from tfgreen.errors import FileError
 from tfgreen.files import write_atomic
-
-_STEPS = {
-    "train": "learns from the targets",
-    "distill": "learns from the targets and from the original model",
-    "prune_channels": "takes whole channels out: fewer MACs, in any file",
-    "factorize": "splits wide kernels of low rank in two",
-    "prune": "sets single weights to zero while the next step trains: smaller when gzipped",
-    "cluster": "shares values among the weights of a kernel: smaller when gzipped",
-    "quantize": "makes the next step train with the rounding of the int8 file",
-    "equalize": "brings the ranges of channels together, for a better int8 file",
-    "correct_bias": "makes up for the mean error of int8 weights",
-    "fold_batch_norm": "folds batch normalization into the layers before it",
-    "recalibrate_batch_norm": "measures the statistics of batch normalization anew",
-    "convert": "writes the .tflite file; quantization: float32, float16, dynamic, int8, int16x8 or int4",
-    "check_target": "whether the target runs the file, and what memory it needs",
-    "verify": "whether the file does what the model does",
-    "benchmark": "latency on this machine",
-    "energy": "joules of one inference on this machine",
-}
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -67,7 +49,7 @@ def commented(recipe: tg.Recipe, head: list[str]) -> str:
     lines = [f"# {line}" for line in head]
     for line in recipe.to_yaml().splitlines():
         step = re.match(r" *- (\w+)", line)
-        lines.append(f"{line}  # {_STEPS[step[1]]}" if step and step[1] in _STEPS else line)
+        lines.append(f"{line}  # {STEPS[step[1]]}" if step and step[1] in STEPS else line)
     others = {name: told for name, told in BOUNDS.items() if name not in recipe.budget.given}
     lines += [] if recipe.budget.given else ["# budget:"]
     lines += [f"#   {name}: {example}  # {what}" for name, (example, what) in others.items()]

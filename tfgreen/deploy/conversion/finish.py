@@ -117,5 +117,5 @@ def _check_integer(conversion: Conversion, lite: LiteRTModel) -> None:
         found = ", ".join(f"{row.operator} of layer {' + '.join(row.layers) or row.tensor!r}" for row in rows[:8])
         raise ConversionError(
             f"model '{conversion.name}': strict=True, but {len(rows)} operators compute in float32: {found}. LiteRT "
-            "has no integer kernel for them, or they have no range. List them in keep_float, or leave strict out."
+            "has no integer kernel for them, or they have no range. List them in keep_float, or leave strict=True out."
         )
