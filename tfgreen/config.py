@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from tfgreen.checks import check_instance
 from tfgreen.errors import InvalidTypeError, invalid_type, invalid_value
+from tfgreen.tables import html_table
 from tfgreen.typing import PlainDict
 
 C = TypeVar("C", bound="Config")
@@ -43,6 +44,10 @@ class Config:
         names = [field.name for field in dataclasses.fields(self) if field.compare]
         plain = {name: _plain(name, getattr(self, name)) for name in names}
         return {"class_name": type(self).__name__, "config": plain}
+
+    def _repr_html_(self) -> str:
+        names = [field.name for field in dataclasses.fields(self) if field.repr]
+        return html_table(("setting", "value"), [(n, str(getattr(self, n))) for n in names], type(self).__name__, -1)
 
     @classmethod
     def from_dict(cls: type[C], data: PlainDict) -> C:

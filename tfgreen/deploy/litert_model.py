@@ -8,6 +8,7 @@ import math
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, overload
 
@@ -30,6 +31,7 @@ from tfgreen.errors import ConversionError, invalid_state, invalid_value
 from tfgreen.files import check_path, reading, write_atomic
 from tfgreen.model.samples import joined, labelled_batches
 from tfgreen.structure import CallSpec, InputSpec, Structure, match, pack
+from tfgreen.tables import html_table
 from tfgreen.typing import Arrays, FilePath, PlainDict, Samples
 
 _KINDS = {
@@ -100,6 +102,28 @@ class LiteRTModel:
         inputs, outputs = map(", ".join, sides)
         kind = _KINDS.get(self.quantization, self.quantization)
         return f"<LiteRTModel {kind}, {self.size_bytes} bytes, ({inputs}) -> ({outputs})>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "quantization": _KINDS.get(self.quantization, self.quantization),
+            "bytes": f"{self.size_bytes:,} ({self.gzip_bytes:,} after gzip)",
+            "sparsity": f"{self.sparsity:.1%}",
+            "operators": ", ".join(f"{count} {name}" for name, count in self.operators.items()),
+        }
+        sides = (("input", self.inputs), ("output", self.outputs))
+        facts |= {f"{side} {t.name}": f"{t.dtype}{list(t.shape)}" for side, infos in sides for t in infos}
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return html_table(("file", "value"), list(facts.items()), "LiteRT model", left=-1) + notes
+
+    def to_dict(self) -> PlainDict:
+        """What the file holds, as plain values: sizes, operators, inputs and outputs, notes."""
+        return {
+            "quantization": self.quantization,
+            **{name: getattr(self, name) for name in ("size_bytes", "gzip_bytes", "nonzero_bytes", "sparsity")},
+            "operators": dict(self.operators),
+            **{side: [info.to_dict() for info in getattr(self, side)] for side in ("inputs", "outputs")},
+            "notes": list(self.notes),
+        }
 
     @property
     def size_bytes(self) -> int:

@@ -15,7 +15,7 @@ from tfgreen.model.paths import check_built_model
 from tfgreen.surgery.channel_analysis import ChannelAnalysis, analyse
 from tfgreen.surgery.remove_channels import shrink
 from tfgreen.surgery.trial import width_readers
-from tfgreen.tables import TableResult
+from tfgreen.tables import RowResult, TableResult
 from tfgreen.transforms.channel_mask import how_to_bake
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import PlainDict
@@ -39,7 +39,7 @@ class Edge:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ChannelGroup:
+class ChannelGroup(RowResult):
     """Channels that stand in the same axes of the same weights.
 
     Attributes:

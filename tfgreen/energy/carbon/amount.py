@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from tfgreen.checks import check_number
 from tfgreen.energy.carbon.grid import JOULES_PER_KWH
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.tables import RowResult
 
 Bounds: TypeAlias = tuple[float, float]
 
@@ -26,7 +27,7 @@ class PerInference(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class EnergyAmount:
+class EnergyAmount(RowResult):
     """Joules with their lowest and highest value, or None for figures without an interval, and their source.
 
     Example:

@@ -9,13 +9,13 @@ from typing import ClassVar
 from tfgreen.checks import check_instance, check_number
 from tfgreen.energy.carbon.grid import GridIntensity, HasKwh, chosen_intensity, kwh_of
 from tfgreen.errors import InvalidTypeError, invalid_state, invalid_value
-from tfgreen.tables import TableResult
+from tfgreen.tables import RowResult, TableResult
 
 _MARKET = re.compile(r"credit|renewable|offset|certificate|contract|market|neutral|(^|_)(recs?|eacs?|ppas?|gos?)($|_)")
 
 
 @dataclasses.dataclass(frozen=True)
-class EmbodiedCarbon:
+class EmbodiedCarbon(RowResult):
     """The carbon of making a device, and how much of it the software answers for.
 
     Attributes:

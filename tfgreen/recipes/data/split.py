@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -88,6 +89,13 @@ class Split:
     def __repr__(self) -> str:
         count = "an unknown number of" if self.count is None else f"{self.count:,}"
         return f"<Split {self.name}: {count} samples, {self.source}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>"
+
+    def to_dict(self) -> PlainDict:
+        """Name, size and source, as plain values."""
+        return {"name": self.name, "samples": self.count, "source": self.source}
 
     @property
     def x(self) -> Any:

@@ -14,6 +14,7 @@ from tfgreen.recipes.data.checks import check_alike
 from tfgreen.recipes.data.draw import SplitConfig, SplitOptions, draw
 from tfgreen.recipes.data.image_folder import check_image_size
 from tfgreen.recipes.data.split import Split
+from tfgreen.tables import html_table
 from tfgreen.typing import PlainDict
 
 NAMES = ("train", "validation", "test")
@@ -81,6 +82,11 @@ class Splits:
         resized = copy.copy(self)
         resized._splits = {name: split.with_image_size(height, width) for name, split in self._splits.items()}
         return resized
+
+    def _repr_html_(self) -> str:
+        counts = {name: split.count for name, split in self.splits.items()}
+        rows = [(k, "unknown" if n is None else f"{n:,}", self.splits[k].source) for k, n in counts.items()]
+        return html_table(("split", "samples", "source"), rows, self.source, left=(0, 2))
 
     def to_dict(self) -> PlainDict:
         """Source and size of each split, for a report."""

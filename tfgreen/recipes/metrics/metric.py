@@ -18,14 +18,14 @@ from tfgreen.recipes.data.split import Split
 from tfgreen.recipes.metrics.compiled_metrics import compiled_metrics
 from tfgreen.recipes.metrics.direction import Direction, direction_of, is_metric, is_share, metric_name
 from tfgreen.recipes.metrics.predictions import predictions_of
-from tfgreen.typing import PlainDict
+from tfgreen.tables import SentenceResult
 
 # What Keras takes as a metric or a loss: its name, an object, or a function of targets and predictions.
 KerasMetric: TypeAlias = Union[str, keras.metrics.Metric, keras.losses.Loss, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class MetricValue:
+@dataclasses.dataclass(frozen=True, repr=False)
+class MetricValue(SentenceResult):
     """A value of a metric, and where it is from.
 
     Attributes:
@@ -41,10 +41,6 @@ class MetricValue:
     split: str
     samples: int
     source: str
-
-    def to_dict(self) -> PlainDict:
-        """Return plain Python values."""
-        return dataclasses.asdict(self)
 
     def __str__(self) -> str:
         return f"{self.name} {self.value:.4g} on {self.samples:,} samples of {self.split} ({self.source})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, TypeAlias, Union
 
@@ -124,6 +125,9 @@ class Recipe:
             for name, step in zip(step_names(self.steps), self.steps)
         ]
         return Recipe(steps, self.name, self.budget, self.description, self.loss)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.to_yaml())}</pre>"
 
     def to_dict(self) -> PlainDict:
         """Plain values, as a file holds them; ``Recipe.from_dict(recipe.to_dict()) == recipe``."""
