@@ -101,7 +101,7 @@ def run_demo(
         raise invalid_state(f"{given} was given without {other}.", "Pass both, or neither for the digits.")
     with atomic_folder(output, RESULT_FILES) as folder:
         keras.utils.set_random_seed(config.seed)
-        task = _Task(config, class_data(data or load_digits_data(config.seed)), progress or Progress())
+        task = _Task(config, class_data(data or load_digits_data(config.seed)), progress or Progress.here())
         original = train_digits_network(task) if model is None else accept(model, task)
         with task.meter() as meter:
             pruned = prune_while_training(original, task, DIGITS_PRUNING if model is None else OWN_PRUNING)
@@ -148,7 +148,8 @@ class _Task:
         with self.progress.step(title) as say:
 
             def show(epoch: int, logs: dict[str, float]) -> None:
-                say(f"epoch {epoch + 1} of {epochs}, {logs['accuracy']:.1%} of the training data right")
+                right = f"{logs['accuracy']:.1%} of the training data right"
+                say(f"epoch {epoch + 1} of {epochs}, {right}", (epoch + 1) / epochs)
 
             logger = EnergyLogger(meter=self.meter(), verbose=False)
             callbacks = (*callbacks, logger, keras.callbacks.LambdaCallback(on_epoch_end=show))

@@ -69,7 +69,7 @@ def optimize(
             override.
         region: ISO 3166 alpha-3 code of the country whose grid feeds the machine; None gives no CO2 figures.
         seed: Equal seeds give equal models.
-        progress: Where to show how far the run is.
+        progress: Where to show how far the run is; None for below the cell of a notebook, and elsewhere nowhere.
 
     Returns:
         The report.
@@ -124,7 +124,7 @@ def make_task(
         raise invalid_state(sentence, "Pass targets, or take the recipe posttraining.")
     if given.max_co2 is not None and region is None:
         raise invalid_state("max_co2 needs a region.", "Pass the country of the grid, such as region='DEU'.")
-    return Task(model, data, _metric(model, data, chosen, metric), chosen, seed, region, progress or Progress())
+    return Task(model, data, _metric(model, data, chosen, metric), chosen, seed, region, progress or Progress.here())
 
 
 def _metric(model: keras.Model, data: Data, recipe: Recipe, metric: Metric | str | None) -> Metric | None:

@@ -57,7 +57,7 @@ def _fit(model: keras.Model, settings: TrainStep, task: Task, title: str) -> tup
 
         def show(epoch: int, logs: dict[str, float]) -> None:
             told = [f"{name} {logs[name]:.4g}" for name in ("loss", "val_loss") if name in logs]
-            say(f"epoch {epoch + 1} of {settings.epochs}, {', '.join(told)}")
+            say(f"epoch {epoch + 1} of {settings.epochs}, {', '.join(told)}", (epoch + 1) / settings.epochs)
 
         callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=show))
         run = fit(model, task.data, settings, callbacks=callbacks, verbose=0)
