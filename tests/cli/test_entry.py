@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -146,3 +147,22 @@ def test_a_closed_pipe_is_no_error(files):
     code = "import sys; from tfgreen.cli import main; sys.exit(main(['benchmark', '--help']))"
     done = subprocess.run(f"{sys.executable} -c \"{code}\" | true", shell=True, capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_said(run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tg, "convert", full)
+    code, out, err = run(f"convert @model.keras --output {tmp_path}/out --quiet")
+    assert code == 2 and out == "" and "the disk is full: [Errno 28] No space left on device" in err
+    assert err.count("\n") == 1 and not os.listdir(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_result_that_cannot_be_printed_is_said():
+    code = "import sys; from tfgreen.cli import main; sys.exit(main(['completion', 'bash']))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("tfgreen: error: the disk is full")
+    assert done.stderr.count("\n") == 1

@@ -34,6 +34,7 @@ from tfgreen.cli.quiet import python_stderr_only
 from tfgreen.cli.words import in_options, subject_in_options
 from tfgreen.errors import TfgreenError
 
+_FULL = re.compile("No space left on device|Disk quota exceeded")
 COMMANDS = (
     optimize.COMMAND,
     optimize.RUN,
@@ -78,10 +79,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("tfgreen: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `tfgreen profile model.keras | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         return OK
+    except Exception as error:  # Keras, TensorFlow, HDF5 and Python each have a class of their own for it
+        if not _FULL.search(str(error)):
+            raise
+        _let_go_of_stdout()
+        print(f"tfgreen: error: the disk is full: {' '.join(str(error).split())[:300]}", file=sys.stderr)
+        return BAD_INPUT
     except SystemExit as end:  # --help and --version
         return int(end.code or OK)
+
+
+def _let_go_of_stdout() -> None:
+    """Have what cannot be printed not tried again when Python ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
