@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # What an .npz file may call the samples of a split.
 _ARRAYS = {"train": ("x_train", "x"), "test": ("x_test",)}
+_TABLES = (".csv", ".tsv")
 _OF_TABLES = ("targets", "delimiter")
 _OF_FILES = ("validation", "test")
 
@@ -37,7 +38,7 @@ def load_data(
         return lambda model: _checked(tg.Data.load(path, **{**_image(model), **own, **options}), check)
     if path.exists():
         data = _checked(tg.Data.load(path, **_of_file(arguments, path), **options), check)
-        return lambda model: data
+        return lambda model: _checked(data, lambda data: _check_columns(arguments, data, model))
     if ":" in arguments.data:
         return lambda model: _checked(_called(arguments.data, options), check)
     expected = "expected an .npz, .csv, .tsv or .tfrecord file, a folder of images or module:function"
@@ -81,7 +82,7 @@ def _checked(data: Data, check: Callable[[Data], None]) -> Data:
 def _of_file(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
     """What the options say about reading a file of this kind."""
     given = {name: getattr(arguments, name, None) for name in (*_OF_TABLES, *_OF_FILES)}
-    is_table, is_records = path.suffix in (".csv", ".tsv"), path.suffix.startswith(".tfrecord")
+    is_table, is_records = path.suffix in _TABLES, path.suffix.startswith(".tfrecord")
     if is_table and given["targets"] is not None and len(given["targets"]) == 1:
         given["targets"] = given["targets"][0]
     told = {name: value for name, value in given.items() if value is not None}
@@ -91,13 +92,29 @@ def _of_file(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
     return {"targets": (), **told} if is_table else told
 
 
-def _image(model: Any) -> dict[str, Any]:
-    """Size and channels of the images that a model takes."""
+def _check_columns(arguments: argparse.Namespace, data: Data, model: Any) -> None:
+    """Raise where a table has more columns than the model takes, since none was named as a target."""
+    columns, inputs = list(data.train.shapes()["x"].values()), _input_shapes(model)
+    if Path(arguments.data).suffix in _TABLES and not arguments.targets and len(inputs) == len(inputs[0]) == 1:
+        count, size = (columns[0] or (0,))[0], inputs[0][0]
+        if size is not None and count is not None and count > size:
+            sentence = f"--data: {arguments.data} has {count} columns, and the model takes {size} of them."
+            raise invalid_state(sentence, "Name those that are to be predicted: --target COLUMN.")
+
+
+def _input_shapes(model: Any) -> list[tuple[int | None, ...]]:
+    """The shapes of one sample of each input."""
     from tfgreen.model.call_spec import read_call_spec
 
-    inputs = model.inputs if isinstance(model, tg.LiteRTModel) else read_call_spec(model).inputs
-    shapes = [tuple(item.shape) for item in inputs]
-    shape = shapes[0][-3:] if len(shapes) == 1 and len(shapes[0]) in (3, 4) else None
+    if isinstance(model, tg.LiteRTModel):
+        return [tuple(item.shape[1:]) for item in model.inputs]
+    return [tuple(item.shape) for item in read_call_spec(model).inputs]
+
+
+def _image(model: Any) -> dict[str, Any]:
+    """Size and channels of the images that a model takes."""
+    shapes = _input_shapes(model)
+    shape = shapes[0] if len(shapes) == 1 and len(shapes[0]) == 3 else None
     if shape is None or shape[2] not in (1, 3):
         told = " and ".join(map(str, shapes))
         raise invalid_state(f"--data: a folder of images does not fit the model, which takes {told}.", "Pass arrays.")
