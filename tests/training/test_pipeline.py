@@ -103,8 +103,10 @@ def test_a_folder_of_images_gives_images_and_classes(tmp_path):
     assert tg.fit(model, tg.pipeline(tmp_path, image_size=(6, 4)), verbose=0).epoch == [0]
     with pytest.raises(ValueError, match="image_size"):
         tg.pipeline(tmp_path)
-    with pytest.raises(ValueError, match="one folder of images"):
+    with pytest.raises(tg.FileError, match="one folder of images"):
         tg.pipeline(tmp_path / "cat", image_size=(6, 4))
+    with pytest.raises(ValueError, match=r"image_size: expected \(height, width\)"):
+        tg.pipeline(tmp_path, image_size=(6, 4, 3))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfgreen.checks import check_bool, check_instance, check_integer
 from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.training.image_listing import check_image_size, class_folders, list_images
 from tfgreen.typing import FilePath, Tensors
 
 _BUFFER = 10_000  # samples that shuffling holds, at most
@@ -56,8 +56,8 @@ def pipeline(
         image_size: Height and width to which the images of a folder are resized.
 
     Raises:
-        TypeError, ValueError: An argument is of another type; the folder holds no folders of images; the arrays are not
-            of one length; the data holds nothing.
+        TypeError, ValueError: An argument is of another type; the arrays are not of one length; the data holds nothing.
+        FileError: The folder holds no folders of images, or a file is no image.
 
     Example:
         >>> import numpy as np, tfgreen as tg
@@ -141,7 +141,13 @@ def _samples(data: Any, image_size: tuple[int, int] | None) -> tuple[tf.data.Dat
     if isinstance(data, tf.data.Dataset):
         return data, None
     if isinstance(data, (str, os.PathLike)) and Path(data).is_dir():
-        return _images(Path(data), image_size), None
+        classes = class_folders(Path(data))
+        if image_size is None:
+            expected = "a height and a width, for a folder of images"
+            fix = "Pass those of the model: image_size=(96, 96)."
+            raise invalid_value("image_size", expected=expected, received=None, fix=fix)
+        check_image_size(image_size)
+        return list_images(Path(data), classes, image_size)[0].samples(), None
     files = [data] if isinstance(data, (str, os.PathLike)) else data
     if isinstance(files, (list, tuple)) and files and all(isinstance(file, (str, os.PathLike)) for file in files):
         return _records([Path(file) for file in files]), None
@@ -161,26 +167,3 @@ def _records(files: Sequence[Path]) -> tf.data.Dataset:
     if missing := [str(file) for file in files if not file.is_file()]:
         raise invalid_value("data", expected="files that exist", received=missing)
     return tf.data.TFRecordDataset([str(file) for file in files], num_parallel_reads=tf.data.AUTOTUNE)
-
-
-def _images(folder: Path, size: tuple[int, int] | None) -> tf.data.Dataset:
-    classes = sorted(item for item in folder.iterdir() if item.is_dir())
-    kinds = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
-    files = [(str(file), number) for number, item in enumerate(classes) for file in sorted(item.iterdir())
-             if file.suffix.lower() in kinds]  # fmt: skip
-    if not files:
-        expected = f"a folder with one folder of images ({', '.join(sorted(kinds))}) per class"
-        raise invalid_value("data", expected=expected, received=str(folder))
-    if size is None:
-        expected, fix = "a height and a width, for a folder of images", "Pass those of the model: image_size=(96, 96)."
-        raise invalid_value("image_size", expected=expected, received=None, fix=fix)
-    for side in size:
-        check_integer("image_size", side, minimum=1)
-
-    def read(name: Any, label: Any) -> Any:
-        image = tf.io.decode_image(tf.io.read_file(name), channels=3, expand_animations=False)
-        return tf.ensure_shape(tf.image.resize(image, size), (*size, 3)), label
-
-    names, labels = zip(*files)
-    listed = tf.data.Dataset.from_tensor_slices((list(names), np.array(labels)))
-    return listed.map(read, tf.data.AUTOTUNE)

@@ -1,27 +1,15 @@
-"""Data from folders of images, one for each class, which are decoded when they are needed."""
+"""Data from folders of images: the splits that a folder holds."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tfgreen.checks import check_instance, check_integer, check_option
-from tfgreen.errors import FileError, invalid_state, invalid_value
-from tfgreen.files import reading
+from tfgreen.checks import check_option
+from tfgreen.errors import FileError
 from tfgreen.recipes.data.parts import SPLITS, Parts
 from tfgreen.recipes.data.split import Split
+from tfgreen.training.image_listing import check_image_size, class_folders, folders, list_images
 from tfgreen.typing import FilePath
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-# Suffix -> how the file begins.
-_KINDS = {".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".png": b"\x89PNG", ".bmp": b"BM", ".gif": b"GIF8"}
 
 
 def read_image_folder(path: FilePath, image_size: tuple[int, int] | None, channels: int) -> Parts:
@@ -33,116 +21,14 @@ def read_image_folder(path: FilePath, image_size: tuple[int, int] | None, channe
     if not folder.is_dir():
         what = "received a file" if folder.exists() else "but there is no such folder"
         raise FileError(f"{folder}: expected a folder of images, {what}.")
-    named = {item.name: item for item in _folders(folder)}
-    given = {SPLITS[name]: item for name, item in named.items() if name in SPLITS}
+    given = {SPLITS[item.name]: item for item in folders(folder) if item.name in SPLITS}
     source, how = folder.name or str(folder), f"Add a folder {{name}} beside {folder / 'train'}."
     if "train" not in given:
         given, how = {"train": folder}, f"Put the classes into {folder / 'train'}, those of {{name}} beside it."
-    classes = [item.name for item in _folders(given["train"])]
-    if not classes:
-        expected = f"a folder with one folder of images ({', '.join(_KINDS)}) for each class"
-        raise FileError(f"{given['train']}: expected {expected}, received no folders.")
+    classes = class_folders(given["train"])
     splits = {}
     for name, place in given.items():
-        listing, left_out = _list(place, classes, image_size, channels)
+        listing, left_out = list_images(place, classes, image_size, channels)
         others = f", {left_out} files that are no images left out" if left_out else ""
         splits[name] = Split(listing, name=name, source=f"{place.name if place != folder else source}{others}")
     return Parts(splits, source, how, classes)
-
-
-def check_image_size(size: Any) -> None:
-    """Raise unless ``size`` is a height and a width in pixels."""
-    check_instance("image_size", size, (tuple, list), "a tuple (height, width)")
-    if len(size) != 2:
-        raise invalid_value("image_size", expected="(height, width)", received=size)
-    for side in size:
-        check_integer("image_size", side, minimum=1)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageListing:
-    """Images by the names of their files, each with its class number."""
-
-    files: np.ndarray
-    labels: np.ndarray
-    size: tuple[int, int] | None
-    channels: int
-    labelled = True
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def pick(self, rows: np.ndarray) -> ImageListing:
-        """The images of these numbers."""
-        return dataclasses.replace(self, files=self.files[rows], labels=self.labels[rows])
-
-    def batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        """Batches of float32 images of 0 to 255 and int64 class numbers."""
-        import tensorflow as tf
-
-        if self.size is None:
-            raise invalid_state("The images of the folder have no size.", "Pass image_size=(height, width).")
-        listed = tf.data.Dataset.from_tensor_slices((self.files, self.labels))
-        if shuffle:
-            listed = listed.shuffle(len(self))
-        shape = (*self.size, self.channels)
-
-        def read(name: Any, label: Any) -> Any:
-            image = tf.numpy_function(self._decode, [name], tf.float32)
-            return tf.ensure_shape(image, shape), label
-
-        return listed.map(read, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-    def contents(self) -> Iterator[tuple[str, str | None]]:
-        """The class number of each image, and how images are read."""
-        yield f"images {self.size} {self.channels}", None
-        for file, label in zip(self.files, self.labels):
-            yield str(label), os.fsdecode(file)
-
-    def _decode(self, name: bytes) -> np.ndarray:
-        """Read one image; in Python, so that an error names the file."""
-        import tensorflow as tf
-
-        try:
-            with tf.device("cpu"):
-                image = tf.io.decode_image(tf.io.read_file(name), channels=self.channels, expand_animations=False)
-                resized: np.ndarray = tf.image.resize(image, self.size).numpy()
-        except tf.errors.OpError as error:
-            raise FileError(f"{os.fsdecode(name)}: expected an image, received damaged data.") from error
-        return resized
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith((".", "__")))
-
-
-def _list(
-    folder: Path, classes: list[str], size: tuple[int, int] | None, channels: int
-) -> tuple[ImageListing, int]:
-    """The images of a folder of classes, and how many other files there are."""
-    files, labels, left_out = list[str](), list[int](), 0
-    for item in _folders(folder):
-        if item.name not in classes:
-            raise FileError(f"{item}: expected a class of the training split ({', '.join(classes)}), received another.")
-        found = sorted(file for file in item.iterdir() if not file.name.startswith("."))
-        images = [file for file in found if file.suffix.lower() in _KINDS]
-        if not images:
-            raise FileError(f"{item}: expected images ({', '.join(_KINDS)}), received none.")
-        for file in images:
-            _check_kind(file)
-        files += [os.fspath(file) for file in images]
-        labels += [classes.index(item.name)] * len(images)
-        left_out += len(found) - len(images)
-    if not files:
-        raise FileError(f"{folder}: expected a folder of images for each class, received no folders.")
-    encoded = np.array([os.fsencode(file) for file in files])
-    return ImageListing(encoded, np.array(labels, "int64"), size and (size[0], size[1]), channels), left_out
-
-
-def _check_kind(file: Path) -> None:
-    """Raise unless a file begins as an image of any kind does; which one, the decoder finds out."""
-    with reading(file), open(file, "rb") as stream:
-        start = stream.read(8)
-    if not any(start.startswith(kind) for kind in _KINDS.values()):
-        what = "received an empty file" if not start else "received something else"
-        raise FileError(f"{file}: expected an image ({', '.join(_KINDS)}), {what}.")

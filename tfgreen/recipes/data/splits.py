@@ -12,9 +12,9 @@ from tfgreen.checks import check_instance
 from tfgreen.errors import invalid_state
 from tfgreen.recipes.data.checks import check_alike
 from tfgreen.recipes.data.draw import SplitConfig, SplitOptions, draw
-from tfgreen.recipes.data.image_folder import check_image_size
 from tfgreen.recipes.data.split import Split
 from tfgreen.tables import html_table
+from tfgreen.training.image_listing import check_image_size
 from tfgreen.typing import PlainDict
 
 NAMES = ("train", "validation", "test")
