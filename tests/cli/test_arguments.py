@@ -37,6 +37,11 @@ def test_convert_takes_what_the_config_takes():
         ("demo --sparsity nan", "argument --sparsity: expected a number between 0 and 1, received 'nan'"),
         ("convert m --layer =int8", "argument --layer: expected LAYER=float32, LAYER=int8 or LAYER=int4"),
         ("convert m --runs-on gpu", "argument --runs-on: invalid choice: 'gpu'"),
+        ("profle m", "invalid choice: 'profle'"),
+        ("profle m", "Did you mean 'profile'?; see 'tfgreen --help'"),
+        ("convert m --target tflm --keep-floats a", "Did you mean '--keep-float'?; see 'tfgreen convert --help'"),
+        ("convert m --quant int8", "unrecognized arguments: --quant int8"),
+        ("convert m --quantization int9", "Did you mean 'int8'?"),
         ("verify m t", "the following arguments are required: --data; see 'tfgreen verify --help'"),
     ],
 )

@@ -6,8 +6,9 @@ Nothing here imports more than argparse, so that ``--help`` is instant.
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tfgreen.cli.command import Command
 from tfgreen.cli.values import image_size, share, whole
@@ -18,10 +19,33 @@ EXIT_CODES = "exit code: 0 done, and it holds; 1 it does not hold; 2 bad input; 
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong argument as any other bad input."""
+    """Reports a wrong argument as any other bad input, with the nearest name; options are not abbreviated."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         raise InvalidValueError(f"{message}; see '{self.prog} --help'")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The same; what is not understood is said by the command, with the option that it is near to."""
+        arguments, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options = arguments.parser._option_string_actions
+            name = next((word for word in unknown if word.startswith("-")), unknown[0])
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{_near(name.split('=')[0], options)}")
+        return arguments
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            raise argparse.ArgumentError(action, f"{error.message}{_near(value, action.choices or ())}") from None
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, known, 1)
+    return f". Did you mean '{found[0]}'?" if found else ""
 
 
 def make_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
