@@ -118,6 +118,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.reports.curves import Curve as Curve
     from tfgreen.reports.inference_energy import compare_energy as compare_energy
     from tfgreen.reports.inference_energy import inference_energy as inference_energy
+    from tfgreen.reports.report import RunReport as RunReport
     from tfgreen.reports.training_board import TrainingBoard as TrainingBoard
     from tfgreen.surgery.channel_groups import ChannelGroup as ChannelGroup
     from tfgreen.surgery.channel_groups import ChannelGroups as ChannelGroups
@@ -181,6 +182,7 @@ _PUBLIC = {
     "compare_training": "tfgreen.recipes.economy.compare_training",
     "TrainingComparison": "tfgreen.recipes.economy.compare_training",
     "TrainingBoard": "tfgreen.reports.training_board",
+    "RunReport": "tfgreen.reports.report",
     "fit": "tfgreen.recipes.economy.fit",
     "TrainingConfig": "tfgreen.recipes.economy.training_config",
     "TrainingRun": "tfgreen.recipes.economy.fit",

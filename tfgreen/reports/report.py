@@ -51,6 +51,19 @@ class RunReport:
         environment: That of :func:`tfgreen.reports.environment.environment`.
         command: The command line that repeats the run.
         seed: Its seed.
+
+    Example:
+        >>> import tfgreen as tg
+        >>> from tfgreen.reports.variant import FIGURES, Variant
+        >>> reasons = {figure: "not asked for" for figure in FIGURES if figure != "size_bytes"}
+        >>> told = {"sources": {"size_bytes": "counted"}, "reasons": reasons, "verified": True}
+        >>> sizes = {"float32": 4000, "int8": 1000}
+        >>> files = [Variant(name=name, size_bytes=size, **told) for name, size in sizes.items()]
+        >>> report = tg.RunReport(variants=files)  # as tg.optimize returns one
+        >>> print(report.verdict.sentence)
+        int8 is 4 times smaller than float32; how accuracy changed is not known.
+        >>> [path.name for path in report.save("report")], tg.RunReport.load("report") == report
+        (['report.json', 'report.html', 'report.md'], True)
     """
 
     variants: Sequence[Variant]
@@ -90,7 +103,8 @@ class RunReport:
         width = shutil.get_terminal_size().columns
         verdict = textwrap.fill(self.verdict.sentence, width, break_on_hyphens=False)
         limits = limits_text(self.limits, width) if self.limits else ""
-        parts = (verdict, limits, skipped_text(self.skipped, width), variants_text(self.variants, self.metric, width))
+        variants = variants_text(self.variants, self.metric, width, self.chosen_variant.name)
+        parts = (verdict, limits, skipped_text(self.skipped, width), variants)
         return "\n\n".join(filter(None, parts))
 
     def _repr_html_(self) -> str:

@@ -52,3 +52,10 @@ def test_limits_and_what_was_skipped_fit_the_width():
     assert wide[1].split("  ")[0] == "size" and wide[1].endswith("98 kB                       holds, 2 kB to spare")
     assert narrow[0] == "size: at most 100 kB; 98 kB; holds, 2 kB" and max(map(len, narrow)) <= 40
     assert skipped_text({"distill": "no teacher"}) == "skipped distill: no teacher" and skipped_text({}) == ""
+
+
+def test_the_chosen_one_of_several_is_marked():
+    three = [full(), partial(), partial("int4")]
+    text = variants_text(three, Metric(), 200, "pruned-int8")
+    assert "pruned-int8 *" in text.splitlines()[0] and "\n* the chosen one" in text
+    assert " *" not in variants_text(three[:2], Metric(), 200, "pruned-int8")

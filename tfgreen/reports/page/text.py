@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -15,11 +16,14 @@ from tfgreen.reports.verdict import Verdict
 from tfgreen.tables import html_table, text_table
 
 
-def variants_text(variants: Sequence[Variant], metric: Metric, width: int = 80) -> str:
+def variants_text(variants: Sequence[Variant], metric: Metric, width: int = 80, chosen: str = "") -> str:
     """A row per figure with the changes against the first variant below it, a column per variant; then the sources.
 
-    Variants that do not fit side by side go on in a further table: a line has ``width`` characters at most.
+    Variants that do not fit side by side go on in a further table: a line has ``width`` characters at most. Of more
+    than two, the chosen one is marked.
     """
+    if len(variants) > 2:
+        variants = [dataclasses.replace(v, name=f"{v.name} *") if v.name == chosen else v for v in variants]
     rows, parts, start = _rows(variants, metric), [], 0
     while start < len(variants):
         end = start + 1
@@ -88,7 +92,8 @@ def _part(variants: Sequence[Variant], rows: list[tuple[str, list[str]]], start:
 
 
 def _notes(variants: Sequence[Variant], metric: Metric) -> list[str]:
-    remark = [figures.WHAT_PRUNING_SHRINKS] if any(variant.sparsity for variant in variants) else []
+    remark = ["* the chosen one"] if any(variant.name.endswith(" *") for variant in variants) else []
+    remark += [figures.WHAT_PRUNING_SHRINKS] if any(variant.sparsity for variant in variants) else []
     told = []
     for source in sources(variants, metric):
         rows = "; ".join(filter(None, (source.text, *(f"{names}: {text}" for names, text in source.rows))))
