@@ -94,7 +94,7 @@ def test_samples_run_in_batches_of_the_size_that_a_model_fixes(of_four, name):
     x = np.random.default_rng(0).normal(size=(10, *model.input_shape[1:])).astype("float32")
     assert tg.quantize(model, calibration_data=x).count_params() > 0
     tg.check_calibration(model, x)
-    tg.prune(model, criterion="activation", calibration_data=x)
+    tg.prune(model, criterion="wanda", calibration_data=x)
 
 
 def test_outputs_of_a_fixed_batch_are_those_of_every_sample_once(of_four):

@@ -192,7 +192,7 @@ VERBS = {
     "check_calibration": tg.check_calibration,
     "recalibrate_batch_norm": lambda model, data: tg.recalibrate_batch_norm(model, data, batch_size=4),
     "prune": lambda model, data: tg.prune(
-        model, schedule=tg.ConstantSparsity(0.5, begin_step=0), criterion="activation", calibration_data=data
+        model, schedule=tg.ConstantSparsity(0.5, begin_step=0), criterion="wanda", calibration_data=data
     ),
 }
 

@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 from tfgreen.model.operation_layer import OperationLayer
+from tfgreen.model.weights import is_own
 from tfgreen.quantization.op_classes import (
     averages_whole_map,
     can_fuse_relu,
@@ -17,7 +18,6 @@ from tfgreen.quantization.op_classes import (
     is_elementwise,
     is_fused_activation,
     is_identity,
-    is_own,
     is_pass_through,
     is_relu,
     is_separable,

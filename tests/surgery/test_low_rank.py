@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tfgreen.surgery.kernel_rows import KernelRows
 from tfgreen.surgery.low_rank import LowRank, can_be_factorized, factorized
+from tfgreen.transforms.one_shot.kernel_rows import KernelRows
 
 LAYERS = {
     "dense": (layers.Dense(6, "relu"), (2, 5, 8)),

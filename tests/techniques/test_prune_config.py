@@ -48,7 +48,8 @@ def test_criteria_from_data_run_on_every_kind_of_layer(name, tmp_path):
     model = zoo.ZOO[name]()
     before = model.get_weights()
     taylor = {"criterion": "taylor", "x": x, "y": y, "loss": "sparse_categorical_crossentropy"}
-    for options in ({"criterion": "activation", "calibration_data": x}, taylor):
+    at_once = [{"criterion": criterion, "calibration_data": x} for criterion in ("wanda", "sparsegpt")]
+    for options in (*at_once, taylor):
         pruned = trained(model, name, **options)
         assert all(abs(share - 0.5) < 0.1 for share in zeros(pruned).values())
         pruned.save(tmp_path / "m.keras")
@@ -57,20 +58,6 @@ def test_criteria_from_data_run_on_every_kind_of_layer(name, tmp_path):
             np.testing.assert_array_equal(a, b)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-
-
-def test_activation_scores_are_those_of_a_float64_reference():
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(5, name="out")])
-    x = np.random.default_rng(0).normal(size=(50, 6)).astype("float32") * np.array([9, 1, 1, 1, 1, 0.1], "float32")
-    pruned = tg.prune(model, tg.PruneConfig(schedule=NOW, criterion="activation", calibration_data=x))
-    norms = np.sqrt((x.astype("float64") ** 2).sum(0))
-    mask = pruned.get_layer("out").chains[0].transforms[0]
-    np.testing.assert_allclose(mask.importance.numpy().ravel(), norms, rtol=1e-5)
-    score = np.abs(model.get_layer("out").kernel.numpy()) * norms[:, None]
-    pruned.compile("sgd", "mse")
-    tg.UpdateCompression(pruned)
-    expected = score > np.sort(score.ravel())[14]
-    np.testing.assert_array_equal(mask.mask.numpy(), expected)
 
 
 def test_taylor_scores_are_the_gradients_worked_out_by_hand():

@@ -9,7 +9,7 @@ import tfgreen as tg
 from tests import zoo
 
 NOW = tg.ConstantSparsity(0.5, begin_step=0)
-ACTIVATION = {"criterion": "activation", "calibration_data": np.ones((2, 12), "float32")}
+WANDA = {"criterion": "wanda", "calibration_data": np.ones((2, 12), "float32")}
 TAYLOR = {"criterion": "taylor", "loss": "sparse_categorical_crossentropy"}
 
 
@@ -35,8 +35,12 @@ TAYLOR = {"criterion": "taylor", "loss": "sparse_categorical_crossentropy"}
         ({"criterion": "threshold", "threshold": np.inf}, "threshold.*>= 0, received inf"),
         ({"seed": -1}, "seed.*>= 0, received -1"),
         ({"seed": 0.5}, "seed.*>= 0, received 0.5"),
-        ({"calibration_data": np.ones((2, 12))}, "calibration_data.*None with criterion='magnitude'.*'activation'"),
-        ({**ACTIVATION, "y": np.ones(2)}, "y: expected None with criterion='activation', received ndarray.*'taylor'"),
+        ({"calibration_data": np.ones((2, 12))}, "calibration_data.*None with criterion='magnitude'.*'wanda'"),
+        ({**WANDA, "scope": "erk"}, "scope.*'layer' with criterion='wanda'"),
+        ({**WANDA, "block_size": (1, 4)}, r"block_size.*\(1, 1\) with criterion='wanda'"),
+        ({**WANDA, "schedule": tg.PolynomialDecay(0, 0.5, 0, 9)}, "schedule.*from step 0 on.*ConstantSparsity"),
+        ({**WANDA, "schedule": lambda step: 0.5}, "schedule: expected its final sparsity from step 0 on"),
+        ({**WANDA, "y": np.ones(2)}, "y: expected None with criterion='wanda', received ndarray.*'taylor'"),
     ],
 )
 def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
@@ -50,7 +54,8 @@ def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
         ({"layers": {"conf*": None}}, r"layers.*matches one of hidden, .*received 'conf\*'"),
         ({"extra_weights": ("*/gamma",)}, r"extra_weights.*hidden/kernel.*received '\*/gamma'"),
         ({"block_size": (64, 1)}, r"layer 'hidden' \(Dense\).*'kernel'.*no larger than.*\(64, 1\)"),
-        ({"criterion": "activation"}, "criterion='activation' scores weights by data.*calibration_data=x"),
+        ({"criterion": "wanda"}, "criterion='wanda' scores weights by data.*calibration_data=x"),
+        ({"criterion": "sparsegpt"}, "criterion='sparsegpt' scores weights by data.*calibration_data=x"),
         ({"criterion": "taylor", "loss": "mse"}, "criterion='taylor' scores weights by data.*x=x.*, y=y"),
         ({**TAYLOR, "x": np.ones((2, 12))}, "criterion='taylor' scores weights by data.*x=x.*, y=y"),
         (
@@ -64,9 +69,9 @@ def test_settings_that_cannot_be_met_say_what_to_change(settings, message):
             "extra_weights.*matches one of hidden/kernel, hidden/bias, received 'probabilities/bias'",
         ),
         ({"layers": {"hidden": None}, "extra_weights": ("hidden/bias",)}, "extra_weights.*'hidden/bias'"),
-        ({**ACTIVATION, "extra_weights": ("hidden/bias",)}, r"layer 'hidden' \(Dense\).*'activation' scores.*'bias'"),
-        ({**ACTIVATION, "calibration_data": np.ones((0, 12))}, "calibration_data.*at least one sample, received 0"),
-        ({**ACTIVATION, "calibration_data": np.full((2, 12), np.nan)}, "calibration_data.*finite numbers.*NaN"),
+        ({**WANDA, "extra_weights": ("hidden/bias",)}, r"layer 'hidden' \(Dense\).*'wanda' scores.*'bias'"),
+        ({**WANDA, "calibration_data": np.ones((0, 12))}, "calibration_data.*at least one sample, received 0"),
+        ({**WANDA, "calibration_data": np.full((2, 12), np.nan)}, "calibration_data.*finite numbers.*NaN"),
         ({**TAYLOR, "x": np.ones((3, 12)), "y": np.ones(2)}, r"y: expected targets of 3 samples.*received \[2\]"),
     ],
 )
@@ -94,7 +99,7 @@ def test_a_type_that_is_wrong_is_named():
 @pytest.mark.parametrize("data", [[1.0, 2.0], 5, np.float32(1)])
 def test_data_that_are_no_arrays_of_samples_are_named(data):
     with pytest.raises((TypeError, ValueError), match=r"calibration_data.*(arrays, or|\('samples', 12\))"):
-        tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, criterion="activation", calibration_data=data))
+        tg.prune(zoo.functional(), tg.PruneConfig(schedule=NOW, criterion="wanda", calibration_data=data))
 
 
 @pytest.mark.parametrize("verdicts", [None, ["hidden"], {"hidden": True}])

@@ -137,7 +137,7 @@ def test_threshold_and_random_and_importance():
     weight = np.array([[0.1, -0.5], [0.5001, 0.02]], "float32")
     schedule = ConstantSparsity(0.5, 0)
     assert updated(Mask(schedule, "threshold", threshold=0.5), weight).tolist() == [[False, False], [True, False]]
-    important = Mask(schedule, "activation", importance=np.array([[100.0], [0.1]], "float32"))
+    important = Mask(schedule, "taylor", importance=np.array([[100.0], [0.1]], "float32"))
     assert updated(important, weight).tolist() == [[True, True], [False, False]]
     big = np.ones((40, 40), "float32")
     first, again, other = (updated(Mask(schedule, "random", seed=seed), big) for seed in (1, 1, 2))

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfgreen.errors import TfgreenError, invalid_state
 from tfgreen.model.graph import layers_without_batch
 from tfgreen.model.internals import input_layers
+from tfgreen.model.paths import walk
 from tfgreen.structure import CallSpec, InputSpec, leaf_names, name_leaves, pack
 from tfgreen.typing import Tensor, Tensors
 
@@ -98,8 +99,11 @@ def keeping_state(model: keras.Model) -> Iterator[None]:
         >>> int(model.non_trainable_variables[0].numpy()[1])
         0
     """
+    # The states of recurrent layers are none of the model's variables.
+    states = keras.tree.flatten([getattr(layer, "states", None) or [] for _, layer in walk(model)])
+    variables = [*model.non_trainable_variables, *(state for state in states if isinstance(state, keras.Variable))]
     # A tensor that was read shares the variable's memory until that is assigned.
-    before = [(variable, tf.identity(variable.value)) for variable in model.non_trainable_variables]
+    before = [(variable, tf.identity(variable.value)) for variable in variables]
     try:
         yield
     finally:

@@ -41,6 +41,7 @@ class Reasons:
     NOT_PRUNABLE = "get_prunable_weights() of its layer leaves it out"
     NOT_COMPRESSED = "it was not compressed"
     SETTINGS = "the settings leave it out"
+    NO_INPUTS = "criterion='{criterion}' knows no inputs that its weights multiply; give it another one by layers="
     FEW_CHANNELS = "{channels} input channels are too few for zeros with m_by_n={m_by_n}"
     FEW_WEIGHTS = "{where} has {size} weights, no more than the {clusters} clusters"
     EQUAL_WEIGHTS = "all its weights are equal"
@@ -186,3 +187,12 @@ def einsum_letters(layer: layers.EinsumDense) -> tuple[str, str, str]:
 def has_plain_weights(layer: keras.Operation) -> bool:
     """Whether a layer computes with its weights as they are: no integers of Keras's ``quantize()``, and no LoRA."""
     return not getattr(layer, "quantization_mode", None) and not getattr(layer, "lora_enabled", False)
+
+
+def is_own(layer: keras.Operation, classes: tuple[type, ...]) -> bool:
+    """Whether a layer computes as one of Keras's classes does: it is one, or a subclass that overrides nothing."""
+    return isinstance(layer, classes) and all(
+        getattr(type(layer), method).__module__.startswith("keras.")
+        for method in ("call", "convolution_op", "_compute_attention", "_masked_softmax")
+        if hasattr(type(layer), method)
+    )

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from tfgreen.quantization.op_classes import is_own
+from tfgreen.model.weights import is_own
 
 _LEAST_SCALES = 8.0  # of a feature's deviation: rounding then adds a thousandth of its variance
 _DEVIATIONS = 3.0

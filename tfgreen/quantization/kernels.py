@@ -14,7 +14,8 @@ from keras import layers, ops
 
 from tfgreen.model.batch_norm import gain_and_bias
 from tfgreen.model.internals import calls_of, consumers_of, producing_call
-from tfgreen.quantization.op_classes import inner_operation, is_identity, is_own
+from tfgreen.model.weights import is_own
+from tfgreen.quantization.op_classes import inner_operation, is_identity
 from tfgreen.quantization.ranges import ActivationRange
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.fake_quant import FakeQuant, symmetric_scale

@@ -17,12 +17,12 @@ import tensorflow as tf
 from keras import activations, layers, ops
 
 from tfgreen.model.batch_norm import gain_and_bias
+from tfgreen.model.weights import is_own
 from tfgreen.quantization.attention import PROBABILITIES, run_attention
 from tfgreen.quantization.op_classes import (
     FUSED,
     can_fuse_relu,
     has_kernel,
-    is_own,
     is_pass_through,
     is_relu,
     is_separable,

@@ -6,6 +6,7 @@ import keras
 from keras import activations, layers
 
 from tfgreen.model.operation_layer import OperationLayer
+from tfgreen.model.weights import is_own
 from tfgreen.typing import Shape
 
 FUSED = (activations.linear, activations.relu, activations.relu6)  # computed within the operation before them
@@ -53,15 +54,6 @@ def inner_operation(layer: keras.Operation) -> keras.Operation:
     """The layer or raw operation that wrappers of this package stand for."""
     inner = getattr(layer, "stands_for", layer)
     return inner.operation if isinstance(inner, OperationLayer) else inner
-
-
-def is_own(layer: keras.Operation, classes: tuple[type, ...]) -> bool:
-    """Whether a layer computes as one of Keras's classes does: it is one, or a subclass that overrides nothing."""
-    return isinstance(layer, classes) and all(
-        getattr(type(layer), method).__module__.startswith("keras.")
-        for method in ("call", "convolution_op", "_compute_attention", "_masked_softmax")
-        if hasattr(type(layer), method)
-    )
 
 
 def operation_name(layer: keras.Operation) -> str:

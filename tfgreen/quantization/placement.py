@@ -32,7 +32,7 @@ from keras import layers
 
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
-from tfgreen.model.weights import quantizable_weights
+from tfgreen.model.weights import is_own, quantizable_weights
 from tfgreen.quantization.feature_scales import needs_float_input
 from tfgreen.quantization.lowering import OBSERVED, UNIT, WIDE_FEATURES, Lowering, Range, lowering_of
 from tfgreen.quantization.op_classes import (
@@ -46,7 +46,6 @@ from tfgreen.quantization.op_classes import (
     is_elementwise,
     is_fused_activation,
     is_identity,
-    is_own,
     is_pass_through,
     is_separable,
 )

@@ -21,11 +21,11 @@ from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.samples import sample_batches
 from tfgreen.recipes.measured_files import latencies_ms, to_lite
-from tfgreen.surgery.kernel_rows import KernelRows
 from tfgreen.surgery.low_rank import LowRank, can_be_factorized, factorized
 from tfgreen.tables import RowResult, TableResult, plain
 from tfgreen.techniques.overrides import check_are_patterns
 from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.transforms.one_shot.kernel_rows import KernelRows
 from tfgreen.typing import PlainDict, Samples, Shape, Tensor
 
 if TYPE_CHECKING:

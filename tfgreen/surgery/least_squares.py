@@ -19,7 +19,7 @@ from tfgreen.model.paths import walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.surgery.channel_analysis import ChannelAnalysis
 from tfgreen.surgery.channel_groups import ChannelGroup
-from tfgreen.surgery.kernel_rows import KernelRows
+from tfgreen.transforms.one_shot.kernel_rows import KernelRows
 from tfgreen.typing import Tensor
 
 _ROWS = 30_000  # of a layer, at most

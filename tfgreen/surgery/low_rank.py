@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers
 
 from tfgreen.model.weights import einsum_letters
-from tfgreen.surgery.kernel_rows import KernelRows
+from tfgreen.transforms.one_shot.kernel_rows import KernelRows
 from tfgreen.typing import Shape
 
 

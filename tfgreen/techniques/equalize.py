@@ -14,7 +14,8 @@ from keras import activations, layers
 
 from tfgreen.errors import invalid_state
 from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.quantization.op_classes import is_identity, is_own
+from tfgreen.model.weights import is_own
+from tfgreen.quantization.op_classes import is_identity
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm, has_own_kernel
 
 _TOLERANCE = 0.01

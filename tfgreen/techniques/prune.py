@@ -1,7 +1,8 @@
 """prune: zeros where weights matter least, following a schedule while the model trains.
 
 Reference: M. Zhu and S. Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878. Masks are in
-``transforms/mask.py``, scores from data in ``transforms/importance.py``, schedules and the callback in ``training/``.
+``transforms/mask.py``, what is done from data in ``transforms/importance.py`` (gradients) and ``transforms/one_shot/``,
+schedules and the callback in ``training/``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import numpy as np
 from tfgreen.checks import check_integer, check_number, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
+from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
-from tfgreen.model.weights import Axes, Reasons
+from tfgreen.model.samples import sample_batches
+from tfgreen.model.weights import Axes, Reasons, compressible_weights
 from tfgreen.techniques.overrides import (
     all_settings,
     check_overrides,
@@ -32,9 +35,11 @@ from tfgreen.training.schedules import ConstantSparsity, ScheduleLike, as_schedu
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.compressed import has_transform
-from tfgreen.transforms.importance import Loss, activation_importance, taylor_importance
+from tfgreen.transforms.importance import Loss, taylor_importance
 from tfgreen.transforms.lora import merged_value
 from tfgreen.transforms.mask import Criterion, Mask, Scope
+from tfgreen.transforms.one_shot.layer_by_layer import LayerByLayer
+from tfgreen.transforms.one_shot.prune_at_once import MEASURES, prune_at_once
 from tfgreen.transforms.selection import Pooling, check_finite
 from tfgreen.typing import Arrays, Samples
 
@@ -53,8 +58,10 @@ class PruneConfig(Config):
         schedule: Sparsity over the training steps: ``tg.PolynomialDecay``, ``tg.ConstantSparsity``, any TFMOT
             ``PruningSchedule``, or a function of the step that returns the sparsity.
         criterion: How weights are scored: ``"magnitude"``; ``"threshold"`` (magnitude, and all up to ``threshold`` go,
-            whatever the sparsity); ``"activation"`` (magnitude times the norm of what the weight multiplies, from
-            ``calibration_data``); ``"taylor"`` (first-order change of ``loss`` on ``x, y``); ``"random"``.
+            whatever the sparsity); ``"taylor"`` (first-order change of ``loss`` on ``x, y``); ``"random"``. Two prune
+            at once, without training, layer by layer on ``calibration_data``: ``"wanda"`` (magnitude times the norm of
+            what the weight multiplies, compared within each output) and ``"sparsegpt"`` (dense layers, EinsumDense,
+            attention and convolutions: the weights that stay are changed so that each layer returns what it did).
         scope: What competes: ``"layer"`` by layer, ``"global"`` over the model, or by layer with sparsities shared out
             by Erdos-Renyi-Kernel (``"erk"``: more of small layers stays). Layers of an override compete by themselves.
         block_size: ``(rows, columns)`` of blocks that are zero as a whole. A kernel is seen as a matrix of
@@ -63,7 +70,8 @@ class PruneConfig(Config):
         m_by_n: ``(m, n)``: m zeros in every n weights along the input channels. On the way ``n * sparsity`` of them.
             A weight with no more than n - m input channels stays dense, which ``tg.summary`` says.
         threshold: For the criterion of that name: a magnitude >= 0.
-        calibration_data: For ``"activation"``: inputs of shape (samples, ...) in the structure the model takes.
+        calibration_data: For ``"wanda"`` and ``"sparsegpt"``: inputs of shape (samples, ...) in the structure the model
+            takes; a hundred or more.
         x: For ``"taylor"``: the same.
         y: For ``"taylor"``: targets of shape (samples, ...) in the structure of the outputs.
         loss: For ``"taylor"``: a Keras loss or its name.
@@ -127,7 +135,12 @@ class PruneConfig(Config):
                 raise invalid_value("schedule", expected=expected, received=goal[1], fix=f"Set it to {m / n:g}.")
             if self.block_size != (1, 1):
                 raise invalid_value("block_size", expected="(1, 1) with m_by_n", received=self.block_size)
+        at_once = self.criterion in MEASURES
+        if at_once and self.block_size != (1, 1):
+            expected = f"(1, 1) with criterion='{self.criterion}'"
+            raise invalid_value("block_size", expected=expected, received=self.block_size)
         clashes = {
+            f"criterion='{self.criterion}'": at_once,
             f"m_by_n={self.m_by_n}": self.m_by_n is not None,
             "criterion='threshold'": self.criterion == "threshold",
             f"block_size={self.block_size}": self.block_size != (1, 1) and self.scope == "global",
@@ -137,11 +150,11 @@ class PruneConfig(Config):
                 raise invalid_value("scope", expected=f"'layer' with {setting}", received=repr(self.scope))
 
     def _check_criterion(self) -> None:
-        for name, criterion in _NEEDED_BY.items():
+        for name, criteria in _NEEDED_BY.items():
             value = getattr(self, name)
-            if value is not None and self.criterion != criterion:
+            if value is not None and self.criterion not in criteria:
                 received = value if isinstance(value, (int, float)) else type(value).__name__
-                expected, fix = f"None with criterion='{self.criterion}'", f"Choose criterion='{criterion}'."
+                expected, fix = f"None with criterion='{self.criterion}'", f"Choose criterion='{criteria[0]}'."
                 raise invalid_value(name, expected=expected, received=received, fix=fix)
         if self.criterion == "threshold" and self.threshold is None:
             raise invalid_state("criterion='threshold' needs a threshold.", "Set it to a magnitude >= 0.")
@@ -150,6 +163,11 @@ class PruneConfig(Config):
         if self.criterion == "taylor" and self.loss is None:
             fix = "Pass the loss the model is trained with: loss='sparse_categorical_crossentropy'."
             raise invalid_state("criterion='taylor' needs a loss.", fix)
+        goal = as_schedule(self.schedule).goal
+        if self.criterion in MEASURES and (goal is None or goal[0] != 0):
+            expected = f"its final sparsity from step 0 on with criterion='{self.criterion}', which prunes at once"
+            fix = "Pass tg.ConstantSparsity(0.5, begin_step=0)."
+            raise invalid_value("schedule", expected=expected, received=self.schedule, fix=fix)
 
 
 class PruneOptions(TypedDict, total=False):
@@ -172,9 +190,11 @@ class PruneOptions(TypedDict, total=False):
     policy: Policy | None
 
 
-# Field -> the one criterion that needs it.
+# Criterion -> the data that it reads.
+_READ_DATA: Mapping[str, tuple[str, ...]] = {**dict.fromkeys(MEASURES, ("calibration_data",)), "taylor": ("x", "y")}
+# Field -> the criteria that need it.
 _NEEDED_BY = {
-    "threshold": "threshold", "calibration_data": "activation", **dict.fromkeys(("x", "y", "loss"), "taylor"),
+    "threshold": ("threshold",), "calibration_data": tuple(MEASURES), **dict.fromkeys(("x", "y", "loss"), ("taylor",)),
 }
 
 
@@ -191,7 +211,8 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
 
     The least important weights of each kernel are held at zero; ``tfgreen/model/weights.py`` lists the kernels.
     Biases, normalization and depthwise kernels stay dense unless asked for, which ``tg.summary`` shows layer by layer.
-    Compile the result, fit it with ``callbacks=[tg.UpdateCompression()]``, and bake it with ``tg.strip``.
+    Compile the result, fit it with ``callbacks=[tg.UpdateCompression()]``, and bake it with ``tg.strip``. With
+    ``"wanda"`` and ``"sparsegpt"`` it is pruned already: strip it at once, or train it before; its zeros stay zeros.
 
     Args:
         model: Any built Keras 3 model. It is not changed.
@@ -218,7 +239,8 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
     check_built_model(model)
     check_patterns(model, config)
     verdicts = _verdicts(model, config.policy)
-    importance = _importance(model, config)
+    batches = _batches(model, config)
+    importance = _importance(model, config, batches)
     budgets = {id(chosen): budget for budget, chosen in enumerate(all_settings(config))}
     numbers = itertools.count(1)
 
@@ -237,24 +259,33 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
             if chosen.m_by_n is not None and channels <= chosen.m_by_n[1] - chosen.m_by_n[0]:
                 reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
                 continue
-            scores = importance.get(f"{path}/{weight}")
-            if scores is None and chosen.criterion in ("activation", "taylor"):
-                subject, expected = layer_subject(path, layer), f"weights that criterion='{chosen.criterion}' scores"
-                fix = f"Give the layer another one: layers={{'{path}': PruneConfig(...)}}."
-                raise invalid_value(subject, expected=expected, received=f"'{weight}'", fix=fix)
-            found[weight] = [_mask(chosen, axes, next(numbers), budgets[id(chosen)], scores)]
+            name = f"{path}/{weight}"
+            if chosen.criterion in _READ_DATA and name not in importance:
+                if weight not in compressible_weights(layer):
+                    subject = layer_subject(path, layer)
+                    expected = f"weights that criterion='{chosen.criterion}' scores"
+                    fix = f"Give the layer another one: layers={{'{path}': PruneConfig(...)}}."
+                    raise invalid_value(subject, expected=expected, received=f"'{weight}'", fix=fix)
+                reason = Reasons.NO_INPUTS.format(criterion=chosen.criterion)
+                continue
+            found[weight] = [_mask(chosen, axes, next(numbers), budgets[id(chosen)], importance.get(name))]
         return Choice(found, reason)
 
     result = compress(model, masks)
     if not has_transform(result, Mask):
         fix = "tg.summary(model) says why for each layer."
         raise invalid_state(f"model '{model.name}' has no weight that can be pruned.", fix)
+    for chosen in all_settings(config):
+        if id(chosen) in batches:
+            _, sparsity = as_schedule(chosen.schedule).goal or (0, 0.0)
+            prune_at_once(result, budgets[id(chosen)], sparsity, batches[id(chosen)])
     return result
 
 
 def _mask(config: PruneConfig, axes: Axes, number: int, budget: int, importance: np.ndarray | None) -> Mask:
+    schedule = None if config.criterion in MEASURES else as_schedule(config.schedule)
     return Mask(
-        as_schedule(config.schedule), config.criterion, config.scope, config.block_size, config.block_pooling,
+        schedule, config.criterion, config.scope, config.block_size, config.block_pooling,
         config.m_by_n, _input_axis(axes), axes.outputs, config.threshold,
         seed=config.seed + number,  # or weights of equal shape would lose the same places
         importance=importance, budget=budget,
@@ -277,20 +308,31 @@ def _verdicts(model: keras.Model, policy: Policy | None) -> Mapping[str, str]:
     return verdicts
 
 
-def _importance(model: keras.Model, config: PruneConfig) -> dict[str, np.ndarray]:
-    """Importance from data by path of the weight, for the configs that score by data."""
-    found: dict[str, np.ndarray] = {}
+def _batches(model: keras.Model, config: PruneConfig) -> dict[int, list[dict[str, np.ndarray]]]:
+    """The samples that each config prunes at once on, by its ``id``; an error if a criterion lacks its data."""
+    found = {}
     for chosen in all_settings(config):
-        form = {"activation": "calibration_data=x[:512]", "taylor": "x=x[:512], y=y[:512]"}.get(chosen.criterion)
-        if form is None:
-            continue
-        if chosen.calibration_data is not None:
-            by_variable = activation_importance(model, chosen.calibration_data)
-        elif chosen.x is not None and chosen.y is not None and chosen.loss is not None:
-            by_variable = taylor_importance(model, chosen.x, chosen.y, chosen.loss)
-        else:
+        names = _READ_DATA.get(chosen.criterion, ())
+        if any(getattr(chosen, name) is None for name in names):
+            form = ", ".join(f"{name}={name[0].replace('c', 'x')}[:512]" for name in names)
             fix = f"Pass a few hundred training samples: tg.prune(model, criterion='{chosen.criterion}', {form})."
             raise invalid_state(f"criterion='{chosen.criterion}' scores weights by data.", fix)
+        if chosen.calibration_data is not None:
+            found[id(chosen)] = list(sample_batches(chosen.calibration_data, read_call_spec(model)))
+    return found
+
+
+def _importance(
+    model: keras.Model, config: PruneConfig, batches: Mapping[int, list[dict[str, np.ndarray]]]
+) -> dict[str, np.ndarray | None]:
+    """By path the weights that a criterion can score from data, with their importance if it is known by now."""
+    found: dict[str, np.ndarray | None] = {}
+    for chosen in all_settings(config):
+        by_variable: Mapping[int, np.ndarray | None] = {}
+        if id(chosen) in batches:
+            by_variable = dict.fromkeys(LayerByLayer(model, batches[id(chosen)], MEASURES[chosen.criterion]).measured)
+        elif chosen.x is not None and chosen.y is not None and chosen.loss is not None:
+            by_variable = taylor_importance(model, chosen.x, chosen.y, chosen.loss)
         for path, layer in replaceable_layers(model):
             if settings_for(path, config) is chosen:
                 weights = weights_by_path(getattr(layer, "stands_for", layer)).items()

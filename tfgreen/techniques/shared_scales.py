@@ -12,8 +12,9 @@ from tfgreen.errors import TfgreenError
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
+from tfgreen.model.weights import is_own
 from tfgreen.quantization.feature_scales import lost_channels
-from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_identity, is_own, is_pass_through
+from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_identity, is_pass_through
 from tfgreen.structure import CallSpec
 from tfgreen.typing import Tensors
 

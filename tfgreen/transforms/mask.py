@@ -1,9 +1,8 @@
 """Mask: zeros in a weight, chosen by a score and following a sparsity schedule.
 
 References: M. Zhu and S. Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878 (magnitude on a schedule);
-M. Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", 2023, arXiv:2306.11695 (magnitude
-times the norm of the input); P. Molchanov et al., "Importance Estimation for Neural Network Pruning", 2019,
-arXiv:1906.10771 (first-order Taylor).
+P. Molchanov et al., "Importance Estimation for Neural Network Pruning", 2019, arXiv:1906.10771 (first-order Taylor).
+What ``"wanda"`` and ``"sparsegpt"`` do is in ``one_shot/``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from tfgreen.transforms.selection import (
 )
 from tfgreen.typing import PlainDict, Tensor
 
-Criterion = Literal["magnitude", "threshold", "activation", "taylor", "random"]
+Criterion = Literal["magnitude", "threshold", "wanda", "sparsegpt", "taylor", "random"]
 Scope = Literal["layer", "global", "erk"]
 
 
@@ -50,8 +49,8 @@ class Mask(TensorTransform):
         schedule: When the mask is computed anew, and with which sparsity; None for one that stays as it is.
         input_axis: The axis along which ``m_by_n`` counts.
         output_axes: The axes that are the columns of the matrix that blocks lie in.
-        importance: For ``"activation"`` and ``"taylor"``: an array that broadcasts against the weight.
-        budget: For a scope other than ``"layer"``: masks of equal number share a budget, and have one schedule.
+        importance: For ``"taylor"``: an array that broadcasts against the weight.
+        budget: Masks of equal number have the same settings; with a scope other than ``"layer"`` they share a budget.
     """
 
     projects = True
@@ -84,7 +83,7 @@ class Mask(TensorTransform):
         self.scope = scope
         self.block_size = (int(block_size[0]), int(block_size[1]))
         self.block_pooling = block_pooling
-        self.m_by_n = None if m_by_n is None else tuple(m_by_n)
+        self.m_by_n = None if m_by_n is None else (int(m_by_n[0]), int(m_by_n[1]))
         self.input_axis = input_axis
         self.output_axes = tuple(output_axes)
         self.threshold = threshold

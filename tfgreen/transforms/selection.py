@@ -71,6 +71,23 @@ def keep_largest(score: np.ndarray, sparsity: float) -> np.ndarray:
     return _keep(score.ravel(), nonzero_count(score.size, sparsity)).reshape(score.shape)
 
 
+def keep_largest_of_each(score: np.ndarray, sparsity: float, axes: Sequence[int]) -> np.ndarray:
+    """Keep the largest scores of each index along some axes: as many of each as of an array of its size.
+
+    Example:
+        >>> keep_largest_of_each(np.array([[1.0, 9.0], [2.0, 7.0], [3.0, 8.0], [4.0, 6.0]]), 0.5, (-1,)).T
+        array([[False, False,  True,  True],
+               [ True, False,  True, False]])
+    """
+    check_finite(score)
+    moved = np.moveaxis(score, axes, range(len(axes)))
+    rows = moved.reshape(math.prod(moved.shape[: len(axes)]), -1)
+    order = np.argsort(-rows, axis=1, kind="stable")
+    mask = np.zeros(rows.shape, bool)
+    np.put_along_axis(mask, order[:, : nonzero_count(rows.shape[1], sparsity)], True, axis=1)
+    return np.moveaxis(mask.reshape(moved.shape), range(len(axes)), axes)
+
+
 def keep_largest_of_all(scores: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
     """Keep the largest scores over several arrays together, as many as of one array, but of each at least one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.recipes.run import tasks
 from tfgreen.recipes.recipe.recipe import Recipe
@@ -41,8 +42,14 @@ def test_sparsity_rises_within_the_next_training():
 
 
 def test_sparsity_comes_at_once_without_a_training():
-    mask = masks(carried_out({"prune": {"sparsity": 0.75, "criterion": "activation"}}))
-    assert mask.schedule.sparsity_at(0) == 0.75 and mask.criterion == "activation"
+    assert masks(carried_out({"prune": {"sparsity": 0.75}})).schedule.sparsity_at(0) == 0.75
+
+
+@pytest.mark.parametrize("later", [(), ({"train": {"epochs": 1}},)], ids=["", "train"])
+def test_what_prunes_at_once_does_so_whatever_comes_next(later):
+    settings = {"sparsity": 0.75, "criterion": "wanda"}
+    mask = masks(carried_out({"prune": {"layers": {"dense*": settings}, **settings}}, *later))
+    assert mask.sparsity == 0.75 and mask.criterion == "wanda"
 
 
 def test_every_other_verb():

@@ -19,6 +19,7 @@ from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.layer_calls import Around, around_calls, every_operation
+from tfgreen.model.weights import is_own
 from tfgreen.quantization.lowering import (
     LOSES_IN_INTEGERS,
     NEEDS_SAMPLES,
@@ -27,7 +28,7 @@ from tfgreen.quantization.lowering import (
     WIDE_FEATURES,
     lowering_of,
 )
-from tfgreen.quantization.op_classes import inner_operation, is_own, is_product, operation_name
+from tfgreen.quantization.op_classes import inner_operation, is_product, operation_name
 from tfgreen.quantization.placement import averaging_before_concat, is_linear_kernel, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns

@@ -22,34 +22,34 @@ from tfgreen.techniques.quantize import quantize
 from tfgreen.techniques.quantize_config import QuantizeConfig
 from tfgreen.techniques.recalibrate_batch_norm import recalibrate_batch_norm
 from tfgreen.training.schedules import PolynomialDecay, ScheduleLike
+from tfgreen.transforms.one_shot.prune_at_once import MEASURES
 
 _RISES_FOR, _UPDATES = 5 / 8, 40  # the share of a training in which sparsity rises, and in how many updates
 _STATISTICS, _BATCH = 4096, 128  # samples that statistics are taken of, and in batches of how many
 
 
 def prune_weights(state: State, settings: PruneStep, task: Task) -> State:
-    """Zeros, reached little by little within the next step that trains, or at once where none follows."""
+    """Zeros, reached little by little within the next step that trains, or at once where none follows or is needed."""
     configs = (step.config for step in task.ahead if step.kind.trains and step.settings is not None)
     training = next((config for config in configs if isinstance(config, TrainStep)), None)
     total = 0 if training is None else training.epochs * batches_of(task.data.train, training.batch_size)
-    config = _rising(settings, total)
-    if config.criterion == "activation":
-        config = dataclasses.replace(config, calibration_data=task.calibration_data)
-    return dataclasses.replace(state, model=prune(state.model, config))
+    return dataclasses.replace(state, model=prune(state.model, _rising(settings, total, task)))
 
 
-def _rising(settings: PruneStep, total: int) -> PruneStep:
-    """The settings with a schedule over ``total`` training steps, those of single layers too."""
+def _rising(settings: PruneStep, total: int, task: Task) -> PruneStep:
+    """The settings with a schedule over ``total`` training steps, or with samples, those of single layers too."""
     schedule: ScheduleLike | None = settings.schedule
-    if total:
+    at_once = settings.criterion in MEASURES
+    if total and not at_once:
         end = max(1, int(total * _RISES_FOR))
         times = {"begin_step": 0, "end_step": end, "frequency": max(1, total // _UPDATES)}
         schedule = PolynomialDecay(initial_sparsity=0.0, final_sparsity=settings.sparsity, **times)
     layers: Mapping[str, PruneConfig | None] = {
-        pattern: _rising(layer, total) if isinstance(layer, PruneStep) else layer
+        pattern: _rising(layer, total, task) if isinstance(layer, PruneStep) else layer
         for pattern, layer in settings.layers.items()
     }
-    return dataclasses.replace(settings, schedule=schedule, layers=layers)
+    samples = task.calibration_data if at_once else None
+    return dataclasses.replace(settings, schedule=schedule, layers=layers, calibration_data=samples)
 
 
 def cluster(state: State, settings: ClusterConfig, task: Task) -> State:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from tfgreen.quantization.op_classes import is_own, operation_name
+from tfgreen.model.weights import is_own
+from tfgreen.quantization.op_classes import operation_name
 from tfgreen.surgery.rules import kernels, layouts, moves, norms, operations, products, sequences
 from tfgreen.surgery.rules.common import Rule
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tfgreen.surgery.kernel_rows import KernelRows
+from tfgreen.transforms.one_shot.kernel_rows import KernelRows
 
 CASES = {
     "dense": (layers.Dense(3), (2, 4, 5)),

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfgreen.model.weights import einsum_letters, has_plain_weights
-from tfgreen.quantization.op_classes import is_own
+from tfgreen.model.weights import einsum_letters, has_plain_weights, is_own
 from tfgreen.typing import Shape
 
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -37,9 +36,12 @@ class KernelRows:
 
     @staticmethod
     def fits(layer: keras.Layer) -> bool:
-        """Whether a layer is such a product."""
-        if not has_plain_weights(layer):
-            return False
+        """Whether a layer is such a product, and of its kernel as that is stored."""
+        return has_plain_weights(layer) and KernelRows.is_product(layer)
+
+    @staticmethod
+    def is_product(layer: keras.Layer) -> bool:
+        """Whether a layer is such a product, of whatever it computes with in the place of its kernel."""
         if is_own(layer, (layers.EinsumDense,)):
             inputs, kernel, outputs = einsum_letters(layer)
             summed = set(inputs) & set(kernel)
@@ -47,23 +49,27 @@ class KernelRows:
             return bool(summed) and not summed & set(outputs) and "." not in inputs
         return is_own(layer, (layers.Dense,)) or (is_own(layer, _CONVOLUTIONS) and layer.groups == 1)
 
-    def matrix(self) -> np.ndarray:
-        """The kernel, of shape (values in a row, outputs)."""
-        kernel = np.asarray(self.layer.kernel)
+    def matrix(self, kernel: np.ndarray | None = None) -> np.ndarray:
+        """The kernel, or an array of its shape, as one of shape (values in a row, outputs)."""
+        kernel = np.asarray(self.layer.kernel if kernel is None else kernel)
         if isinstance(self.layer, layers.EinsumDense):
             summed, kept = self._axes()
             kernel = kernel.transpose([*summed, *kept])
             return kernel.reshape(math.prod(kernel.shape[: len(summed)]), -1)
         return kernel.reshape(-1, kernel.shape[-1])
 
+    def as_kernel(self, matrix: np.ndarray) -> np.ndarray:
+        """What :meth:`matrix` gives, in the shape of the kernel again."""
+        shape = self.layer.kernel.shape
+        if not isinstance(self.layer, layers.EinsumDense):
+            return matrix.reshape(shape)
+        summed, kept = self._axes()
+        order = [*summed, *kept]
+        return matrix.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+
     def assign(self, matrix: np.ndarray, intercept: np.ndarray | None) -> None:
         """Let the layer multiply by another matrix, and add other numbers if it adds any for each output."""
-        kernel = self.layer.kernel
-        if isinstance(self.layer, layers.EinsumDense):
-            summed, kept = self._axes()
-            order = [*summed, *kept]
-            matrix = matrix.reshape([kernel.shape[axis] for axis in order]).transpose(np.argsort(order))
-        kernel.assign(matrix.reshape(kernel.shape))
+        self.layer.kernel.assign(self.as_kernel(matrix))
         if intercept is not None:
             self.layer.bias.assign(intercept.reshape(self.layer.bias.shape))
 
