@@ -8,7 +8,7 @@ import pytest
 
 from tfgreen.errors import TfgreenError
 from tfgreen.recipes.recipe.step_table import KINDS, config_of, kind_of
-from tfgreen.recipes.run.step_functions import FUNCTIONS
+from tfgreen.recipes.run.steps.functions import FUNCTIONS
 
 
 def test_every_step_has_a_function_and_defaults_that_work():

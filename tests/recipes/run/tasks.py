@@ -67,6 +67,6 @@ def kinds_and_sizes():
 
 def task_of(model=None, data=None, steps=("convert",), **options):
     """The task of a run, made as ``tg.optimize`` makes it."""
-    given = {"metric": None, "budget": None, "bounds": {}, "region": None, "seed": 0, "progress": None, **options}
+    given = {"metric": None, "budget": None, "bounds": {}, "region": None, "seed": 0, **options}
     recipe = steps if isinstance(steps, Recipe) else Recipe(steps, name="mine")
     return make_task(model or classifier(), data or points(), recipe, **given)

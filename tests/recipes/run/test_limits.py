@@ -6,7 +6,7 @@ import pytest
 
 from tfgreen.recipes.metrics.metric import Metric
 from tfgreen.recipes.recipe.budget import Budget
-from tfgreen.recipes.run.limits import file_limits, run_limits
+from tfgreen.recipes.run.limits import file_limits
 from tfgreen.reports.variant import FIGURES, Latency, Variant
 
 
@@ -34,8 +34,3 @@ def test_a_drop_is_relative_where_the_metric_is_no_share():
     assert unknown.holds is None
     (without,) = file_limits(Budget(max_drop="2%"), after, before, None)
     assert without.holds is None and "no targets" in without.reason
-
-
-def test_the_run_has_limits_too():
-    hours, co2 = run_limits(Budget(max_hours=1, max_co2="50g"), 0.5, None, None)
-    assert hours.holds and co2.holds is None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,10 +44,11 @@ def test_from_model_and_data_to_report(tmp_path):
     assert {limit.name: limit.holds for limit in report.limits} == {
         "drop of accuracy": True, "size": False, "time of the run": True,
     }  # fmt: skip
-    assert [step["name"] for step in report.steps] == ["original", *(step.name for step in recipe.steps)]
+    assert [step["name"] for step in report.steps] == ["original", *(step.name for step in recipe.steps), "measure"]
     assert report.chosen == "mine-int8" and report.verdict.holds is False
     files = {"recipe.yaml", "model.tflite", "float32.tflite", "model.keras"}
-    assert set(os.listdir(tmp_path / "run")) == {*files, "report.json", "report.html", "report.md"}
+    reports = {"report.json", "report.html", "report.md"}
+    assert set(os.listdir(tmp_path / "run")) == {*files, *reports, ".lock", "run.json", "steps"}
     assert RunReport.load(tmp_path / "run").to_dict() == report.to_dict()
     assert Recipe.from_file(tmp_path / "run" / "recipe.yaml").budget == Budget(
         max_drop=0.9, max_size=2000, max_hours=1
@@ -74,3 +79,64 @@ def test_training_needs_targets(tmp_path):
     data = tasks.Data.from_arrays(tasks.points().train.x)
     with pytest.raises(TfgreenError, match="has no targets"):
         optimize(tasks.classifier(), data, ["train", "convert"], output=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "metric"),
+    [
+        (tasks.regression, tasks.sums, "mae"), (tasks.segmentation, tasks.masks, "accuracy"),
+        (tasks.two_outputs, tasks.kinds_and_sizes, "kind_accuracy"),
+    ],
+)  # fmt: skip
+def test_other_tasks(tmp_path, model, data, metric):
+    report = optimize(model(), data(), STEPS[2:], output=tmp_path / "run", max_drop="500%")
+    assert report.metric.name == metric and report.verdict.holds
+    assert all(variant.metric is not None and variant.size_bytes for variant in report.variants)
+
+
+def test_a_second_call_goes_on_and_a_third_begins_anew(tmp_path):
+    given = {"model": tasks.classifier(), "data": tasks.points(), "recipe": [{"train": {"epochs": 1}}, "convert"]}
+    first = optimize(**given, output=tmp_path / "run")
+    again = optimize(**given, output=tmp_path / "run")
+    assert again.to_dict()["steps"] == first.to_dict()["steps"] and again.variants == first.variants
+    anew = optimize(**given, output=tmp_path / "run", resume=False)
+    assert anew.to_dict()["steps"] != first.to_dict()["steps"]
+    assert [v.metric for v in anew.variants] == [v.metric for v in first.variants]
+    assert len(os.listdir(tmp_path / "run" / "steps")) == 4
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    with pytest.raises(TfgreenError, match="holds 'notes.txt'"):
+        optimize(**given, output=other)
+
+
+RUN = """
+import os, signal, sys
+import keras
+from tests.recipes.run import tasks
+from tfgreen.recipes.measure import measure_variants as measure
+from tfgreen.recipes.run.optimize import optimize
+from tfgreen.recipes.run.steps.watch import Watch
+
+measure.LATENCY_RUNS = 20
+if sys.argv[3] == "kill":
+    Watch.on_epoch_end = lambda self, epoch, logs=None: epoch == 1 and os.kill(os.getpid(), signal.SIGKILL)
+model = keras.saving.load_model(sys.argv[1])
+steps = [{"train": {"epochs": 3}}, "quantize", {"train": {"epochs": 1}}, {"convert": {"quantization": "int8"}}]
+optimize(model, tasks.points(), steps, output=sys.argv[2])
+"""
+
+
+def test_a_killed_process_goes_on_in_another(tmp_path):
+    tasks.classifier().save(tmp_path / "m.keras")
+
+    def started(name, *arguments):
+        command = [sys.executable, "-c", RUN, tmp_path / "m.keras", tmp_path / name, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+
+    assert started("cut", "kill").returncode == -signal.SIGKILL
+    (part,) = (tmp_path / "cut" / "steps").glob("*.part")
+    assert (part / "epochs" / "00001").is_dir()
+    assert started("cut", "on").returncode == 0 and started("whole", "on").returncode == 0
+    cut, whole = ((tmp_path / name / "model.tflite").read_bytes() for name in ("cut", "whole"))
+    assert cut == whole

@@ -7,10 +7,9 @@ from typing import Literal
 
 import keras
 
-from tfgreen.checks import check_integer, check_number, check_option
+from tfgreen.checks import check_number, check_option
 from tfgreen.config import Config
 from tfgreen.deploy.inspection.target_tables import TARGETS, TargetName
-from tfgreen.errors import invalid_value
 from tfgreen.recipes.economy.training_config import TrainingConfig
 from tfgreen.techniques.prune import PruneConfig
 from tfgreen.training.schedules import ConstantSparsity, ScheduleLike
@@ -97,35 +96,3 @@ class TargetStep(Config):
 
     def __post_init__(self) -> None:
         check_option("target", self.target, tuple(TARGETS))
-
-
-@dataclasses.dataclass(frozen=True)
-class VerifyStep(Config):
-    """How many samples the file is compared with the Keras model on."""
-
-    samples: int = 500
-
-    def __post_init__(self) -> None:
-        check_integer("samples", self.samples, minimum=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class BenchmarkStep(Config):
-    """How often each file runs to be timed."""
-
-    runs: int = 300
-
-    def __post_init__(self) -> None:
-        check_integer("runs", self.runs, minimum=20)
-
-
-@dataclasses.dataclass(frozen=True)
-class EnergyStep(Config):
-    """How long each file runs for its energy."""
-
-    seconds: float = 3.0
-
-    def __post_init__(self) -> None:
-        check_number("seconds", self.seconds, above=0)
-        if self.seconds > 600:
-            raise invalid_value("seconds", expected="a number <= 600", received=self.seconds)

@@ -13,16 +13,7 @@ from tfgreen.errors import invalid_value
 from tfgreen.recipes.factorize import FactorizeConfig
 from tfgreen.recipes.prune_channels_config import ChannelPruneConfig
 from tfgreen.recipes.recipe.choices import check_mapping
-from tfgreen.recipes.recipe.step_settings import (
-    BenchmarkStep,
-    DistillStep,
-    EnergyStep,
-    NoSettings,
-    PruneStep,
-    TargetStep,
-    TrainStep,
-    VerifyStep,
-)
+from tfgreen.recipes.recipe.step_settings import DistillStep, NoSettings, PruneStep, TargetStep, TrainStep
 from tfgreen.techniques.cluster import ClusterConfig
 from tfgreen.techniques.quantize_config import QuantizeConfig
 
@@ -37,17 +28,19 @@ class StepKind:
         config: The class of its settings.
         filled: Fields that a recipe does not give, since the run or another field does.
         trains: Whether it trains, which takes time and targets.
+        lossy: Whether it is for a training that follows, without which the model would lose much.
         compresses: Whether layers are compressed after it, until the model is stripped.
         plain: Whether it takes only a model without compressed layers.
-        exports: Whether it makes a file, or reads the one that was made last.
+        reads_file: Whether it looks at the file that was made last.
     """
 
     config: type[Config]
     filled: tuple[str, ...] = ()
     trains: bool = False
+    lossy: bool = False
     compresses: bool = False
     plain: bool = False
-    exports: bool = False
+    reads_file: bool = False
 
     @property
     def fields(self) -> list[str]:
@@ -58,21 +51,21 @@ class StepKind:
 KINDS: Mapping[str, StepKind] = {
     "train": StepKind(TrainStep, ("max_kwh", "max_co2_kg", "region", "steps_per_epoch"), trains=True),
     "distill": StepKind(DistillStep, ("max_kwh", "max_co2_kg", "region", "steps_per_epoch"), trains=True),
-    "prune_channels": StepKind(ChannelPruneConfig, _DATA, plain=True),
-    "factorize": StepKind(FactorizeConfig, _DATA, plain=True),
-    "prune": StepKind(PruneStep, (*_DATA, "schedule", "policy"), compresses=True),
-    "cluster": StepKind(ClusterConfig, (), compresses=True),
+    "prune_channels": StepKind(ChannelPruneConfig, _DATA, lossy=True, plain=True),
+    "factorize": StepKind(FactorizeConfig, _DATA, lossy=True, plain=True),
+    "prune": StepKind(PruneStep, (*_DATA, "schedule", "policy"), lossy=True, compresses=True),
+    "cluster": StepKind(ClusterConfig, (), lossy=True, compresses=True),
     "quantize": StepKind(QuantizeConfig, (*_DATA, "weight_transform"), compresses=True),
     "equalize": StepKind(NoSettings, plain=True),
     "correct_bias": StepKind(NoSettings, plain=True),
     "fold_batch_norm": StepKind(NoSettings, plain=True),
     "recalibrate_batch_norm": StepKind(NoSettings, plain=True),
     "strip": StepKind(NoSettings),
-    "convert": StepKind(ConvertConfig, _DATA, exports=True),
-    "check_target": StepKind(TargetStep, exports=True),
-    "verify": StepKind(VerifyStep, exports=True),
-    "benchmark": StepKind(BenchmarkStep, exports=True),
-    "energy": StepKind(EnergyStep, exports=True),
+    "convert": StepKind(ConvertConfig, _DATA),
+    "check_target": StepKind(TargetStep, reads_file=True),
+    "verify": StepKind(NoSettings, reads_file=True),
+    "benchmark": StepKind(NoSettings, reads_file=True),
+    "energy": StepKind(NoSettings, reads_file=True),
 }
 
 

@@ -96,7 +96,7 @@ def check_order(steps: Sequence[Step]) -> None:
             raise invalid_state(sentence, f"Move it before {compressed[0]}, or put the step strip before it.")
         if step.name in compressed:
             raise invalid_state(f"{step.name} stands twice.", "Leave one out, or put the step strip between them.")
-        if step.kind.exports and not converted and step.name != "convert":
+        if step.kind.reads_file and not converted:
             raise invalid_state(f"{step.name} stands before there is a file.", "Move it behind convert.")
         converted = converted or step.name == "convert"
         compressed = [] if step.name == "strip" else compressed + [step.name] * step.kind.compresses

@@ -30,20 +30,6 @@ def file_limits(budget: Budget, variant: Variant, first: Variant, metric: Metric
     return limits
 
 
-def run_limits(budget: Budget, hours: float, kwh: float | None, co2_kg: float | None) -> list[Limit]:
-    """The bounds of the run itself."""
-    used = {
-        "max_hours": ("time of the run", hours, "h"),
-        "max_kwh": ("energy of the run", kwh, "kWh"),
-        "max_co2": ("emissions of the run", co2_kg, "kg"),
-    }
-    return [
-        Limit(name=name, limit=getattr(budget, bound), value=value, unit=unit,
-              reason="" if value is not None else "there is no reading")
-        for bound, (name, value, unit) in used.items() if getattr(budget, bound) is not None
-    ]  # fmt: skip
-
-
 def _drop(most: float, variant: Variant, first: Variant, metric: Metric | None) -> Limit:
     """Points of a share; of another metric the share of what it was."""
     if metric is None or variant.metric is None or first.metric is None:

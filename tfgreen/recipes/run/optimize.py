@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-import warnings
+import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 from typing_extensions import Unpack
 
-from tfgreen.checks import check_instance, check_integer
-from tfgreen.config import Config, resolve_config
-from tfgreen.deploy.conversion.config import ConvertConfig
-from tfgreen.energy.carbon.break_even import break_even
-from tfgreen.energy.meter import EnergyMeter, EnergyReading
+from tfgreen.checks import check_bool, check_instance, check_integer
+from tfgreen.config import resolve_config
 from tfgreen.errors import invalid_state
 from tfgreen.files import made_folder, write_atomic
 from tfgreen.model.paths import check_built_model
-from tfgreen.model.rebuild import rebuild
 from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.measure.check_fits import check_fits
-from tfgreen.recipes.measure.measure_variants import measure_variants, report_metric
 from tfgreen.recipes.metrics.metric import Metric
 from tfgreen.recipes.progress import Progress
 from tfgreen.recipes.recipe.budget import Budget, BudgetOptions
 from tfgreen.recipes.recipe.recipe import AnyRecipe, Recipe
-from tfgreen.recipes.run.limits import file_limits, run_limits
-from tfgreen.recipes.run.losses import compiled, losses_of
-from tfgreen.recipes.run.state import State, Task
-from tfgreen.recipes.run.step_functions import FUNCTIONS
-from tfgreen.reports.environment import environment
-from tfgreen.reports.layers import layer_rows
+from tfgreen.recipes.run.folder import RUN_FILE, check_run_folder, locked, writing
+from tfgreen.recipes.run.keys import identity
+from tfgreen.recipes.run.report import make_report, measured
+from tfgreen.recipes.run.runner import carry_out
+from tfgreen.recipes.run.state import Task
+from tfgreen.recipes.run.steps.export import ORIGINAL
+from tfgreen.recipes.run.steps.losses import compiled, losses_of
+from tfgreen.recipes.run.store import Store
 from tfgreen.reports.report import RunReport
-from tfgreen.typing import FilePath, PlainDict
-
-_ROWS = 64  # samples on which the errors of layers are measured
+from tfgreen.typing import FilePath
 
 
 def optimize(
@@ -49,6 +45,7 @@ def optimize(
     budget: Budget | None = None,
     region: str | None = None,
     seed: int = 0,
+    resume: bool = True,
     progress: Progress | None = None,
     **bounds: Unpack[BudgetOptions],
 ) -> RunReport:
@@ -56,7 +53,12 @@ def optimize(
 
     The folder ``output`` gets ``model.tflite``, ``float32.tflite`` (the original), ``model.keras``, the recipe as it
     was run and the report (``report.html``, ``.json``, ``.md``). Choices are made on the validation split; the test
-    split is measured once, at the end. Sets the global seeds of Python, NumPy and TensorFlow.
+    split is measured once, at the end.
+
+    Each step that is done is kept there, too, and a training after each epoch. The same call goes on where the last one
+    was cut off, by whatever, and comes to the same model; a step is done anew only if the model, the data, a setting
+    before it or a version has changed. (A training on files or on a ``tf.data.Dataset`` begins anew, and so does one
+    with ``early_stopping``.) Sets the global seeds of Python, NumPy and TensorFlow.
 
     Args:
         model: A trained Keras model of any kind, which is not changed.
@@ -69,6 +71,7 @@ def optimize(
             override.
         region: ISO 3166 alpha-3 code of the country whose grid feeds the machine; None gives no CO2 figures.
         seed: Equal seeds give equal models.
+        resume: Whether finished steps in the folder are taken from there; False does all of them anew.
         progress: Where to show how far the run is; None for below the cell of a notebook, and elsewhere nowhere.
 
     Returns:
@@ -77,7 +80,7 @@ def optimize(
     Raises:
         TypeError, ValueError: The model is not built, the data does not fit it or has no targets for a step that needs
             them, the recipe is open, the loss cannot be told, or a verb refuses the model.
-        FileError: The folder cannot be written.
+        FileError: The folder cannot be written, holds something else, or another run is running there.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -89,23 +92,47 @@ def optimize(
         >>> report.verdict.holds, [variant.name for variant in report.variants]
         (True, ['float32', 'quick-int8'])
     """
-    task = make_task(model, data, recipe, metric, budget, bounds, region, seed, progress)
-    started = time.monotonic()
-    with made_folder(output) as folder:
-        with EnergyMeter(region) as meter:
-            state, steps = carry_out(task)
-        report = make_report(task, state, steps, meter.reading, (time.monotonic() - started) / 3600)
-        write_atomic(folder / "recipe.yaml", task.recipe.to_yaml())
-        state.exports["float32"].lite.save(folder / "float32.tflite")
-        state.exports[state.last].lite.save(folder / "model.tflite")
-        state.exports[state.last].model.save(folder / "model.keras")
-        report.save(folder)
+    check_bool("resume", resume)
+    task = make_task(model, data, recipe, metric, budget, bounds, region, seed)
+    progress = progress or Progress.here()
+    with made_folder(check_run_folder(output)) as folder, locked(folder):
+        known = identity(task)
+        with writing(folder):
+            write_atomic(folder / RUN_FILE, json.dumps({"recipe": task.recipe.name, **known}, indent=1) + "\n")
+            write_atomic(folder / "recipe.yaml", task.recipe.to_yaml())
+        store = Store(folder / "steps")
+        if not resume:
+            store.keep_only(())
+        outcome = carry_out(task, store, known, progress)
+        record, place = measured(task, outcome, store, progress)
+        report = make_report(task, outcome, record)
+        first, last = outcome.state.exports[ORIGINAL], outcome.state.exports[outcome.state.last]
+        with writing(folder):
+            first.lite.save(folder / f"{ORIGINAL}.tflite")
+            last.lite.save(folder / "model.tflite")
+            report = _with_keras_model(report, last.model, folder / "model.keras")
+            report.save(folder)
+        store.keep_only([*outcome.places, place])
+    return report
+
+
+def _with_keras_model(report: RunReport, model: keras.Model, path: Path) -> RunReport:
+    """Save the Keras model that the file was made from; where Keras cannot, say so in the report."""
+    half = path.with_name(f".half-{path.name}")
+    try:
+        model.save(half)
+        os.replace(half, path)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: B902: Keras raises whatever the code of a layer does
+        half.unlink(missing_ok=True)
+        return dataclasses.replace(report, skipped={**report.skipped, path.name: f"Keras cannot save it: {error}"})
     return report
 
 
 def make_task(
     model: keras.Model, data: Data, recipe: AnyRecipe, metric: Metric | str | None, budget: Budget | None,
-    bounds: Mapping[str, Any], region: str | None, seed: int, progress: Progress | None,
+    bounds: Mapping[str, Any], region: str | None, seed: int,
 ) -> Task:  # fmt: skip
     """Check what a run is about."""
     check_built_model(model)
@@ -124,7 +151,7 @@ def make_task(
         raise invalid_state(sentence, "Pass targets, or take the recipe posttraining.")
     if given.max_co2 is not None and region is None:
         raise invalid_state("max_co2 needs a region.", "Pass the country of the grid, such as region='DEU'.")
-    return Task(model, data, _metric(model, data, chosen, metric), chosen, seed, region, progress or Progress.here())
+    return Task(model, data, _metric(model, data, chosen, metric), chosen, seed, region)
 
 
 def _metric(model: keras.Model, data: Data, recipe: Recipe, metric: Metric | str | None) -> Metric | None:
@@ -136,52 +163,3 @@ def _metric(model: keras.Model, data: Data, recipe: Recipe, metric: Metric | str
     check_instance("metric", metric, (str, type(None)), "a tg.Metric, or the name of one")
     judged = model if model.compiled else compiled(model, losses_of(model, data.train, recipe.loss))
     return Metric.of(judged, metric)
-
-
-def carry_out(task: Task) -> tuple[State, list[PlainDict]]:
-    """All steps, one after the other; what is told of each, for the report."""
-    state = State(rebuild(task.original, lambda path, layer: layer))
-    steps = [("original", ConvertConfig()), *((s.name, s.config) for s in task.recipe.steps if s.settings is not None)]
-    told = []
-    for number, (name, config) in enumerate(steps):
-        keras.utils.set_random_seed((task.seed + number) % 2**32)
-        ahead = tuple(task.recipe.steps[number:])
-        state, seconds = _one(name, config, state, dataclasses.replace(task, ahead=ahead))
-        told.append({"name": name, "settings": config.to_dict()["config"], "seconds": seconds, "notes": state.notes})
-    return state, told
-
-
-def _one(name: str, config: Config, state: State, task: Task) -> tuple[State, float]:
-    before = time.monotonic()
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        kept = dataclasses.replace(state, notes=())
-        after = FUNCTIONS[name](kept, config, task)
-    notes = (*after.notes, *(str(item.message) for item in said if issubclass(item.category, UserWarning)))
-    curves, limits = (*state.curves, *after.curves), (*state.limits, *after.limits)
-    if after.curves == state.curves:
-        curves = state.curves
-    if after.limits == state.limits:
-        limits = state.limits
-    return dataclasses.replace(after, notes=notes, curves=curves, limits=limits), time.monotonic() - before
-
-
-def make_report(
-    task: Task, state: State, steps: list[PlainDict], cost: EnergyReading, hours: float
-) -> RunReport:
-    """The report of a run whose steps are done."""
-    split = task.data.test if "test" in task.data.splits else task.data.validation
-    with task.progress.step("measure the files"):
-        variants = measure_variants(state.exports, split, task.metric, region=task.region)
-        first, last = state.exports["float32"], state.exports[state.last]
-        layers = layer_rows(last.model, last.lite, before=first.model, x=split.samples(_ROWS))
-    paid, before, after = None, variants[0].energy, variants[-1].energy
-    if before is not None and after is not None and cost.joules is not None:
-        paid = break_even(before, after, cost)
-    budget = task.recipe.budget
-    limits = file_limits(budget, variants[-1], variants[0], task.metric)
-    return RunReport(
-        variants=variants, title=f"{task.original.name} on {task.data.source}", metric=report_metric(task.metric),
-        chosen=state.last, limits=[*limits, *state.limits, *run_limits(budget, hours, cost.kwh, cost.co2e_kg)],
-        steps=steps, layers=layers, curves=state.curves, break_even=paid, environment=environment(), seed=task.seed,
-    )  # fmt: skip

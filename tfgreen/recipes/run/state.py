@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
@@ -11,9 +12,9 @@ import keras
 from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.measure.measure_variants import Export
 from tfgreen.recipes.metrics.metric import Metric
-from tfgreen.recipes.progress import Progress
 from tfgreen.recipes.recipe.recipe import Recipe
 from tfgreen.recipes.recipe.steps import Step
+from tfgreen.recipes.run.account import Account
 from tfgreen.reports.curves import Curve
 from tfgreen.reports.limits import Limit
 from tfgreen.typing import Arrays
@@ -23,9 +24,19 @@ CALIBRATION_SAMPLES = 512
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a run is about; the same for all its steps, but for ``ahead``, the steps that are still to come.
+    """What a run is about, and for the step that is carried out, what else it may know.
 
-    ``original`` is the user's model, which no step changes; ``metric`` is None without targets.
+    Attributes:
+        original: The user's model, which no step changes.
+        data: The data; choices are made on its validation split.
+        metric: What the model is judged by; None without targets.
+        recipe: The recipe with the budget that counts.
+        seed: That of the run; of the step, while one is carried out.
+        region: Of the grid, or None.
+        ahead: The steps that are still to come.
+        unfinished: The folder in which the step may keep what it has, until it is done; None for nowhere.
+        account: What the step and the run have spent so far.
+        say: Shows how far the step is: a text, and the share of it that is done.
     """
 
     original: keras.Model
@@ -34,8 +45,10 @@ class Task:
     recipe: Recipe
     seed: int = 0
     region: str | None = None
-    progress: Progress = dataclasses.field(default_factory=Progress)
     ahead: Sequence[Step] = ()
+    unfinished: Path | None = None
+    account: Account = dataclasses.field(default_factory=Account)
+    say: Callable[[str, float], None] = lambda text, share: None
 
     @property
     def calibration_data(self) -> Arrays:
@@ -53,7 +66,7 @@ class State:
         notes: What the last step has to say, in sentences.
         curves: What it recorded over time.
         limits: What it held the file to, besides the budget.
-        measures: What the report is to measure, and how, by the name of the step.
+        cut: Why it ended before its time, with the budget of the run that was spent; or "".
     """
 
     model: keras.Model
@@ -61,7 +74,7 @@ class State:
     notes: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     limits: tuple[Limit, ...] = ()
-    measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cut: str = ""
 
     @property
     def last(self) -> str:

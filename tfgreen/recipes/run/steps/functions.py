@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfgreen.recipes.run import compress, export, train
 from tfgreen.recipes.run.state import StepFunction
+from tfgreen.recipes.run.steps import compress, export, train
 from tfgreen.techniques.equalize import equalize
 from tfgreen.techniques.fold_batch_norm import fold_batch_norm
 from tfgreen.techniques.strip import strip
 
 FUNCTIONS: Mapping[str, StepFunction] = {
-    "original": export.convert_original,
+    export.ORIGINAL_STEP: export.convert_original,
     "train": train.train,
     "distill": train.distill,
     "prune_channels": compress.remove_channels,
@@ -26,7 +26,7 @@ FUNCTIONS: Mapping[str, StepFunction] = {
     "strip": compress.without_settings(strip),
     "convert": export.convert,
     "check_target": export.check_file,
-    "verify": export.measured,
-    "benchmark": export.measured,
-    "energy": export.measured,
+    "verify": export.measured_at_the_end,
+    "benchmark": export.measured_at_the_end,
+    "energy": export.measured_at_the_end,
 }

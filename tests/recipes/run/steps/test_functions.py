@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from tfgreen.recipes.run.step_functions import FUNCTIONS
+from tfgreen.recipes.run.steps.functions import FUNCTIONS
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

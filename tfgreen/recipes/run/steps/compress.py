@@ -12,8 +12,8 @@ from tfgreen.recipes.factorize import FactorizeConfig, factorize
 from tfgreen.recipes.prune_channels import prune_channels
 from tfgreen.recipes.prune_channels_config import ChannelPruneConfig
 from tfgreen.recipes.recipe.step_settings import NoSettings, PruneStep, TrainStep
-from tfgreen.recipes.run.batches import batches_of
 from tfgreen.recipes.run.state import State, Task
+from tfgreen.recipes.run.steps.batches import batches_of
 from tfgreen.techniques.cluster import ClusterConfig
 from tfgreen.techniques.cluster import cluster as cluster_weights
 from tfgreen.techniques.correct_bias import correct_bias

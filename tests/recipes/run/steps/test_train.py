@@ -8,7 +8,7 @@ import pytest
 from tests.recipes.run import tasks
 from tfgreen.recipes.recipe.step_settings import DistillStep, TrainStep
 from tfgreen.recipes.run.state import State
-from tfgreen.recipes.run.train import distill, train
+from tfgreen.recipes.run.steps.train import distill, train
 from tfgreen.techniques.prune import prune
 from tfgreen.training.schedules import PolynomialDecay
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.recipes.run import tasks
 from tfgreen.deploy.conversion.config import ConvertConfig
-from tfgreen.recipes.recipe.step_settings import BenchmarkStep, TargetStep, VerifyStep
-from tfgreen.recipes.run.export import check_file, convert, convert_original, measured
+from tfgreen.recipes.recipe.step_settings import NoSettings, TargetStep
 from tfgreen.recipes.run.state import State
+from tfgreen.recipes.run.steps.export import check_file, convert, convert_original, measured_at_the_end
 from tfgreen.techniques.quantize import quantize
 from tfgreen.transforms.compressed import compressed_layers
 
@@ -34,7 +34,5 @@ def test_a_target_is_a_limit_of_the_report():
 
 
 def test_measuring_is_left_to_the_report():
-    task = tasks.task_of()
-    state = measured(State(task.original), VerifyStep(samples=7), task)
-    state = measured(state, BenchmarkStep(runs=30), task)
-    assert state.measures == {"verify": {"samples": 7}, "benchmark": {"runs": 30}}
+    state = State(tasks.classifier())
+    assert measured_at_the_end(state, NoSettings(), tasks.task_of()) is state

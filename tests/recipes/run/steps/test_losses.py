@@ -9,7 +9,7 @@ import pytest
 from tests.recipes.run import tasks
 from tfgreen.errors import TfgreenError
 from tfgreen.recipes.data.split import Split
-from tfgreen.recipes.run.losses import losses_of
+from tfgreen.recipes.run.steps.losses import losses_of
 
 
 def test_as_compiled_or_as_the_recipe_says():

@@ -8,7 +8,7 @@ import pytest
 from tests.recipes.run import tasks
 from tfgreen.recipes.recipe.recipe import Recipe
 from tfgreen.recipes.run.state import State
-from tfgreen.recipes.run.step_functions import FUNCTIONS
+from tfgreen.recipes.run.steps.functions import FUNCTIONS
 from tfgreen.techniques.strip import strip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -36,6 +36,15 @@ class Losses:
         """Compile a model with them; metrics are made anew."""
         metrics = keras.tree.map_structure(_own, self.metrics)
         model.compile(optimizer=optimizer, loss=self.loss, loss_weights=self.loss_weights, metrics=metrics)
+
+    def is_of_classes(self, output: str | None, outputs: Sequence[str | None]) -> bool:
+        """Whether the loss of one of the outputs compares probabilities of classes."""
+        loss = self.loss
+        if isinstance(loss, (list, tuple)):
+            loss = dict(zip(outputs, loss))
+        if isinstance(loss, Mapping):
+            loss = loss.get(output, next(iter(loss.values())) if len(loss) == 1 else None)
+        return "crossentropy" in str(getattr(loss, "name", None) or getattr(loss, "__name__", None) or loss).lower()
 
 
 def _own(value: Any) -> Any:

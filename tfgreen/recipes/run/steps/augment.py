@@ -1,0 +1,38 @@
+"""Images changed at random in ways that leave their class as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfgreen.errors import invalid_value
+from tfgreen.recipes.recipe.step_settings import Augment
+
+_SHARE = 8  # a shift goes up to the eighth part of a side
+
+
+def augmented(images: tf.Tensor, augment: Sequence[Augment], seed: tf.Tensor) -> tf.Tensor:
+    """A batch of images, each flipped or shifted by chance; equal seeds of shape (2,) give equal images.
+
+    A shift leaves zeros behind. Raises where the batch holds no images.
+    """
+    if images.shape.rank != 4:
+        expected, received = "images of shape (height, width, channels)", tuple(images.shape[1:])
+        raise invalid_value("augment", expected=expected, received=f"samples of shape {received}")
+    if "flip" in augment:
+        chance = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed)
+        images = tf.where(chance < 0.5, tf.reverse(images, [2]), images)
+    if "shift" in augment:
+        images = _shifted(images, seed + 1)
+    return images
+
+
+def _shifted(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    height, width = images.shape[1], images.shape[2]
+    up, left = height // _SHARE, width // _SHARE
+    padded = tf.pad(images, [[0, 0], [up, up], [left, left], [0, 0]])
+    count = tf.shape(images)[0]
+    rows = tf.random.stateless_uniform((count, 1), seed, 0, 2 * up + 1, tf.int32) + tf.range(height)
+    columns = tf.random.stateless_uniform((count, 1), seed + 1, 0, 2 * left + 1, tf.int32) + tf.range(width)
+    return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
