@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 
 from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.recipe.recipe import Recipe
+from tfgreen.recipes.run.account import Account
 from tfgreen.recipes.run.optimize import make_task
 
 layers = keras.layers
@@ -70,3 +73,9 @@ def task_of(model=None, data=None, steps=("convert",), **options):
     given = {"metric": None, "budget": None, "bounds": {}, "region": None, "seed": 0, **options}
     recipe = steps if isinstance(steps, Recipe) else Recipe(steps, name="mine")
     return make_task(model or classifier(), data or points(), recipe, **given)
+
+
+def stepped(function, state, settings, task):
+    """The state after a step, counted as the runner counts it."""
+    with Account() as account:
+        return function(state, settings, dataclasses.replace(task, account=account))

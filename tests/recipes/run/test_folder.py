@@ -31,15 +31,12 @@ with locked(Path({str(tmp_path)!r})):
     print("locked", flush=True)
     time.sleep(60)
 """
-    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "locked\n"
         with pytest.raises(FileError, match=f"process {other.pid} is running here"):
             with locked(tmp_path):
                 pass
-    finally:
         other.kill()
-        other.wait()
     with locked(tmp_path):
         pass
 

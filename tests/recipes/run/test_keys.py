@@ -16,7 +16,7 @@ from tfgreen.recipes.run.keys import hash_of, identity, step_key
 
 def saved_and_loaded(model, path):
     model.save(path)
-    return keras.saving.load_model(path)
+    return keras.saving.load_model(path, compile=False)
 
 
 def test_the_same_model_and_data_in_another_process(tmp_path):

@@ -43,7 +43,7 @@ class Pace:
     Example:
         >>> pace = Pace([0.0, 4.0, 2.0])
         >>> pace.left(1, share=0.5, seconds=60)
-        'about 2 min left'
+        'about 2 min left in all'
     """
 
     def __init__(self, expected: Sequence[float]) -> None:
@@ -62,4 +62,5 @@ class Pace:
             return ""
         rest = (1 - share) * self._expected[number] + sum(self._expected[number + 1 :])
         left = rest * spent / done
-        return f"about {left / 60:.0f} min left" if left >= 90 else f"about {max(1, round(left)):d} s left"
+        told = f"{left / 60:.0f} min" if left >= 90 else f"{max(1, round(left)):d} s"
+        return f"about {told} left in all"
