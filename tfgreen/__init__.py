@@ -112,6 +112,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.recipe.budget import Budget as Budget
     from tfgreen.recipes.recipe.recipe import Recipe as Recipe
     from tfgreen.recipes.run.optimize import optimize as optimize
+    from tfgreen.recipes.run.plan import RunPlan as RunPlan
+    from tfgreen.recipes.run.plan import plan as plan
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
@@ -208,6 +210,8 @@ _PUBLIC = {
     "Budget": "tfgreen.recipes.recipe.budget",
     "Recipe": "tfgreen.recipes.recipe.recipe",
     "optimize": "tfgreen.recipes.run.optimize",
+    "plan": "tfgreen.recipes.run.plan",
+    "RunPlan": "tfgreen.recipes.run.plan",
     "ConvertConfig": "tfgreen.deploy.conversion.config",
     "convert": "tfgreen.deploy.convert",
     "check_calibration": "tfgreen.deploy.inspection.check_calibration",

@@ -26,8 +26,9 @@ def test_the_built_in_ones_are_complete_and_round_trip(tmp_path):
 
 
 def test_every_form_is_taken(tmp_path):
-    recipe = Recipe(STEPS, budget={"max_drop": "1%"}, name="mine", description="why", loss={"out": "mse"})
-    assert recipe.budget == Budget(max_drop=0.01)
+    fields = {"budget": {"max_drop": "1%"}, "description": "why", "loss": {"out": "mse"}, "optional": ["prune"]}
+    recipe = Recipe(STEPS, name="mine", **fields)
+    assert recipe.budget == Budget(max_drop=0.01) and recipe.optional == ("prune",)
     path = tmp_path / "mine.yaml"
     path.write_text(recipe.to_yaml())
     assert Recipe.of(recipe) == Recipe.of(str(path)) == Recipe.of(path) == Recipe.of(recipe.to_dict()) == recipe
@@ -64,6 +65,7 @@ def test_what_is_open_is_named_picked_and_written():
         ("name: a\n", "steps: expected a list"),
         ("name: 3\nsteps: [convert]\n", "line 1: name: expected a text"),
         ("- convert\n", "recipe: expected settings by name"),
+        ("optional: [prun]\nsteps: [convert]\n", r"line 1: optional.*mean 'prune'\?"),
         ("version: 0\nsteps: [convert]\n", "line 1: version"),
         ("steps: [prune]\n", "line 1: No step of the recipe makes a file"),
     ],

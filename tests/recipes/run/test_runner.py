@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 
 from tests.recipes.run import tasks
+from tfgreen.errors import TfgreenError
 from tfgreen.recipes.recipe.recipe import Recipe
 from tfgreen.recipes.run import runner
 from tfgreen.recipes.run.keys import identity
 from tfgreen.recipes.run.runner import carry_out
+from tfgreen.recipes.run.steps import watch
 from tfgreen.recipes.run.steps.backup import Backup
 from tfgreen.recipes.run.steps.functions import FUNCTIONS
 from tfgreen.recipes.run.store import Store
 
 STEPS = [
-    {"prune": {"sparsity": 0.5}}, {"distill": {"epochs": 2}}, "quantize", {"train": {"epochs": 2}},
-    {"convert": {"quantization": "int8"}}, {"check_target": {"target": "tflm"}},
+    {"prune": {"sparsity": 0.5}}, {"distill": {"epochs": 2}}, {"cluster": {"number_of_clusters": 8}},
+    {"train": {"epochs": 2}}, "convert", {"check_target": {"target": "xnnpack"}},
 ]  # fmt: skip
 
 
@@ -56,9 +58,9 @@ def saved(tmp_path_factory):
     return path
 
 
-def run(saved, folder, steps=STEPS, **options):
+def run(saved, folder, steps=STEPS, optional=(), **options):
     model = keras.saving.load_model(saved)
-    task = tasks.task_of(model, tasks.points(), Recipe(steps, name="mine"), **options)
+    task = tasks.task_of(model, tasks.points(), Recipe(steps, name="mine", optional=optional), **options)
     return carry_out(task, Store(folder), identity(task))
 
 
@@ -77,22 +79,20 @@ def whole(saved, tmp_path_factory):
 
 def test_a_finished_run_is_taken_from_disk(saved, whole, tmp_path, done):
     assert result(run(saved, tmp_path)) == whole
-    assert done == ["original", "prune", "distill", "quantize", "train", "convert", "check_target"]
+    assert done == ["original", "prune", "distill", "cluster", "train", "convert", "check_target"]
     done.clear()
     assert result(run(saved, tmp_path)) == whole and done == ["check_target"]
 
 
 def test_what_comes_before_a_change_is_not_repeated(saved, tmp_path, done):
-    run(saved, tmp_path)
+    steps = [{"prune": {"sparsity": 0.5}}, {"train": {"epochs": 1}}, "convert"]
+    run(saved, tmp_path, steps)
     done.clear()
-    run(saved, tmp_path, [*STEPS[:3], {"train": {"epochs": 1}}, *STEPS[4:]])
-    assert done == ["train", "convert", "check_target"]
+    run(saved, tmp_path, [*steps[:2], {"convert": {"quantization": "float16"}}])
+    assert done == ["convert"]
     done.clear()
-    run(saved, tmp_path, [STEPS[0], {"distill": {"epochs": 3}}, *STEPS[2:]])
+    run(saved, tmp_path, [steps[0], {"train": {"epochs": 2}}, "convert"])
     assert done[0] == "prune"  # whose sparsity rises over as many steps as are trained next
-    done.clear()
-    run(saved, tmp_path, seed=1)
-    assert len(done) == 7
 
 
 CUTS = {
@@ -123,23 +123,18 @@ def test_a_run_that_is_cut_off_comes_to_the_same(saved, whole, tmp_path, monkeyp
 
 def test_a_spent_budget_ends_training_and_leaves_what_costs_little(saved, tmp_path):
     outcome = run(saved, tmp_path, bounds={"max_hours": 1e-9})
-    assert list(outcome.skipped) == ["prune", "distill", "train"] and "at its limit" in outcome.skipped["train"]
-    assert [record.name for record in outcome.records] == ["original", "quantize", "convert", "check_target"]
-    assert outcome.state.exports["mine-int8"].lite.quantization == "int8"
+    assert list(outcome.skipped) == ["prune", "distill", "cluster", "train"]
+    assert "at its limit" in outcome.skipped["train"]
+    assert [record.name for record in outcome.records] == ["original", "convert", "check_target"]
 
 
 def test_a_training_that_the_budget_has_cut_goes_on_with_a_larger_one(saved, whole, tmp_path, monkeypatch, done):
-    class Spends(keras.callbacks.Callback):
-        pass
-
     spent = {"calls": 0}
     real = runner.exceeded
 
     def in_the_first_epoch(budget, total):
         spent["calls"] += 1
         return "The time is up." if budget.max_hours == 5 and spent["calls"] > 1 else ""
-
-    from tfgreen.recipes.run.steps import watch
 
     with monkeypatch.context() as patch:
         patch.setattr(watch, "exceeded", in_the_first_epoch)
@@ -150,7 +145,7 @@ def test_a_training_that_the_budget_has_cut_goes_on_with_a_larger_one(saved, who
     monkeypatch.setattr(runner, "exceeded", real)
     done.clear()
     assert result(run(saved, tmp_path, bounds={"max_hours": 6})) == whole
-    assert done == ["distill", "quantize", "train", "convert", "check_target"]
+    assert done == ["distill", "cluster", "train", "convert", "check_target"]
 
 
 class Unsaveable(keras.Model):
@@ -180,3 +175,12 @@ def test_what_the_recipe_leaves_out_is_told(saved, tmp_path):
     assert outcome.skipped == {"prune": "the recipe leaves it out"} and len(outcome.records) == 2
     assert outcome.spent.seconds == pytest.approx(sum(record.spent.seconds for record in outcome.records))
     assert dataclasses.is_dataclass(outcome)
+
+
+def test_what_the_model_does_not_admit_is_an_error_or_skipped_where_it_is_optional(saved, tmp_path):
+    steps = [{"prune_channels": {"target_macs": 0.001}}, "convert"]
+    outcome = run(saved, tmp_path, steps, optional=("prune_channels",))
+    assert "target_macs: expected at least" in outcome.skipped["prune_channels"]
+    assert [record.name for record in outcome.records] == ["original", "convert"]
+    with pytest.raises(TfgreenError):
+        run(saved, tmp_path, steps)

@@ -29,7 +29,7 @@ def init(arguments: argparse.Namespace) -> int:
     model, task = load_task(arguments, data)
     recipe, reason = choose_recipe(arguments, model, task, bounds)
     budget = tg.Budget(**{**recipe.budget.given, **bounds})
-    recipe = tg.Recipe(recipe.steps, recipe.name, budget, recipe.description, recipe.loss)
+    recipe = recipe.replace(budget=budget)
     facts = tg.profile(model)
     command = shlex.join(["tfgreen", "run", arguments.output, arguments.model, "--data", arguments.data])
     head = [

@@ -98,7 +98,7 @@ def choose_recipe(
             print(f"recipe {found}: {in_options(reason, arguments)}", file=sys.stderr)
     recipe = tg.Recipe.of(found)
     loss = recipe.loss if arguments.loss is None else arguments.loss
-    return tg.Recipe(recipe.steps, recipe.name, recipe.budget, recipe.description, loss), reason
+    return recipe.replace(loss=loss), reason
 
 
 def choose_metric(arguments: argparse.Namespace, model: keras.Model) -> tg.Metric | str | None:

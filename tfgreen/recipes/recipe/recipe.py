@@ -17,12 +17,13 @@ from tfgreen.recipes.recipe import built_in
 from tfgreen.recipes.recipe.budget import Budget
 from tfgreen.recipes.recipe.choices import Open, check_mapping, decided, open_places, written
 from tfgreen.recipes.recipe.read_file import Lines, read_file
+from tfgreen.recipes.recipe.step_table import kind_of
 from tfgreen.recipes.recipe.steps import Step, check_order, read_step, step_names
 from tfgreen.typing import FilePath, PlainDict
 from tfgreen.version import __version__
 
 VERSION = 1  # of the form; raised when a recipe of before would mean something else
-_KEYS = ("version", "tfgreen", "name", "description", "loss", "steps", "budget")
+_KEYS = ("version", "tfgreen", "name", "description", "loss", "optional", "steps", "budget")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Recipe:
         description: What it is for.
         loss: The name of a Keras loss to train with, or names by output; None for that with which the model was
             compiled.
+        optional: Verbs whose steps are skipped, and told, where the model does not admit them.
 
     Raises:
         TypeError, ValueError: There is no such step or setting (the nearest is named), a value does not fit, or the
@@ -66,6 +68,7 @@ class Recipe:
     budget: Budget = Budget()
     description: str = ""
     loss: str | Mapping[str, str] | None = None
+    optional: Sequence[str] = ()
 
     def __init__(
         self,
@@ -74,15 +77,22 @@ class Recipe:
         budget: Budget | Mapping[str, Any] = Budget(),
         description: str = "",
         loss: str | Mapping[str, str] | None = None,
+        optional: Sequence[str] = (),
     ) -> None:
-        self._set(steps, name, budget, description, loss, Lines())
+        self._set(Lines(), steps, name, budget, description, loss, optional)
 
-    def _set(self, steps: Any, name: Any, budget: Any, description: Any, loss: Any, lines: Lines) -> None:
+    def _set(
+        self, lines: Lines, steps: Any, name: Any, budget: Any, description: Any, loss: Any, optional: Any
+    ) -> None:
         for field, value in {"name": name, "description": description}.items():
             with lines.naming(field):
                 check_instance(field, value, str, "a text")
         with lines.naming("loss"):
             check_instance("loss", loss, (str, Mapping, type(None)), "the name of a Keras loss, or names by output")
+        with lines.naming("optional"):
+            check_instance("optional", optional, (list, tuple), "a list of verbs")
+            for verb in optional:
+                kind_of(verb, "optional")
         with lines.naming("budget"):
             if not isinstance(budget, Budget):
                 check_mapping("budget", budget)
@@ -97,6 +107,7 @@ class Recipe:
         with lines.naming("steps"):
             check_order(read)
         fixed = {"steps": tuple(read), "name": name, "budget": budget, "description": description, "loss": loss}
+        fixed["optional"] = tuple(optional)
         for field, value in fixed.items():
             object.__setattr__(self, field, value)
 
@@ -124,7 +135,12 @@ class Recipe:
             dataclasses.replace(step, settings=decided(step.settings, name, values))
             for name, step in zip(step_names(self.steps), self.steps)
         ]
-        return Recipe(steps, self.name, self.budget, self.description, self.loss)
+        return self.replace(steps=steps)
+
+    def replace(self, **fields: Any) -> Recipe:
+        """The recipe with other values for some of its fields."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Recipe(**{**own, **fields})
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.to_yaml())}</pre>"
@@ -132,6 +148,7 @@ class Recipe:
     def to_dict(self) -> PlainDict:
         """Plain values, as a file holds them; ``Recipe.from_dict(recipe.to_dict()) == recipe``."""
         told = {"name": self.name, "description": self.description, "loss": written(self.loss)}
+        told["optional"] = list(self.optional)
         return {
             "version": VERSION,
             "tfgreen": __version__,
@@ -146,7 +163,8 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, data: PlainDict) -> Recipe:
-        """The recipe of plain values: ``version``, ``name``, ``description``, ``loss``, ``steps`` and ``budget``.
+        """The recipe of plain values: ``version``, ``name``, ``description``, ``loss``, ``optional``, ``steps``
+        and ``budget``.
 
         Raises:
             TypeError, ValueError: See :class:`tg.Recipe`; or the version is a newer one.
@@ -213,7 +231,8 @@ class Recipe:
                     near = difflib.get_close_matches(key, _KEYS, 1)
                     fix = f"Did you mean '{near[0]}'?" if near else ""
                     raise invalid_value(key, expected=f"one of {list(_KEYS)}", received="another key", fix=fix)
-        values: PlainDict = {"name": "recipe", "description": "", "loss": None, "budget": {}, "steps": None}
+        values: PlainDict = {"steps": None, "name": "recipe", "budget": {}, "description": "", "loss": None}
+        values["optional"] = ()
         values |= {key: value for key, value in data.items() if key in values}
         recipe = cls.__new__(cls)
         recipe._set(lines=lines, **values)

@@ -143,7 +143,7 @@ def make_task(
         sentence = f"Recipe '{chosen.name}' leaves {', '.join(chosen.space)} open."
         raise invalid_state(sentence, "Search for them with tg.search(model, data, recipe), or write values there.")
     given = resolve_config(Budget, chosen.budget if budget is None else budget, bounds)
-    chosen = Recipe(chosen.steps, chosen.name, given, chosen.description, chosen.loss)
+    chosen = chosen.replace(budget=given)
     check_fits(data, model, loss=chosen.loss, metric=metric if isinstance(metric, Metric) else None)
     needs = next((step.name for step in chosen.steps if step.kind.trains and step.settings is not None), None)
     if needs and not data.train.has_targets:

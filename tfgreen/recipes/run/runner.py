@@ -13,6 +13,7 @@ import keras
 
 from tfgreen.config import Config
 from tfgreen.deploy.conversion.config import ConvertConfig
+from tfgreen.errors import InvalidValueError
 from tfgreen.model.rebuild import rebuild
 from tfgreen.recipes.progress import Progress
 from tfgreen.recipes.recipe.step_settings import TrainStep
@@ -92,7 +93,12 @@ class _Run:
             elif step is not None and step.kind.reads_file:
                 self._do(number, name, config, None)
             else:
-                key = self._done(number, name, config, key)
+                try:
+                    key = self._done(number, name, config, key)
+                except InvalidValueError as error:
+                    if name not in self.task.recipe.optional:
+                        raise
+                    self.skipped[self.names[number]] = str(error)
         return Outcome(
             self._state(), tuple(self.records), self.skipped, key, tuple(place for place, _ in self.kept)
         )
