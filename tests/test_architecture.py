@@ -22,6 +22,7 @@ ORDER = (
     "surgery",
     "training",
     "distillation",
+    "federated",
     "techniques",
     "deploy",
     "reports",

@@ -78,6 +78,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.errors import InvalidTypeError as InvalidTypeError
     from tfgreen.errors import InvalidValueError as InvalidValueError
     from tfgreen.errors import TfgreenError as TfgreenError
+    from tfgreen.federated.codec import UpdateCodec as UpdateCodec
     from tfgreen.model.cost import LayerCost as LayerCost
     from tfgreen.model.cost import ModelProfile as ModelProfile
     from tfgreen.model.cost import profile as profile
@@ -175,6 +176,7 @@ _PUBLIC = {
     "FeatureDistillation": "tfgreen.distillation.losses",
     "AttentionTransfer": "tfgreen.distillation.losses",
     "TeacherCache": "tfgreen.distillation.teacher_cache",
+    "UpdateCodec": "tfgreen.federated.codec",
     "channel_groups": "tfgreen.surgery.channel_groups",
     "ChannelGroups": "tfgreen.surgery.channel_groups",
     "ChannelGroup": "tfgreen.surgery.channel_groups",

@@ -1,0 +1,1 @@
+"""Federated learning: clients train on data of their own and share compressed updates only."""

@@ -1,0 +1,148 @@
+"""The change of a float weight, rounded to a scale of its own: all of it, or the largest part."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfgreen.federated import positions
+from tfgreen.federated.positions import damaged
+from tfgreen.federated.update_bytes import Reader, Writer
+
+if TYPE_CHECKING:
+    from tfgreen.federated.codec import UpdateCodec
+
+_AMONG_NONZERO, _LARGEST_ONLY, _FOUR_BITS, _NEW_ZEROS = 1, 2, 4, 8
+_LIMIT = {8: 127, 4: 7}
+_MAXIMUM = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028e38, "float64": 1.7976e308}
+
+
+@dataclasses.dataclass(frozen=True)
+class Delta:
+    """A rounded change.
+
+    Attributes:
+        flags: Which of the rest there is.
+        scale: The change is this times the codes.
+        size: Of how many places the rest counts: all, or those that are not zero before.
+        died: Of those the ones that are zero from now on, ascending.
+        chosen: Of those the ones that codes are of, ascending; None for all.
+        codes: int8.
+        rest: What is left of the change, in the shape of the weight.
+    """
+
+    flags: int
+    scale: float
+    size: int
+    died: np.ndarray
+    chosen: np.ndarray | None
+    codes: np.ndarray
+    rest: np.ndarray
+
+    def write(self, writer: Writer, mode: int, dtype: int, shape: Sequence[int], codec: UpdateCodec) -> None:
+        """Add it to an update."""
+        writer.weight(mode, self.flags, dtype, shape)
+        writer.head("d", self.scale)
+        for places in (self.died if self.died.size else None, self.chosen):
+            if places is not None:
+                coded = positions.encode_positions(places, self.size, codec.entropy == "deflate")
+                writer.positions(coded, places.size)
+        codes = self.codes.view(np.uint8) if codec.bits == 8 else (self.codes + np.int8(8)).view(np.uint8)
+        writer.numbers += positions.pack(codes, codec.bits)
+
+
+def encode_delta(
+    before: np.ndarray, after: np.ndarray, rest: np.ndarray | None, peak: float, codec: UpdateCodec
+) -> Delta | None:
+    """Round the change of a weight of largest magnitude ``peak``; None where its dtype has no room to do so."""
+    work = _work(after.dtype)
+    old, new = before.reshape(-1).astype(work, copy=False), after.reshape(-1).astype(work, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        change = new - old if rest is None else new - old + rest.reshape(-1)
+    alive, flags = new != 0, _FOUR_BITS if codec.bits == 4 else 0
+    died, places = np.empty(0, np.int64), None
+    if not alive.all():
+        was = old != 0
+        change[~alive] = 0
+        if (alive <= was).all() and not was.all():  # no zero came to life
+            flags |= _AMONG_NONZERO
+            places, died = np.flatnonzero(was), np.flatnonzero(~alive[was])
+        else:
+            died = np.flatnonzero(was & ~alive)
+    counted = change if places is None else change[places]
+    magnitude = np.abs(counted)
+    largest = float(magnitude.max(initial=0))
+    scale = work(largest / _LIMIT[codec.bits])
+    if not peak + largest < _MAXIMUM[after.dtype.name] or (largest and scale < np.finfo(work).tiny):
+        return None
+    chosen, sent = None, counted
+    if codec.top_k is not None and codec.top_k < 1:
+        chosen = largest_places(magnitude, max(1, math.ceil(codec.top_k * counted.size)))
+        sent = counted[chosen]
+    with np.errstate(under="ignore"):
+        rounded = np.rint(sent / scale) if scale else np.zeros_like(sent)
+        codes = rounded.astype(np.int8)
+        rounded *= scale
+        at = _within(places, chosen)
+        if at is None:
+            change -= rounded
+        else:
+            change[at] -= rounded
+    flags |= (_NEW_ZEROS if died.size else 0) | (0 if chosen is None else _LARGEST_ONLY)
+    return Delta(flags, float(scale), counted.size, died, chosen, codes, change.reshape(after.shape))
+
+
+def decode_delta(reader: Reader, flags: int, before: np.ndarray, name: str) -> np.ndarray:
+    """The weight of which the change comes next in an update."""
+    (factor,) = reader.head("d", name)
+    work = _work(before.dtype)
+    if not 0 <= factor <= float(np.finfo(work).max):
+        raise damaged(name, f"a scale of {factor}")
+    found = before.reshape(-1).astype(work)  # a copy
+    places = np.flatnonzero(found) if flags & _AMONG_NONZERO else None
+    size = found.size if places is None else places.size
+    died = reader.positions(size, name) if flags & _NEW_ZEROS else None
+    chosen = reader.positions(size, name) if flags & _LARGEST_ONLY else None
+    count, width = size if chosen is None else chosen.size, 4 if flags & _FOUR_BITS else 8
+    codes = positions.unpack(reader.numbers.take(positions.packed_bytes(count, width), name), width, count)
+    signed = codes.view(np.int8) if width == 8 else codes.view(np.int8) - np.int8(8)
+    with np.errstate(over="ignore", under="ignore"):
+        change = signed.astype(work)
+        change *= work(factor)
+        at = _within(places, chosen)
+        if at is None:
+            found += change
+        else:
+            found[at] += change
+        if died is not None:
+            found[died if places is None else places[died]] = 0
+        return found.reshape(before.shape).astype(before.dtype, copy=False)
+
+
+def largest_places(magnitude: np.ndarray, count: int) -> np.ndarray:
+    """The places of the ``count`` largest, ascending, without those of zero; of equal ones the first."""
+    if count >= magnitude.size:
+        return np.flatnonzero(magnitude)
+    bound = np.partition(magnitude, magnitude.size - count)[magnitude.size - count]
+    if not bound:
+        return np.flatnonzero(magnitude)
+    places = np.flatnonzero(magnitude >= bound)
+    if places.size > count:
+        equal = np.flatnonzero(magnitude[places] == bound)
+        places = np.delete(places, equal[count - places.size :])
+    return places
+
+
+def _work(dtype: np.dtype) -> type[np.floating]:
+    return np.float64 if dtype == np.float64 else np.float32
+
+
+def _within(places: np.ndarray | None, chosen: np.ndarray | None) -> np.ndarray | None:
+    """Where in the weight the codes are; None for everywhere."""
+    if places is None:
+        return chosen
+    return places if chosen is None else places[chosen]
