@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import keras
 
@@ -16,6 +16,7 @@ from tfgreen.training.schedules import ConstantSparsity, ScheduleLike
 
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "lion", "adafactor"]
 Augment = Literal["flip", "shift"]
+AUGMENTS: tuple[Augment, ...] = get_args(Augment)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,22 +27,25 @@ class TrainStep(TrainingConfig):
         optimizer: The name of one of Keras's; ``"sgd"`` has a momentum of 0.9.
         learning_rate: What its rate begins with; by default it falls to 0 along half a cosine.
         augment: What is done to images at random: ``"flip"`` left and right, ``"shift"`` by up to an eighth of the
-            sides. For images of shape (height, width, channels) whose targets do not move with them.
+            sides. For images of shape (height, width, channels) whose targets do not move with them. Or ``"auto"``:
+            those of them after which the original model sees the same class in at least four of five training samples.
     """
 
     epochs: int = 4
     schedule: keras.optimizers.schedules.LearningRateSchedule | Literal["cosine"] | None = "cosine"
     optimizer: Optimizer = "adam"
     learning_rate: float = 1e-3
-    augment: tuple[Augment, ...] = ()
+    augment: tuple[Augment, ...] | Literal["auto"] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_option("optimizer", self.optimizer, ("adam", "adamw", "sgd", "rmsprop", "nadam", "lion", "adafactor"))
         check_number("learning_rate", self.learning_rate, above=0)
+        if self.augment == "auto":
+            return
         augment = (self.augment,) if isinstance(self.augment, str) else tuple(self.augment)
         for name in augment:
-            check_option("augment", name, ("flip", "shift"))
+            check_option("augment", name, AUGMENTS)
         object.__setattr__(self, "augment", augment)
 
 
@@ -53,15 +57,18 @@ class DistillStep(TrainStep):
         temperature: What the logits of classes are divided by, > 0. Outputs that are no classes are compared as they
             are.
         student_loss_weight: What the targets count beside the teacher, in [0, 1].
+        feature_weight: What the sums of a residual network's branches count, beside its outputs; 0 for nothing.
     """
 
     temperature: float = 3.0
     student_loss_weight: float = 0.3
+    feature_weight: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("temperature", self.temperature, above=0)
         check_number("student_loss_weight", self.student_loss_weight, minimum=0, maximum=1)
+        check_number("feature_weight", self.feature_weight, minimum=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
 from tests.recipes.run import tasks
 from tests.recipes.run.tasks import stepped
+from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.recipe.step_settings import DistillStep, TrainStep
 from tfgreen.recipes.run.state import State
 from tfgreen.recipes.run.steps.train import distill, train
@@ -56,3 +58,22 @@ def test_masks_move_while_a_step_trains():
     for step, settings in ((train, TrainStep(epochs=2)), (distill, DistillStep(epochs=2))):
         after = stepped(step, State(pruned), settings, task)
         assert np.mean(np.asarray(after.model.layers[0].layer.kernel) == 0) == 0.5
+
+
+def test_a_residual_student_learns_its_joins_and_images_are_changed_as_the_teacher_allows():
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    x = layers.Add(name="join")([x, layers.Conv2D(4, 3, padding="same")(x)])
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(layers.GlobalMaxPooling2D()(x)))
+    rng = np.random.default_rng(0)
+    images = rng.random((48, 8, 8, 1)).astype("float32")
+    task = tasks.task_of(model, Data.from_arrays(images, np.arange(48) % 2, validation_share=0.25))
+    student = State(keras.models.clone_model(model))
+    join = [keras.Model(m.input, m.get_layer("join").output) for m in (model, student.model)]
+    before = np.square(join[0](images) - join[1](images)).mean()
+    settings = DistillStep(epochs=30, learning_rate=0.01, augment="auto", student_loss_weight=0.0)
+    after = stepped(distill, student, settings, task)
+    learned = keras.Model(after.model.input, after.model.get_layer("join").output)
+    assert np.square(join[0](images) - learned(images)).mean() < 0.5 * before
+    assert any("images are changed at random: " in note for note in after.notes)

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgreen.errors import invalid_value
-from tfgreen.recipes.recipe.step_settings import Augment
+from tfgreen.recipes.recipe.step_settings import AUGMENTS, Augment
+from tfgreen.typing import Arrays
 
 _SHARE = 8  # a shift goes up to the eighth part of a side
+_SAME = 0.8  # of the samples keep their class: mirrored digits are other digits, mirrored cats are cats
+
+
+def harmless(model: keras.Model, images: Arrays) -> tuple[Augment, ...]:
+    """The changes that leave a classifier's answers as they are for most images; none of other models and inputs."""
+    if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype.kind not in "fiu":
+        return ()
+    before = model.predict_on_batch(images)
+    if not isinstance(before, np.ndarray) or before.ndim != 2 or before.shape[1] < 2:
+        return ()
+    found: list[Augment] = []
+    for change in AUGMENTS:
+        after = model.predict_on_batch(augmented(tf.convert_to_tensor(images), [change], tf.constant([0, 0])))
+        if (after.argmax(1) == before.argmax(1)).mean() >= _SAME:
+            found.append(change)
+    return tuple(found)
 
 
 def augmented(images: tf.Tensor, augment: Sequence[Augment], seed: tf.Tensor) -> tf.Tensor:

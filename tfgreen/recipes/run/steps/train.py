@@ -14,13 +14,17 @@ from tfgreen.model.rebuild import rebuild
 from tfgreen.recipes.economy.fit import fit
 from tfgreen.recipes.recipe.step_settings import DistillStep, TrainStep
 from tfgreen.recipes.run.state import State, Task
+from tfgreen.recipes.run.steps.augment import harmless
 from tfgreen.recipes.run.steps.backup import Backup
 from tfgreen.recipes.run.steps.batches import batches_of, epochs_of, is_ordered
+from tfgreen.recipes.run.steps.feature_losses import feature_losses
 from tfgreen.recipes.run.steps.losses import Losses, losses_of
 from tfgreen.recipes.run.steps.watch import Watch
 from tfgreen.reports.curves import energy_curve, training_curves
 from tfgreen.training.callbacks import UpdateCompression
 from tfgreen.transforms.compressed import compressed_layers
+
+_SEEN = 512  # training samples that are looked at first
 
 _OPTIMIZERS: Mapping[str, type[keras.Optimizer]] = {
     "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD,
@@ -40,8 +44,12 @@ def distill(state: State, settings: DistillStep, task: Task) -> State:
     """Train a copy of the model on the targets and on what the original makes of the same samples."""
     student = _copied(state.model)
     losses = losses_of(task.original, task.data.train, task.recipe.loss)
+    outputs = _distillation_losses(task.original, losses, settings)
+    features, weights = feature_losses(
+        task.original, student, task.data.train.samples(_SEEN), settings.feature_weight
+    )
     distiller = Distiller(
-        task.original, student, _distillation_losses(task.original, losses, settings),
+        task.original, student, [*outputs, *features], [*[1.0] * len(outputs), *weights],
         student_loss_weight=settings.student_loss_weight,
     )  # fmt: skip
     return dataclasses.replace(_trained(distiller, state, settings, task, "distill", losses), model=student)
@@ -56,6 +64,7 @@ def _trained(
 ) -> State:
     """Train in place, or go on where an attempt before was cut off; return what was recorded and said."""
     data, steps = task.data, batches_of(task.data.train, settings.batch_size)
+    augment = harmless(task.original, data.train.samples(_SEEN)) if settings.augment == "auto" else settings.augment
     losses.compile(model, _optimizer(settings, settings.epochs * steps))
     # The order of files and batches is another one in each process, and of early stopping Keras keeps no state: these
     # begin anew.
@@ -71,7 +80,7 @@ def _trained(
     if watch.cut == "" and backup.epoch < settings.epochs:
         epochs = range(backup.epoch, settings.epochs)
         batches = epochs_of(
-            data.train, settings.batch_size, epochs, task.seed, shuffle=settings.shuffle, augment=settings.augment
+            data.train, settings.batch_size, epochs, task.seed, shuffle=settings.shuffle, augment=augment
         )
         config = dataclasses.replace(settings, steps_per_epoch=steps, schedule=None)
         given = data.validation.validation_data(settings.batch_size) if "validation" in data.splits else None
@@ -79,7 +88,8 @@ def _trained(
         history = {name: [*history.get(name, []), *values] for name, values in run.history.items()}
         stopped = run.stopped
     curves = [*training_curves(history, title=title), dataclasses.replace(energy_curve(watch.joules), title=title)]
-    notes = (f"loss: {losses.how}", *filter(None, (stopped, watch.cut)))
+    told = f"images are changed at random: {', '.join(augment)}" if augment else ""
+    notes = (f"loss: {losses.how}", *filter(None, (told, stopped, watch.cut)))
     return dataclasses.replace(state, curves=tuple(curves), notes=notes, cut=watch.cut)
 
 
