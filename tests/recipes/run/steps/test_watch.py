@@ -30,7 +30,7 @@ def test_every_epoch_is_told_with_its_energy():
 
 
 def test_training_ends_with_the_epoch_in_which_the_budget_is_spent():
-    state, said = trained(Spent(seconds=3599), max_hours=1)
+    state, said = trained(Spent(seconds=3599.999), max_hours=1)
     assert len(said) < 3 and "time of the run is at its limit" in state.cut and state.cut in state.notes
 
 
