@@ -138,6 +138,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.techniques.quantize import quantize as quantize
     from tfgreen.techniques.quantize_config import QuantizeConfig as QuantizeConfig
     from tfgreen.techniques.recalibrate_batch_norm import recalibrate_batch_norm as recalibrate_batch_norm
+    from tfgreen.techniques.strip import merge_lora as merge_lora
     from tfgreen.techniques.strip import strip as strip
     from tfgreen.techniques.summary import ModelSummary as ModelSummary
     from tfgreen.techniques.summary import WeightStatus as WeightStatus
@@ -203,6 +204,7 @@ _PUBLIC = {
     "equalize": "tfgreen.techniques.equalize",
     "correct_bias": "tfgreen.techniques.correct_bias",
     "strip": "tfgreen.techniques.strip",
+    "merge_lora": "tfgreen.techniques.strip",
     "save_compressed": "tfgreen.deploy.compressed.compressed_file",
     "load_compressed": "tfgreen.deploy.compressed.compressed_file",
     "Data": "tfgreen.recipes.data.data",

@@ -1,4 +1,4 @@
-"""strip: bake every chain into the weights, leaving plain Keras layers."""
+"""strip and merge_lora: leave plain Keras layers, with what chains or adapters do baked into the weights."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import warnings
 
 import keras
 
+from tfgreen.errors import invalid_state
+from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.training.shortfall import shortfall
 from tfgreen.transforms.compressed import compressed_in, compressed_layers
+from tfgreen.transforms.lora import adapters, merge_adapters
 
 
 def strip(model: keras.Model) -> keras.Model:
@@ -42,3 +45,42 @@ def strip(model: keras.Model) -> keras.Model:
         return layer if compressed is None else compressed.bake(baked)
 
     return rebuild(model, bake)
+
+
+def merge_lora(model: keras.Model) -> keras.Model:
+    """Return a copy of ``model`` with the adapters of ``enable_lora`` added to the weights, which are trainable again.
+
+    Args:
+        model: Any built Keras 3 model with LoRA enabled on some layers. It is not changed.
+
+    Returns:
+        A model without adapters, of the same outputs (up to rounding), names and shapes, not compiled.
+
+    Raises:
+        TypeError: ``model`` is no ``keras.Model``.
+        ValueError: The model is not built or compressed, it has no adapters, one is on a layer whose weights Keras has
+            made integers of, or a layer cannot be copied; the layer is named.
+
+    Source: E. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv:2106.09685.
+
+    Example:
+        >>> import keras, tfgreen as tg
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> model.get_layer("out").enable_lora(2)
+        >>> len(model.weights), len(tg.merge_lora(model).weights)
+        (4, 2)
+    """
+    check_built_model(model)
+    if compressed_layers(model):
+        raise invalid_state(f"model '{model.name}' is compressed.", "Call tg.strip(model) first.")
+    adapted = [(path, layer) for path, layer in walk(model) if getattr(layer, "lora_enabled", False)]
+    integers = [path for path, layer in adapted if layer.quantization_mode]
+    if integers:
+        sentence = f"The adapters of {integers} are added to integers, which quantize() of Keras has made."
+        raise invalid_state(sentence, "Merge them before quantize().")
+    if not adapters(model):
+        fix = "Enable it on a layer with layer.enable_lora(rank), or leave this out."
+        raise invalid_state(f"model '{model.name}' has no LoRA adapter.", fix)
+    result: keras.Model = rebuild(model, lambda path, layer: layer)
+    merge_adapters(result)
+    return result
