@@ -126,6 +126,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.surgery.channel_groups import ChannelGroup as ChannelGroup
     from tfgreen.surgery.channel_groups import ChannelGroups as ChannelGroups
     from tfgreen.surgery.channel_groups import channel_groups as channel_groups
+    from tfgreen.surgery.trim_vocabulary import trim_vocabulary as trim_vocabulary
     from tfgreen.techniques.cluster import ClusterConfig as ClusterConfig
     from tfgreen.techniques.cluster import cluster as cluster
     from tfgreen.techniques.correct_bias import correct_bias as correct_bias
@@ -205,6 +206,7 @@ _PUBLIC = {
     "correct_bias": "tfgreen.techniques.correct_bias",
     "strip": "tfgreen.techniques.strip",
     "merge_lora": "tfgreen.techniques.strip",
+    "trim_vocabulary": "tfgreen.surgery.trim_vocabulary",
     "save_compressed": "tfgreen.deploy.compressed.compressed_file",
     "load_compressed": "tfgreen.deploy.compressed.compressed_file",
     "Data": "tfgreen.recipes.data.data",
