@@ -115,6 +115,10 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.recipes.run.optimize import optimize as optimize
     from tfgreen.recipes.run.plan import RunPlan as RunPlan
     from tfgreen.recipes.run.plan import plan as plan
+    from tfgreen.recipes.search.candidate import Candidate as Candidate
+    from tfgreen.recipes.search.result import FrontPoint as FrontPoint
+    from tfgreen.recipes.search.result import SearchResult as SearchResult
+    from tfgreen.recipes.search.search import search as search
     from tfgreen.recipes.search_precision import MixedPrecision as MixedPrecision
     from tfgreen.recipes.search_precision import Trial as Trial
     from tfgreen.recipes.search_precision import search_precision as search_precision
@@ -276,6 +280,10 @@ _PUBLIC = {
     "DeviceRecommendation": "tfgreen.recipes.devices.recommend_device",
     "recommend_device": "tfgreen.recipes.devices.recommend_device",
     "MixedPrecision": "tfgreen.recipes.search_precision",
+    "search": "tfgreen.recipes.search.search",
+    "SearchResult": "tfgreen.recipes.search.result",
+    "FrontPoint": "tfgreen.recipes.search.result",
+    "Candidate": "tfgreen.recipes.search.candidate",
     "search_precision": "tfgreen.recipes.search_precision",
     "FactorizeConfig": "tfgreen.recipes.factorize",
     "Factorized": "tfgreen.recipes.factorize",

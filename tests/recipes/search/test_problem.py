@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.recipes.search.problems import DROP, SMALL, problem
-from tfgreen.recipes.search.problem import Objective, Stage, stages_of
+from tfgreen.recipes.search.problem import Objective, Problem, Stage, stages_of
 from tfgreen.tables import plain
 
 
@@ -15,6 +15,25 @@ def test_costs_are_minimized_and_times_compared_at_the_digits_that_can_be_truste
     time = Objective("time", digits=2)
     assert time.cost({"time": 1.234}) == time.cost({"time": 1.24}) != time.cost({"time": 1.26})
     assert time.cost({"time": 4.21e-9}) == 4.2e-9
+
+
+def test_what_differs_by_chance_makes_no_candidate_better():
+    of = Problem(
+        space=problem().space, evaluate=lambda settings, stage: {},
+        objectives=(Objective("size"), Objective("time", digits=2)),
+    )
+    assert not of.is_better({"size": 1, "time": 1.0}, {"size": 1, "time": 2.0})
+    assert of.is_better({"size": 1, "time": 1.0}, {"size": 2, "time": 1.01})
+    assert not of.is_better({"size": 1, "time": 2.0}, {"size": 2, "time": 1.0})
+
+
+def test_a_candidate_is_outclassed_by_one_that_lacks_half_as_much_at_no_cost():
+    of = problem(reference=0.9)
+    last = {"accuracy": 0.7, "size": 100}
+    assert of.outclasses({"accuracy": 0.8, "size": 100}, last) and not of.outclasses(last, last)
+    assert not of.outclasses({"accuracy": 0.79, "size": 100}, last)
+    assert not of.outclasses({"accuracy": 0.8, "size": 101}, last)
+    assert not of.outclasses({"accuracy": 0.9, "size": 90}, {"accuracy": 0.895, "size": 100})  # within a hundredth
 
 
 def test_violations_are_shares_of_the_limit_and_of_trained_figures_only_after_training():

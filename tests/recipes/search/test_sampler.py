@@ -8,6 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from tests.recipes.search.problems import problem
 from tfgreen.recipes.recipe.choices import Choice, Range
+from tfgreen.recipes.search.explore import explore
+from tfgreen.recipes.search.problem import Objective, Problem
 from tfgreen.recipes.search.sampler import distributions, value_at
 from tfgreen.recipes.search.space import Space
 from tfgreen.recipes.search.study import Study
@@ -42,3 +44,12 @@ def test_the_first_draws_are_spread_over_each_range():
     study = Study(problem(), "study")
     widths = sorted(study.ask(99).params["width"] for _ in range(8))
     assert [int((width - 0.1) / 0.9 * 8) for width in widths] == list(range(8))
+
+
+def test_no_candidate_is_drawn_twice_while_there_are_others():
+    of = Problem(
+        space=Space({"x": Range(1, 30)}), objectives=(Objective("x"),), evaluate=lambda settings, stage: dict(settings)
+    )
+    study = Study(of, "study")
+    assert explore(of, study, trials=40, budget={}) == "All candidates of the space are tried."
+    assert sorted(one.settings["x"] for one in study.candidates()) == list(range(1, 31))

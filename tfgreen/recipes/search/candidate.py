@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from tfgreen.recipes.search.problem import Stage
 from tfgreen.tables import RowResult, plain
@@ -21,12 +21,13 @@ class Candidate(RowResult):
     Attributes:
         number: That of the trial in the study.
         settings: Name of the setting -> its value.
-        outcome: ``"finished"``: measured at all stages. ``"dropped"``: another candidate was at least as good in every
-            objective, and better in one, at the same stage. ``"infeasible"``: it broke a bound before any training.
+        outcome: ``"finished"``: measured at all stages. ``"dropped"``: another candidate was as good in every objective
+            at the same stage, and far better in the metric. ``"infeasible"``: it broke a bound before any training.
             ``"failed"``: it could not be measured.
         reason: The outcome in words, "" for finished ones.
         stages: What it came to, stage by stage.
         violations: Bound -> by how much of its limit the candidate is beyond it; 0 or less where it holds.
+        draw: What the settings are in the study.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Candidate(RowResult):
     reason: str
     stages: tuple[Stage, ...]
     violations: Mapping[str, float]
+    draw: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def figures(self) -> Mapping[str, float]:

@@ -11,7 +11,6 @@ from optuna.trial import Trial
 from tfgreen.energy.meter import EnergyMeter
 from tfgreen.errors import TfgreenError
 from tfgreen.recipes.search.candidate import Candidate, Outcome
-from tfgreen.recipes.search.front import dominates
 from tfgreen.recipes.search.problem import Problem, Stage
 from tfgreen.recipes.search.spending import Spending
 from tfgreen.recipes.search.study import Study
@@ -31,7 +30,7 @@ def explore(
     """Try candidates until the study holds ``trials``, by this process and others; return why it ended before, or "".
 
     A candidate ends at a stage, and is not trained further, if it breaks a bound whose figure training does not change,
-    or if another that is within these bounds dominates it by the figures of both at that stage. ``budget``, as
+    or if another that is within these bounds outclasses it by the figures of both at that stage. ``budget``, as
     :meth:`Spending.spent` takes it, is that of all processes together; it is looked at after each stage, and what it
     interrupts is put in line again.
     """
@@ -48,7 +47,7 @@ def explore(
         if in_vain >= _IN_VAIN or tried + running >= problem.space.size:
             left = 0
             if not running and not study.is_waiting():
-                return f"All {tried} candidates of the space have been tried."
+                return f"{'All' if tried >= problem.space.size else 'Nearly all'} candidates of the space are tried."
         if left <= 0 and not study.is_waiting():
             time.sleep(_WAIT)
             continue
@@ -96,7 +95,7 @@ class _Trying:
                 break
             rival = None if self.trial.user_attrs.get("start") else self._rival(number)
             if rival is not None:
-                return "dropped", f"candidate {rival.number + 1} is better in every respect at stage {number + 1}"
+                return "dropped", f"candidate {rival.number + 1} is far better at stage {number + 1}"
             if Spending.of(self.study.stages()).spent(budget):
                 return None, ""
         return "finished", ""
@@ -119,9 +118,9 @@ class _Trying:
 
     def _rival(self, number: int) -> Candidate | None:
         """A candidate that dominates it at this stage."""
-        costs = self.problem.costs(self.stages[number].figures)
+        figures = self.stages[number].figures
         for other in self.study.candidates():
             if other.outcome in ("finished", "dropped") and len(other.stages) > number:
-                if dominates(self.problem.costs(other.stages[number].figures), costs):
+                if self.problem.outclasses(other.stages[number].figures, figures):
                     return other
         return None

@@ -58,7 +58,8 @@ class Problem:
 
     ``evaluate`` measures a candidate at a stage, from the first, which trains nothing, to the last of so many
     ``stages``, and raises a TfgreenError for one that cannot be. ``epochs`` says for how long it trains then; ``start``
-    holds the candidates to be tried first, which go through all stages.
+    holds the candidates to be tried first, which go through all stages. ``reference`` is the first objective, the
+    metric, of the model as it is.
     """
 
     space: Space
@@ -68,10 +69,30 @@ class Problem:
     stages: int = 1
     start: tuple[PlainDict, ...] = ()
     epochs: Callable[[PlainDict, int], int] = lambda settings, stage: 0
+    reference: float | None = None
 
     def costs(self, figures: Mapping[str, float]) -> np.ndarray:
         """The objectives of a candidate, to be minimized."""
         return np.array([objective.cost(figures) for objective in self.objectives])
+
+    def is_better(self, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+        """Whether a candidate dominates another, and is not just better in what differs by chance."""
+        costs, others = self.costs(one), self.costs(other)
+        exact = [objective.digits is None for objective in self.objectives]
+        return bool(np.all(costs <= others) and np.any(costs[exact] < others[exact]))
+
+    def outclasses(self, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+        """Whether a candidate is so much better than another at the same stage that more training will not change it.
+
+        It is as good in every objective, and of the metric of the model as it is, it lacks at most half as much, and a
+        hundredth less. (To drop whatever is dominated loses many of the best: training turns small differences round.)
+        """
+        if self.reference is None:
+            return self.is_better(one, other)
+        costs, others = self.costs(one), self.costs(other)
+        whole = self.objectives[0].cost({self.objectives[0].name: self.reference})
+        lacks, lack = costs[0] - whole, others[0] - whole
+        return bool(np.all(costs <= others) and lacks <= lack / 2 and lacks < lack - abs(whole) / 100)
 
     def violations(self, figures: Mapping[str, float], trained: bool = True) -> dict[str, float]:
         """By how much each bound is violated; without those of figures that training changes unless it is done."""

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tfgreen.recipes.recipe.choices import Choice
 from tfgreen.recipes.search.space import Place, Space
 
-_ATTEMPTS = 50  # draws, until one is a candidate that is new
+_BY_TPE, _ATTEMPTS = 20, 500  # draws until one is a candidate that is new: by TPE, and then at random
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -63,17 +63,17 @@ class Sampler(optuna.samplers.BaseSampler):
         others = [one for one in study.get_trials(deepcopy=False) if is_taken(one) and one.number != trial.number]
         known = [self._space.settings(one.params) for one in others if self._space.covers(one.params)]
         rng = np.random.default_rng((self._seed, len(others)))
-        draws: Iterator[dict[str, Any]]
-        if self._random:
-            draws = (self._at_random(rng) for _ in itertools.count())
-        elif len(others) < self._startup:
-            draws = itertools.chain([self._spread(len(others), rng)], (self._at_random(rng) for _ in itertools.count()))
-        else:
-            tpe = optuna.samplers.TPESampler(seed=int(rng.integers(2**31)), n_startup_trials=0)
-            draws = (self._by_tpe(tpe, study, trial) for _ in itertools.count())
+        at_random = (self._at_random(rng) for _ in range(_ATTEMPTS))
+        first: Iterator[dict[str, Any]] = iter(())
+        if not self._random and len(others) < self._startup:
+            first = iter([self._spread(len(others), rng)])
+        elif not self._random:
+            # Settings depend on each other: all at once found more than one by one (scripts/bench_search.py).
+            tpe = optuna.samplers.TPESampler(seed=int(rng.integers(2**31)), n_startup_trials=0, multivariate=True)
+            first = (tpe.sample_relative(study, trial, self._distributions) for _ in range(_BY_TPE))
         draw: dict[str, Any] = {}
-        for draw in itertools.islice(draws, _ATTEMPTS):
-            if self._space.settings(draw) not in known:
+        for draw in itertools.chain(first, at_random):
+            if self._space.covers(draw) and self._space.settings(draw) not in known:
                 break
         return draw
 
@@ -82,9 +82,6 @@ class Sampler(optuna.samplers.BaseSampler):
     ) -> Any:
         """A setting that a trial put in by hand leaves open."""
         return self._at_random(np.random.default_rng((self._seed, trial.number)))[param_name]
-
-    def _by_tpe(self, tpe: optuna.samplers.TPESampler, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        return {name: tpe.sample_independent(study, trial, name, how) for name, how in self._distributions.items()}
 
     def _at_random(self, rng: np.random.Generator) -> dict[str, Any]:
         return {name: value_at(how, rng.random()) for name, how in self._distributions.items()}

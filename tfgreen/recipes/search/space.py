@@ -71,6 +71,10 @@ class Space:
                 found[name] = draw[name]
         return found
 
+    def shown(self, draw: Mapping[str, Any]) -> PlainDict:
+        """The candidate that a draw means, without options of which other settings say more."""
+        return {name: x for name, x in self.settings(draw).items() if not any(True for _ in open_places(x, ""))}
+
     def covers(self, draw: Mapping[str, Any]) -> bool:
         """Whether a draw holds all names; that of a trial which is being drawn does not yet."""
         return len(draw) == len(self.places)

@@ -58,7 +58,7 @@ class Study:
     def candidates(self) -> list[Candidate]:
         """What has been tried to its end, by any process, in the order of their trials."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-        return [_candidate(trial) for trial in trials if "outcome" in trial.user_attrs]
+        return [self._candidate(trial) for trial in trials if "outcome" in trial.user_attrs]
 
     def running(self) -> int:
         """How many candidates are being tried now."""
@@ -86,7 +86,6 @@ class Study:
         if len(earlier) >= most or settings in tried:
             self._study.tell(trial, state=TrialState.FAIL)
             return None
-        trial.set_user_attr("settings", plain(settings))
         return trial
 
     @contextlib.contextmanager
@@ -153,6 +152,13 @@ class Study:
         """Whether one process after another has ended on this candidate."""
         return trial.user_attrs.get("lost", 0) >= _LIVES
 
+    def _candidate(self, trial: FrozenTrial) -> Candidate:
+        kept = trial.user_attrs
+        return Candidate(
+            trial.number, self._space.shown(trial.params), kept["outcome"], kept["reason"],
+            stages_of(kept.get("stages")), kept["violations"], trial.params,
+        )  # fmt: skip
+
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get("owner")
         if owner == self._me:
@@ -163,14 +169,6 @@ class Study:
         if self._seen.get(trial.number, (None, 0.0))[0] != beat:
             self._seen[trial.number] = beat, now
         return now - self._seen[trial.number][1] > STALE
-
-
-def _candidate(trial: FrozenTrial) -> Candidate:
-    kept = trial.user_attrs
-    stages = stages_of(kept.get("stages"))
-    return Candidate(
-        trial.number, kept.get("settings", {}), kept["outcome"], kept["reason"], stages, kept["violations"]
-    )
 
 
 def _since(process: int) -> float | None:
