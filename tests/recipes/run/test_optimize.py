@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from tests.recipes.run import tasks
 from tfgreen.errors import TfgreenError
+from tfgreen.recipes.data.digits import load_digits_data
+from tfgreen.recipes.demo import digits_network
 from tfgreen.recipes.measure import measure_variants as measure
 from tfgreen.recipes.recipe.budget import Budget
 from tfgreen.recipes.recipe.recipe import Recipe
@@ -122,21 +125,54 @@ measure.LATENCY_RUNS = 20
 if sys.argv[3] == "kill":
     Watch.on_epoch_end = lambda self, epoch, logs=None: epoch == 1 and os.kill(os.getpid(), signal.SIGKILL)
 model = keras.saving.load_model(sys.argv[1])
-steps = [{"train": {"epochs": 3}}, "quantize", {"train": {"epochs": 1}}, {"convert": {"quantization": "int8"}}]
-optimize(model, tasks.points(), steps, output=sys.argv[2])
+optimize(model, tasks.points(), KILLED, output=sys.argv[2])
 """
+KILLED = [{"train": {"epochs": 3}}, "quantize", {"distill": {"epochs": 1}}, {"convert": {"quantization": "int8"}}]
 
 
 def test_a_killed_process_goes_on_in_another(tmp_path):
     tasks.classifier().save(tmp_path / "m.keras")
 
     def started(name, *arguments):
-        command = [sys.executable, "-c", RUN, tmp_path / "m.keras", tmp_path / name, *arguments]
+        code = RUN.replace("KILLED", repr(KILLED))
+        command = [sys.executable, "-c", code, tmp_path / "m.keras", tmp_path / name, *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
 
     assert started("cut", "kill").returncode == -signal.SIGKILL
     (part,) = (tmp_path / "cut" / "steps").glob("*.part")
     assert (part / "epochs" / "00001").is_dir()
-    assert started("cut", "on").returncode == 0 and started("whole", "on").returncode == 0
+    assert started("cut", "on").returncode == 0
+    optimize(keras.saving.load_model(tmp_path / "m.keras"), tasks.points(), KILLED, output=tmp_path / "whole")
     cut, whole = ((tmp_path / name / "model.tflite").read_bytes() for name in ("cut", "whole"))
     assert cut == whole
+
+
+def quickly(name):
+    """A recipe that comes with tfgreen, with one epoch for each training."""
+    recipe = Recipe.named(name)
+    steps = [{s.name: {**s.settings, "epochs": 1} if s.kind.trains else s.settings} for s in recipe.steps]
+    return recipe.replace(steps=steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in Recipe.names() if name != "posttraining"])
+def test_every_recipe_can_be_carried_out_on_digits(tmp_path, name):
+    data = load_digits_data(validation_share=0.1)
+    report = optimize(digits_network(), data, quickly(name), output=tmp_path / "run")
+    assert not report.skipped and report.variants[1].size_bytes < report.variants[0].size_bytes / 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [(tasks.regression, tasks.sums), (tasks.segmentation, tasks.masks), (tasks.two_outputs, tasks.kinds_and_sizes)],
+)
+def test_balanced_can_be_carried_out_in_any_task(tmp_path, model, data):
+    report = optimize(model(), data(), quickly("balanced"), output=tmp_path / "run")
+    assert report.variants[1].metric is not None and set(report.skipped) <= {"prune_channels"}
+
+
+def test_without_training_and_targets(tmp_path):
+    data = tasks.Data.from_arrays(tasks.masks().train.x)
+    report = optimize(tasks.segmentation(), data, "posttraining", output=tmp_path / "run", max_size="100kB")
+    assert report.verdict.holds and report.metric is not None and report.variants[1].verified
