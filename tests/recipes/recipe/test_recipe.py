@@ -60,8 +60,8 @@ def test_what_is_open_is_named_picked_and_written():
         ("steps:\n  - trian:\n  - convert\n", r"line 2: step 1: expected a step.*mean 'train'\?"),
         ("steps:\n  - train:\n      epochs: 2\n      learning_rate: -1\n  - convert\n", "line 4: learning_rate"),
         ("steps:\n  - convert\nbudget:\n  max_drop: 1%\n  max_size: 0\n", "line 5: max_size: expected a number > 0"),
-        ("steps:\n  - convert\nbudget: {max_szie: 3}\n", r"line 3: budget, max_szie.*mean 'max_size'\?"),
-        ("name: a\nstep:\n  - convert\n", r"line 2: step: .*Did you mean 'steps'\?"),
+        ("steps:\n  - convert\nbudget: {max_szie: 3}\n", r"line 3: 'max_szie' is no bound.*mean 'max_size'\?"),
+        ("name: a\nstep:\n  - convert\n", r"line 2: 'step' is no key.*Did you mean 'steps'\?"),
         ("name: a\n", "steps: expected a list"),
         ("name: 3\nsteps: [convert]\n", "line 1: name: expected a text"),
         ("- convert\n", "recipe: expected settings by name"),
@@ -75,7 +75,7 @@ def test_errors_name_file_line_and_the_nearest(tmp_path, text, match):
     path.write_text(text)
     with pytest.raises(TfgreenError, match=match) as found:
         Recipe.from_file(path)
-    assert str(found.value).startswith(str(path))
+    assert str(found.value).startswith(str(path)) and str(found.value).count(str(path)) == 1
 
 
 def test_a_newer_version_says_what_to_install():

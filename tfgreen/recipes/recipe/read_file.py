@@ -53,6 +53,8 @@ class Lines:
         try:
             yield
         except TfgreenError as error:
+            if self.source and str(error).startswith(self.source):  # by a block within this one
+                raise
             setting = re.split(r"[.,\[ ]+", error.subject)[-1] if error.subject else ""
             inner = (*place, setting)
             prefix = self.prefix(inner if inner in self._lines else place)

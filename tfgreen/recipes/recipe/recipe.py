@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any, TypeAlias, Union
 import yaml
 
 from tfgreen.checks import check_instance
+from tfgreen.config import check_options
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.recipes.recipe import built_in
-from tfgreen.recipes.recipe.budget import Budget
+from tfgreen.recipes.recipe.budget import OF_FILE, OF_RUN, Budget
 from tfgreen.recipes.recipe.choices import Open, check_mapping, decided, open_places, written
 from tfgreen.recipes.recipe.read_file import Lines, read_file
 from tfgreen.recipes.recipe.step_table import kind_of
@@ -96,7 +96,10 @@ class Recipe:
         with lines.naming("budget"):
             if not isinstance(budget, Budget):
                 check_mapping("budget", budget)
-                budget = _budget(budget)
+                for bound in budget:
+                    with lines.naming("budget", bound):
+                        check_options([bound], [*OF_FILE, *OF_RUN], "bound of a budget")
+                budget = Budget(**budget)
         with lines.naming("steps"):
             if not isinstance(steps, (list, tuple)) or not steps:
                 raise invalid_type("steps", expected="a list with one step or more", received=steps)
@@ -126,10 +129,7 @@ class Recipe:
         """
         space = self.space
         for place, value in values.items():
-            if place not in space:
-                near = difflib.get_close_matches(place, space, 1)
-                fix = f"Did you mean '{near[0]}'?" if near else ""
-                raise invalid_value("place", expected=f"one of {list(space)}", received=repr(place), fix=fix)
+            check_options([place], list(space), f"open setting of recipe '{self.name}'")
             space[place].check(place, value)
         steps = [
             dataclasses.replace(step, settings=decided(step.settings, name, values))
@@ -227,10 +227,7 @@ class Recipe:
             _check_version(data)
         for key in data:
             with lines.naming(key):
-                if key not in _KEYS:
-                    near = difflib.get_close_matches(key, _KEYS, 1)
-                    fix = f"Did you mean '{near[0]}'?" if near else ""
-                    raise invalid_value(key, expected=f"one of {list(_KEYS)}", received="another key", fix=fix)
+                check_options([key], _KEYS, "key of a recipe")
         values: PlainDict = {"steps": None, "name": "recipe", "budget": {}, "description": "", "loss": None}
         values["optional"] = ()
         values |= {key: value for key, value in data.items() if key in values}
@@ -241,16 +238,6 @@ class Recipe:
 
 # What is taken for a recipe: itself, the name of one, the path of a file, plain values, or the steps alone.
 AnyRecipe: TypeAlias = Union[Recipe, FilePath, Mapping[str, Any], Sequence[Any]]
-
-
-def _budget(given: Mapping[str, Any]) -> Budget:
-    known = [field.name for field in dataclasses.fields(Budget)]
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            fix = f"Did you mean '{near[0]}'?" if near else ""
-            raise invalid_value(f"budget, {name}", expected=f"one of {known}", received="no bound", fix=fix)
-    return Budget(**given)
 
 
 def _check_version(data: Mapping[str, Any]) -> None:
