@@ -1,0 +1,138 @@
+"""Compression of a small causal language model that is trained here, on the docstrings of the standard library.
+
+    python scripts/bench_transformers.py prune [--model lm.keras]
+
+Reported is the perplexity per character on modules that training has not seen, and how much it rises without any
+training after. ``--model`` keeps the trained model, or takes it if the file exists.
+
+Language models of billions of weights have features that are ten and more times as large as most, on which pruning by
+magnitude fails; in one of this size all are about equally large, and Wanda scores as magnitude does. So the model is
+pruned twice: as trained, and with features scaled at random, which leaves what it computes as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+from keras import layers, ops
+from text_data import Text, standard_library
+
+import tfgreen as tg
+
+LENGTH, WIDTH, DEPTH, HEADS = 64, 64, 2, 4
+BATCH, STEPS, RATE = 32, 1000, 1e-2
+SPREAD = 1.0  # deviation of the logarithm of what features are scaled by
+CRITERIA: tuple[Literal["magnitude", "wanda", "sparsegpt"], ...] = ("magnitude", "wanda", "sparsegpt")
+KEPT = {"tokens": None, "positions": None, "head": None}  # as Wanda and SparseGPT do
+
+
+def language_model(characters: int) -> keras.Model:
+    """A decoder as in LLaMA: the norm before each part, no biases, gated feed-forward layers."""
+    tokens = keras.Input((LENGTH,), dtype="int32", name="text")
+    places = ops.cumsum(ops.ones_like(tokens), axis=1) - 1
+    x = layers.Embedding(characters + 1, WIDTH, name="tokens")(tokens)
+    x = layers.Add()([x, layers.Embedding(LENGTH, WIDTH, name="positions")(places)])
+    for block in range(DEPTH):
+        y = layers.RMSNormalization(name=f"norm_{block}")(x)
+        attention = layers.MultiHeadAttention(HEADS, WIDTH // HEADS, use_bias=False, name=f"attention_{block}")
+        x = layers.Add()([x, attention(y, y, use_causal_mask=True)])
+        y = layers.RMSNormalization(name=f"norm_of_features_{block}")(x)
+        gate = layers.Dense(3 * WIDTH, activation="silu", use_bias=False, name=f"gate_{block}")(y)
+        y = layers.Multiply()([gate, layers.Dense(3 * WIDTH, use_bias=False, name=f"up_{block}")(y)])
+        x = layers.Add()([x, layers.Dense(WIDTH, use_bias=False, name=f"down_{block}")(y)])
+    head = layers.Dense(characters + 1, use_bias=False, name="head")
+    return keras.Model(tokens, head(layers.RMSNormalization()(x)))
+
+
+def with_uneven_features(model: keras.Model) -> keras.Model:
+    """A copy of equal outputs: what each kernel multiplies is scaled feature by feature, and the kernel back."""
+    rng, result = np.random.default_rng(0), keras.models.clone_model(model)
+    result.set_weights(model.get_weights())
+    for block in range(DEPTH):
+        attention = result.get_layer(f"attention_{block}")
+        up, down = (result.get_layer(f"{name}_{block}").kernel for name in ("up", "down"))
+        heads = attention.query_dense.kernel, attention.key_dense.kernel, attention.value_dense.kernel
+        gate = result.get_layer(f"gate_{block}").kernel
+        pairs = [
+            (result.get_layer(f"norm_{block}").scale, heads),
+            (result.get_layer(f"norm_of_features_{block}").scale, (gate, up)),
+            (attention.value_dense.kernel, (attention.output_dense.kernel,)),
+            (up, (down,)),
+        ]
+        for made, read in pairs:
+            axes = 2 if read[0] is attention.output_dense.kernel else 1  # heads and their features
+            scales = rng.lognormal(0.0, SPREAD, made.shape[-axes:])
+            made.assign(made * scales)
+            for kernel in read:
+                kernel.assign(kernel / scales.reshape(*scales.shape, *[1] * (len(kernel.shape) - axes)))
+    return result
+
+
+def trained(text: Text, path: Path | None) -> keras.Model:
+    """The model at a path, or a new one that is then kept there."""
+    if path is not None and path.exists():
+        return tg.load_model(path)
+    keras.utils.set_random_seed(0)
+    model = language_model(len(text.characters))
+    rate = keras.optimizers.schedules.CosineDecay(0.0, STEPS, warmup_target=RATE, warmup_steps=STEPS // 20)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(rate, 0.1, beta_2=0.98), loss)
+    chosen = text.train[np.random.default_rng(0).permutation(len(text.train))]
+    chosen = np.resize(chosen, (BATCH * STEPS, LENGTH + 1))
+    start = time.perf_counter()
+    model.fit(chosen[:, :-1], chosen[:, 1:], batch_size=BATCH, shuffle=False, verbose=2)
+    print(f"trained {model.count_params():,} weights in {time.perf_counter() - start:.0f} s", flush=True)
+    if path is not None:
+        model.save(path)
+    return model
+
+
+def perplexity(model: keras.Model, windows: np.ndarray) -> float:
+    """The exponential of the mean cross-entropy of the next character."""
+    logits = model.predict(windows[:, :-1], verbose=0).astype(np.float64)
+    shifted = logits - logits.max(-1, keepdims=True)
+    chosen = np.take_along_axis(shifted, windows[:, 1:, None], -1)[..., 0]
+    return math.exp(float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen)))
+
+
+def prune(text: Text, model: keras.Model, calibration: int, windows: int) -> None:
+    """One-shot pruning by magnitude, Wanda and SparseGPT, at half of the weights and at 2 of every 4."""
+    some = np.random.default_rng(1)
+    x = text.train[some.choice(len(text.train), calibration, replace=False), :-1]
+    test = text.test[some.choice(len(text.test), min(windows, len(text.test)), replace=False)]
+    print(f"calibrated on {calibration} windows of {LENGTH} characters, tested on {len(test)}")
+    for features, case in (("as trained", model), ("uneven", with_uneven_features(model))):
+        dense = perplexity(case, test)
+        print(f"features {features}: perplexity {dense:.3f}", flush=True)
+        for pattern, m_by_n in (("50 %", None), ("2:4", (2, 4))):
+            risen: dict[str, float] = {}
+            for criterion in CRITERIA:
+                data = None if criterion == "magnitude" else x
+                start = time.perf_counter()
+                pruned = tg.prune(case, criterion=criterion, calibration_data=data, m_by_n=m_by_n, layers=KEPT)
+                tg.UpdateCompression(pruned)  # sets the masks of magnitude
+                seconds = time.perf_counter() - start
+                risen[criterion] = perplexity(tg.strip(pruned), test) - dense
+                share = f"{risen[criterion] / risen['magnitude']:.2f} of magnitude's"
+                print(f"  {pattern:5} {criterion:10} +{risen[criterion]:7.3f}  {share}, {seconds:.1f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["prune"])
+    parser.add_argument("--model", type=Path, help="a .keras file to keep the trained model in")
+    parser.add_argument("--calibration", type=int, default=256, help="windows that are calibrated on")
+    parser.add_argument("--windows", type=int, default=256, help="windows that are tested on")
+    arguments = parser.parse_args()
+    text = standard_library(LENGTH)
+    prune(text, trained(text, arguments.model), arguments.calibration, arguments.windows)
+
+
+if __name__ == "__main__":
+    main()
