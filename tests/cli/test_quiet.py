@@ -34,3 +34,19 @@ def test_tensorflow_and_litert_start_without_a_word():
     code = "from tfgreen.cli.quiet import start_litert, start_tensorflow; start_tensorflow(); start_litert()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_only_what_python_writes_is_on_stderr():
+    code = (
+        "import logging, os, sys; from tfgreen.cli.quiet import python_stderr_only\n"
+        "with python_stderr_only():\n"
+        "    os.write(2, b'of C++'); print('of Python', file=sys.stderr)\n"
+        "    logging.getLogger('tensorflow').warning('retracing')\n"
+        "os.write(2, b'after')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "of Python\nafter")
+    crash = "with python_stderr_only():\n    ctypes.string_at(0)"
+    crash = f"import ctypes; from tfgreen.cli.quiet import python_stderr_only\n{crash}"
+    done = subprocess.run([sys.executable, "-c", crash], capture_output=True, text=True)
+    assert done.returncode < 0 and "Segmentation fault" in done.stderr and "line 3" in done.stderr

@@ -28,6 +28,7 @@ from tfgreen.cli.commands import (
     optimize,
     profile,
     report,
+    search,
     verify,
 )
 from tfgreen.cli.quiet import python_stderr_only
@@ -38,6 +39,7 @@ _FULL = re.compile("No space left on device|Disk quota exceeded")
 COMMANDS = (
     optimize.COMMAND,
     optimize.RUN,
+    search.COMMAND,
     init.COMMAND,
     report.COMMAND,
     demo.COMMAND,

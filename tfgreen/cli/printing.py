@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tfgreen.cli.command import FAILED, OK
 from tfgreen.cli.words import in_options
 from tfgreen.errors import FileError
 from tfgreen.files import check_writable, write_atomic
@@ -32,7 +33,9 @@ def check_output(arguments: argparse.Namespace) -> None:
 
 
 def check_output_folder(arguments: argparse.Namespace) -> None:
-    """The same for a folder, which may be there or not."""
+    """The same for a folder, which may be there or not, and has to be named."""
+    if arguments.output is None:
+        arguments.parser.error("the following arguments are required: --output")
     place = Path(arguments.output).absolute()
     if place.exists() and not place.is_dir():
         raise FileError(f"--output: expected a folder to write to, received {arguments.output}, a file.")
@@ -55,13 +58,25 @@ def give(arguments: argparse.Namespace, value: PlainDict, text: str, file: str |
         print(in_options(text, arguments))
 
 
+def exit_code(report: RunReport) -> int:
+    """Whether a run did what it was to do: a bound whose figure is not known is not shown to be kept."""
+    keeps = report.verdict.holds if report.limits else True
+    return OK if keeps and report.chosen_variant.verified else FAILED
+
+
 def show_report(arguments: argparse.Namespace, report: RunReport) -> None:
-    """Print the report of a run that is in the folder of ``--output``, once it says there what is said here."""
+    """Print the report of a run that is in the folder of ``--output``."""
+    told, written = tell_report(arguments, report)
+    give(arguments, told.to_dict(), f"{told}\n{written}")
+
+
+def tell_report(arguments: argparse.Namespace, report: RunReport) -> tuple[RunReport, str]:
+    """Say in the folder of ``--output``, too, what is said here, and what repeats it; the report, and what is there."""
     plain = {**report.to_dict(), "command": report.command or shlex.join(["tfgreen", *arguments.argv])}
     told = type(report).from_dict(_told(plain, arguments))
     told.save(arguments.output)
-    files = ", ".join(sorted(os.listdir(arguments.output)))
-    give(arguments, told.to_dict(), f"{told}\nwritten to {arguments.output}: {files}")
+    files = sorted(name for name in os.listdir(arguments.output) if not name.startswith("."))
+    return told, f"written to {arguments.output}: {', '.join(files)}"
 
 
 def _told(value: Any, arguments: argparse.Namespace) -> Any:

@@ -44,10 +44,12 @@ def quiet_native_output() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def python_stderr_only() -> Iterator[None]:
-    """Drop what C++ code writes to file descriptor 2 while the block runs; what Python writes to it is shown.
+    """Drop what C++ code writes to file descriptor 2, and what TensorFlow logs below errors, while the block runs.
 
-    A crash of C++ code still shows where Python was.
+    What Python writes to the descriptor is shown, and where it was when C++ code crashes.
     """
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
     own = _descriptor(sys.stderr) == 2
     sys.stderr.flush()
     saved = os.dup(2)
@@ -61,6 +63,8 @@ def python_stderr_only() -> Iterator[None]:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         stack.callback(os.dup2, saved, 2)
+        stack.callback(logger.setLevel, level)
+        logger.setLevel(logging.ERROR)
         yield
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import keras
 import numpy as np
 import pytest
+
+from tfgreen.recipes.run.folder import locked
+from tfgreen.recipes.run.steps.functions import FUNCTIONS
 
 RECIPE = """
 steps:
@@ -27,11 +31,11 @@ def recipe(tmp_path):
 def test_optimize_keeps_or_misses_a_budget(run, recipe, tmp_path, quick):
     command = f"optimize @model.keras --data @good.npz --recipe {recipe} --output {tmp_path}"
     code, out, err = run(f"{command}/out --max-size 100kB --region DEU")
-    assert code == 0 and "keeps its limit: size" in out and "train: epoch 1 of 1" in err and "written to" in out
+    assert code == 0 and "keeps its limit" in out and "train: epoch 1 of 1" in err and "written to" in out
     assert "fully_quantize" not in err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["command"].startswith("tfgreen optimize ") and report["command"].endswith("--region DEU")
-    code, out, err = run(f"{command}/missed --max-size 1kB --json --quiet")
+    code, out, err = run(f"{command}/out --max-size 1kB --json --quiet")
     assert code == 1 and err == "" and json.loads(out)["verdict"]["holds"] is False
 
 
@@ -43,11 +47,38 @@ def test_run_takes_the_recipe_first(run, recipe, tmp_path, quick):
     assert "12 samples of test" in splits or "12 test samples" in splits
 
 
+def test_a_run_that_is_cut_off_goes_on(run, recipe, tmp_path, quick, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    command = f"run {recipe} @model.keras --data @good.npz --output {tmp_path}/out"
+    with monkeypatch.context() as patched:
+        patched.setitem(FUNCTIONS, "verify", interrupted)
+        code, out, err = run(command)
+    assert code == 130 and out == "" and "train: epoch 1" in err and err.endswith("tfgreen: interrupted\n")
+    assert not (tmp_path / "out" / "report.json").exists()
+    code, out, err = run(command)
+    assert code == 0 and "train: epoch 1" not in err and (tmp_path / "out" / "model.tflite").exists()
+    with locked(tmp_path / "out"):
+        code, out, err = run(command)
+    assert code == 2 and f"process {os.getpid()} is running here. Wait for it" in err
+
+
+def test_a_dry_run_writes_nothing(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = "optimize @model.keras --data @good.npz --recipe balanced --dry-run --max-hours 0.001s"
+    code, out, err = run(command)
+    assert code == 0 and "distill" in out and "balanced: " in out and not os.listdir(tmp_path)
+    assert "--max-hours is 0.001 s: training would end before its last epoch." in out
+    code, out, _ = run(f"{command} --json --quiet")
+    assert code == 0 and json.loads(out)["recipe"] == "balanced" and not os.listdir(tmp_path)
+
+
 BAD = {
     "optimize @none.keras --data @good.npz --output @o": "none.keras: cannot be read",
     "optimize @model.keras --output @o": "the following arguments are required: --data",
     "optimize @model.keras --data @good.npz": "the following arguments are required: --output",
-    "optimize @model.keras --data @good.npz --output @model.keras": "--output: expected a folder to write to",
+    "optimize @model.keras --data @good.npz --output @model.keras": "expected a folder to write to",
     "optimize @model.keras --data @good.npz --output /proc/x": "/proc/x: cannot be written",
     "optimize @model.keras --data @good.npz --output @o --max-size 3km": "--max-size: expected a number, or one with",
     "optimize @model.keras --data @good.npz --output @o --max-size 0": "--max-size: expected a number > 0",

@@ -9,12 +9,13 @@ import sys
 import pytest
 
 from tests.reports.examples import whole_report
+from tfgreen.reports.limits import Limit
 
 
 @pytest.fixture
 def runs(tmp_path):
     for name in ("a", "b"):
-        whole_report(limits=[]).save(tmp_path / name)
+        whole_report(limits=[], chosen="float32").save(tmp_path / name)
     return tmp_path
 
 
@@ -31,6 +32,10 @@ def test_a_budget_that_is_missed_gives_1(run, runs):
     code, out, _ = run(f"report {runs}/missed")
     assert code == 1 and "misses 1 of 3 limits" in " ".join(out.split())
     assert run(f"report {runs}/a {runs}/missed")[0] == 1
+    whole_report(limits=[Limit(name="latency", limit=5, value=None, unit="ms", reason="none was measured")]).save(
+        runs / "unknown"
+    )
+    assert run(f"report {runs}/unknown")[0] == 1
 
 
 def test_several_runs(run, runs):

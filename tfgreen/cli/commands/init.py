@@ -11,10 +11,9 @@ import tfgreen as tg
 from tfgreen.cli.arguments import add_printing
 from tfgreen.cli.budget import BOUNDS
 from tfgreen.cli.command import OK, Command
-from tfgreen.cli.commands.optimize import add_task, check_task, choose_recipe, load_task
 from tfgreen.cli.printing import check_output, give
-from tfgreen.cli.start import start_tensorflow
 from tfgreen.cli.steps import STEPS
+from tfgreen.cli.task import add_task, read_task
 from tfgreen.errors import FileError
 from tfgreen.files import write_atomic
 
@@ -24,17 +23,15 @@ def init(arguments: argparse.Namespace) -> int:
     if os.path.exists(arguments.output):
         raise FileError(f"--output: expected a new file, received {arguments.output}, which is there.")
     check_output(arguments)
-    bounds, data = check_task(arguments)
-    start_tensorflow(arguments)
-    model, task = load_task(arguments, data)
-    recipe, reason = choose_recipe(arguments, model, task, bounds)
-    budget = tg.Budget(**{**recipe.budget.given, **bounds})
+    given = read_task(arguments)
+    recipe, reason = given.recipe, given.reason
+    budget = tg.Budget(**{**recipe.budget.given, **given.bounds})
     recipe = recipe.replace(budget=budget)
-    facts = tg.profile(model)
+    facts = tg.profile(given.model)
     command = shlex.join(["tfgreen", "run", arguments.output, arguments.model, "--data", arguments.data])
     head = [
         f"{arguments.model}: {facts.parameters:,} parameters, {len(facts.layers)} layers",
-        *(f"{name}: {split.count} samples, {split.source}" for name, split in task.splits.items()),
+        *(f"{name}: {split.count} samples, {split.source}" for name, split in given.data.splits.items()),
         f"recipe {recipe.name}: {reason}; others are {', '.join(tg.Recipe.names())}",
         f"run it: {command} --output out",
     ]
@@ -58,7 +55,6 @@ def commented(recipe: tg.Recipe, head: list[str]) -> str:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--recipe", metavar="RECIPE", help="the one to begin with (default: the one that suits)")
     text = "file to write, which must not be there (default: %(default)s)"
     parser.add_argument("--output", metavar="FILE.yaml", default="recipe.yaml", help=text)
     add_printing(parser)

@@ -6,14 +6,14 @@ import argparse
 import os
 
 from tfgreen.cli.arguments import add_folder
-from tfgreen.cli.command import FAILED, OK, Command
+from tfgreen.cli.command import Command
 from tfgreen.cli.models import check_files
-from tfgreen.cli.printing import give
+from tfgreen.cli.printing import exit_code, give
 from tfgreen.files import check_folder
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Show the report of a run, or compare those of several; exit code 1 if a run misses its budget."""
+    """Show the report of a run, or compare those of several; exit code 1 if a run does not keep its budget."""
     for folder in arguments.runs:
         check_files(os.path.join(folder, "report.json") if os.path.isdir(folder) else folder)
     from tfgreen.reports.compare import COMPARISON_FILES, compare_reports
@@ -27,7 +27,7 @@ def report(arguments: argparse.Namespace) -> int:
         check_folder(arguments.output, REPORT_FILES if single else COMPARISON_FILES)
         text += f"\nwritten to {arguments.output}: {', '.join(path.name for path in result.save(arguments.output))}"
     give(arguments, result.to_dict(), text)
-    return FAILED if any(one.verdict.holds is False for one in reports) else OK
+    return max(map(exit_code, reports))
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
