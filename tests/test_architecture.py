@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "energy": {*BASE, "model"},  # the account knows nothing of what is counted
     "cli": {*BASE, *ORDER, "energy"},
 }
-for name in ("reports", "recipes"):
+for name in ("federated", "reports", "recipes"):
     MAY_IMPORT[name].add("energy")
 
 

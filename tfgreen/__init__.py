@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tfgreen.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, which a test holds
+    from tfgreen import federated as federated
     from tfgreen.config import Config as Config
     from tfgreen.deploy.compressed.compressed_file import load_compressed as load_compressed
     from tfgreen.deploy.compressed.compressed_file import save_compressed as save_compressed
@@ -182,6 +183,7 @@ _PUBLIC = {
     "FeatureDistillation": "tfgreen.distillation.losses",
     "AttentionTransfer": "tfgreen.distillation.losses",
     "TeacherCache": "tfgreen.distillation.teacher_cache",
+    "federated": "tfgreen",
     "UpdateCodec": "tfgreen.federated.codec",
     "channel_groups": "tfgreen.surgery.channel_groups",
     "ChannelGroups": "tfgreen.surgery.channel_groups",
@@ -337,6 +339,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'tfgreen' has no attribute '{name}'")
     if name == "load_model":
         _register_serializable()
+    if _PUBLIC[name] == __name__:
+        return importlib.import_module(f"{__name__}.{name}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value

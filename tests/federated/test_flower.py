@@ -1,0 +1,70 @@
+"""Flower's strategies draw and aggregate; what they would have clients do that these do not is refused."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+
+import tfgreen as tg
+from tests.federated.test_simulation import simulate, weights
+from tfgreen.federated.flower import FlowerStrategy, flower_app
+
+# What imports Flower imports typer, which uses deprecated names of click.
+pytestmark = pytest.mark.filterwarnings("ignore:.*removed in Click:DeprecationWarning")
+
+
+@pytest.fixture
+def strategies():
+    try:
+        flower_app()
+    except tg.InvalidValueError:
+        pytest.skip("Flower is not installed")
+    return importlib.import_module("flwr.serverapp.strategy")
+
+
+def options(**settings: object) -> dict[str, object]:
+    return {"fraction_evaluate": 0.0, "min_train_nodes": 2, **settings}
+
+
+def test_without_flower_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flwr.app", None)
+
+    class Strategy:
+        def configure_train(self) -> None:
+            """As Flower's."""
+
+    with pytest.raises(ValueError, match=r"Flower cannot be imported.*pip install 'tfgreen\[federated\]'"):
+        FlowerStrategy(Strategy(), 3, 0)
+
+
+def test_fedavg_of_flower_is_the_average(strategies):
+    theirs = simulate(strategy=strategies.FedAvg(**options()), rounds=2)
+    np.testing.assert_allclose(weights(theirs), weights(simulate(rounds=2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["FedAdam", "FedAvgM", "FedMedian", "FedTrimmedAvg", "Krum", "FedYogi"])
+def test_strategies_train_and_keep_dtypes_and_seeds(strategies, name):
+    runs = [simulate(strategy=getattr(strategies, name)(**options(fraction_train=0.75)), rounds=3) for _ in range(2)]
+    np.testing.assert_array_equal(weights(runs[0]), weights(runs[1]))
+    assert weights(runs[0]).dtype == np.float32
+    assert runs[0].history["updates"] == [3, 3, 3]
+
+
+def test_a_differentially_private_wrapper_runs(strategies):
+    inner = strategies.FedAvg(**options())
+    wrapped = strategies.DifferentialPrivacyServerSideFixedClipping(inner, 0.1, 0.5, 4)
+    assert simulate(strategy=wrapped, rounds=2).history["updates"] == [4, 4]
+
+
+def test_what_clients_do_not_do_and_too_few_clients_are_refused(strategies):
+    with pytest.raises(ValueError, match="FedProx wants its clients to use proximal-mu"):
+        simulate(strategy=strategies.FedProx(**options(proximal_mu=0.1)), rounds=1)
+    with pytest.raises(ValueError, match="clients: expected as many clients as the strategy wants .*received 4"):
+        simulate(strategy=strategies.FedAvg(**options(min_available_nodes=9)), rounds=1)
+
+
+def test_telemetry_is_off(strategies):
+    assert importlib.import_module("flwr.supercore.telemetry").FLWR_TELEMETRY_ENABLED == "0"
