@@ -52,6 +52,8 @@ KINDS: Mapping[str, StepKind] = {
     "train": StepKind(TrainStep, ("max_kwh", "max_co2_kg", "region", "steps_per_epoch"), trains=True),
     "distill": StepKind(DistillStep, ("max_kwh", "max_co2_kg", "region", "steps_per_epoch"), trains=True),
     "prune_channels": StepKind(ChannelPruneConfig, _DATA, lossy=True, plain=True),
+    "mask_channels": StepKind(ChannelPruneConfig, _DATA, lossy=True, plain=True, compresses=True),
+    "remove_masked_channels": StepKind(NoSettings),
     "factorize": StepKind(FactorizeConfig, _DATA, lossy=True, plain=True),
     "prune": StepKind(PruneStep, (*_DATA, "schedule", "policy"), lossy=True, compresses=True),
     "cluster": StepKind(ClusterConfig, (), lossy=True, compresses=True),

@@ -99,4 +99,5 @@ def check_order(steps: Sequence[Step]) -> None:
         if step.kind.reads_file and not converted:
             raise invalid_state(f"{step.name} stands before there is a file.", "Move it behind convert.")
         converted = converted or step.name == "convert"
-        compressed = [] if step.name == "strip" else compressed + [step.name] * step.kind.compresses
+        ends = step.name in ("strip", "remove_masked_channels")
+        compressed = [] if ends else compressed + [step.name] * step.kind.compresses

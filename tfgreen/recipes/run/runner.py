@@ -121,7 +121,7 @@ class _Run:
 
     def _others(self, number: int, name: str) -> tuple[Any, ...]:
         """What a step depends on besides its settings and the steps before it."""
-        if name == "prune":  # whose sparsity rises within the next training
+        if name in ("prune", "mask_channels"):  # which go on within the next training
             ahead = (step.config for step in self.task.recipe.steps[number:] if step.settings is not None)
             training = next((config for config in ahead if isinstance(config, TrainStep)), None)
             return (None if training is None else (training.epochs, training.batch_size),)

@@ -58,3 +58,16 @@ def test_every_other_verb():
     assert carried_out({"prune_channels": {"ratio": 0.5}}).layers[0].units == 8
     for name in ("equalize", "correct_bias", "fold_batch_norm", "recalibrate_batch_norm", "factorize", "strip"):
         assert carried_out(name).count_params()
+
+
+def test_channels_are_held_at_zero_within_the_next_training_and_taken_out():
+    steps = {"mask_channels": {"ratio": 0.5}}, {"distill": {"epochs": 4}}, "remove_masked_channels"
+    recipe = Recipe([*steps, "convert"])
+    task = tasks.task_of(tasks.regression(), tasks.sums(), steps=recipe)
+    state = State(task.original)
+    for number, step in enumerate(recipe.steps[:3]):
+        ahead = task.__class__(**{**vars(task), "ahead": recipe.steps[number + 1 :]})
+        state = tasks.stepped(FUNCTIONS[step.name], state, step.config, ahead)
+    assert state.model.layers[0].units == 8 and type(state.model.layers[0]).__name__ == "Dense"
+    at_once = carried_out({"mask_channels": {"target_parameters": 0.6, "round_to": 1}})
+    assert (kernel(at_once) == 0).all(axis=0).sum() >= 6

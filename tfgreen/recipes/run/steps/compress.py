@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tfgreen.recipes.factorize import FactorizeConfig, factorize
+from tfgreen.recipes.mask_channels import mask_channels
 from tfgreen.recipes.prune_channels import prune_channels
 from tfgreen.recipes.prune_channels_config import ChannelPruneConfig
 from tfgreen.recipes.recipe.step_settings import NoSettings, PruneStep, TrainStep
@@ -21,29 +22,49 @@ from tfgreen.techniques.prune import PruneConfig, prune
 from tfgreen.techniques.quantize import quantize
 from tfgreen.techniques.quantize_config import QuantizeConfig
 from tfgreen.techniques.recalibrate_batch_norm import recalibrate_batch_norm
-from tfgreen.training.schedules import PolynomialDecay, ScheduleLike
+from tfgreen.training.callbacks import UpdateCompression
+from tfgreen.training.schedules import ConstantSparsity, PolynomialDecay, ScheduleLike
 from tfgreen.transforms.one_shot.prune_at_once import MEASURES
 
 _RISES_FOR, _UPDATES = 5 / 8, 40  # the share of a training in which sparsity rises, and in how many updates
+_HALF = 0.5  # where a target says how many channels go, their sparsity is but a clock
 _STATISTICS, _BATCH = 4096, 128  # samples that statistics are taken of, and in batches of how many
 
 
 def prune_weights(state: State, settings: PruneStep, task: Task) -> State:
     """Zeros, reached little by little within the next step that trains, or at once where none follows or is needed."""
+    return dataclasses.replace(state, model=prune(state.model, _rising(settings, _steps_ahead(task), task)))
+
+
+def hold_channels(state: State, settings: ChannelPruneConfig, task: Task) -> State:
+    """Channels held at zero, more and more of them within the next step that trains, or at once where none follows."""
+    config = dataclasses.replace(settings, calibration_data=task.calibration_data)
+    steps = _steps_ahead(task)
+    model = mask_channels(state.model, _schedule(settings.ratio or _HALF, steps), config)
+    if not steps:
+        UpdateCompression(model).step()
+    return dataclasses.replace(state, model=model)
+
+
+def _steps_ahead(task: Task) -> int:
+    """The batches of the next step that trains, 0 without one."""
     configs = (step.config for step in task.ahead if step.kind.trains and step.settings is not None)
     training = next((config for config in configs if isinstance(config, TrainStep)), None)
-    total = 0 if training is None else training.epochs * batches_of(task.data.train, training.batch_size)
-    return dataclasses.replace(state, model=prune(state.model, _rising(settings, total, task)))
+    return 0 if training is None else training.epochs * batches_of(task.data.train, training.batch_size)
+
+
+def _schedule(sparsity: float, total: int) -> ScheduleLike:
+    """A sparsity that rises within ``total`` training steps, or is there at once."""
+    if not total:
+        return ConstantSparsity(sparsity, begin_step=0)
+    times = {"begin_step": 0, "end_step": max(1, int(total * _RISES_FOR)), "frequency": max(1, total // _UPDATES)}
+    return PolynomialDecay(initial_sparsity=0.0, final_sparsity=sparsity, **times)
 
 
 def _rising(settings: PruneStep, total: int, task: Task) -> PruneStep:
     """The settings with a schedule over ``total`` training steps, or with samples, those of single layers too."""
-    schedule: ScheduleLike | None = settings.schedule
     at_once = settings.criterion in MEASURES
-    if total and not at_once:
-        end = max(1, int(total * _RISES_FOR))
-        times = {"begin_step": 0, "end_step": end, "frequency": max(1, total // _UPDATES)}
-        schedule = PolynomialDecay(initial_sparsity=0.0, final_sparsity=settings.sparsity, **times)
+    schedule = settings.schedule if at_once or not total else _schedule(settings.sparsity, total)
     layers: Mapping[str, PruneConfig | None] = {
         pattern: _rising(layer, total, task) if isinstance(layer, PruneStep) else layer
         for pattern, layer in settings.layers.items()

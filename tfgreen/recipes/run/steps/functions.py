@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tfgreen.recipes.mask_channels import remove_masked_channels
 from tfgreen.recipes.run.state import StepFunction
 from tfgreen.recipes.run.steps import compress, export, train
 from tfgreen.techniques.equalize import equalize
@@ -15,6 +16,8 @@ FUNCTIONS: Mapping[str, StepFunction] = {
     "train": train.train,
     "distill": train.distill,
     "prune_channels": compress.remove_channels,
+    "mask_channels": compress.hold_channels,
+    "remove_masked_channels": compress.without_settings(remove_masked_channels),
     "factorize": compress.factorize_kernels,
     "prune": compress.prune_weights,
     "cluster": compress.cluster,
