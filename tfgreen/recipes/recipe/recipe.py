@@ -33,10 +33,10 @@ class Recipe:
     A step is a verb with the fields of its config: ``train``, ``distill``, ``prune_channels``, ``mask_channels``,
     ``remove_masked_channels``, ``factorize``, ``prune``, ``cluster``, ``quantize``, ``equalize``, ``correct_bias``,
     ``fold_batch_norm``, ``recalibrate_batch_norm``, ``strip``, ``convert``, ``check_target``, ``verify``,
-    ``benchmark``, ``energy``. Data that a verb asks for (``calibration_data``) are training samples. ``train`` and ``distill`` take the fields of
-    :class:`tg.TrainingConfig`, ``optimizer``, ``learning_rate`` and ``augment``, and teach with the original model;
-    ``prune`` takes ``sparsity``, which is reached within the next step that trains, as the channels of
-    ``mask_channels`` are gone.
+    ``benchmark``, ``energy``. Data that a verb asks for (``calibration_data``) are training samples. ``train`` and
+    ``distill`` take the fields of :class:`tg.TrainingConfig`, ``optimizer``, ``learning_rate`` and ``augment``, and
+    teach with the original model; ``prune`` takes ``sparsity``, which is reached within the next step that trains,
+    as the channels of ``mask_channels`` are gone.
 
     A setting, or all of a step, may be left to :func:`tg.search`: ``{choice: [a, b]}``, ``{range: [low, high]}``,
     with ``log: true`` or a ``step``. The choice ``null`` of a whole step leaves the step out.
