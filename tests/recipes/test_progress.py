@@ -35,7 +35,7 @@ def test_the_time_left_is_told_from_the_share_that_is_done(monkeypatch):
         say("epoch 1", 0.25)
         now[0] += 180
         say("epoch 4", 1.0)
-    told = ["train: epoch 0", "train: epoch 1, 3 min left", "train: epoch 4", "train: 4 min"]
+    told = ["train: epoch 0", "train: epoch 1, 3 min left of it", "train: epoch 4", "train: 4 min"]
     assert stream.getvalue().splitlines() == told
 
 

@@ -117,4 +117,4 @@ def _left(started: float, share: float | None) -> str:
     if share is None or not _EARLIEST <= share < 1:
         return ""
     seconds = (time.monotonic() - started) * (1 - share) / share
-    return f", {quantity(max(seconds, 1.0) / 3600, 'h')} left"
+    return f", {quantity(max(seconds, 1.0) / 3600, 'h')} left of it"

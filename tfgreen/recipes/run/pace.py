@@ -8,8 +8,9 @@ from tfgreen.recipes.prune_channels_config import ChannelPruneConfig
 from tfgreen.recipes.recipe.step_settings import DistillStep, TrainStep
 from tfgreen.recipes.recipe.steps import Step
 
-# What an epoch takes beside one of plain training, measured on a ResNet-8 and a network of three convolutions.
-_TEACHER, _ROUNDED = 1.4, 2.0
+# What a step of ResNet-8 takes beside one of plain training, with a teacher and with ranges: `bench_distillation.py
+# speed` and `bench_quantization.py speed`. Other networks differ, so that a plan is right within a factor of two.
+_TEACHER, _ROUNDED = 1.25, 1.17
 
 
 def weights(steps: Sequence[Step]) -> list[float]:
@@ -19,12 +20,16 @@ def weights(steps: Sequence[Step]) -> list[float]:
         >>> weights([Step("train", {"epochs": 2}), Step("prune_channels", {"target_macs": 0.5}), Step("train", {})])
         [2.0, 0.0, 2.0]
     """
-    found, size, rounded = [], 1.0, 1.0
+    found, size, masked, rounded = [], 1.0, 1.0, 1.0
     for step in steps:
         config = step.config if step.settings is not None else None
+        if step.name == "remove_masked_channels" and config is not None:
+            size, masked = size * masked, 1.0
         if isinstance(config, ChannelPruneConfig):
-            share = config.target_macs if config.target_macs is not None else 1 - (config.ratio or 0.5)
-            size *= share if share <= 1 else 1.0
+            targets = (config.target_macs, config.target_parameters)
+            share = next((target for target in targets if target is not None), 1 - (config.ratio or 0.5))
+            share = share if share <= 1 else 1.0
+            size, masked = (size, share) if step.name == "mask_channels" else (size * share, masked)
         if step.name == "quantize" and config is not None:
             rounded = _ROUNDED
         if step.name == "strip" and config is not None:
