@@ -22,5 +22,5 @@ def test_every_name_in_the_readme_exists():
 
 
 def test_every_verb_is_in_the_readme():
-    verbs = [name for name in tg.__all__ if name[0].islower()]
+    verbs = [name for name in tg.__all__ if name[0].islower() and callable(getattr(tg, name))]
     assert not [name for name in verbs if f"tg.{name}(" not in README and name != "load_litert"]
