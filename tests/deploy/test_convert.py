@@ -367,7 +367,7 @@ def work(i):
 threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
 [t.start() for t in threads]; [t.join() for t in threads]
 assert all(f.predict(data).shape == (64, 2) for f in files.values()) and len(files) == 4
-print("printed"); os.write(1, b"written"); os.write(2, b"error")
+print("printed", flush=True); os.write(1, b"written"); os.write(2, b"error")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -6,6 +6,8 @@ STEPS = {
     "train": "learns from the targets",
     "distill": "learns from the targets and from the original model",
     "prune_channels": "takes whole channels out: fewer MACs, in any file",
+    "mask_channels": "holds whole channels at zero, one after the other, while the next step trains",
+    "remove_masked_channels": "takes these channels out: fewer MACs, in any file",
     "factorize": "splits wide kernels of low rank in two",
     "prune": "sets single weights to zero while the next step trains: smaller when gzipped",
     "cluster": "shares values among the weights of a kernel: smaller when gzipped",

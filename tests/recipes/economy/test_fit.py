@@ -55,7 +55,7 @@ def test_it_trains_as_keras_does_on_data_of_every_kind(kind):
 
 def test_the_result_is_a_table_and_plain_values():
     run = tg.fit(network(), arrays(), batch_size=16, accumulate=2, schedule="cosine", verbose=0)
-    assert "accumulate" in str(run) and "1 epochs" in repr(run) and "<table" in run._repr_html_()
+    assert "accumulate" in str(run) and "1 epoch," in repr(run) and "<table" in run._repr_html_()
     assert run.to_dict()["savings"]["accumulate"] == "on: 2 parts of a batch, one update"
 
 

@@ -126,8 +126,8 @@ def search(
         >>> data = tg.Data.from_arrays(x, (x[:, 0] > 0).astype(int), test_share=0.2)
         >>> recipe = [{"prune_channels": {"ratio": {"choice": [0.25, 0.5]}}}, {"convert": {"quantization": "float16"}}]
         >>> found = tg.search(model, data, recipe, output="found", objectives=("metric", "size_bytes"), trials=5)
-        >>> len(found.candidates), found.ended
-        (2, 'All candidates of the space are tried.')
+        >>> len(found.candidates), len(found.front) > 0, found.ended
+        (2, True, 'All candidates of the space are tried.')
     """
     _check_installed()
     check_integer("trials", trials, minimum=1)
