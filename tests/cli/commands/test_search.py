@@ -19,6 +19,7 @@ def command(tmp_path):
     return f"@model.keras --data @good.npz --recipe {tmp_path}/open.yaml --trials 2 --output {tmp_path}/found"
 
 
+@pytest.mark.slow
 def test_a_search_gives_a_front_or_1(run, command, tmp_path, quick):
     code, out, err = run(f"search {command} --max-drop 100% --region DEU")
     assert code == 0 and "(best)" in out and "written to" in out and "candidate 1" in err

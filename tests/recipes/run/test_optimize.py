@@ -130,6 +130,7 @@ optimize(model, tasks.points(), KILLED, output=sys.argv[2])
 KILLED = [{"train": {"epochs": 3}}, "quantize", {"distill": {"epochs": 1}}, {"convert": {"quantization": "int8"}}]
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_in_another(tmp_path):
     tasks.classifier().save(tmp_path / "m.keras")
 
