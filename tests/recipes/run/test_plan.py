@@ -29,3 +29,8 @@ def test_steps_with_their_time_and_nothing_trained(tmp_path):
 def test_what_cannot_be_run_cannot_be_planned():
     with pytest.raises(TfgreenError, match="has no targets"):
         plan(tasks.classifier(), tasks.Data.from_arrays(tasks.points().train.x), STEPS)
+
+
+def test_a_training_that_is_left_out_is_not_timed():
+    found = plan(tasks.regression(), tasks.sums(), [{"train": {"choice": [None]}}, "convert"])
+    assert [step.name for step in found.steps] == ["original", "convert", "measure"]

@@ -29,6 +29,7 @@ class StepKind:
         filled: Fields that a recipe does not give, since the run or another field does.
         trains: Whether it trains, which takes time and targets.
         lossy: Whether it is for a training that follows, without which the model would lose much.
+        strips: Whether it leaves plain layers, whatever was compressed before.
         compresses: Whether layers are compressed after it, until the model is stripped.
         plain: Whether it takes only a model without compressed layers.
         reads_file: Whether it looks at the file that was made last.
@@ -37,6 +38,7 @@ class StepKind:
     config: type[Config]
     filled: tuple[str, ...] = ()
     trains: bool = False
+    strips: bool = False
     lossy: bool = False
     compresses: bool = False
     plain: bool = False
@@ -53,7 +55,7 @@ KINDS: Mapping[str, StepKind] = {
     "distill": StepKind(DistillStep, ("max_kwh", "max_co2_kg", "region", "steps_per_epoch"), trains=True),
     "prune_channels": StepKind(ChannelPruneConfig, _DATA, lossy=True, plain=True),
     "mask_channels": StepKind(ChannelPruneConfig, _DATA, lossy=True, plain=True, compresses=True),
-    "remove_masked_channels": StepKind(NoSettings),
+    "remove_masked_channels": StepKind(NoSettings, strips=True),
     "factorize": StepKind(FactorizeConfig, _DATA, lossy=True, plain=True),
     "prune": StepKind(PruneStep, (*_DATA, "schedule", "policy"), lossy=True, compresses=True),
     "cluster": StepKind(ClusterConfig, (), lossy=True, compresses=True),
@@ -62,7 +64,7 @@ KINDS: Mapping[str, StepKind] = {
     "correct_bias": StepKind(NoSettings, plain=True),
     "fold_batch_norm": StepKind(NoSettings, plain=True),
     "recalibrate_batch_norm": StepKind(NoSettings, plain=True),
-    "strip": StepKind(NoSettings),
+    "strip": StepKind(NoSettings, strips=True),
     "convert": StepKind(ConvertConfig, _DATA),
     "check_target": StepKind(TargetStep, reads_file=True),
     "verify": StepKind(NoSettings, reads_file=True),

@@ -10,6 +10,7 @@ from typing import Any
 from tfgreen.config import Config
 from tfgreen.errors import invalid_state, invalid_type
 from tfgreen.recipes.recipe.choices import Choice, check_mapping, open_places, read_choices, samples_of, written
+from tfgreen.recipes.recipe.step_settings import TrainStep
 from tfgreen.recipes.recipe.step_table import KINDS, StepKind, config_of, kind_of
 from tfgreen.typing import PlainDict
 
@@ -82,6 +83,12 @@ def step_names(steps: Sequence[Step]) -> list[str]:
     return names
 
 
+def next_training(steps: Sequence[Step]) -> TrainStep | None:
+    """The settings of the first step that trains, None where none does."""
+    configs = (step.config for step in steps if step.settings is not None)
+    return next((config for config in configs if isinstance(config, TrainStep)), None)
+
+
 def check_order(steps: Sequence[Step]) -> None:
     """Raise where a step cannot be carried out after those before it, as far as all of them are decided."""
     if not any(step.name == "convert" and step.settings is not None for step in steps):
@@ -99,5 +106,4 @@ def check_order(steps: Sequence[Step]) -> None:
         if step.kind.reads_file and not converted:
             raise invalid_state(f"{step.name} stands before there is a file.", "Move it behind convert.")
         converted = converted or step.name == "convert"
-        ends = step.name in ("strip", "remove_masked_channels")
-        compressed = [] if ends else compressed + [step.name] * step.kind.compresses
+        compressed = [] if step.kind.strips else compressed + [step.name] * step.kind.compresses

@@ -32,7 +32,7 @@ def weights(steps: Sequence[Step]) -> list[float]:
             size, masked = (size, share) if step.name == "mask_channels" else (size * share, masked)
         if step.name == "quantize" and config is not None:
             rounded = _ROUNDED
-        if step.name == "strip" and config is not None:
+        if step.kind.strips and config is not None:
             rounded = 1.0
         if isinstance(config, TrainStep):
             teacher = _TEACHER - 1 if isinstance(config, DistillStep) else 0.0

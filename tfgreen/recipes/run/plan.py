@@ -19,7 +19,7 @@ from tfgreen.recipes.metrics.metric import Metric
 from tfgreen.recipes.recipe.budget import OF_RUN, Budget, BudgetOptions
 from tfgreen.recipes.recipe.recipe import AnyRecipe
 from tfgreen.recipes.recipe.step_settings import TrainStep
-from tfgreen.recipes.recipe.steps import step_names
+from tfgreen.recipes.recipe.steps import next_training, step_names
 from tfgreen.recipes.run.optimize import make_task
 from tfgreen.recipes.run.pace import weights
 from tfgreen.recipes.run.state import Task
@@ -125,7 +125,8 @@ def plan(
     task = make_task(model, data, recipe, metric, budget, bounds, region, 0)
     with EnergyMeter(region) as meter:
         began = time.monotonic()
-        training = _seconds_of_a_batch(task) if any(step.kind.trains for step in task.recipe.steps) else 0.0
+        config = next_training(task.recipe.steps)
+        training = 0.0 if config is None else _seconds_of_a_sample(task, config.batch_size)
         conversion = _seconds_of_a_conversion(task)
         watts = None if (read := meter.so_far()).joules is None else read.joules / max(time.monotonic() - began, 1e-9)
 
@@ -147,9 +148,8 @@ def plan(
     return dataclasses.replace(found, over=_over(task, found))
 
 
-def _seconds_of_a_batch(task: Task) -> float:
-    """Seconds of plain training of the original, per sample."""
-    size = next(step.config.batch_size for step in task.recipe.steps if isinstance(step.config, TrainStep))
+def _seconds_of_a_sample(task: Task, size: int) -> float:
+    """Seconds of plain training of the original in batches of ``size``, per sample."""
     model: Any = rebuild(task.original, lambda path, layer: layer)
     losses_of(task.original, task.data.train, task.recipe.loss).compile(model, keras.optimizers.Adam())
     batches = list(epochs_of(task.data.train, size, range(1), 0).take(_TIMED + 1))

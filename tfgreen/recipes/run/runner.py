@@ -17,7 +17,7 @@ from tfgreen.errors import InvalidValueError
 from tfgreen.model.rebuild import rebuild
 from tfgreen.recipes.progress import Progress
 from tfgreen.recipes.recipe.step_settings import TrainStep
-from tfgreen.recipes.recipe.steps import step_names
+from tfgreen.recipes.recipe.steps import next_training, step_names
 from tfgreen.recipes.run.account import Account, Spent, exceeded
 from tfgreen.recipes.run.kept_model import CannotKeep
 from tfgreen.recipes.run.keys import hash_of, step_key
@@ -122,8 +122,7 @@ class _Run:
     def _others(self, number: int, name: str) -> tuple[Any, ...]:
         """What a step depends on besides its settings and the steps before it."""
         if name in ("prune", "mask_channels"):  # which go on within the next training
-            ahead = (step.config for step in self.task.recipe.steps[number:] if step.settings is not None)
-            training = next((config for config in ahead if isinstance(config, TrainStep)), None)
+            training = next_training(self.task.recipe.steps[number:])
             return (None if training is None else (training.epochs, training.batch_size),)
         return (self.task.recipe.name,) if name == "convert" else ()
 

@@ -12,7 +12,8 @@ from tfgreen.recipes.factorize import FactorizeConfig, factorize
 from tfgreen.recipes.mask_channels import mask_channels
 from tfgreen.recipes.prune_channels import prune_channels
 from tfgreen.recipes.prune_channels_config import ChannelPruneConfig
-from tfgreen.recipes.recipe.step_settings import NoSettings, PruneStep, TrainStep
+from tfgreen.recipes.recipe.step_settings import NoSettings, PruneStep
+from tfgreen.recipes.recipe.steps import next_training
 from tfgreen.recipes.run.state import State, Task
 from tfgreen.recipes.run.steps.batches import batches_of
 from tfgreen.techniques.cluster import ClusterConfig
@@ -48,8 +49,7 @@ def hold_channels(state: State, settings: ChannelPruneConfig, task: Task) -> Sta
 
 def _steps_ahead(task: Task) -> int:
     """The batches of the next step that trains, 0 without one."""
-    configs = (step.config for step in task.ahead if step.kind.trains and step.settings is not None)
-    training = next((config for config in configs if isinstance(config, TrainStep)), None)
+    training = next_training(task.ahead)
     return 0 if training is None else training.epochs * batches_of(task.data.train, training.batch_size)
 
 

@@ -89,6 +89,8 @@ def _trained(
         stopped = run.stopped
     curves = [*training_curves(history, title=title), dataclasses.replace(energy_curve(watch.joules), title=title)]
     told = f"images are changed at random: {', '.join(augment)}" if augment else ""
+    if settings.augment == "auto" and not augment:
+        told = "augment: auto changes nothing, as no change leaves the classes of images as they are"
     notes = (f"loss: {losses.how}", *filter(None, (told, stopped, watch.cut)))
     return dataclasses.replace(state, curves=tuple(curves), notes=notes, cut=watch.cut)
 
