@@ -1,6 +1,7 @@
 """Compression of a small causal language model that is trained here, on the docstrings of the standard library.
 
     python scripts/bench_transformers.py prune [--model lm.keras]
+    python scripts/bench_transformers.py weights [--model lm.keras]
 
 Reported is the perplexity per character on modules that training has not seen, and how much it rises without any
 training after. ``--model`` keeps the trained model, or takes it if the file exists.
@@ -29,6 +30,7 @@ LENGTH, WIDTH, DEPTH, HEADS = 64, 64, 2, 4
 BATCH, STEPS, RATE = 32, 1000, 1e-2
 SPREAD = 1.0  # deviation of the logarithm of what features are scaled by
 CRITERIA: tuple[Literal["magnitude", "wanda", "sparsegpt"], ...] = ("magnitude", "wanda", "sparsegpt")
+METHODS: tuple[Literal["rtn", "awq", "gptq"], ...] = ("rtn", "awq", "gptq")
 KEPT = {"tokens": None, "positions": None, "head": None}  # as Wanda and SparseGPT do
 
 
@@ -74,16 +76,17 @@ def with_uneven_features(model: keras.Model) -> keras.Model:
     return result
 
 
-def trained(text: Text, path: Path | None) -> keras.Model:
+def trained(text: Text, path: Path | None, seed: int = 0) -> keras.Model:
     """The model at a path, or a new one that is then kept there."""
+    path = path.with_stem(f"{path.stem}_{seed}") if path is not None and seed else path
     if path is not None and path.exists():
         return tg.load_model(path)
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     model = language_model(len(text.characters))
     rate = keras.optimizers.schedules.CosineDecay(0.0, STEPS, warmup_target=RATE, warmup_steps=STEPS // 20)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(rate, 0.1, beta_2=0.98), loss)
-    chosen = text.train[np.random.default_rng(0).permutation(len(text.train))]
+    chosen = text.train[np.random.default_rng(seed).permutation(len(text.train))]
     chosen = np.resize(chosen, (BATCH * STEPS, LENGTH + 1))
     start = time.perf_counter()
     model.fit(chosen[:, :-1], chosen[:, 1:], batch_size=BATCH, shuffle=False, verbose=2)
@@ -123,15 +126,40 @@ def prune(text: Text, model: keras.Model, calibration: int, windows: int) -> Non
                 print(f"  {pattern:5} {criterion:10} +{risen[criterion]:7.3f}  {share}, {seconds:.1f} s", flush=True)
 
 
+def quantize_weights(text: Text, path: Path | None, calibration: int, windows: int, seeds: int) -> None:
+    """Weights in 4 bits, a scale for every 32 of them: to nearest, by AWQ and by GPTQ, of models of several seeds."""
+    for seed in range(seeds):
+        model, some = trained(text, path, seed), np.random.default_rng(seed)
+        x = text.train[some.choice(len(text.train), calibration, replace=False), :-1]
+        test = text.test[some.choice(len(text.test), min(windows, len(text.test)), replace=False)]
+        for features, case in (("as trained", model), ("uneven", with_uneven_features(model))):
+            dense, risen = perplexity(case, test), dict[str, float]()
+            print(f"seed {seed}, features {features}: perplexity {dense:.4f}", flush=True)
+            for method in METHODS:
+                data = None if method == "rtn" else x
+                start = time.perf_counter()
+                rounded = tg.quantize_weights(
+                    case, bits=4, group_size=32, method=method, calibration_data=data, layers=KEPT
+                )
+                seconds = time.perf_counter() - start
+                risen[method] = perplexity(rounded, test) - dense
+                share = f"{risen[method] / risen['rtn']:.2f} of that to nearest"
+                print(f"  {method:5} +{risen[method]:.4f}  {share}, {seconds:.1f} s", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["prune"])
+    parser.add_argument("what", choices=["prune", "weights"])
     parser.add_argument("--model", type=Path, help="a .keras file to keep the trained model in")
     parser.add_argument("--calibration", type=int, default=256, help="windows that are calibrated on")
     parser.add_argument("--windows", type=int, default=256, help="windows that are tested on")
+    parser.add_argument("--seeds", type=int, default=3, help="models, each trained and tested with a seed of its own")
     arguments = parser.parse_args()
     text = standard_library(LENGTH)
-    prune(text, trained(text, arguments.model), arguments.calibration, arguments.windows)
+    if arguments.what == "prune":
+        prune(text, trained(text, arguments.model), arguments.calibration, arguments.windows)
+    else:
+        quantize_weights(text, arguments.model, arguments.calibration, arguments.windows, arguments.seeds)
 
 
 if __name__ == "__main__":

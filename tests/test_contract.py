@@ -74,6 +74,7 @@ NOT_EQUALIZED = ("concat", "shared_layer", "multi_io", "lstm", "attention", "cus
 VERBS = {
     "prune": Verb(_prune, "is pruned already", compresses=True),
     "cluster": Verb(_cluster, "is clustered already", exact=None, compresses=True),
+    "quantize_weights": Verb(lambda model, x: tg.quantize_weights(model), "is quantized already", exact=0.1),
     "quantize": Verb(_quantize, "is quantized already", exact=0.1, compresses=True, rounds=True),
     "strip": Verb(lambda model, x: tg.strip(model), ""),
     "fold_batch_norm": Verb(lambda model, x: tg.fold_batch_norm(model), "", exact=1e-5, folds=True),

@@ -149,6 +149,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.techniques.summary import ModelSummary as ModelSummary
     from tfgreen.techniques.summary import WeightStatus as WeightStatus
     from tfgreen.techniques.summary import summary as summary
+    from tfgreen.techniques.weight_only.quantize_weights import QuantizeWeightsConfig as QuantizeWeightsConfig
+    from tfgreen.techniques.weight_only.quantize_weights import quantize_weights as quantize_weights
     from tfgreen.training.callbacks import UpdateCompression as UpdateCompression
     from tfgreen.training.pipeline import pipeline as pipeline
     from tfgreen.training.profile_pipeline import PipelineProfile as PipelineProfile
@@ -174,6 +176,8 @@ _PUBLIC = {
     "cluster": "tfgreen.techniques.cluster",
     "QuantizeConfig": "tfgreen.techniques.quantize_config",
     "quantize": "tfgreen.techniques.quantize",
+    "QuantizeWeightsConfig": "tfgreen.techniques.weight_only.quantize_weights",
+    "quantize_weights": "tfgreen.techniques.weight_only.quantize_weights",
     "ActivationRange": "tfgreen.quantization.ranges",
     "Distiller": "tfgreen.distillation.distiller",
     "DistillationLoss": "tfgreen.distillation.losses",

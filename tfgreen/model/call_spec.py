@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgreen.errors import TfgreenError, invalid_state
+from tfgreen.errors import InvalidValueError, TfgreenError, invalid_state
 from tfgreen.model.graph import layers_without_batch
 from tfgreen.model.internals import input_layers
 from tfgreen.model.paths import walk
@@ -45,19 +46,34 @@ def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor],
         TensorShape([2, 3])
     """
     packed = pack(spec.structure, values)
-    if spec.batch is None:
-        return model(**packed, training=training) if spec.by_keyword else model(packed, training=training)
     try:
+        if spec.batch is None and spec.by_keyword:
+            return model(**packed, training=training)
         return model(packed, training=training)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         count = next(iter(values.values())).shape[0]
-        if isinstance(error, TfgreenError) or count == spec.batch:
+        if spec.batch in (None, count) and isinstance(error, tf.errors.InvalidArgumentError):
+            raise _cannot_run(model, values, str(error)) from error
+        if isinstance(error, TfgreenError) or spec.batch in (None, count):
             raise
         raise invalid_state(
             f"model '{model.name}' fails on a batch of {count} samples: its batch size is fixed, {spec.batch}.",
             f"Pass batches of {spec.batch}, or build it anew with an open one (keras.Input(shape=...), layers without "
             "state) and new.set_weights(model.get_weights()).",
         ) from error
+
+
+def _cannot_run(model: keras.Model, values: Mapping[str, Tensor], text: str) -> InvalidValueError:
+    """The error for inputs that an operation of TensorFlow refuses: ids, or lengths, that a table does not have."""
+    reasons = re.search(r"\{\{[^}]*\}\} ?(.*?) ?\[Op:", text, re.DOTALL)
+    layer = re.search(r"when calling (\w+)\.call", text)
+    where = f" in a layer of class {layer[1]}" if layer else ""
+    shapes = {name: tuple(value.shape) for name, value in values.items()}
+    reason = (reasons[1] if reasons else text)[:300]
+    return invalid_state(
+        f"model '{model.name}' cannot run on inputs of shapes {shapes}: {reason}{where}.",
+        "Pass what it was trained on: ids that its tables have, and sequences no longer than its positions.",
+    )
 
 
 def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarray], size: int) -> list[np.ndarray]:

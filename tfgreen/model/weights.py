@@ -47,6 +47,7 @@ class Reasons:
     EQUAL_WEIGHTS = "all its weights are equal"
     DEAD = "all its weights are zero: the layer is dead; leave it out, or ask for less"
     INTEGERS = "quantize() of Keras has made integers of its weights; compress the model before that"
+    NEAREST = "rounded to nearest: method='{method}' knows no inputs that it multiplies"
     ADAPTER = "the LoRA adapter of another weight, with which it is compressed and merged"
     SHARED = "it is shared with '{other}', which is left as it is: {reason}"
     READ_UNSEEN = "'{other}' reads it out of reach of a transform; read it in a layer that holds it as an attribute"
@@ -100,6 +101,27 @@ def quantizable_weights(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
     for path, axes in _with_paths(layer, _own_quantizable):
         found[path] = axes if found.get(path, axes) == axes else ()  # two sublayers hold it, and each has other axes
     return found
+
+
+def row_axes(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
+    """For each of :func:`compressible_weights` the axes of what has a scale of its own where weights alone are rounded:
+    an output, or a row of a table that is looked up.
+
+    Example:
+        >>> table = keras.layers.Embedding(9, 4); table.build()
+        >>> row_axes(table)
+        {'embeddings': (0,)}
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for path, axes in _with_paths(layer, _own_row_axes):
+        found.setdefault(path, axes)
+    return found
+
+
+def _own_row_axes(layer: keras.Layer) -> Mapping[str, tuple[int, ...]]:
+    is_table = isinstance(layer, layers.Embedding)
+    own = own_compressible(layer).items()
+    return {name: (0,) if is_table and name == "embeddings" else axes.outputs for name, axes in own}
 
 
 def _own_quantizable(layer: keras.Layer) -> Mapping[str, tuple[int, ...]]:

@@ -37,6 +37,7 @@ from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.compressed import compressed_layers, has_transform
 from tfgreen.transforms.fake_quant import FakeQuant
+from tfgreen.transforms.integer_weights import IntegerWeights
 from tfgreen.transforms.lora import merged_value
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.ties import tied_variables
@@ -199,7 +200,8 @@ class _Work:
 
     def choose(self, path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         """The rounding of the weights of a layer."""
-        check_without(path, layer, chains, FakeQuant, "quantized")
+        for kind in (FakeQuant, IntegerWeights):
+            check_without(path, layer, chains, kind, "quantized")
         config = self.config.for_layer(path)
         found: dict[str, list[TensorTransform]] = {}
         if config is not None:

@@ -14,6 +14,7 @@ from tfgreen.deploy.conversion.converter import SAVED_MODEL, errors_only
 from tfgreen.deploy.conversion.open_sizes import open_size_calls
 from tfgreen.deploy.conversion.operations import replace_operations
 from tfgreen.deploy.conversion.record import Conversion, Traced
+from tfgreen.deploy.storage.integer_weights import StoredIntegers
 from tfgreen.errors import ConversionError, invalid_state
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import layers_without_batch
@@ -22,7 +23,10 @@ from tfgreen.model.paths import walk
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.lowering import LOSES_IN_INTEGERS
 from tfgreen.structure import Structure, leaf_names, name_leaves
+from tfgreen.transforms.base import Chain
+from tfgreen.transforms.compressed import chained_weights
 from tfgreen.transforms.exporting import exporting
+from tfgreen.transforms.integer_weights import IntegerWeights
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -104,10 +108,25 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         fake_quantized=any(node.op.startswith("FakeQuant") for node in nodes),
         keeps_float=_keeps_float(conversion, layers.values()),
         image_layers=frozenset(path for path, la in layers.items() if hasattr(la, "get_random_transformation")),
+        integers=_integers(model),
         costly_scales=_has_costly_scales(model, layers),
     )
     notes = [note] if single else [inner] if mixed else []
     return dataclasses.replace(conversion, traced=traced, notes=(*conversion.notes, *notes))
+
+
+def _integers(model: keras.Model) -> tuple[StoredIntegers, ...]:
+    """The weights that :func:`tfgreen.quantize_weights` has rounded."""
+    found = []
+    for path, _, weight in chained_weights(model):
+        *before, rounding = weight.chain.transforms
+        if isinstance(rounding, IntegerWeights):
+            value = Chain(weight.chain.weight, before).apply(weight.value)
+            real = keras.ops.convert_to_numpy(rounding.rows.matrix(weight.effective())).T
+            factors = keras.ops.convert_to_numpy(rounding.factors).ravel() if rounding.scales_inputs else None
+            scales = keras.ops.convert_to_numpy(rounding.scales).T
+            found.append(StoredIntegers(path, rounding.integers(value).T, scales, rounding.bits, factors, real))
+    return tuple(found)
 
 
 def _without_batch(model: keras.Model, outputs: Structure, traced: Sequence[tf.TensorSpec]) -> list[str]:

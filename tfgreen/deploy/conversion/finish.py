@@ -7,6 +7,7 @@ from pathlib import Path
 from tfgreen.deploy.conversion.converter import RESULT
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.storage.integer_weights import store_integers
 from tfgreen.deploy.storage.narrow_weights import pack_int4, store_float16
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales, weighted_operators
 from tfgreen.deploy.tflite.contents import count_operators, edge_tensors, float_operators, quantization_of
@@ -40,6 +41,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     bound_before_rsqrt(file)
     mend_one_hot(file)
     fold_requantized(file)
+    floats = store_integers(file, traced.integers, config.quantization == "dynamic") if not config.integers else []
     too_odd = store_float16(file) if config.quantization == "float16" else set[int]()
     if config.stores_int4:
         try:
@@ -65,6 +67,10 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     for numbers, size in repeated(file):
         where = list(dict.fromkeys(layer for number in sorted(numbers) for layer in layers[number]))
         notes.append(f"Weights of layers {where} are stored twice, in two forms, which takes {size:,} bytes.")
+    if floats:
+        notes.append(f"Weights of layers {floats} are stored as floats: the converter has changed them.")
+    if config.integers and traced.integers:
+        notes.append("Weights of tg.quantize_weights are rounded again, to int8 with a scale for each output.")
     odd = [paths for op, paths in zip(file.subgraphs[0].operators, layers) if not too_odd.isdisjoint(op.inputs)]
     if odd:
         where = list(dict.fromkeys(layer for paths in odd for layer in paths))

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfgreen.deploy.conversion.config import ConvertConfig
+from tfgreen.deploy.storage.integer_weights import StoredIntegers
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_value
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.fingerprint import fingerprint
@@ -32,6 +33,7 @@ class Traced:
         keeps_float: Whether it holds layers that are to compute in float32 between integers, for which the converter
             would find ranges in samples.
         image_layers: Paths of Keras's layers for images, of which random augmentation does nothing in inference.
+        integers: The weights that are integers times scales, computed with in float.
         costly_scales: Whether a scale for each output of the Dense layers would take much of an int8 file.
     """
 
@@ -42,6 +44,7 @@ class Traced:
     fake_quantized: bool = False
     keeps_float: bool = False
     image_layers: frozenset[str] = frozenset()
+    integers: tuple[StoredIntegers, ...] = ()
     costly_scales: bool = False
 
 

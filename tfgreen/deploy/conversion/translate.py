@@ -29,6 +29,7 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
     samples = None if traced.keeps_float or conversion.samples is None else list(conversion.samples.values())
     one_scale = samples is not None and not traced.fake_quantized and traced.costly_scales
     mode = "int8" if config.stores_int4 else config.quantization
+    mode = "float32" if mode == "dynamic" and traced.integers else mode
     settings = ConverterSettings(mode, config.input_dtype, config.output_dtype, one_scale, config.flex)
     crashes = config.integers and traced.loops
     try:

@@ -49,7 +49,7 @@ def sparsegpt(
         (array([0.  , 1.25]), array([False,  True]))
     """
     weights = np.array(matrix, np.float64)
-    factor = _inverse_factor(gram, damping)
+    factor = inverse_factor(gram, damping)
     cost = np.where(np.diag(gram) > 0, np.diag(factor), np.inf)[:, None]
     kept = np.ones(weights.shape, bool)
     for block in _blocks(len(weights), m_by_n, run):
@@ -65,7 +65,7 @@ def sparsegpt(
     return np.where(kept, weights, 0.0), kept
 
 
-def _inverse_factor(gram: np.ndarray, damping: float) -> np.ndarray:
+def inverse_factor(gram: np.ndarray, damping: float) -> np.ndarray:
     """The upper triangular ``U`` with ``U.T @ U`` the inverse of the damped matrix."""
     damped = np.array(gram, np.float64)
     diagonal = np.einsum("ii->i", damped)

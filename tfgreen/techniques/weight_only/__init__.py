@@ -1,0 +1,1 @@
+"""Weights alone in integers."""
