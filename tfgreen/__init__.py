@@ -131,6 +131,8 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.surgery.channel_groups import ChannelGroup as ChannelGroup
     from tfgreen.surgery.channel_groups import ChannelGroups as ChannelGroups
     from tfgreen.surgery.channel_groups import channel_groups as channel_groups
+    from tfgreen.surgery.depth.prune_layers import prune_layers as prune_layers
+    from tfgreen.surgery.depth.shallow_copy import shallow_copy as shallow_copy
     from tfgreen.surgery.trim_vocabulary import trim_vocabulary as trim_vocabulary
     from tfgreen.techniques.cluster import ClusterConfig as ClusterConfig
     from tfgreen.techniques.cluster import cluster as cluster
@@ -217,6 +219,8 @@ _PUBLIC = {
     "strip": "tfgreen.techniques.strip",
     "merge_lora": "tfgreen.techniques.strip",
     "trim_vocabulary": "tfgreen.surgery.trim_vocabulary",
+    "shallow_copy": "tfgreen.surgery.depth.shallow_copy",
+    "prune_layers": "tfgreen.surgery.depth.prune_layers",
     "save_compressed": "tfgreen.deploy.compressed.compressed_file",
     "load_compressed": "tfgreen.deploy.compressed.compressed_file",
     "Data": "tfgreen.recipes.data.data",

@@ -34,6 +34,7 @@ from tfgreen.model.internals import (
     empty_copy,
     is_functional,
     is_tracker,
+    on_copies,
 )
 
 T = TypeVar("T")
@@ -65,6 +66,14 @@ class Copies:
         """The copy of an object; the object itself if nothing that it leads to is copied."""
         self._explore(value)
         return self._copy(value)
+
+    def in_graph(self, graph: keras.Model) -> Callable[[keras.Operation], Callable[..., Any]]:
+        """What stands for the operation of each call in a graph."""
+        return lambda operation: on_copies(self.of(operation), self.of)
+
+    def keeps(self, part: object) -> bool:
+        """Whether the copy of a container holds the copy of a part."""
+        return True
 
     def _explore(self, root: object) -> None:
         """Find out of each object that ``root`` leads to whether it is copied."""
@@ -111,7 +120,7 @@ class Copies:
         if isinstance(value, keras.layers.InputLayer):
             return copy_input(value)
         if is_functional(value):
-            return copy_functional(value, register, self.of)
+            return copy_functional(value, register, self.of, self.in_graph(value))
         if isinstance(value, keras.Operation):
             return self._filled(register(empty_copy(value)), copied_attributes(value))
         if is_tracker(value):
@@ -142,7 +151,7 @@ class Copies:
         # TensorFlow wraps the plain lists and dicts of its own objects, for checkpoints.
         cls: Any = plain if type(old).__module__.startswith("tensorflow") else type(old)
         if issubclass(cls, (tuple, frozenset)):
-            parts = [self._copy(part) for part in old]
+            parts = [self._copy(part) for part in old if self.keeps(part)]
             return cls(*parts) if hasattr(cls, "_fields") else cls(parts)
         new = register(cls.__new__(cls))
         if hasattr(new, "__dict__"):
@@ -152,9 +161,10 @@ class Copies:
         # By the methods of the plain class: those of a tracked container would track what it holds anew.
         if isinstance(old, dict):
             for key, value in old.items():
-                plain.__setitem__(new, self._copy(key), self._copy(value))
+                if self.keeps(value):
+                    plain.__setitem__(new, self._copy(key), self._copy(value))
         else:
-            (set.update if plain is set else plain.extend)(new, [self._copy(part) for part in old])
+            (set.update if plain is set else plain.extend)(new, [self._copy(part) for part in old if self.keeps(part)])
         return new
 
     def _function(self, old: types.FunctionType, register: Callable[[Any], Any]) -> types.FunctionType:

@@ -274,11 +274,13 @@ def copy_tracker(old: Tracker, register: Register, copy: Copy) -> Tracker:
     return new
 
 
-def copy_functional(old: Functional, register: Register, copy: Copy) -> Functional:
-    """A functional model of the same class, its graph run again on copies of its operations."""
+def copy_functional(
+    old: Functional, register: Register, copy: Copy, operation: Callable[[keras.Operation], Callable[..., Any]]
+) -> Functional:
+    """A functional model of the same class, its graph run again with what ``operation`` makes of its operations."""
     new = register(keras.Layer.__new__(type(old)))
     inputs = keras.tree.map_structure(lambda layer: copy(layer).output, input_layers(old))
-    outputs = replay(old, inputs, lambda operation: on_copies(copy(operation), copy))
+    outputs = replay(old, inputs, operation)
     _TRAINER.__init__(new)
     _FUNCTIONAL.__init__(new, inputs, outputs, name=old.name)
     for name, value in copied_attributes(old).items():

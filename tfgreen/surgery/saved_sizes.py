@@ -129,26 +129,31 @@ def set_config(path: str, layer: keras.Layer, before: Mapping[int, Shape]) -> No
         smaller = sizes[value] - {value}
         if len(smaller) == 1:
             vars(layer)[name] = smaller.pop()
-    if _makes_the_same(layer):
+    if makes_the_same(layer):
         return
     vars(layer).update(named)
     plain = type(layer)
     _be_slimmed(layer)
-    if _makes_the_same(layer):
+    if makes_the_same(layer):
         return
     layer.__class__ = plain
+    refuse_to_save(path, layer, "channels")
+
+
+def refuse_to_save(path: str, layer: keras.Layer, lost: str) -> None:
+    """Let ``get_config()`` of a layer say that Keras could not load what it saved."""
 
     def get_config() -> NoReturn:
         subject = layer_subject(path, layer) if path else f"model '{layer.name}' ({type(layer).__name__})"
         raise invalid_state(
-            f"{subject} has lost channels, and Keras cannot make it from what its get_config() returns.",
+            f"{subject} has lost {lost}, and Keras cannot make it from what its get_config() returns.",
             "Convert the model, save its weights, or give the class a get_config() with all its arguments.",
         )
 
     vars(layer)["get_config"] = get_config
 
 
-def _makes_the_same(layer: keras.Layer) -> bool:
+def makes_the_same(layer: keras.Layer) -> bool:
     """Whether a layer made from the config of another has weights of the same shapes, all classes being known."""
     classes = [_plain_class(sub) for _, sub in _with_paths(layer)]
     try:
