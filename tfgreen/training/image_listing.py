@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Suffix -> how the file begins.
 _KINDS = {".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".png": b"\x89PNG", ".bmp": b"BM", ".gif": b"GIF8"}
+_TOGETHER = 2**22  # bytes of the images that one call reads
 
 
 def check_image_size(size: Any) -> None:
@@ -57,25 +59,34 @@ class ImageListing:
         if shuffle:
             listed = listed.shuffle(len(self))
 
+        shape = (*self.size, self.channels)
+
         @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
         def decode(name: Any) -> Any:
             with tf.device("cpu"):
                 image = tf.io.decode_image(tf.io.read_file(name), channels=self.channels, expand_animations=False)
                 return tf.image.resize(image, self.size)
 
-        traced, shape = decode.get_concrete_function(), (*self.size, self.channels)
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
+        def decode_all(names: Any) -> Any:
+            return tf.map_fn(decode, names, fn_output_signature=tf.TensorSpec(shape, tf.float32))
 
-        def named(name: bytes) -> np.ndarray:  # in Python, so that an error names the file
+        traced, single = decode_all.get_concrete_function(), decode.get_concrete_function()
+
+        def read(names: np.ndarray) -> np.ndarray:  # in Python, so that an error names the file
             try:
-                image: np.ndarray = traced(tf.constant(name)).numpy()
-            except tf.errors.OpError as error:
-                raise FileError(f"{os.fsdecode(name)}: expected an image, received damaged data.") from error
-            return image
+                images: np.ndarray = traced(tf.constant(names)).numpy()
+            except tf.errors.OpError:
+                return np.stack([_named(single, name) for name in names])
+            return images
 
-        def read(name: Any, label: Any) -> Any:
-            return tf.ensure_shape(tf.numpy_function(named, [name], tf.float32), shape), label
+        def read_all(names: Any, labels: Any) -> Any:
+            return tf.ensure_shape(tf.numpy_function(read, [names], tf.float32), (None, *shape)), labels
 
-        return listed.map(read, tf.data.AUTOTUNE)
+        # Several at a time: a call into Python costs as much as a small image.
+        together = int(np.clip(_TOGETHER // (4 * math.prod(shape)), 1, 32))
+        images = listed.batch(together).map(read_all, tf.data.AUTOTUNE).unbatch()
+        return images.apply(tf.data.experimental.assert_cardinality(len(self)))
 
     def batches(self, batch_size: int, shuffle: bool) -> tf.data.Dataset:
         """Batches of :meth:`samples`."""
@@ -88,6 +99,17 @@ class ImageListing:
         yield f"images {self.size} {self.channels}", None
         for file, label in zip(self.files, self.labels):
             yield str(label), os.fsdecode(file)
+
+
+def _named(decode: Callable[[Any], Any], name: bytes) -> np.ndarray:
+    """An image, or an error that names its file."""
+    import tensorflow as tf
+
+    try:
+        image: np.ndarray = decode(tf.constant(name)).numpy()
+    except tf.errors.OpError as error:
+        raise FileError(f"{os.fsdecode(name)}: expected an image, received damaged data.") from error
+    return image
 
 
 def class_folders(folder: Path) -> list[str]:

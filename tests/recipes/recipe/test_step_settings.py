@@ -20,6 +20,7 @@ def test_one_augmentation_is_a_list_of_one():
     ("config", "wrong"),
     [
         (TrainStep, {"optimizer": "adem"}), (TrainStep, {"learning_rate": 0}), (TrainStep, {"augment": ["turn"]}),
+        (TrainStep, {"final_share": 1.5}), (TrainStep, {"warm_up": 1.0}),
         (TrainStep, {"epochs": 0}), (DistillStep, {"temperature": 0}), (DistillStep, {"student_loss_weight": 1.5}),
         (PruneStep, {"sparsity": 1.0}), (TargetStep, {"target": "dsp"}),
     ],

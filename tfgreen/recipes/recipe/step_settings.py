@@ -25,7 +25,9 @@ class TrainStep(TrainingConfig):
 
     Attributes:
         optimizer: The name of one of Keras's; ``"sgd"`` has a momentum of 0.9.
-        learning_rate: What its rate begins with; by default it falls to 0 along half a cosine.
+        learning_rate: What its rate begins with; by default it falls along half a cosine.
+        final_share: The share of ``learning_rate`` that it ends with, in [0, 1].
+        warm_up: The share of the steps, in [0, 1), in which it rises from 0 first.
         augment: What is done to images at random: ``"flip"`` left and right, ``"shift"`` by up to an eighth of the
             sides. For images of shape (height, width, channels) whose targets do not move with them. Or ``"auto"``:
             those of them after which the original model sees the same class in at least four of five training samples.
@@ -35,12 +37,16 @@ class TrainStep(TrainingConfig):
     schedule: keras.optimizers.schedules.LearningRateSchedule | Literal["cosine"] | None = "cosine"
     optimizer: Optimizer = "adam"
     learning_rate: float = 1e-3
+    final_share: float = 0.0
+    warm_up: float = 0.0
     augment: tuple[Augment, ...] | Literal["auto"] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_option("optimizer", self.optimizer, ("adam", "adamw", "sgd", "rmsprop", "nadam", "lion", "adafactor"))
         check_number("learning_rate", self.learning_rate, above=0)
+        check_number("final_share", self.final_share, minimum=0, maximum=1)
+        check_number("warm_up", self.warm_up, minimum=0, below=1)
         if self.augment == "auto":
             return
         augment = (self.augment,) if isinstance(self.augment, str) else tuple(self.augment)

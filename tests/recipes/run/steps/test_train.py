@@ -11,7 +11,7 @@ from tests.recipes.run.tasks import stepped
 from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.recipe.step_settings import DistillStep, TrainStep
 from tfgreen.recipes.run.state import State
-from tfgreen.recipes.run.steps.train import distill, train
+from tfgreen.recipes.run.steps.train import distill, rate_of, train
 from tfgreen.techniques.prune import prune
 from tfgreen.training.schedules import PolynomialDecay
 
@@ -26,6 +26,14 @@ def test_training_learns_on_a_copy():
     assert task.metric.evaluate(after.model, task.data.train).value > 0.9
     assert {curve.title for curve in after.curves} >= {"train: loss", "train"}
     assert after.notes[0].startswith("loss: sparse_categorical_crossentropy")
+
+
+def test_the_rate_rises_and_falls_to_its_share():
+    rate = rate_of(TrainStep(learning_rate=0.4, warm_up=0.2, final_share=0.25), 100)
+    assert [round(float(rate(step)), 6) for step in (0, 10, 20, 60, 100)] == [0.0, 0.2, 0.4, 0.25, 0.1]
+    falling = rate_of(TrainStep(learning_rate=0.4), 100)
+    assert [round(float(falling(step)), 6) for step in (0, 50, 100)] == [0.4, 0.2, 0.0]
+    assert rate_of(TrainStep(learning_rate=0.4, schedule=None), 100) == 0.4
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop", "lion"])

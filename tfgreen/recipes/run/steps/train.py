@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 
@@ -95,12 +94,22 @@ def _trained(
     return dataclasses.replace(state, curves=tuple(curves), notes=notes, cut=watch.cut)
 
 
+def rate_of(settings: TrainStep, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate of a training of so many steps: up from 0 first, then down along half a cosine."""
+    rate = settings.learning_rate
+    if settings.schedule != "cosine":
+        return rate
+    rising = round(settings.warm_up * steps)
+    if not rising:
+        return keras.optimizers.schedules.CosineDecay(rate, steps, alpha=settings.final_share)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps - rising, alpha=settings.final_share, warmup_target=rate, warmup_steps=rising
+    )
+
+
 def _optimizer(settings: TrainStep, steps: int) -> keras.Optimizer:
-    rate: Any = settings.learning_rate
-    if settings.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     options = {"momentum": 0.9} if settings.optimizer == "sgd" else {}
-    return _OPTIMIZERS[settings.optimizer](learning_rate=rate, **options)
+    return _OPTIMIZERS[settings.optimizer](learning_rate=rate_of(settings, steps), **options)
 
 
 def _distillation_losses(model: keras.Model, losses: Losses, settings: DistillStep) -> list[AnyLoss]:
