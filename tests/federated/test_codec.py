@@ -243,7 +243,7 @@ def test_what_is_no_update_of_this_model_says_what_it_is():
         codec.decode(update, [*before, before[0]])
     older = bytearray(update)
     older[4] = 0
-    with pytest.raises(ValueError, match="expected version 1 of the format, received 0. Update the sender's tfgreen"):
+    with pytest.raises(ValueError, match="expected version 2 of the format, received 0. Update the sender's tfgreen"):
         codec.decode(bytes(older), before)
     with pytest.raises(ValueError, match="bytes of something else"):
         codec.decode(b"\x80\x04\x95" + bytes(100), before)  # a pickle

@@ -103,7 +103,7 @@ def test_what_arrives_broken_is_refused_and_named_and_the_round_goes_on():
     run = simulate(clients=7, rounds=3, transmit=transmit)
     assert run.history["updates"] == [7, 2, 7] and run.history["loss"][2] < run.history["loss"][0]
     reasons = dict(zip(range(5), run.refused))
-    for client, words in enumerate(("nothing arrived", "something else", "version 1", "checksum", "other names")):
+    for client, words in enumerate(("nothing arrived", "something else", "version 2", "checksum", "other names")):
         assert f"round 2, client {client}: " in reasons[client] and words in reasons[client]
 
 

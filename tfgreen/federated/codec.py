@@ -23,11 +23,12 @@ from tfgreen.federated.positions import damaged
 from tfgreen.federated.update_bytes import Reader, Writer
 from tfgreen.federated.weight_coding import decode_weight, encode_weight, is_float, most_bytes
 
-VERSION = 1
+VERSION = 2
 _MAGIC = b"TGFU"
 # magic, version, whether deflated, number of weights, checksum of the names, checksum of all that is not itself
 _HEADER = struct.Struct("<4sBBIII")
 _CHECKSUM = 4  # bytes at the end of the header
+_MOST_ZERO = 0.87  # share of zeros from which on their runs make fewer bytes than their frequency
 
 # Weights in the order of ``model.get_weights()``, or by name.
 Weights: TypeAlias = "Sequence[np.ndarray] | Mapping[str, np.ndarray]"
@@ -107,9 +108,8 @@ class UpdateCodec(Config):
         left = [encode_weight(writer, a, b, rest, self, name) for a, b, rest, name in each]
         body = writer.joined()
         if self.entropy == "deflate":
-            # Symbols of one byte hardly ever repeat in strings: their frequencies alone make the bytes few.
-            deflate = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
-            body = deflate.compress(body) + deflate.flush()
+            body = _deflated(body)
+        body += writer.noise
         header = _HEADER.pack(_MAGIC, VERSION, self.entropy == "deflate", len(new), _names_checksum(after), 0)
         header = header[:-_CHECKSUM]
         checksum = struct.pack("<I", zlib.crc32(body, zlib.crc32(header)))
@@ -129,8 +129,7 @@ class UpdateCodec(Config):
         if not isinstance(update, (bytes, bytearray, memoryview)):
             raise invalid_type("update", expected="bytes", received=update)
         names, arrays = _arrays(before, "before")
-        body = _opened(bytes(update), before, names, arrays)
-        reader = Reader(body)
+        reader = Reader(*_opened(bytes(update), before, names, arrays))
         found = [decode_weight(reader, array, name) for array, name in zip(arrays, names)]
         reader.check_end()
         if isinstance(before, Mapping):
@@ -188,8 +187,18 @@ def _names_checksum(weights: Weights) -> int:
     return zlib.crc32("\n".join(map(str, names)).encode())
 
 
-def _opened(update: bytes, before: Weights, names: Sequence[str], arrays: Sequence[np.ndarray]) -> bytes:
-    """The streams of an update that is whole, of this version and for a model of as many weights."""
+def _deflated(body: bytes) -> bytes:
+    """Coded by how often each byte occurs, as strings of them hardly ever repeat; runs only where most are zero."""
+    zeros = len(body) - np.count_nonzero(np.frombuffer(body, np.uint8))
+    strategy = zlib.Z_RLE if zeros > _MOST_ZERO * len(body) else zlib.Z_HUFFMAN_ONLY
+    deflate = zlib.compressobj(1, zlib.DEFLATED, -15, 9, strategy)
+    return deflate.compress(body) + deflate.flush()
+
+
+def _opened(
+    update: bytes, before: Weights, names: Sequence[str], arrays: Sequence[np.ndarray]
+) -> tuple[bytes, bytes]:
+    """The streams, and the noise, of an update that is whole, of this version and for a model of as many weights."""
     if len(update) < _HEADER.size or update[: len(_MAGIC)] != _MAGIC:
         raise damaged("update", f"{len(update)} bytes of something else")
     _, version, deflated, count, names_checksum, checksum = _HEADER.unpack_from(update)
@@ -211,12 +220,12 @@ def _opened(update: bytes, before: Weights, names: Sequence[str], arrays: Sequen
         fix = "Client and server must have the same model."
         raise invalid_value("update", expected=f"{len(arrays)} weights, as before", received=which, fix=fix)
     if not deflated:
-        return body
+        return body, b""
     inflate = zlib.decompressobj(-15)
     try:
         body = inflate.decompress(body, most)
     except zlib.error as error:
         raise damaged("update", f"bytes that are not deflated ({error})") from error
-    if not inflate.eof or inflate.unused_data or inflate.unconsumed_tail:
+    if not inflate.eof:
         raise damaged("update", "more, or fewer, bytes than its weights take")
-    return body
+    return body, inflate.unused_data

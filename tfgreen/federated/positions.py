@@ -75,7 +75,8 @@ def pack(numbers: np.ndarray, width: int) -> bytes:
     if width == 4:
         even = np.zeros(-(-numbers.size // 2) * 2, np.uint8)
         even[: numbers.size] = numbers
-        return (even[::2] << 4 | even[1::2]).tobytes()
+        pairs = even.view("<u2")
+        return (pairs << 4 | pairs >> 8).astype(np.uint8).tobytes()
     return numbers.tobytes()
 
 
@@ -90,5 +91,6 @@ def unpack(data: bytes | memoryview, width: int, count: int) -> np.ndarray:
     if width == 1:
         return np.unpackbits(packed, count=count)
     if width == 4:
-        return np.stack([packed >> 4, packed & 15], -1).reshape(-1)[:count]
+        pairs = packed.astype("<u2")
+        return (pairs >> 4 | (pairs & 15) << 8).view(np.uint8)[:count]
     return packed

@@ -1,6 +1,7 @@
-"""The three streams of an update: what is said of each weight, places, and numbers; read with every length checked.
+"""The streams of an update: what is said of each weight, places, numbers, and noise; read with every length checked.
 
-They stand one after the other, because each has its own statistics and deflates best on its own.
+They stand one after the other, because each has its own statistics and deflates best on its own. Noise is the part of
+the numbers that takes time to deflate and gets no smaller.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Writer:
     """Collects the parts of an update."""
 
     def __init__(self) -> None:
-        self.heads, self.places, self.numbers = bytearray(), bytearray(), bytearray()
+        self.heads, self.places, self.numbers, self.noise = bytearray(), bytearray(), bytearray(), bytearray()
 
     def head(self, layout: str, *values: float) -> None:
         """Add numbers to what is said of a weight; ``layout`` as for :mod:`struct`."""
@@ -36,7 +37,7 @@ class Writer:
         self.places += data
 
     def joined(self) -> bytes:
-        """The streams as one."""
+        """The streams as one, without the noise."""
         lengths = _LENGTHS.pack(len(self.heads), len(self.places))
         return b"".join([lengths, self.heads, self.places, self.numbers])
 
@@ -64,12 +65,13 @@ class Stream:
 class Reader:
     """Hands out the parts of an update in the order in which they were written."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, noise: bytes = b"") -> None:
         whole = Stream(memoryview(data))
         heads, places = _LENGTHS.unpack(whole.take(_LENGTHS.size, "update"))
         self.heads = Stream(whole.take(heads, "update"))
         self.places = Stream(whole.take(places, "update"))
         self.numbers = Stream(whole.take(whole.left, "update"))
+        self.noise = Stream(memoryview(noise))
 
     def head(self, layout: str, name: str) -> tuple:
         """The next numbers of what is said of a weight."""
@@ -83,6 +85,6 @@ class Reader:
 
     def check_end(self) -> None:
         """Refuse an update of which something is left over."""
-        left = self.heads.left + self.places.left + self.numbers.left
+        left = self.heads.left + self.places.left + self.numbers.left + self.noise.left
         if left:
             raise damaged("update", f"{left} bytes more than its weights take")
