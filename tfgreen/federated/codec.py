@@ -108,12 +108,11 @@ class UpdateCodec(Config):
         left = [encode_weight(writer, a, b, rest, self, name) for a, b, rest, name in each]
         body = writer.joined()
         if self.entropy == "deflate":
-            body = _deflated(body)
-        body += writer.noise
+            body = b"".join([_deflated(body), writer.noise])
         header = _HEADER.pack(_MAGIC, VERSION, self.entropy == "deflate", len(new), _names_checksum(after), 0)
         header = header[:-_CHECKSUM]
         checksum = struct.pack("<I", zlib.crc32(body, zlib.crc32(header)))
-        return header + checksum + body, tuple(left) if self.error_feedback else None
+        return b"".join([header, checksum, body]), tuple(left) if self.error_feedback else None
 
     def decode(self, update: bytes, before: W) -> W:
         """The sender's weights, as closely as the update says, from those that it started from.

@@ -82,17 +82,17 @@ def encode_delta(
         else:
             died = np.flatnonzero(was & ~alive)
     counted = change if places is None else change[places]
-    magnitude = np.abs(counted)
-    largest = float(magnitude.max(initial=0))
+    largest = float(max(counted.max(initial=0), -counted.min(initial=0)))
     scale = work(largest / _LIMIT[codec.bits])
     if not peak + largest < _MAXIMUM[after.dtype.name] or (largest and scale < np.finfo(work).tiny):
         return None
     chosen, sent = None, counted
     if codec.top_k is not None and codec.top_k < 1:
-        chosen = largest_places(magnitude, max(1, math.ceil(codec.top_k * counted.size)))
+        chosen = largest_places(np.abs(counted), max(1, math.ceil(codec.top_k * counted.size)))
         sent = counted[chosen]
     with np.errstate(under="ignore"):
-        rounded = np.rint(sent / scale) if scale else np.zeros_like(sent)
+        rounded = sent / scale if scale else np.zeros_like(sent)
+        np.rint(rounded, out=rounded)
         codes = rounded.astype(np.int8)
         rounded *= scale
         at = _within(places, chosen)
