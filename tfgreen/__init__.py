@@ -79,7 +79,7 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.errors import InvalidTypeError as InvalidTypeError
     from tfgreen.errors import InvalidValueError as InvalidValueError
     from tfgreen.errors import TfgreenError as TfgreenError
-    from tfgreen.federated.codec import UpdateCodec as UpdateCodec
+    from tfgreen.federated.coding.codec import UpdateCodec as UpdateCodec
     from tfgreen.model.cost import LayerCost as LayerCost
     from tfgreen.model.cost import ModelProfile as ModelProfile
     from tfgreen.model.cost import profile as profile
@@ -190,7 +190,7 @@ _PUBLIC = {
     "AttentionTransfer": "tfgreen.distillation.losses",
     "TeacherCache": "tfgreen.distillation.teacher_cache",
     "federated": "tfgreen",
-    "UpdateCodec": "tfgreen.federated.codec",
+    "UpdateCodec": "tfgreen.federated.coding.codec",
     "channel_groups": "tfgreen.surgery.channel_groups",
     "ChannelGroups": "tfgreen.surgery.channel_groups",
     "ChannelGroup": "tfgreen.surgery.channel_groups",

@@ -12,9 +12,6 @@ import tfgreen as tg
 from tests.federated.test_simulation import simulate, weights
 from tfgreen.federated.flower import FlowerStrategy, flower_app
 
-# What imports Flower imports typer, which uses deprecated names of click.
-pytestmark = pytest.mark.filterwarnings("ignore:.*removed in Click:DeprecationWarning")
-
 
 @pytest.fixture
 def strategies():
@@ -53,6 +50,15 @@ def test_strategies_train_and_keep_dtypes_and_seeds(strategies, name):
     assert runs[0].history["updates"] == [3, 3, 3]
 
 
+def test_fedprox_holds_clients_to_the_shared_weights(strategies):
+    start = weights(simulate(transmit=lambda *_: None, rounds=1))
+    runs = [simulate(strategy=strategies.FedProx(**options(proximal_mu=mu)), rounds=1) for mu in (0.0, 10.0)]
+    moved = [np.linalg.norm(weights(run) - start) for run in runs]
+    assert moved[1] < 0.5 * moved[0]
+    np.testing.assert_allclose(weights(runs[0]), weights(simulate(rounds=1)), atol=1e-6)
+    assert all(variable.regularizer is None for variable in runs[1].model.trainable_variables)
+
+
 def test_a_differentially_private_wrapper_runs(strategies):
     inner = strategies.FedAvg(**options())
     wrapped = strategies.DifferentialPrivacyServerSideFixedClipping(inner, 0.1, 0.5, 4)
@@ -60,8 +66,9 @@ def test_a_differentially_private_wrapper_runs(strategies):
 
 
 def test_what_clients_do_not_do_and_too_few_clients_are_refused(strategies):
-    with pytest.raises(ValueError, match="FedProx wants its clients to use proximal-mu"):
-        simulate(strategy=strategies.FedProx(**options(proximal_mu=0.1)), rounds=1)
+    clips = strategies.DifferentialPrivacyClientSideFixedClipping(strategies.FedAvg(**options()), 0.1, 0.5, 4)
+    with pytest.raises(ValueError, match="Clipping wants its clients to use clipping_norm.*mods="):
+        simulate(strategy=clips, rounds=1)
     with pytest.raises(ValueError, match="clients: expected as many clients as the strategy wants .*received 4"):
         simulate(strategy=strategies.FedAvg(**options(min_available_nodes=9)), rounds=1)
 

@@ -1,20 +1,8 @@
 """Federated learning: clients train on data of their own, and share compressed updates of the weights only.
 
 :class:`tg.UpdateCodec` makes few bytes of an update, and :func:`tg.federated.simulate` trains with it in one process,
-with an account of bytes and joules. Compression is no protection of what the updates say of the data.
-
-Example:
-    >>> import keras, numpy as np, tfgreen as tg
-    >>> def model_fn():
-    ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    ...     model.compile("sgd", "mse")
-    ...     return model
-    >>> def data_fn(client):
-    ...     x = np.random.default_rng(client).normal(size=(32, 4)).astype("float32")
-    ...     return x, x[:, :3]
-    >>> run = tg.federated.simulate(model_fn, data_fn, clients=4, rounds=2, clients_per_round=2)
-    >>> [len(each.clients) for each in run.rounds], run.bytes_up > 0
-    ([2, 2], True)
+with an account of bytes and joules. :func:`tg.federated.client` and :func:`tg.federated.server` do the same on many
+machines, by Flower. Compression is no protection of what the updates say of the data.
 """
 
 from __future__ import annotations
@@ -26,7 +14,9 @@ if TYPE_CHECKING:
     from tfgreen.federated.account import ClientRound as ClientRound
     from tfgreen.federated.account import FederatedRun as FederatedRun
     from tfgreen.federated.account import Round as Round
+    from tfgreen.federated.client_app import client as client
     from tfgreen.federated.config import FederatedConfig as FederatedConfig
+    from tfgreen.federated.server_app import server as server
     from tfgreen.federated.simulation import simulate as simulate
 
 _PUBLIC = {
@@ -34,6 +24,8 @@ _PUBLIC = {
     "FederatedRun": "tfgreen.federated.account",
     "Round": "tfgreen.federated.account",
     "FederatedConfig": "tfgreen.federated.config",
+    "client": "tfgreen.federated.client_app",
+    "server": "tfgreen.federated.server_app",
     "simulate": "tfgreen.federated.simulation",
 }
 

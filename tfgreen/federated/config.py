@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 from tfgreen.checks import check_instance, check_integer, check_number, check_option
 from tfgreen.config import Config
 from tfgreen.errors import invalid_value
-from tfgreen.federated.codec import UpdateCodec
+from tfgreen.federated.coding.codec import UpdateCodec
 
 
 @dataclasses.dataclass(frozen=True)

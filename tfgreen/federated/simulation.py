@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 from typing_extensions import Unpack
 
-from tfgreen.config import resolve_config
 from tfgreen.energy.meter import EnergyMeter
-from tfgreen.errors import InvalidValueError, invalid_type, invalid_value
-from tfgreen.federated.account import ClientRound, FederatedRun, Round, total
-from tfgreen.federated.client import ClientState, DataFunction, LocalModel, check_model, checked_pair, sample_count
-from tfgreen.federated.codec import UpdateCodec
+from tfgreen.errors import invalid_value
+from tfgreen.federated.account import FederatedRun, Round
+from tfgreen.federated.aggregation import drawn
+from tfgreen.federated.arguments import (
+    CallbacksFunction,
+    DataFunction,
+    checked_evaluation,
+    checked_pair,
+    resolve_settings,
+    sample_count,
+)
 from tfgreen.federated.config import FederatedConfig, FederatedOptions
-from tfgreen.federated.flower import FlowerStrategy
-from tfgreen.federated.server import Broadcast, Reply, average, outliers
+from tfgreen.federated.flower import PROXIMAL, FlowerStrategy
+from tfgreen.federated.local_model import ClientState, LocalModel
+from tfgreen.federated.rounds import Arrival, Rounds
 from tfgreen.model.rebuild import compiled_copy
+
+FIRST_NODE = 1  # Flower's numbers begin there
 
 # (round, client, update) -> what arrives at the server, or None for nothing.
 Transmit = Callable[[int, int, bytes], "bytes | None"]
@@ -32,7 +39,7 @@ def simulate(
     *,
     evaluation_data: tuple[Any, Any] | Callable[[keras.Model], Mapping[str, float]] | None = None,
     strategy: Any = None,
-    callbacks_fn: Callable[[], Sequence[keras.callbacks.Callback]] | None = None,
+    callbacks_fn: CallbacksFunction | None = None,
     transmit: Transmit | None = None,
     **options: Unpack[FederatedOptions],
 ) -> FederatedRun:
@@ -81,18 +88,12 @@ def simulate(
         >>> len(run.history["loss"]), run.history["updates"]
         (3, [4, 4, 4])
     """
-    for name, function in (("model_fn", model_fn), ("data_fn", data_fn)):
-        if not callable(function):
-            raise invalid_type(name, expected="a function", received=function)
-    if config is None and not {"clients", "rounds"} <= set(options):
-        missing = sorted({"clients", "rounds"} - set(options))
-        raise invalid_value("config", expected="clients and rounds", received=f"no {' and no '.join(missing)}")
-    settings = resolve_config(FederatedConfig, config, options)
-    if evaluation_data is not None and not callable(evaluation_data):
-        evaluation_data = checked_pair("evaluation_data", evaluation_data)
-    keras.utils.set_random_seed(settings.seed)
-    local = LocalModel(check_model(model_fn()), settings)
-    flower = None if strategy is None else FlowerStrategy(strategy, settings.clients, settings.seed)
+    settings = resolve_settings(config, options, model_fn=model_fn, data_fn=data_fn)
+    evaluation_data = checked_evaluation(evaluation_data)
+    local = LocalModel.made_by(model_fn, settings)
+    flower = None
+    if strategy is not None:
+        flower = FlowerStrategy(strategy, lambda: range(FIRST_NODE, FIRST_NODE + settings.clients), settings.seed)
     return _Simulation(local, data_fn, settings, evaluation_data, flower, callbacks_fn, transmit).run()
 
 
@@ -101,107 +102,54 @@ class _Simulation:
 
     def __init__(
         self, local: LocalModel, data_fn: DataFunction, config: FederatedConfig, evaluation: Any,
-        flower: FlowerStrategy | None, callbacks_fn: Callable[[], Sequence[keras.callbacks.Callback]] | None,
-        transmit: Transmit | None,
+        flower: FlowerStrategy | None, callbacks_fn: CallbacksFunction | None, transmit: Transmit | None,
     ) -> None:
-        self._local, self._data_fn, self._config = local, data_fn, config
-        self._evaluation, self._flower, self._callbacks_fn, self._transmit = evaluation, flower, callbacks_fn, transmit
-        self._names = local.names
-        self._broadcast = Broadcast(dict(zip(self._names, local.shared())), config.downlink)
+        self._local, self._data_fn, self._config, self._flower = local, data_fn, config, flower
+        self._callbacks_fn, self._transmit = callbacks_fn, transmit
+        self._rounds = Rounds(local, config, evaluation, flower)
+        self._broadcast = self._rounds.broadcast
         self._clients: dict[int, ClientState] = {}
-        self._codec = config.codec or UpdateCodec(entropy=None)
         self._meter = EnergyMeter(region=config.region)
-        self._source = "unavailable"
 
     def run(self) -> FederatedRun:
         rounds = tuple(self._round(number) for number in range(1, self._config.rounds + 1))
-        self._local.reset(list(self._broadcast.weights.values()))
-        notes = []
-        if self._local.keeps_statistics:
-            notes.append(
-                "The statistics of BatchNormalization stayed at the clients: those of .model are of its start. Take "
-                ".client_model(client), or tg.recalibrate_batch_norm(run.model, x)."
-            )
-        return FederatedRun(self._local.model, rounds, self._source, tuple(notes), self._client_model)
+        source = self._rounds.energy_source
+        return self._local.result(self._broadcast.weights, rounds, source, self._client_model)
 
     def _round(self, number: int) -> Round:
-        chosen = self._drawn(number)
-        replies, parts, co2e = [], {}, []
-        for client in chosen:
+        arrivals = []
+        for node, asked in self._drawn(number).items():
+            client = node - FIRST_NODE
             state = self._clients.setdefault(client, ClientState())
-            down = self._broadcast.bytes_to(state.version)
+            down = sum(map(len, self._broadcast.updates_for(state.version)[1]))
             with self._meter:
-                samples, update, refused = self._trained(number, client, state)
-            state.version = self._broadcast.version
-            reading, self._source = self._meter.reading, self._meter.reading.source
-            co2e.append(reading.co2e_kg)
+                samples, update, refused = self._trained(number, client, state, asked)
+            state.version, reading = self._broadcast.version, self._meter.reading
             if update is not None and self._transmit is not None:
                 update = self._transmit(number, client, update)
-            sent = 0 if update is None else len(update)
-            if not refused and update is None:
-                refused = "nothing arrived"
-            if not refused and update is not None:
-                try:
-                    weights = self._codec.decode(update, self._broadcast.weights)
-                    replies.append(Reply(client, samples, self._broadcast.moved(list(weights.values()))))
-                except (InvalidValueError, TypeError) as error:
-                    refused = str(error)
-            parts[client] = ClientRound(client, samples, down, sent, reading.joules, refused)
-        with self._meter:
-            why = self._aggregated(number, replies)
-            metrics = self._metrics()
-        reading = self._meter.reading
-        for client, reason in why.items():
-            parts[client] = dataclasses.replace(parts[client], refused=reason)
-        co2e.append(reading.co2e_kg)
-        return Round(number, tuple(parts.values()), reading.joules, total(co2e), metrics)
+            account = (reading.joules, reading.co2e_kg, refused)
+            arrivals.append(Arrival(client, samples, down, update, *account, node=node))
+        return self._rounds.finish(number, arrivals, list(self._clients.values()))
 
-    def _drawn(self, number: int) -> list[int]:
-        if self._flower is not None:
-            return self._flower.drawn(number, self._broadcast.own)
-        count = self._config.clients_per_round or self._config.clients
-        rng = np.random.default_rng((self._config.seed, number))
-        return sorted(rng.choice(self._config.clients, count, replace=False).tolist())
+    def _drawn(self, number: int) -> Mapping[int, Mapping[str, Any]]:
+        """The clients that train, by their numbers at Flower, and what a strategy tells them."""
+        nodes = range(FIRST_NODE, FIRST_NODE + self._config.clients)
+        if self._flower is None:
+            return drawn(self._config, number, nodes)
+        found = self._flower.drawn(number, self._broadcast.own)
+        self._flower.check_asked(found)
+        return found
 
-    def _trained(self, number: int, client: int, state: ClientState) -> tuple[int, bytes | None, str]:
+    def _trained(
+        self, number: int, client: int, state: ClientState, asked: Mapping[str, Any]
+    ) -> tuple[int, bytes | None, str]:
         """A client's samples, its update, and why there is none."""
         data = checked_pair(f"data of client {client}", self._data_fn(client))
         before = self._broadcast.weights
         callbacks = self._callbacks_fn() if self._callbacks_fn is not None else []
         seed = (self._config.seed, number, client)
-        after = self._local.train(list(before.values()), state, data, seed, callbacks)
-        known = None if self._config.codec is None else before
-        try:
-            update, state.rest = self._codec.encode(known, dict(zip(self._names, after)), state.rest)
-        except InvalidValueError as error:
-            state.optimizer = state.statistics = None  # they have diverged with it
-            return sample_count(data), None, str(error)
-        return sample_count(data), update, ""
-
-    def _aggregated(self, number: int, replies: list[Reply]) -> dict[int, str]:
-        """Take the replies into the server's weights; client -> why its one was refused."""
-        most = self._config.max_update_ratio
-        why = {} if most is None else outliers(self._broadcast.own, replies, self._names, most)
-        used = [reply for reply in replies if reply.client not in why]
-        if used:
-            new = average(used) if self._flower is None else self._flower.aggregated(number, used)
-            self._broadcast.publish(new)
-        return why
-
-    def _metrics(self) -> dict[str, float]:
-        if self._evaluation is None:
-            return {}
-        states: list[ClientState | None] = [None]
-        if self._local.keeps_statistics:
-            states = [state for state in self._clients.values() if state.statistics is not None] or [None]
-        found = []
-        for state in states:
-            self._local.load(list(self._broadcast.weights.values()), state)
-            if callable(self._evaluation):
-                found.append(self._evaluation(self._local.model))
-            else:
-                found.append(self._local.evaluate(*self._evaluation))
-        return {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]}
+        after = self._local.train(list(before.values()), state, data, seed, callbacks, asked.get(PROXIMAL, 0.0))
+        return sample_count(data), *self._local.update(before, after, state)
 
     def _client_model(self, client: int) -> keras.Model:
         state = self._clients.get(client)

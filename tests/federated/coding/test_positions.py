@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgreen.federated import positions
+from tfgreen.federated.coding import positions
 
 
 @given(st.integers(0, 3000), st.sampled_from((0, 0.001, 0.01, 0.1, 0.5, 1)), st.booleans(), st.integers(0, 99))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tfgreen as tg
 from tests.federated.updates import FLOATS, trainings
-from tfgreen.federated.codec import _HEADER
+from tfgreen.federated.coding.codec import _HEADER
 
 CODECS = st.builds(
     tg.UpdateCodec,
@@ -104,10 +104,10 @@ def test_with_error_feedback_the_updates_add_up_to_what_was_learned(dtype, optio
 
 def test_a_weight_that_hardly_changes_gets_through_in_the_end():
     codec, state = tg.UpdateCodec(top_k=0.01), None
-    weights = [np.ones(1000, "float32")]
-    change = np.linspace(0.5, 1, 1000, dtype="float32")
-    seen = np.zeros(1000, bool)
-    for _ in range(400):
+    weights = [np.ones(20_000, "float32")]
+    change = np.linspace(0.5, 1, 20_000, dtype="float32")
+    seen = np.zeros(20_000, bool)
+    for _ in range(60):
         update, state = codec.encode(weights, [weights[0] + change], state)
         new = codec.decode(update, weights)
         seen |= new[0] != weights[0]

@@ -7,20 +7,28 @@ its optimizer's state, its statistics of BatchNormalization, and what its update
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfgreen.errors import invalid_state, invalid_value
-from tfgreen.federated.codec import UpdateState
+from tfgreen.errors import InvalidValueError
+from tfgreen.federated.account import FederatedRun, Round
+from tfgreen.federated.aggregation import PLAIN
+from tfgreen.federated.arguments import check_model, sample_count
+from tfgreen.federated.coding.codec import UpdateState
 from tfgreen.federated.config import FederatedConfig
+from tfgreen.federated.proximal import ProximalTerm
 from tfgreen.model.paths import own_weights, walk
 
-# From the number of a client to its samples: (x, y) or (x, y, sample_weight), arrays or dicts and lists of them.
-DataFunction = Callable[[int], "tuple[Any, ...]"]
 _STATISTICS = ("moving_mean", "moving_variance")
+_STATISTICS_NOTE = (
+    "The statistics of BatchNormalization stayed at the clients: those of .model are of its start. Take "
+    ".client_model(client), or tg.recalibrate_batch_norm(run.model, x)."
+)
+_COUNTER = re.compile(r"_\d+(?=/)")
 _EVALUATION_BATCH = 256
 
 
@@ -54,6 +62,13 @@ class LocalModel:
         model.optimizer.build(model.trainable_variables)
         self._fresh = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
         self._start = _values(kept)
+        self._proximal = ProximalTerm(model)
+
+    @classmethod
+    def made_by(cls, model_fn: Callable[[], keras.Model], config: FederatedConfig) -> LocalModel:
+        """The model of ``model_fn``, of which the seed is set."""
+        keras.utils.set_random_seed(config.seed)
+        return cls(check_model(model_fn()), config)
 
     @property
     def keeps_statistics(self) -> bool:
@@ -62,15 +77,21 @@ class LocalModel:
 
     @property
     def names(self) -> list[str]:
-        """The paths of the shared weights; of two of one path the second bears its number."""
-        paths: dict[str, None] = {}
-        for number, variable in enumerate(self._shared):
-            paths[variable.path if variable.path not in paths else f"{variable.path} ({number})"] = None
-        return list(paths)
+        """The paths of the shared weights and their places in the model.
+
+        Without the counters of Keras, which go on from model to model, they are the same in every process.
+        """
+        paths = (_COUNTER.sub("", variable.path) for variable in self._shared)
+        return [f"{path} ({number})" for number, path in enumerate(paths)]
 
     def shared(self) -> list[np.ndarray]:
         """The values of the shared weights."""
         return _values(self._shared)
+
+    def state_like(self) -> dict[str, list[np.ndarray]]:
+        """Arrays of the shapes and dtypes of what a :class:`ClientState` holds."""
+        rest = [np.zeros(w.shape, np.float64 if w.dtype == np.float64 else np.float32) for w in self.shared()]
+        return {"optimizer": self._fresh, "statistics": self._start, "rest": rest}
 
     def load(self, weights: Sequence[np.ndarray], state: ClientState | None = None) -> None:
         """Put in shared weights, and the statistics of a client, or those of the start."""
@@ -81,7 +102,17 @@ class LocalModel:
     def reset(self, weights: Sequence[np.ndarray]) -> None:
         """Put in shared weights, and all else as it was at the start."""
         self.load(weights)
+        self._proximal.remove()
         _assign(self.model.optimizer.variables, self._fresh)
+
+    def result(
+        self, weights: Mapping[str, np.ndarray], rounds: tuple[Round, ...], source: str,
+        client_model: Callable[[int], keras.Model],
+    ) -> FederatedRun:
+        """What a training came to, with the model of the shared weights."""
+        self.reset(list(weights.values()))
+        notes = [_STATISTICS_NOTE] if self.keeps_statistics else []
+        return FederatedRun(self.model, rounds, source, tuple(notes), client_model)
 
     def evaluate(self, x: Any, y: Any) -> dict[str, float]:
         """The metrics of the compiled model, as ``keras.Model.evaluate`` gives them."""
@@ -93,9 +124,11 @@ class LocalModel:
 
     def train(
         self, weights: Sequence[np.ndarray], state: ClientState, data: tuple[Any, ...], seed: Sequence[int],
-        callbacks: Sequence[keras.callbacks.Callback],
+        callbacks: Sequence[keras.callbacks.Callback], proximal: float = 0.0,
     ) -> list[np.ndarray]:
         """Train from shared weights on a client's data, and return them; the state is brought up to date.
+
+        ``proximal`` is the weight of the term of FedProx that holds weights to those at the start.
 
         This is ``fit`` without its dataset, of which making one takes longer than most clients' rounds.
         """
@@ -108,6 +141,7 @@ class LocalModel:
         rows, batch = sample_count(data), self._config.batch_size
         params = {"epochs": self._config.epochs, "steps": -(-rows // batch), "verbose": 0}
         told = keras.callbacks.CallbackList(list(callbacks), model=self.model, **params)
+        self._proximal.start(proximal)
         told.on_train_begin()
         for epoch in range(self._config.epochs):
             told.on_epoch_begin(epoch)
@@ -119,8 +153,21 @@ class LocalModel:
                 told.on_train_batch_end(step, logs)
             told.on_epoch_end(epoch, logs)
         told.on_train_end()
+        self._proximal.end()
         state.optimizer, state.statistics = _values(optimizer.variables), _values(self._kept)
         return self.shared()
+
+    def update(
+        self, before: Mapping[str, np.ndarray], after: Sequence[np.ndarray], state: ClientState
+    ) -> tuple[bytes | None, str]:
+        """The coded change, or why there is none; what it leaves out goes into the state."""
+        codec, known = self._config.codec or PLAIN, None if self._config.codec is None else before
+        try:
+            update, state.rest = codec.encode(known, dict(zip(before, after)), state.rest)
+        except InvalidValueError as error:
+            state.optimizer = state.statistics = None  # they have diverged with it
+            return None, str(error)
+        return update, ""
 
 
 def statistics_of(model: keras.Model) -> list[keras.Variable]:
@@ -130,34 +177,6 @@ def statistics_of(model: keras.Model) -> list[keras.Variable]:
         if isinstance(layer, keras.layers.BatchNormalization):
             found += [variable for name, variable in own_weights(layer).items() if name in _STATISTICS]
     return list({id(variable): variable for variable in found}.values())
-
-
-def checked_pair(subject: str, data: Any) -> tuple[Any, ...]:
-    """Samples and targets as arrays: at least one sample, and as many of each array."""
-    fix = "It is (x, y) or (x, y, sample_weight), arrays of one length."
-    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-        raise invalid_value(subject, expected="(x, y)", received=type(data).__name__, fix=fix)
-    arrays = tuple(keras.tree.map_structure(np.asarray, part) for part in data)
-    lengths = {array.shape[0] if array.ndim else 0 for array in keras.tree.flatten(arrays)}
-    if len(lengths) != 1 or lengths == {0}:
-        raise invalid_value(subject, expected="samples", received=f"arrays of {sorted(lengths)} samples", fix=fix)
-    return arrays
-
-
-def sample_count(data: tuple[Any, ...]) -> int:
-    """How many samples a client has."""
-    return int(keras.tree.flatten(data)[0].shape[0])
-
-
-def check_model(model: object) -> keras.Model:
-    """Refuse what ``model_fn`` returned unless it is a built and compiled model."""
-    if not isinstance(model, keras.Model):
-        fix = "model_fn() makes, compiles and returns a model."
-        raise invalid_value("model_fn", expected="a keras.Model", received=type(model).__name__, fix=fix)
-    if not model.built or not model.compiled:
-        what = "built" if not model.built else "compiled"
-        raise invalid_state(f"The model that model_fn returned is not {what}.", "Build and compile it in model_fn.")
-    return model
 
 
 def _rows(data: tuple[Any, ...], rows: np.ndarray | slice) -> tuple[Any, ...]:

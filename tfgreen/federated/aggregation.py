@@ -12,20 +12,26 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfgreen.federated.codec import UpdateCodec
-from tfgreen.federated.weight_coding import is_float
+from tfgreen.federated.coding.codec import UpdateCodec
+from tfgreen.federated.coding.weight_coding import is_float
+from tfgreen.federated.config import FederatedConfig
 
-_PLAIN = UpdateCodec(entropy=None)
+PLAIN = UpdateCodec(entropy=None)
 _ENOUGH = 3  # updates from which on a median says what is usual
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """The weights that a client trained, and on how many samples."""
+    """The weights that a client trained, on how many samples, and what else a strategy is to know of it.
+
+    ``node`` is its number at Flower, under which a strategy asked for it.
+    """
 
     client: int
     samples: int
     weights: Sequence[np.ndarray]
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    node: int = 0
 
 
 def outliers(
@@ -55,6 +61,14 @@ def average(replies: Sequence[Reply]) -> list[np.ndarray]:
     shares /= shares.sum()
     columns = zip(*(reply.weights for reply in replies))
     return [_mean(column, shares) for column in columns]
+
+
+def drawn(config: FederatedConfig, number: int, nodes: Sequence[int]) -> dict[int, Mapping[str, float]]:
+    """The nodes that train in a round, drawn by the seed, ascending; nothing is asked of them."""
+    count = config.clients_per_round or config.clients
+    rng = np.random.default_rng((config.seed, number))
+    places = sorted(rng.choice(len(nodes), min(count, len(nodes)), replace=False).tolist())
+    return {nodes[place]: {} for place in places}
 
 
 def _mean(column: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:
@@ -93,8 +107,8 @@ class Broadcast:
         self.weights, self.version = dict(weights), 0
         self.own = list(weights.values())
         self._codec = codec
-        self._updates: collections.deque[int] = collections.deque()
-        self._snapshot = 0
+        self._updates: collections.deque[bytes] = collections.deque()
+        self._snapshot = b""
 
     def moved(self, trained: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What a client's weights would be, had it started from those of the server."""
@@ -111,23 +125,27 @@ class Broadcast:
         else:
             update, _ = self._codec.encode(self.weights, named)
             self.weights = dict(self._codec.decode(update, self.weights))
-            self._updates.append(len(update))
-            while sum(self._updates) > self.whole():  # nobody is sent more than the weights
+            self._updates.append(update)
+            while sum(map(len, self._updates)) > len(self.whole()):  # nobody is sent more than the weights
                 self._updates.popleft()
         self.version += 1
-        self._snapshot = 0
+        self._snapshot = b""
 
-    def bytes_to(self, version: int | None) -> int:
-        """How many bytes bring a client of a version, or a new one, to the present one."""
-        if version == self.version:
-            return 0
-        missed = self.version - (-1 if version is None else version)
-        if version is not None and missed <= len(self._updates):
-            return min(sum(list(self._updates)[-missed:]), self.whole())
-        return self.whole()
+    def updates_for(self, version: int | None) -> tuple[int | None, list[bytes]]:
+        """What brings a client of a version, or a new one, to the present one.
 
-    def whole(self) -> int:
-        """Bytes of the weights as they are."""
+        Returns:
+            The version that the updates start from, and the updates; None, and all weights, where that is less.
+        """
+        missed = None if version is None else self.version - version
+        if missed is not None and 0 <= missed <= len(self._updates):
+            updates = list(self._updates)[len(self._updates) - missed :]
+            if not updates or sum(map(len, updates)) < len(self.whole()):
+                return version, updates
+        return (version, []) if missed == 0 else (None, [self.whole()])
+
+    def whole(self) -> bytes:
+        """The weights as they are."""
         if not self._snapshot:
-            self._snapshot = len(_PLAIN.encode(None, self.weights)[0])
+            self._snapshot, _ = PLAIN.encode(None, self.weights)
         return self._snapshot

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from tfgreen.federated.client import ClientState, LocalModel, sample_count, statistics_of
 from tfgreen.federated.config import FederatedConfig
+from tfgreen.federated.local_model import ClientState, LocalModel, sample_count, statistics_of
 
 
 def local_model(**options: object) -> LocalModel:

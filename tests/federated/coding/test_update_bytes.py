@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfgreen.federated.positions import encode_positions
-from tfgreen.federated.update_bytes import Reader, Writer
+from tfgreen.federated.coding.positions import encode_positions
+from tfgreen.federated.coding.update_bytes import Reader, Writer
 
 
 def written() -> bytes:

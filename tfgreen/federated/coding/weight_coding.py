@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfgreen.errors import invalid_value
-from tfgreen.federated import positions
-from tfgreen.federated.delta_coding import decode_delta, encode_delta
-from tfgreen.federated.positions import damaged
-from tfgreen.federated.update_bytes import Reader, Writer
+from tfgreen.federated.coding import positions
+from tfgreen.federated.coding.delta_coding import decode_delta, encode_delta
+from tfgreen.federated.coding.positions import damaged
+from tfgreen.federated.coding.update_bytes import Reader, Writer
 
 if TYPE_CHECKING:
-    from tfgreen.federated.codec import UpdateCodec
+    from tfgreen.federated.coding.codec import UpdateCodec
 
 SAME, RAW, CODEBOOK, DELTA = range(4)
 _DTYPES = (

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 import tfgreen as tg
-from tfgreen.federated.server import Broadcast, Reply, average, outliers
+from tfgreen.federated.aggregation import Broadcast, Reply, average, outliers
 
 RNG = np.random.default_rng(0)
+
+
+def size(server: Broadcast, version: int | None) -> int:
+    return sum(map(len, server.updates_for(version)[1]))
 
 
 def test_floats_are_averaged_by_samples_bools_by_majority_integers_are_taken():
@@ -31,19 +35,24 @@ def test_an_outlier_needs_three_updates_and_names_the_weight():
 def test_a_client_gets_what_it_missed_or_all_where_that_is_less():
     weights = {"w": RNG.normal(size=5000).astype("float32")}
     server = Broadcast(weights, tg.UpdateCodec())
-    whole = server.bytes_to(None)
-    assert 20000 <= whole < 20100 and server.bytes_to(0) == 0
+    whole = size(server, None)
+    assert 20000 <= whole < 20100 and server.updates_for(0) == (0, [])
     for _ in range(6):
         server.publish([server.own[0] + RNG.normal(size=5000).astype("float32") * 0.01])
-    one = server.bytes_to(5)
-    assert 3000 < one < 6000 and abs(server.bytes_to(4) - 2 * one) < 200
-    assert server.bytes_to(0) == whole  # six updates are more bytes than the weights
-    assert Broadcast(weights, None).bytes_to(None) == whole
+    one = size(server, 5)
+    assert 3000 < one < 6000 and abs(size(server, 4) - 2 * one) < 200
+    assert server.updates_for(0)[0] is None and size(server, 0) == whole  # six updates are more bytes than the weights
+    assert server.updates_for(9)[0] is None  # a version of the future
+    assert size(Broadcast(weights, None), None) == whole
+    known = {"w": np.zeros(5000, "float32")}
+    for update in (*server.updates_for(0)[1], *server.updates_for(6)[1]):
+        known = tg.UpdateCodec().decode(update, known)
+    np.testing.assert_array_equal(known["w"], server.weights["w"])
 
 
 def test_what_coding_left_out_arrives_later_and_nothing_twice():
-    server = Broadcast({"w": np.zeros(1000, "float32")}, tg.UpdateCodec(top_k=0.1, bits=4))
-    target = RNG.normal(size=1000).astype("float32")
+    server = Broadcast({"w": np.zeros(10_000, "float32")}, tg.UpdateCodec(top_k=0.1, bits=4))
+    target = RNG.normal(size=10_000).astype("float32")
     server.publish([target])
     assert np.abs(server.weights["w"] - target).max() > 0.5
     for _ in range(60):

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfgreen.federated import positions
-from tfgreen.federated.positions import damaged
-from tfgreen.federated.update_bytes import Reader, Writer
+from tfgreen.federated.coding import positions
+from tfgreen.federated.coding.positions import damaged
+from tfgreen.federated.coding.update_bytes import Reader, Writer
 
 if TYPE_CHECKING:
-    from tfgreen.federated.codec import UpdateCodec
+    from tfgreen.federated.coding.codec import UpdateCodec
 
 _AMONG_NONZERO, _LARGEST_ONLY, _FOUR_BITS, _NEW_ZEROS, _HALVES = 1, 2, 4, 8, 16
+_LEAST = 1024  # changes of each weight that are sent in any case: few of all, and worth as many points as those
 _LONG = 1 << 14  # codes from which on the time to deflate them counts
 _DEARER = 1.03  # times the bytes that half the time may cost
 _LIMIT = {8: 127, 4: 7}
@@ -87,8 +88,9 @@ def encode_delta(
     if not peak + largest < _MAXIMUM[after.dtype.name] or (largest and scale < np.finfo(work).tiny):
         return None
     chosen, sent = None, counted
-    if codec.top_k is not None and codec.top_k < 1:
-        chosen = largest_places(np.abs(counted), max(1, math.ceil(codec.top_k * counted.size)))
+    count = max(_LEAST, math.ceil((codec.top_k or 1) * counted.size))
+    if count < counted.size:
+        chosen = largest_places(np.abs(counted), count)
         sent = counted[chosen]
     with np.errstate(under="ignore"):
         rounded = sent / scale if scale else np.zeros_like(sent)

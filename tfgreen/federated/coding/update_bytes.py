@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfgreen.federated.positions import damaged, decode_positions
+from tfgreen.federated.coding.positions import damaged, decode_positions
 
 _LENGTHS = struct.Struct("<QQ")
 
@@ -31,7 +31,7 @@ class Writer:
         self.head(f"BBBB{len(shape)}Q", mode, flags, dtype, len(shape), *shape)
 
     def positions(self, coded: tuple[int, bytes], count: int) -> None:
-        """Add ``count`` places, as :func:`tfgreen.federated.positions.encode_positions` coded them."""
+        """Add ``count`` places, as :func:`tfgreen.federated.coding.positions.encode_positions` coded them."""
         kind, data = coded
         self.head("BQQ", kind, count, len(data))
         self.places += data

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import tfgreen as tg
-from tfgreen.federated import weight_coding
-from tfgreen.federated.update_bytes import Reader, Writer
-from tfgreen.federated.weight_coding import CODEBOOK, DELTA, RAW, SAME
+from tfgreen.federated.coding import weight_coding
+from tfgreen.federated.coding.update_bytes import Reader, Writer
+from tfgreen.federated.coding.weight_coding import CODEBOOK, DELTA, RAW, SAME
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=(20, 30)).astype("float32")

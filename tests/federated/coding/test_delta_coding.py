@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfgreen as tg
-from tfgreen.federated.delta_coding import largest_places
+from tfgreen.federated.coding.delta_coding import largest_places
 
 
 @given(st.lists(st.sampled_from((0.0, 0.5, 1.0, 2.0)), min_size=1, max_size=40), st.integers(1, 50))

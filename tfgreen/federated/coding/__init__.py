@@ -1,0 +1,1 @@
+"""Updates as few bytes: NumPy only."""
