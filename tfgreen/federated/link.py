@@ -81,8 +81,8 @@ class Answer:
         """
         record: Mapping[str, Any] = content.config_records.get(LINK, {})
         for name, value in record.items():
-            right = isinstance(value, str) or 0 <= value < math.inf
-            if type(value) is not _KINDS.get(name) or not right:
+            right = type(value) is _KINDS.get(name)
+            if not right or not (isinstance(value, str) or 0 <= value < math.inf):
                 raise invalid_value("reply", expected=f"a right '{name}'", received=str(value)[:80], fix=_FIX)
         missing = sorted({"client", "samples", "refused"} - set(record))
         if missing or not (record["samples"] or record["refused"]):
