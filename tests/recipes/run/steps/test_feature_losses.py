@@ -27,6 +27,14 @@ def test_each_join_that_both_have_counts_by_its_power():
     assert len(losses) == 1 and weight > 0
 
 
+def test_a_join_is_seen_behind_its_activation():
+    x = inputs = keras.Input((4,))
+    x = layers.ReLU(name="behind")(layers.Add(name="sum")([x, layers.Dense(4)(x)]))
+    y = layers.Add(name="twice")([x, layers.Dense(4)(x)])
+    model = keras.Model(inputs, layers.Concatenate()([y, layers.Activation("tanh")(y)]))
+    assert joins(model) == ["behind", "twice"]
+
+
 def test_a_model_without_joins_and_a_weight_of_zero_have_none():
     plain = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     x = np.zeros((2, 4), "float32")

@@ -34,7 +34,7 @@ def harmless(model: keras.Model, images: Arrays) -> tuple[Augment, ...]:
 def augmented(images: tf.Tensor, augment: Sequence[Augment], seed: tf.Tensor) -> tf.Tensor:
     """A batch of images, each flipped or shifted by chance; equal seeds of shape (2,) give equal images.
 
-    A shift leaves zeros behind. Raises where the batch holds no images.
+    What a shift leaves behind mirrors what is beside it. Raises where the batch holds no images.
     """
     if images.shape.rank != 4:
         expected, received = "images of shape (height, width, channels)", tuple(images.shape[1:])
@@ -48,10 +48,13 @@ def augmented(images: tf.Tensor, augment: Sequence[Augment], seed: tf.Tensor) ->
 
 
 def _shifted(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    height, width = images.shape[1], images.shape[2]
-    up, left = height // _SHARE, width // _SHARE
-    padded = tf.pad(images, [[0, 0], [up, up], [left, left], [0, 0]])
-    count = tf.shape(images)[0]
-    rows = tf.random.stateless_uniform((count, 1), seed, 0, 2 * up + 1, tf.int32) + tf.range(height)
-    columns = tf.random.stateless_uniform((count, 1), seed + 1, 0, 2 * left + 1, tf.int32) + tf.range(width)
-    return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+    count, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    moved = tf.gather(images, _places(count, height, seed), axis=1, batch_dims=1)
+    return tf.gather(moved, _places(count, width, seed + 1), axis=2, batch_dims=1)
+
+
+def _places(count: tf.Tensor, side: int, seed: tf.Tensor) -> tf.Tensor:
+    """Where each row of each shifted image comes from, of shape (count, side)."""
+    most = side // _SHARE
+    places = tf.range(side) + tf.random.stateless_uniform((count, 1), seed, -most, most + 1, tf.int32)
+    return side - 1 - tf.abs(side - 1 - tf.abs(places))

@@ -6,15 +6,25 @@ import keras
 import numpy as np
 
 from tfgreen.distillation.losses import FeatureDistillation
-from tfgreen.model.internals import is_container
+from tfgreen.model.internals import consumers_of, is_container
 from tfgreen.typing import Arrays
+
+_ACTIVATIONS = (keras.layers.Activation, keras.layers.ReLU)
 
 
 def joins(model: keras.Model) -> list[str]:
-    """The layers of a functional model that add its branches, from inputs to outputs; none of another model."""
+    """The layers of a functional model that add its branches, from inputs to outputs; none of another model.
+
+    Where all that goes on passes an activation, it is that: what it cuts off tells the student nothing.
+    """
     if not is_container(model):
         return []
-    return [layer.name for layer in model.layers if isinstance(layer, keras.layers.Add)]
+    return [_seen_at(layer).name for layer in model.layers if isinstance(layer, keras.layers.Add)]
+
+
+def _seen_at(join: keras.layers.Add) -> keras.Operation:
+    followers = consumers_of(join)
+    return followers[0] if len(followers) == 1 and isinstance(followers[0], _ACTIVATIONS) else join
 
 
 def feature_losses(
