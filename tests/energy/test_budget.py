@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gc
 import threading
 import time
@@ -96,3 +97,18 @@ def test_a_budget_that_nobody_holds_stops_measuring(rapl):
 def test_bad_budgets_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         tg.EnergyBudget(**options)
+
+
+def test_a_budget_that_can_no_longer_be_read_ends_the_training(monkeypatch):
+    budget = tg.EnergyBudget(max_kwh=1.0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    lap, laps = budget._laps.lap, []
+
+    def fails_later():
+        laps.append(lap())
+        return laps[0] if len(laps) == 1 else dataclasses.replace(laps[0], joules=None, how="unplugged", duration_s=1.0)
+
+    monkeypatch.setattr(budget._laps, "lap", fails_later)
+    history = model.fit(np.ones((64, 4)), np.ones((64, 1)), epochs=9, verbose=0, callbacks=[budget]).history
+    assert len(history["loss"]) == 2 and "cannot be kept" in budget.spent and "unplugged" in budget.spent

@@ -177,3 +177,35 @@ def test_no_reading_is_an_error_that_says_why():
     logger = tg.EnergyLogger(meter=tg.EnergyMeter(external=broken))
     with pytest.raises(ValueError, match="no energy reading.*unplugged"):
         network().fit(*arrays(), verbose=0, callbacks=[logger])
+
+
+class Unplugged(keras.callbacks.Callback):
+    """A power meter that fails from an epoch on."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.fails, self.epoch = False, epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.fails = epoch >= self.epoch
+
+    def watts(self):
+        if self.fails:
+            raise OSError("unplugged")
+        return 5.0
+
+
+def test_a_meter_that_fails_on_the_way_ends_no_training():
+    unplugged = Unplugged(2)
+    logger = tg.EnergyLogger(meter=tg.EnergyMeter(external=unplugged.watts, sample_seconds=0.05), verbose=False)
+    with pytest.warns(UserWarning, match="no energy reading since epoch 3 of this training.*unplugged"):
+        history = network().fit(*arrays(64), epochs=5, verbose=0, callbacks=[logger, unplugged]).history
+    assert len(history["loss"]) == 5 and history["energy_joules"][1] > 0
+    assert np.isnan(history["energy_joules"][2:]).all() and len(logger.epochs) == 5
+
+
+def test_a_training_that_goes_on_is_predicted_from_its_own_first_epoch():
+    logger = tg.EnergyLogger(verbose=False)
+    network().fit(*arrays(), initial_epoch=8, epochs=10, verbose=0, callbacks=[logger])
+    assert (logger.prediction.epochs, logger.prediction.after) == (2, 2)
+    assert logger.prediction.kwh == pytest.approx(sum(logger.epochs) / JOULES_PER_KWH)

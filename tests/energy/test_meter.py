@@ -44,7 +44,9 @@ def test_without_counters_the_reading_is_an_estimate_and_says_how(no_rapl):
     assert reading.co2e_kg == pytest.approx(reading.kwh * reading.intensity.kg_per_kwh)
     assert "Germany" in reading.co2e_how and "2023" in reading.co2e_how
     json.dumps(reading.to_dict(), allow_nan=False)
-    assert repr(reading).startswith(f"<EnergyReading: {reading.joules:.3g} J (estimate) in ")
+    low, high = reading.interval
+    figures = f"{reading.joules:.3g} J ({low:.3g} to {high:.3g} J)"
+    assert repr(reading).startswith(f"<EnergyReading: {figures} (estimate) in ") and figures in reading._repr_html_()
     lines = str(reading).splitlines()
     assert [line.split()[0] for line in lines] == [
         "component", "cpu", "gpu", "ram", "together:", "without", "CO2e:",

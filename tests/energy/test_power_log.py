@@ -75,3 +75,16 @@ def test_iso_times_and_rows_that_come_later(tmp_path):
 def test_what_is_wrong_with_a_file_is_named(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         tg.PowerLog(written(tmp_path, text))
+
+
+def test_a_wrong_unit_of_times_and_a_decimal_comma_are_guessed(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("timestamp,watts\n" + "".join(f"{1.79e12 + 1000 * t},5.0\n" for t in range(4)))
+    with pytest.raises(ValueError, match="timestamp_ms"):
+        tg.PowerLog(path).joules_until(1.79e9)
+    path.write_text("timestamp;watts\n1790000000;5,0\n1790000001;5,1\n")
+    with pytest.raises(ValueError, match="decimals with a point"):
+        tg.PowerLog(path)
+    path.write_text("timestamp,watts\n1790000000,5.0\n1790000001,5.1\n")
+    with pytest.raises(ValueError, match="seconds"):
+        tg.PowerLog(path).joules_until(float("nan"))

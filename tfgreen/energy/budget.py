@@ -33,7 +33,8 @@ class EnergyBudget(keras.callbacks.Callback):
 
     Raises:
         ValueError: No budget is given, one is not positive, the region is missing or unknown, the budget is spent
-            before a training begins, or this machine gives no energy reading.
+            before a training begins, or this machine gives no energy reading. Where readings fail later, the training
+            ends as with a spent budget, which nobody could keep any more.
 
     Example:
         >>> budget = EnergyBudget(max_kwh=0.5)
@@ -85,8 +86,13 @@ class EnergyBudget(keras.callbacks.Callback):
         reading = self._laps.lap()
         if reading.kwh is None and reading.duration_s < _TICK:
             return  # the counter has not moved yet, and the next reading begins where it stands
-        if reading.kwh is None:
+        if reading.kwh is None and self.kwh == 0:
             raise invalid_state(f"There is no energy reading: {reading.how}.", "Train without an energy budget.")
+        if reading.kwh is None:
+            lost = f"The budget cannot be kept: there is no energy reading any more ({reading.how})."
+            self.spent = self.spent or lost
+            self.model.stop_training = True
+            return
         self.kwh += reading.kwh
         if self.co2_kg is not None:
             self.co2_kg += reading.co2e_kg or 0.0

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, Literal
 
+from tfgreen.checks import check_option
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.energy.probes import FEW_STEPS
-from tfgreen.energy.sources import Source, weakest
+from tfgreen.energy.sources import Source, joules_text, unit_text, weakest
 from tfgreen.tables import TableResult
 from tfgreen.typing import PlainDict
 
@@ -97,8 +98,10 @@ class EnergyComparison(TableResult, Mapping[str, InferenceEnergy]):
     def verdict(self, name: str) -> Verdict:
         """Whether a model needs ``"less"`` or ``"more"`` energy than the first, or ``"no difference shown"``.
 
-        A difference is shown where every round had it in the same direction.
+        A difference is shown where every round had it in the same direction. Raises ``ValueError`` for a name that was
+        not measured.
         """
+        check_option("name", name, tuple(self.ratios))
         ratio = self.ratios[name]
         if ratio is None or ratio[1] <= 1 <= ratio[2]:
             return "no difference shown"
@@ -162,24 +165,14 @@ def compare(results: Mapping[str, InferenceEnergy]) -> EnergyComparison:
     return EnergyComparison(dict(results), ratios)
 
 
-def unit_text(value: float | None, unit: str) -> str:
-    """A figure with its unit, or a dash."""
-    return "-" if value is None else f"{value:.3g} {unit}"
-
-
-def joules_text(joules: float | None, interval: tuple[float, float] | None) -> str:
-    """Joules, and the interval where there is one."""
-    spread = f" ({interval[0]:.3g} to {interval[1]:.3g} J)" if interval else ""
-    return unit_text(joules, "J") + spread
-
-
 def _per_run(windows: list[tuple[EnergyReading, int]]) -> InferenceEnergy:
     runs, readings = sum(count for _, count in windows), [reading for reading, _ in windows]
     # What stands for all of them in words: one without energy if there is any.
     chosen = next((reading for reading in readings if reading.joules is None), readings[-1])
     duration = sum(reading.duration_s for reading in readings)
-    brackets = f"lowest to highest in brackets, and at least {REPEATABILITY:.0%} to each side"
-    how = f"{runs} runs in {len(windows)} windows, {brackets}; the last one: {chosen.how}"
+    is_read = chosen.joules is not None
+    brackets = f", lowest to highest in brackets, and at least {REPEATABILITY:.0%} to each side" if is_read else ""
+    how = f"{runs} runs in {len(windows)} windows{brackets}; the last one: {chosen.how}"
     joules = net = interval = co2e = None
     values: tuple[float, ...] = ()
     source: Source = "unavailable"

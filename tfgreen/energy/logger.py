@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -32,14 +33,15 @@ class EnergyLogger(keras.callbacks.Callback):
         verbose: Whether the prediction is printed after the first epoch.
 
     Attributes:
-        epochs: The joules of each epoch.
+        epochs: The joules of each epoch, NaN without a reading.
         prediction: The :class:`EnergyPrediction`, or None before the end of an epoch of at least two batches.
         first_prediction: The first of them.
         reading: The reading of the whole training, once it has ended.
 
     Raises:
         ValueError: The region is unknown, or both ``region`` and ``meter`` are given; at the first epoch, if this
-            machine gives no energy reading.
+            machine gives no energy reading. Where a later epoch has none, as of a power meter that was unplugged, it is
+            warned of once and NaN from then on.
         TypeError: An argument is of the wrong type.
 
     Example:
@@ -79,6 +81,7 @@ class EnergyLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs: PlainDict | None = None) -> None:
         self.epochs, self.prediction, self.first_prediction = [], None, None
         self._past: list[np.ndarray] = []
+        self._first_epoch: int | None = None
         self._pace: tuple[np.ndarray, np.ndarray] | None = None
         self.close()  # of a training that failed
         self._meter.__enter__()
@@ -86,6 +89,7 @@ class EnergyLogger(keras.callbacks.Callback):
         self._before = self._now()
 
     def on_epoch_begin(self, epoch: int, logs: PlainDict | None = None) -> None:
+        self._first_epoch = epoch if self._first_epoch is None else self._first_epoch
         self._counts: dict[str, list[int]] = {"train": [], "test": []}
         self._totals: dict[str, list[np.ndarray]] = {"train": [], "test": []}
         self._steps = {"train": 0, "test": 0}
@@ -119,17 +123,29 @@ class EnergyLogger(keras.callbacks.Callback):
             self._note("train", is_last=True)
             self._count_samples()
         reading = self._meter.so_far()
+        kg_per_kwh = reading.intensity.kg_per_kwh if reading.intensity else None
         if reading.joules is None:
-            raise invalid_state(f"There is no energy reading: {reading.how}.", "Train without an EnergyLogger.")
-        now = np.array([reading.joules, reading.duration_s])
-        used, self._before = now - self._before, now
-        self._past.append(used)
-        self.epochs.append(float(used[0]))
-        if len(self._past) == 1:
-            self._pace = self._steady_epoch(now)
-        self._predict(reading.intensity.kg_per_kwh if reading.intensity else None)
+            self._miss(reading.how)
+        else:
+            now = np.array([reading.joules, reading.duration_s])
+            used, self._before = now - self._before, now
+            self._past.append(used)
+            self.epochs.append(float(used[0]))
+            if len(self._past) == 1:
+                self._pace = self._steady_epoch(now)
+            if len(self._past) == len(self.epochs):
+                self._predict(kg_per_kwh)
         if logs is not None:
-            logs.update(self._figures(reading.intensity.kg_per_kwh if reading.intensity else None))
+            logs.update(self._figures(kg_per_kwh))
+
+    def _miss(self, how: str) -> None:
+        """An epoch without a reading: an error where there never was one, a warning where it is lost on the way."""
+        if not self.epochs:
+            raise invalid_state(f"There is no energy reading: {how}.", "Train without an EnergyLogger.")
+        if not np.isnan(self.epochs).any():
+            sentence = f"There is no energy reading since epoch {len(self.epochs) + 1} of this training: {how}."
+            warnings.warn(f"{sentence} The training goes on, without figures of its energy.", stacklevel=2)
+        self.epochs.append(float("nan"))
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
         self.close()
@@ -179,7 +195,7 @@ class EnergyLogger(keras.callbacks.Callback):
             self._seen = int(loss.count)
 
     def _predict(self, kg_per_kwh: float | None) -> None:
-        epochs = int(self.params.get("epochs") or len(self._past))
+        epochs = max(int(self.params.get("epochs") or 0) - (self._first_epoch or 0), len(self._past))
         found = predict(np.array(self._past), self._pace, epochs)
         if found is None:
             return

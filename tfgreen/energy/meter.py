@@ -16,7 +16,7 @@ from tfgreen.energy.carbon import exports
 from tfgreen.energy.carbon.grid import JOULES_PER_KWH, GridIntensity, grid_intensity
 from tfgreen.energy.power_log import PowerLog
 from tfgreen.energy.sampler import SHARED, Sampler
-from tfgreen.energy.sources import ComponentName, EnergyComponent, Source, unavailable, weakest
+from tfgreen.energy.sources import ComponentName, EnergyComponent, Source, joules_text, unavailable, weakest
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.tables import TableResult
 from tfgreen.typing import FilePath, PlainDict
@@ -101,10 +101,12 @@ class EnergyReading(TableResult):
         return exports.codecarbon_row(self, project_name, pue)
 
     def _headline(self) -> str:
-        return f"{_joules(self)} ({self.source}) in {self.duration_s:.3g} s"
+        return f"{joules_text(self.joules, self.interval)} ({self.source}) in {self.duration_s:.3g} s"
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(part.name, _joules(part), part.source, part.how) for part in self.components]
+        return [
+            (part.name, joules_text(part.joules, part.bounds), part.source, part.how) for part in self.components
+        ]
 
     def _remarks(self) -> list[str]:
         co2e = "not known" if self.co2e_kg is None else f"{self.co2e_kg:.3g} kg"
@@ -259,11 +261,6 @@ def _unmixed(parts: list[EnergyComponent]) -> list[EnergyComponent]:
         return parts
     why = "no counter is read for memory, and an estimate is not mixed into a measurement"
     return [unavailable("ram", why) if part.name == "ram" else part for part in parts]
-
-
-def _joules(part: EnergyReading | EnergyComponent) -> str:
-    """The energy with its unit, or a dash."""
-    return "-" if part.joules is None else f"{part.joules:.3g} J"
 
 
 def _summarize(

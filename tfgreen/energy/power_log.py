@@ -11,7 +11,7 @@ import re
 import statistics
 from pathlib import Path
 
-from tfgreen.checks import check_instance
+from tfgreen.checks import check_instance, check_number
 from tfgreen.errors import invalid_value
 from tfgreen.typing import FilePath
 
@@ -82,12 +82,15 @@ class PowerLog:
             ValueError: The moment is before the first row, or so long after the last that rows are missing; or as for
                 the class.
         """
+        check_number("seconds", seconds)
         self._more()
         times, watts = self._times, self._watts
         after = seconds - times[-1]
         if seconds < times[0] or after > _GAP * self.period_s:
             where = f"{after:.3g} s after the last row" if after > 0 else f"{times[0] - seconds:.3g} s before the first"
-            raise invalid_value(str(self.path), expected="rows of the time that is measured", received=where)
+            is_ms = times[0] > 100 * seconds > 0
+            fix = "Name the column 'timestamp_ms' if its times are milliseconds." if is_ms else ""
+            raise invalid_value(str(self.path), expected="rows of the time that is measured", received=where, fix=fix)
         index = bisect.bisect_right(times, seconds) - 1
         passed = seconds - times[index]
         if index + 1 == len(times):
@@ -132,7 +135,8 @@ class PowerLog:
             moment = _seconds(cells[self._time_at]) * self._second
             watts = float(cells[self._power_at]) * self._watt
         except (ValueError, IndexError):
-            raise invalid_value(where, expected="a time and a power", received=cells) from None
+            fix = "Write decimals with a point." if any("," in cell for cell in cells) else ""
+            raise invalid_value(where, expected="a time and a power", received=cells, fix=fix) from None
         if not (math.isfinite(moment) and 0 <= watts < math.inf):
             raise invalid_value(where, expected="a time, and a power of 0 or more", received=cells)
         joules = 0.0

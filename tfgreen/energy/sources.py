@@ -38,6 +38,17 @@ def weakest(parts: Iterable[Source]) -> Source:
     return max(parts, key=TIERS.index, default="unavailable")
 
 
+def unit_text(value: float | None, unit: str) -> str:
+    """A figure with its unit, or a dash."""
+    return "-" if value is None else f"{value:.3g} {unit}"
+
+
+def joules_text(joules: float | None, interval: tuple[float, float] | None) -> str:
+    """Joules, and the interval where there is one."""
+    spread = f" ({interval[0]:.3g} to {interval[1]:.3g} J)" if interval else ""
+    return unit_text(joules, "J") + spread
+
+
 def unavailable(name: ComponentName, why: str) -> EnergyComponent:
     """A component without a reading."""
     return EnergyComponent(name, None, "unavailable", why)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfgreen.checks import check_instance, check_integer, check_number
 from tfgreen.deploy.inspection.benchmark import ready_interpreter
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.interpreter import invoke
 from tfgreen.energy.inference import EnergyComparison, InferenceEnergy, compare, measure_in_turn
 from tfgreen.energy.meter import EnergyMeter
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
@@ -129,7 +130,9 @@ def _first_sample(item: LiteRTModel | keras.Model, x: Samples) -> dict[str, np.n
 def _inference(item: LiteRTModel | keras.Model, sample: dict[str, np.ndarray], threads: int) -> Callable[[], object]:
     """A call of a sample by the names of the inputs."""
     if isinstance(item, LiteRTModel):
-        return ready_interpreter(item, threads, sample=item.first_sample(pack(item.input_structure, sample))).invoke
+        interpreter = ready_interpreter(item, threads, sample=item.first_sample(pack(item.input_structure, sample)))
+        invoke(interpreter, " on the sample")  # such as ids that an embedding does not hold
+        return interpreter.invoke
     if threads != 1:
         fix = "Set TensorFlow's threads by tf.config.threading, or convert the model."
         raise invalid_value("threads", expected="1 for a Keras model", received=threads, fix=fix)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tfgreen.energy.carbon.amount import ONE, WHOLE, EnergyAmount, read_amount, total
@@ -16,6 +18,14 @@ def test_joules_and_kilowatt_hours_are_read_with_their_interval_and_source():
     assert read_amount("cost", prediction, WHOLE).bounds == pytest.approx((1800, 7200))
     with pytest.raises(TypeError, match="before: expected joules, a tg.EnergyAmount, or what has joules_per_inference"):
         read_amount("before", prediction, ONE)  # a whole run is no inference
+
+
+@pytest.mark.parametrize(
+    ("joules", "interval"), [(2.0, (3.0, 1.0)), (2.0, (0.1, 1.0)), (2.0, (-1.0, 3.0)), (-2.0, None), (math.nan, None)]
+)
+def test_joules_lie_within_their_interval(joules, interval):
+    with pytest.raises(ValueError, match="EnergyAmount, "):
+        EnergyAmount(joules, interval, "own")
 
 
 def test_the_sum_takes_a_figure_without_an_interval_as_exact():

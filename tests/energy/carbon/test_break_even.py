@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -117,8 +118,8 @@ def test_a_cost_in_kilowatt_hours_brings_its_interval():
         ((2, 1, math.nan), ValueError, "cost"),
         (("2", 1, 1), TypeError, "before: expected joules.*received str"),
         ((2, 1, ["1"]), TypeError, "cost: expected joules.*received str"),
-        ((EnergyAmount(2.0, (3.0, 1.0), "own"), 1, 1), ValueError, "before, interval: expected the lowest"),
-        ((EnergyAmount(-2.0, None, "own"), 1, 1), ValueError, "before.*> 0"),
+        ((SimpleNamespace(joules=2.0, interval=(3.0, 4.0)), 1, 1), TypeError, "before: expected joules"),
+        ((1, 1, SimpleNamespace(joules=2.0, interval=(3.0, 4.0))), ValueError, "cost, interval: expected the lowest"),
         ((2, energy(None, source="unavailable"), 1), ValueError, "after holds no energy reading: a made reading"),
         ((2, 1, tg.EnergyBudget(max_kwh=1)), ValueError, "cost holds no energy reading"),
     ],

@@ -42,3 +42,9 @@ def test_a_factor_comes_from_exactly_one_place_and_names_it():
     for both in ((0.4, "FRA"), (None, None)):
         with pytest.raises(ValueError, match="intensity, region: expected exactly one.*DEU"):
             chosen_intensity("intensity", *both)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), -0.2, "0.3", None])
+def test_an_intensity_of_ones_own_is_checked(wrong):
+    with pytest.raises((ValueError, TypeError), match="GridIntensity, kg_per_kwh: expected a number >= 0"):
+        GridIntensity("X", "Mine", wrong, "a contract", None)

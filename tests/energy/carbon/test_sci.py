@@ -64,3 +64,8 @@ def test_a_unit_has_a_name_and_a_training_may_be_a_reading():
     budget = tg.EnergyBudget(max_kwh=1)
     budget.kwh = 0.002
     assert tg.sci(budget, intensity=0.5, embodied=0.1, unit="training").operational_kg == 0.001
+
+
+def test_a_unit_cannot_reserve_a_device_for_longer_than_it_lives():
+    with pytest.raises(ValueError, match="hours_per_unit: expected at most the 35040 hours"):
+        tg.sci(1.0, intensity=0.5, embodied=tg.EmbodiedCarbon(300, 35_040), hours_per_unit=1e9)

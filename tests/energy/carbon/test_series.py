@@ -124,3 +124,12 @@ def test_the_example_says_that_it_is_made(tmp_path):
     assert "made" in Path(path).read_text(encoding="utf-8").splitlines()[0]
     found = read_series(path)
     assert len(found.times) == 48 and 0.1 < min(found.kg_per_kwh) < max(found.kg_per_kwh) < 0.6
+
+
+def test_a_made_file_takes_no_place_of_another_and_is_called_made(tmp_path):
+    path = tmp_path / "grid.csv"
+    path.write_text("my own figures")
+    with pytest.raises(ValueError, match="path: expected the name of a new file"):
+        tg.write_example_series(path)
+    assert path.read_text() == "my own figures"
+    assert "made carbon intensity" in str(tg.best_window(tg.write_example_series(tmp_path / "new.csv"), hours=3))

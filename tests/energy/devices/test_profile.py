@@ -108,3 +108,29 @@ def test_an_operator_that_there_is_not_is_refused_with_near_names(names, message
     with pytest.raises(tg.InvalidValueError, match=message):
         DeviceProfile.from_dict(data | {"operators": names})
     assert DeviceProfile.from_dict(data | {"operators": ["ADD", "CONV_2D"]}).operators == ("ADD", "CONV_2D")
+
+
+FIGURE = {"value": 0, "source": "a datasheet"}
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("achievable_share", {"other": FIGURE}), ("achievable_share", {"other": FIGURE | {"value": 50}}),
+        ("macs_per_second", {"int8": FIGURE}), ("elements_per_second", {"int8": FIGURE}),
+        ("channel_tile", {"int8": FIGURE | {"value": 0.5}}), ("lifetime_years", FIGURE),
+        ("peak_watts", FIGURE | {"value": 0.1}), ("base_watts", FIGURE | {"value": 1000}),
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_a_figure_that_no_device_has_is_refused(field, wrong):
+    data = tg.DeviceProfile.named("desktop-ryzen-7700").to_dict()
+    with pytest.raises(ValueError, match="peak_watts" if field == "base_watts" else field):
+        tg.DeviceProfile.from_dict(data | {field: wrong})
+
+
+def test_memory_without_bandwidth_is_refused():
+    data = tg.DeviceProfile.named("desktop-ryzen-7700").to_dict()
+    level = data["memory"][0] | {"bytes_per_second": FIGURE}
+    with pytest.raises(ValueError, match=r"memory\[0\], bytes_per_second"):
+        tg.DeviceProfile.from_dict(data | {"memory": [level]})

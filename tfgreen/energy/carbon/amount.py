@@ -30,6 +30,9 @@ class PerInference(Protocol):
 class EnergyAmount(RowResult):
     """Joules with their lowest and highest value, or None for figures without an interval, and their source.
 
+    Raises:
+        ValueError: The joules are no number >= 0, or not within the interval.
+
     Example:
         >>> import tfgreen as tg
         >>> tg.break_even(0.010, 0.006, cost=3600).cost
@@ -39,6 +42,12 @@ class EnergyAmount(RowResult):
     joules: float
     interval: Bounds | None
     source: str
+
+    def __post_init__(self) -> None:
+        check_number("EnergyAmount, joules", self.joules, minimum=0)
+        if self.interval is not None and not 0 <= self.interval[0] <= self.joules <= self.interval[1]:
+            expected = f"the lowest and the highest joules, with {self.joules:g} between them"
+            raise invalid_value("EnergyAmount, interval", expected=expected, received=self.interval)
 
     @property
     def bounds(self) -> Bounds:
@@ -64,8 +73,9 @@ def read_amount(name: str, value: object, attributes: dict[str, float]) -> Energ
     scale, interval = attributes[attribute], getattr(value, "interval", None)
     check_number(f"{name}, {attribute}", found, above=0)
     bounds = None if interval is None else (interval[0] * scale, interval[1] * scale)
-    if bounds is not None and not 0 <= bounds[0] <= bounds[1]:
-        raise invalid_value(f"{name}, interval", expected="the lowest and the highest joules", received=interval)
+    if bounds is not None and not 0 <= bounds[0] <= found * scale <= bounds[1]:
+        expected = f"the lowest and the highest {attribute}, with {found:g} between them"
+        raise invalid_value(f"{name}, interval", expected=expected, received=interval)
     return EnergyAmount(float(found * scale), bounds, getattr(value, "source", type(value).__name__))
 
 

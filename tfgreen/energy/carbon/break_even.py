@@ -58,6 +58,10 @@ class BreakEven(TableResult):
         return self._remarks()
 
     def _headline(self) -> str:
+        apart = "" if self.before.source == self.after.source else ", of figures whose sources do not compare"
+        return self._told() + apart
+
+    def _told(self) -> str:
         if self.verdict == "never":
             return "never paid back"
         if self.inferences is None:

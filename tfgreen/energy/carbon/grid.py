@@ -7,7 +7,7 @@ import difflib
 import numbers
 from typing import Any, Protocol
 
-from tfgreen.checks import check_instance, check_number
+from tfgreen.checks import check_instance, check_integer, check_number
 from tfgreen.energy import codecarbon
 from tfgreen.errors import InvalidValueError, invalid_state, invalid_type, invalid_value
 from tfgreen.tables import RowResult
@@ -43,6 +43,10 @@ class GridIntensity(RowResult):
 
     ``region`` is an ISO 3166-1 alpha-3 code, ``source`` the data set with the version of the package that carries it.
     ``year`` is None where the data set names none.
+
+    Raises:
+        ValueError: ``kg_per_kwh`` is no number >= 0.
+        TypeError: A value is of the wrong type.
     """
 
     region: str
@@ -50,6 +54,12 @@ class GridIntensity(RowResult):
     kg_per_kwh: float
     source: str
     year: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("region", "country", "source"):
+            check_instance(f"GridIntensity, {name}", getattr(self, name), str, "text")
+        check_number("GridIntensity, kg_per_kwh", self.kg_per_kwh, minimum=0)
+        check_integer("GridIntensity, year", self.year, optional=True)
 
     @property
     def origin(self) -> str:

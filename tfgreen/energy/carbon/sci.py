@@ -85,7 +85,8 @@ def sci(
         intensity: Kilograms of CO2 equivalent per kWh of the grid, or a :class:`tg.GridIntensity` of your own. Either
             this or ``region``.
         region: ISO 3166 alpha-3 code of the country, whose yearly mean is used.
-        hours_per_unit: Hours that the device is reserved for one unit (TiR), for an ``EmbodiedCarbon``.
+        hours_per_unit: Hours that the device is reserved for one unit (TiR), at most its life, for an
+            ``EmbodiedCarbon``.
         unit: The functional unit R, in the singular.
         pue: Power usage effectiveness of the building, >= 1.
 
@@ -128,6 +129,9 @@ def _embodied(embodied: EmbodiedCarbon | float, hours: float | None) -> tuple[fl
     if hours is None:
         sentence = "embodied is of the whole device, and of how long one unit reserves it nothing is said."
         raise invalid_state(sentence, "Pass hours_per_unit, such as milliseconds / 3.6e6.")
+    if hours > embodied.lifetime_h:
+        expected = f"at most the {embodied.lifetime_h:g} hours that the device lives"
+        raise invalid_value("hours_per_unit", expected=expected, received=hours)
     kg = embodied.total_kg * hours / embodied.lifetime_h * embodied.share
     whole = f"{embodied.total_kg:.4g} kg x {hours:.4g} h / {embodied.lifetime_h:.6g} h"
     return float(kg), f"{whole} x share {embodied.share:g}, figures of the device given by the caller"

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tfgreen.errors import FileError, InvalidValueError, invalid_type, invalid_value
 from tfgreen.files import write_atomic
@@ -39,8 +39,9 @@ def read_series(series: Series, column: str | None = None) -> IntensitySeries:
     """Read a CSV file, whose header names the unit, or pairs of a time and kilograms per kWh."""
     name = "series"
     if isinstance(series, (str, os.PathLike)):
-        name = source = str(series)
-        rows = list(_file_rows(Path(series), column))
+        name = str(series)
+        heading, found = _file_rows(Path(series), column)
+        source, rows = f"{name}, column '{heading}'", list(found)
     elif column is not None:
         raise invalid_value("column", expected="None beside a series that is no file", received=repr(column))
     elif isinstance(series, Iterable):
@@ -71,6 +72,9 @@ def write_example_series(path: FilePath) -> Path:
     The figures are made, and the header of the CSV file says so: a grid with sun at noon and gas in the evening. They
     stand for no country and no day.
 
+    Raises:
+        ValueError: There is a file of this name.
+
     Example:
         >>> import tempfile
         >>> path = write_example_series(tempfile.mkdtemp() + "/made.csv")
@@ -82,6 +86,9 @@ def write_example_series(path: FilePath) -> Path:
         sun, evening = max(0.0, math.sin(math.pi * (hour % 24 - 6) / 14)), math.exp(-(((hour % 24 - 20) / 2) ** 2))
         grams = 340 - (150 + 2 * hour) * sun + 90 * evening
         lines.append(f"{(start + timedelta(hours=hour)).isoformat(timespec='minutes')},{grams:.0f}")
+    if Path(path).exists():
+        fix = "Give another name, or delete it first."
+        raise invalid_value("path", expected="the name of a new file", received=str(path), fix=fix)
     return write_atomic(Path(path), "\n".join(lines) + "\n")
 
 
@@ -89,7 +96,8 @@ def write_example_series(path: FilePath) -> Path:
 _Row: TypeAlias = "tuple[int, datetime, float]"
 
 
-def _file_rows(path: Path, column: str | None) -> Iterator[_Row]:
+def _file_rows(path: Path, column: str | None) -> tuple[str, Iterator[_Row]]:
+    """The heading of the intensities, and the rows."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -105,13 +113,20 @@ def _file_rows(path: Path, column: str | None) -> Iterator[_Row]:
         raise invalid_value(f"{path}, header", expected=expected, received=headings, fix=fix)
     place, unit = _chosen(path, {headings[place]: (place, unit) for place, unit in units.items()}, column)
     zone = _zone(headings[times[0]])
+    return headings[place], _rows_of(path, rows, headings, (times[0], place, unit, zone))
+
+
+def _rows_of(
+    path: Path, rows: Any, headings: list[str], how: tuple[int, int, float, timezone | None]
+) -> Iterator[_Row]:
+    time_at, place, unit, zone = how
     for row in rows:
         if row:
             where = f"{path}, row {rows.line_num}"
             if len(row) != len(headings):
                 expected = f"{len(headings)} cells, as in the header"
                 raise invalid_value(where, expected=expected, received=row)
-            time, kg = _read(where, row[times[0]].strip(), row[place], unit)
+            time, kg = _read(where, row[time_at].strip(), row[place], unit)
             yield rows.line_num, time if time.tzinfo else time.replace(tzinfo=zone), kg
 
 

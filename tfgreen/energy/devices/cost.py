@@ -101,7 +101,7 @@ def _share(profile: DeviceProfile, operator: str, dtype: str, otherwise: float |
     shares = profile.achievable_share
     names = (f"{operator}, {dtype}", operator, *(["other"] if otherwise is None else []))
     found = next((shares[name].value for name in names if name in shares), None)
-    return found or otherwise or 1.0
+    return next((share for share in (found, otherwise) if share is not None), 1.0)
 
 
 def _of_dtype(profile: DeviceProfile, field: str, layer: LayerWork) -> float:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Collection, Mapping
+from typing import TypedDict
 
 from tfgreen.checks import check_instance, check_number, check_option
 from tfgreen.errors import InvalidValueError, invalid_value
 from tfgreen.tables import RowResult
 
 _HOLDS = ("all", "weights", "activations")
+
+
+class _Bounds(TypedDict, total=False):
+    minimum: float
+    maximum: float
+    above: float
+
+
+# What divides, or is a share, by the field of a profile or a level; the others may be 0.
+_BOUNDS: Mapping[str, _Bounds] = {
+    "macs_per_second": {"above": 0}, "elements_per_second": {"above": 0}, "bytes_per_second": {"above": 0},
+    "capacity_bytes": {"above": 0}, "lifetime_years": {"above": 0}, "channel_tile": {"minimum": 1},
+    "achievable_share": {"above": 0, "maximum": 1},
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +82,17 @@ def read_level(subject: str, data: object) -> MemoryLevel:
     check_instance(f"{subject}, level", level, str, "the name of the level")
     check_option(f"{subject}, holds", holds, _HOLDS)
     names = [field.name for field in dataclasses.fields(MemoryLevel)][2:]
-    return MemoryLevel(level, holds, *(read_figure(f"{subject}, {name}", item) for name, item in zip(names, figures)))
+    read = (read_figure(f"{subject}, {name}", item, name) for name, item in zip(names, figures))
+    return MemoryLevel(level, holds, *read)
 
 
-def read_figure(subject: str, data: object) -> DeviceFigure:
-    """A figure from plain values; one without a source is refused."""
+def read_figure(subject: str, data: object, field: str = "") -> DeviceFigure:
+    """A figure of a field from plain values; one without a source, or out of its bounds, is refused."""
     check_instance(subject, data, dict, "{'value': number or None, 'source': where it comes from}")
     check_fields(subject, data, ("value", "source"))  # type: ignore[arg-type]
     value, source = data["value"], data["source"]  # type: ignore[index]
-    check_number(f"{subject}, value", value, minimum=0, optional=True)
+    bounds: _Bounds = _BOUNDS.get(field, {"minimum": 0})
+    check_number(f"{subject}, value", value, **bounds, optional=True)
     check_instance(f"{subject}, source", source, str, "where the figure comes from, or 'assumption: why'")
     if not source.strip():
         fix = "Name the datasheet or paper, or write 'assumption: why'."

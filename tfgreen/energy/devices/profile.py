@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
-from tfgreen.checks import check_instance, check_integer, check_option
+from tfgreen.checks import check_instance, check_integer, check_number, check_option
 from tfgreen.energy.devices.figures import DeviceFigure, MemoryLevel, check_fields, read_figure, read_level
 from tfgreen.errors import FileError, invalid_value
 from tfgreen.files import reading
@@ -151,9 +151,14 @@ class DeviceProfile(TableResult):
                 check_option(f"{subject}, {name}", dtype, DTYPES)
         for name in _kinds("Mapping[str, DeviceFigure]"):
             check_instance(f"{subject}, {name}", data[name], dict, "a dict of figures")
-            values[name] = {key: read_figure(f"{subject}, {name}['{key}']", item) for key, item in data[name].items()}
+            values[name] = {
+                key: read_figure(f"{subject}, {name}['{key}']", item, name) for key, item in data[name].items()
+            }
         for name in _kinds("DeviceFigure"):
-            values[name] = read_figure(f"{subject}, {name}", data[name])
+            values[name] = read_figure(f"{subject}, {name}", data[name], name)
+        base, peak = values["base_watts"].value, values["peak_watts"].value
+        if base is not None and peak is not None:
+            check_number(f"{subject}, peak_watts", peak, minimum=base, fix="base_watts is a part of it.")
         return cls(**values)
 
     def figures(self) -> dict[str, DeviceFigure]:

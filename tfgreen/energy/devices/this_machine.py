@@ -129,7 +129,7 @@ def measured_profile() -> PlainDict:
         for name, macs in rate.macs.items()
     }
     shares |= {
-        f"{_FUNCTIONS[name]}, {dtype}": _figure(numbers / rate.elements, f"{how}; of elements_per_second")
+        f"{_FUNCTIONS[name]}, {dtype}": _figure(min(1.0, numbers / rate.elements), f"{how}; of elements_per_second")
         for dtype, rate in rates.items()
         for name, numbers in rate.functions.items()
     }
