@@ -91,8 +91,9 @@ def table(path: str, rounds: int, seeds: int, kinds: list[str]) -> None:
 
                 runs.append(
                     tg.federated.simulate(
-                        lambda: network() if sparsity is None else network(*warm, sparsity), data_fn, clients=CLIENTS, rounds=rounds, clients_per_round=PER_ROUND,
-                        codec=codec, downlink=codec and tg.UpdateCodec(), seed=seed, evaluation_data=test,
+                        lambda: network() if sparsity is None else network(*warm, sparsity), data_fn, clients=CLIENTS,
+                        rounds=rounds, clients_per_round=PER_ROUND, codec=codec, downlink=codec and tg.UpdateCodec(),
+                        seed=seed, evaluation_data=test,
                         callbacks_fn=lambda: [tg.UpdateCompression()] if sparsity else [],
                     )  # fmt: skip
                 )
