@@ -150,7 +150,7 @@ def check_writable(folder: Path, target: FilePath) -> None:
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Yield a new folder among the system's temporary files, for this user only, that is removed with the block."""
-    folder = _own(Path(tempfile.gettempdir()) / "tfgreen")
+    folder = own_path(Path(tempfile.gettempdir()) / "tfgreen")
     folder.mkdir(mode=0o700)
     try:
         yield folder
@@ -160,10 +160,10 @@ def temporary_folder() -> Iterator[Path]:
 
 def _beside(target: Path) -> Path:
     """A path in the target's folder that nothing has yet; whoever makes it there fails if something does."""
-    return _own(target.with_name(f".{target.name}"))
+    return own_path(target.with_name(f".{target.name}"))
 
 
-def _own(stem: Path) -> Path:
+def own_path(stem: Path) -> Path:
     """A new path that begins with ``stem`` and ends with this machine and process.
 
     What processes that have been killed left at such paths is removed; another machine may write to the folder too.
@@ -197,7 +197,7 @@ def _swap(temporary: Path, place: Path) -> None:
         temporary.rename(place)
         return
     # What a killed process left there is the earlier result, if it had no time to put the new one into its place.
-    old = _own(place.with_name(f".{place.name}.old")) / place.name
+    old = own_path(place.with_name(f".{place.name}.old")) / place.name
     old.parent.mkdir(mode=0o700)
     place.rename(old)
     try:

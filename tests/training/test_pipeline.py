@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,10 @@ import tfgreen as tg
 
 def arrays(count=20):
     return np.arange(count * 2, dtype="float32").reshape(count, 2), np.arange(count)
+
+
+def rows() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(arrays())
 
 
 def seen(dataset) -> list[int]:
@@ -64,7 +70,10 @@ def test_what_is_slow_runs_once_before_the_cache(cache, tmp_path):
         return x, y
 
     samples = tf.data.Dataset.from_tensor_slices(arrays())
-    batches = tg.pipeline(samples, parse=parse, cache=tmp_path / "cache" if cache == "file" else cache, augment=noisy)
+    says = pytest.warns(UserWarning, match="kept for this pipeline alone") if cache == "file" else nullcontext()
+    with says:
+        place = tmp_path / "cache" if cache == "file" else cache
+        batches = tg.pipeline(samples, parse=parse, cache=place, augment=noisy)
     for _ in range(3):
         assert sorted(seen(batches)) == list(range(20))
     assert int(counter) == (60 if cache is False else 20)
@@ -115,14 +124,36 @@ def test_a_folder_of_images_gives_images_and_classes(tmp_path):
         (arrays(), {"batch": 0}, ValueError, "batch"),
         (arrays(), {"augment": 3}, TypeError, "augment"),
         (arrays(), {"augment": lambda x, y: (np.asarray(x), y)}, ValueError, "TensorFlow operations.*numpy_function"),
+        (arrays(), {"augment": lambda x, y: (x / (1 // 0), y)}, ValueError, "augment.*fails with ZeroDivisionError"),
+        (arrays(), {"parse": lambda x, y: {}["x"]}, ValueError, "parse.*fails with KeyError"),
         (arrays(), {"cache": 3}, TypeError, "cache"),
+        (arrays(), {"cache": ""}, ValueError, "cache.*empty"),
+        (rows().batch(4), {}, ValueError, "single samples, received batches.*unbatch"),
+        (rows().batch(4).map(noisy).prefetch(1), {}, ValueError, "single samples, received batches"),
+        (rows().take(0), {}, ValueError, "at least one sample"),
         ((np.ones(3), np.ones(4)), {}, ValueError, r"as many samples.*\[3, 4\]"),
         ((np.ones((0, 2)), np.ones(0)), {}, ValueError, "at least one"),
         ("nothing.tfrecord", {}, ValueError, "files that exist.*nothing.tfrecord"),
         (iter([1]), {}, TypeError, "data"),
     ],
-    ids=range(8),
+    ids=range(14),
 )
 def test_bad_arguments_are_named(data, options, error, message):
     with pytest.raises(error, match=message):
         tg.pipeline(data, **options)
+
+
+def test_samples_that_are_windows_of_rows_are_no_batches():
+    windows = rows().batch(4, drop_remainder=True).map(lambda x, y: (x, y[0]))
+    (batch,) = tg.pipeline(windows, batch=5)
+    assert batch[0].shape == (5, 4, 2) and len(list(tg.pipeline(rows().batch(4).unbatch(), batch=10))) == 2
+    (one,) = tg.pipeline(rows().batch(4).flat_map(lambda x, y: tf.data.Dataset.from_tensors((x, y[0]))), batch=5)
+    assert one[0].shape == (5, 4, 2)
+
+
+def test_a_file_that_holds_no_records_is_named(tmp_path):
+    file = tmp_path / "junk.tfrecord"
+    for content, message in ((b"nothing that is a record", "junk.tfrecord: expected TFRecords"), (b"", "1 empty file")):
+        file.write_bytes(content)
+        with pytest.raises((tg.FileError, ValueError), match=message):
+            tg.pipeline(file, parse=lambda record: record)

@@ -41,6 +41,23 @@ def test_the_share_is_that_of_a_step_spent_waiting():
     assert fed.steps == 20 and "waiting" in fed._repr_html_()
 
 
+def test_a_shorter_last_batch_changes_nothing():
+    """A step of it is traced, which takes many times as long as a step."""
+    whole, short = (
+        tg.profile_pipeline(model(), batches(0.004, count).unbatch().batch(4), steps=20) for count in (48, 46)
+    )
+    assert short.steps == whole.steps - 1 == 8 and abs(short.waiting_share - whole.waiting_share) < 0.2
+    assert short.step_ms < 3 * whole.step_ms
+    for found in (whole, short):
+        assert 4e3 / found.step_ms == pytest.approx(found.samples_per_second, rel=1e-6)
+
+
+def test_a_model_that_is_compiled_by_xla():
+    one = model()
+    one.compile("sgd", "mse", metrics=["mae"], jit_compile=True)
+    assert tg.profile_pipeline(one, batches(0.0, 26).unbatch().batch(4)).steps == 3
+
+
 def test_the_model_is_not_trained():
     one = model()
     before = one.get_weights()
@@ -50,7 +67,7 @@ def test_the_model_is_not_trained():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="at least 6 batches.*received 4"):
+    with pytest.raises(ValueError, match="at least 6 batches of one size.*received 4"):
         tg.profile_pipeline(model(), batches(0.0, 4))
     with pytest.raises(TypeError, match="tf.data.Dataset"):
         tg.profile_pipeline(model(), np.ones((3, 4)))

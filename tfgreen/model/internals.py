@@ -300,6 +300,14 @@ def compile_settings(model: keras.Model) -> PlainDict:
     return dict(model._compile_config.config)
 
 
+def build_metrics(model: keras.Model, batch: Tensors) -> None:
+    """Build the loss, the metrics and the optimizer of a compiled model for batches like this one, symbolic or not.
+
+    Keras does so as it traces the first step, where XLA allows no new variables.
+    """
+    model._symbolic_build(data_batch=batch)
+
+
 def keras_mask(tensor: Tensor) -> Tensor | None:
     """The mask that Keras keeps beside a tensor."""
     mask: Tensor | None = getattr(tensor, "_keras_mask", None)

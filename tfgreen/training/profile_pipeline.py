@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import time
 
 import keras
@@ -11,9 +10,11 @@ import tensorflow as tf
 
 from tfgreen.checks import check_instance, check_integer
 from tfgreen.errors import invalid_value
+from tfgreen.model.internals import build_metrics
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import check_compiled, compiled_copy
 from tfgreen.tables import SentenceResult
+from tfgreen.training.check_batches import check_batches
 
 _WARM_UP = 3  # steps: tracing, and the first fill of the buffers
 _BOTTLENECK = 0.1  # of a step, below which faster data would not be noticed
@@ -25,7 +26,7 @@ class PipelineProfile(SentenceResult):
 
     Attributes:
         waiting_share: Share of the time of a step, in [0, 1], in which the model waits for its batch.
-        step_ms: Median milliseconds of a step, with the waiting.
+        step_ms: Mean milliseconds of a step, with the waiting.
         samples_per_second: Samples that the training gets through.
         steps: Steps that were timed.
     """
@@ -58,11 +59,12 @@ def profile_pipeline(model: keras.Model, dataset: tf.data.Dataset, steps: int = 
     Args:
         model: A built and compiled model. It is not changed.
         dataset: Batches as ``fit`` takes them, at least six.
-        steps: Steps to time at most, after three that warm up.
+        steps: Steps to time at most, after three that warm up. A step that is the first of its batch size, as the last
+            of an epoch may be, is made ready in that step and is left out.
 
     Raises:
         TypeError: An argument is of another type.
-        ValueError: The model is not built or not compiled, or the dataset has too few batches.
+        ValueError: The model is not built or not compiled, the dataset has too few batches, or they do not fit.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -76,8 +78,10 @@ def profile_pipeline(model: keras.Model, dataset: tf.data.Dataset, steps: int = 
     check_instance("dataset", dataset, tf.data.Dataset, "a tf.data.Dataset of batches")
     check_integer("steps", steps, minimum=3)
     check_compiled(model)
-    step = tf.function(compiled_copy(model).train_step, reduce_retracing=True)
-    waits, whole, samples = [], [], []
+    check_batches(model, dataset, "dataset")
+    copy = compiled_copy(model)
+    step = tf.function(copy.train_step, reduce_retracing=True, jit_compile=bool(copy.jit_compile))
+    waits, whole, samples, seen = list[float](), list[float](), list[int](), set[tuple[object, ...]]()
     iterator = iter(dataset)
     for number in range(_WARM_UP + steps):
         start = time.perf_counter()
@@ -85,15 +89,22 @@ def profile_pipeline(model: keras.Model, dataset: tf.data.Dataset, steps: int = 
         if batch is None:
             break
         got = time.perf_counter()
+        if number == 0:
+            build_metrics(copy, batch)
+        shapes = tuple(tuple(leaf.shape) for leaf in keras.tree.flatten(batch))
+        traced = step.experimental_get_tracing_count()
         keras.tree.map_structure(keras.ops.convert_to_numpy, step(batch))  # until it has ended
-        if number >= _WARM_UP:
+        end = time.perf_counter()
+        # A batch of another size, as the last one may be, is traced, and XLA compiles each size anew.
+        is_first = step.experimental_get_tracing_count() > traced or bool(copy.jit_compile) and shapes not in seen
+        seen.add(shapes)
+        if number >= _WARM_UP and not is_first:
             waits.append(got - start)
-            whole.append(time.perf_counter() - start)
+            whole.append(end - start)
             samples.append(int(tf.shape(keras.tree.flatten(batch)[0])[0]))
     if len(whole) < 3:
-        expected = f"at least {_WARM_UP + 3} batches, of which {_WARM_UP} warm up"
+        expected = f"at least {_WARM_UP + 3} batches of one size, of which {_WARM_UP} warm up"
         fix = "Pass smaller batches, or dataset.repeat()."
         raise invalid_value("dataset", expected=expected, received=len(whole) + _WARM_UP, fix=fix)
-    return PipelineProfile(
-        sum(waits) / sum(whole), 1e3 * statistics.median(whole), sum(samples) / sum(whole), len(whole)
-    )
+    total = sum(whole)
+    return PipelineProfile(sum(waits) / total, 1e3 * total / len(whole), sum(samples) / total, len(whole))

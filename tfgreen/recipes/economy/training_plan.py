@@ -21,6 +21,7 @@ from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.economy.training_config import TrainingConfig
 from tfgreen.tables import counted
 from tfgreen.training.accumulate import TrainStep, accumulated, naming_small_batches
+from tfgreen.training.check_batches import check_batches
 from tfgreen.training.hardest_samples import HardestSamples
 from tfgreen.training.progressive_resizing import ProgressiveResizing, any_size
 from tfgreen.training.reduced_precision import computing_in, why_no_gain
@@ -48,7 +49,7 @@ def make_plan(
     plan = Plan()
     _check_strategy(model)
     if isinstance(arguments["x"], tf.data.Dataset):
-        _check_batches(model, arguments["x"])
+        check_batches(model, arguments["x"])
     norms = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)]
     if norms and config.fuse_batch_norm:
         fuse_training(model)
@@ -141,19 +142,6 @@ def _check_batch(arguments: PlainDict, config: TrainingConfig) -> None:
             fix = f"{raising if known > config.batch_size else 'There are no more: lower'} accumulate."
             expected = f"at most the {samples} samples of a batch"
             raise invalid_value("accumulate", expected=expected, received=config.accumulate, fix=fix)
-
-
-def _check_batches(model: keras.Model, dataset: tf.data.Dataset) -> None:
-    """Raise for a dataset of single samples, which Keras takes for batches."""
-    spec = dataset.element_spec
-    specs = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)
-    taken = keras.tree.flatten(getattr(model, "inputs", None) or [])
-    pairs = [(spec.shape, tensor.shape) for spec, tensor in zip(specs, taken) if isinstance(spec, tf.TensorSpec)]
-    single = [(tuple(given), (None, *shape[1:])) for given, shape in pairs if given.rank == len(shape) - 1]
-    if single and len(single) == len(pairs) == len(taken):
-        given, expected = single[0]
-        fix = "Call .batch(32) on it, or pass it through tg.pipeline."
-        raise invalid_value("data", expected=f"batches of shape {expected}", received=f"samples of {given}", fix=fix)
 
 
 def _steps(arguments: PlainDict, config: TrainingConfig) -> int | None:
