@@ -172,6 +172,16 @@ def test_layers_that_are_kept():
     assert [slim.get_layer(name).units for name in ("d0", "d1")] == [32, 16]
 
 
+def test_residual_streams_that_are_kept():
+    x = layers.Dense(32, name="stem")(inputs := keras.Input((6,)))
+    x = layers.Add()([x, layers.Dense(32, name="out_of")(layers.Dense(32, name="inner")(x))])
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    slim = tg.prune_channels(model, keep_residual=True)
+    assert [slim.get_layer(name).units for name in ("stem", "inner", "out_of")] == [32, 16, 32]
+    with pytest.raises(ValueError, match="keep=.*inner.* and keep_residual=True hold all that could be"):
+        tg.prune_channels(model, keep_residual=True, keep=("inner",))
+
+
 def test_the_remedy_for_a_block_that_cannot_be_saved():
     def slim(block: keras.Layer) -> keras.Model:
         parts = [layers.Dense(16, name="first"), block, layers.Dense(16, name="last"), layers.Dense(2)]

@@ -13,7 +13,14 @@ from tests import zoo
 from tests.surgery.cases import Gated
 from tfgreen.model.paths import walk
 from tfgreen.surgery.channel_groups import ChannelGroups, channel_groups
-from tfgreen.surgery.channel_selection import ChannelSelection, kept_groups, rounded_width, structure_of, width_step
+from tfgreen.surgery.channel_selection import (
+    ChannelSelection,
+    kept_groups,
+    residual_groups,
+    rounded_width,
+    structure_of,
+    width_step,
+)
 
 
 def chain(*widths: int) -> ChannelGroups:
@@ -130,6 +137,17 @@ def test_patterns_keep_what_a_layer_makes_not_what_it_reads():
     groups = channel_groups(model)
     inside = {n for n, group in enumerate(groups) if any(e.layer.startswith("block") for e in group.edges)}
     assert kept_groups(groups, ["block"]) <= inside and len(kept_groups(groups, ["block"])) == 2
+
+
+def test_streams_that_residual_blocks_add_to():
+    x = inputs = keras.Input((6, 6, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", name="stem")(x))
+    y = layers.BatchNormalization()(layers.Conv2D(16, 1, name="expand")(x))
+    y = layers.DepthwiseConv2D(3, padding="same")(y)
+    x = layers.Add()([x, layers.Conv2D(8, 1, name="project")(y)])
+    groups = channel_groups(keras.Model(inputs, layers.Conv2D(12, 1, name="last")(x)))
+    assert [groups[number].name for number in residual_groups(groups)] == ["stem"]
+    assert residual_groups(chain(4, 6)) == set()
 
 
 def test_patterns_keep_what_a_layer_without_weights_returns():

@@ -27,7 +27,7 @@ from tfgreen.structure import pack
 from tfgreen.surgery.channel_counts import ChannelCounts
 from tfgreen.surgery.channel_groups import ChannelGroup, ChannelGroups, channel_groups
 from tfgreen.surgery.channel_scores import channel_scores
-from tfgreen.surgery.channel_selection import ChannelSelection, Removed, Widths, kept_groups
+from tfgreen.surgery.channel_selection import ChannelSelection, Removed, Widths, kept_groups, residual_groups
 from tfgreen.surgery.channel_sensitivity import channel_errors
 from tfgreen.surgery.remove_channels import remove_channels, shrink
 from tfgreen.techniques.overrides import check_matches
@@ -133,7 +133,7 @@ def _selection(
     some = None if scored is None else {name: array[:_SCORED] for name, array in scored.items()}
     y = None if config.y is None else keras.tree.map_structure(lambda array: array[:_SCORED], config.y)
     scores = channel_scores(groups, config.criterion, some, y, config.loss, config.seed)
-    kept = kept_groups(groups, config.keep)
+    kept = kept_groups(groups, config.keep) | (residual_groups(groups) if config.keep_residual else set())
     can_go = [group.removable > 0 and group.size > 1 for group in groups]
     free = [score if can_go[n] and n not in kept else None for n, score in enumerate(scores)]
     if all(score is None for score in free):
@@ -170,7 +170,8 @@ def _saving(counts: ChannelCounts, group: ChannelGroup, target: str) -> float:
 
 def _why(groups: ChannelGroups, can_go: bool, all_kept: bool, config: ChannelPruneConfig) -> str:
     if can_go and all_kept:
-        return f"keep={config.keep} holds all that could be; leave some out"
+        residual = " and keep_residual=True hold" if config.keep_residual else " holds"
+        return f"keep={config.keep}{residual} all that could be; leave some out"
     if can_go:
         return f"criterion='{config.criterion}' scores none of them; choose another"
     return "; ".join(dict.fromkeys(group.reason or f"'{group.name}' has only one" for group in groups)) or "it has none"

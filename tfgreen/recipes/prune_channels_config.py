@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, TypedDict, get_args
 
-from tfgreen.checks import check_integer, check_number, check_option
+from tfgreen.checks import check_bool, check_integer, check_number, check_option
 from tfgreen.config import Config, data_field
 from tfgreen.deploy.conversion.config import Quantization
 from tfgreen.errors import invalid_state, invalid_value
@@ -49,6 +49,8 @@ class ChannelPruneConfig(Config):
         round_to: The widths that shrink become multiples of it, since kernels are fast on these; those that are no
             wider, of its half, quarter and so on. 1 for any width.
         keep: Patterns of layers (``"stem"``, ``"block*/expand"``) whose outputs stay as wide as they are.
+        keep_residual: Whether the streams that residual blocks add to stay as wide as they are, so that channels go
+            within the blocks alone.
         calibration_data: Representative inputs, as for ``tg.convert``. A criterion looks at the first 256, the
             sensitivity at the first 400; latency is measured on the first where inputs are of open size.
         x: For ``"taylor"``: training samples, in the same form.
@@ -82,6 +84,7 @@ class ChannelPruneConfig(Config):
     max_ratio: float = 0.75
     round_to: int = 8
     keep: tuple[str, ...] = ()
+    keep_residual: bool = False
     calibration_data: Samples | None = data_field()
     x: Samples | None = data_field()
     y: Arrays | None = data_field()
@@ -109,6 +112,7 @@ class ChannelPruneConfig(Config):
         check_integer("round_to", self.round_to, minimum=1)
         check_integer("threads", self.threads, minimum=1, maximum=1024)
         check_integer("seed", self.seed, minimum=0)
+        check_bool("keep_residual", self.keep_residual)
         check_are_patterns("keep", self.keep, "block*/expand")
         object.__setattr__(self, "keep", tuple(self.keep))
         self._check_together()
@@ -158,6 +162,7 @@ class ChannelPruneOptions(TypedDict, total=False):
     max_ratio: float
     round_to: int
     keep: tuple[str, ...]
+    keep_residual: bool
     calibration_data: Samples | None
     x: Samples | None
     y: Arrays | None

@@ -191,6 +191,22 @@ def kept_groups(groups: ChannelGroups, patterns: Sequence[str]) -> set[int]:
     }
 
 
+def residual_groups(groups: ChannelGroups) -> set[int]:
+    """The numbers of the groups that several layers make together: the streams that residual blocks add to."""
+    layers = groups.analysis.layers
+    return {
+        number
+        for number, group in enumerate(groups)
+        if len({edge.layer for edge in group.edges if _makes(edge, layers)}) > 1
+    }
+
+
+def _makes(edge: Edge, layers: Mapping[str, keras.Layer]) -> bool:
+    """Whether an edge is that of a layer which makes the channels of others, as a depthwise kernel does not."""
+    axes = own_compressible(layers[edge.layer]).get(edge.weight)
+    return axes is not None and bool(axes.inputs) and not is_input(edge, layers)
+
+
 def _shape(layer: keras.Layer, weight: str) -> tuple[int, ...]:
     return tuple(own_weights(layer)[weight].shape)
 
