@@ -1,10 +1,16 @@
-"""Compression of a small causal language model that is trained here, on the docstrings of the standard library.
+"""Compression of small transformers that are trained here, on the docstrings of the standard library.
 
     python scripts/bench_transformers.py prune [--model lm.keras]
     python scripts/bench_transformers.py weights [--model lm.keras]
+    python scripts/bench_transformers.py distil [--seeds 3]
+    python scripts/bench_transformers.py large
 
-Reported is the perplexity per character on modules that training has not seen, and how much it rises without any
-training after. ``--model`` keeps the trained model, or takes it if the file exists.
+``distil`` trains a BERT of KerasHub's to tell the package that a piece of text is from, and students of half its
+layers, for as many epochs each: alone, and with the first as their teacher, from weights at random and from its own.
+``large`` prunes a BERT of 110 million weights, which are random, in one shot, and prints seconds and memory.
+
+Of the causal language model, reported is the perplexity per character on modules that training has not seen, and how
+much it rises without any training after. ``--model`` keeps the trained model, or takes it if the file exists.
 
 Language models of billions of weights have features that are ten and more times as large as most, on which pruning by
 magnitude fails; in one of this size all are about equally large, and Wanda scores as magnitude does. So the model is
@@ -15,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import threading
 import time
 from pathlib import Path
 from typing import Literal
@@ -22,7 +29,7 @@ from typing import Literal
 import keras
 import numpy as np
 from keras import layers, ops
-from text_data import Text, standard_library
+from text_data import Text, Topics, standard_library, topics
 
 import tfgreen as tg
 
@@ -147,14 +154,104 @@ def quantize_weights(text: Text, path: Path | None, calibration: int, windows: i
                 print(f"  {method:5} +{risen[method]:.4f}  {share}, {seconds:.1f} s", flush=True)
 
 
+def bert(data: Topics, blocks: int) -> keras.Model:
+    """A classifier of KerasHub's, small, with weights at random."""
+    import keras_hub
+
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=len(data.vocabulary), num_layers=blocks, num_heads=4, hidden_dim=64, intermediate_dim=128,
+        max_sequence_length=data.x_train.shape[1],
+    )
+    return keras_hub.models.BertTextClassifier(backbone, num_classes=len(data.classes), preprocessor=None)
+
+
+def inputs_of(tokens: np.ndarray) -> dict[str, np.ndarray]:
+    mask = (tokens > 0).astype("int32")
+    return {"token_ids": tokens, "segment_ids": np.zeros_like(tokens), "padding_mask": mask}
+
+
+def distil(seeds: int, epochs: int = 4, blocks: int = 4) -> None:
+    """Students of half the layers, each trained for as many epochs as the teacher: alone, and with the teacher."""
+    data = topics()
+    test = inputs_of(data.x_test)
+    print(f"{len(data.x_train):,} pieces to train on, {len(data.x_test):,} to test on, {len(data.classes)} packages")
+
+    def fitted(model: keras.Model, trained: keras.Model) -> float:
+        steps = epochs * (len(data.y_train) // 64)
+        rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=1e-3, warmup_steps=steps // 10)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        trained.compile(keras.optimizers.AdamW(rate, 0.01), loss)
+        order = np.random.default_rng(seed).permutation(len(data.y_train))  # KerasHub's models do not shuffle
+        x, y = inputs_of(data.x_train[order]), data.y_train[order]
+        trained.fit(x, y, batch_size=64, epochs=epochs, shuffle=False, verbose=0)
+        classes = model.predict(test, batch_size=256, verbose=0).argmax(-1)
+        return 100 * float((classes == data.y_test).mean())
+
+    losses = [tg.LogitsDistillation(2.0), tg.FeatureDistillation(layer_map={blocks // 2 - 1: 0, blocks - 1: 1})]
+    gains: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        keras.utils.set_random_seed(seed)
+        teacher = bert(data, blocks)
+        of_teacher = fitted(teacher, teacher)
+        keras.utils.set_random_seed(seed)
+        student = bert(data, blocks // 2)
+        alone = fitted(student, student)
+        print(f"seed {seed}: teacher {of_teacher:.2f} %, student alone {alone:.2f} %", flush=True)
+        for name in ("distilled, from random weights", "distilled, from layers of the teacher"):
+            keras.utils.set_random_seed(seed)
+            random = name.endswith("random weights")
+            student = bert(data, blocks // 2) if random else tg.shallow_copy(teacher, blocks // 2)
+            distiller = tg.Distiller(teacher, student, losses, [1.0, 0.1], student_loss_weight=0.3)
+            gains.setdefault(name, []).append(fitted(student, distiller) - alone)
+            print(f"  {name}: {gains[name][-1]:+.2f} points over alone", flush=True)
+    for name, values in gains.items():
+        print(f"{name}: {np.mean(values):+.2f} points over alone, from {min(values):+.2f} to {max(values):+.2f}")
+
+
+def large() -> None:
+    """One-shot pruning of a model of the size of BERT base, on 128 samples of 128 tokens."""
+    import keras_hub
+    import psutil
+
+    keras.utils.set_random_seed(0)
+    model = keras_hub.models.BertBackbone(
+        vocabulary_size=30522, num_layers=12, num_heads=12, hidden_dim=768, intermediate_dim=3072,
+        max_sequence_length=128,
+    )
+    tokens = np.random.default_rng(0).integers(1, 30522, (128, 128)).astype("int32")
+    megabytes, process = 4 * model.count_params() / 1e6, psutil.Process()
+    print(f"{model.count_params():,} weights, {megabytes:.0f} MB")
+    for criterion in ("wanda", "sparsegpt"):
+        before, peak, done = process.memory_info().rss, [0], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.2):
+                peak[0] = max(peak[0], process.memory_info().rss)
+
+        watcher, start = threading.Thread(target=watch), time.perf_counter()
+        watcher.start()
+        pruned = tg.prune(model, criterion=criterion, calibration_data=inputs_of(tokens))
+        seconds = time.perf_counter() - start
+        done.set()
+        watcher.join()
+        more = (peak[0] - before) / 1e6
+        share = f"{more / megabytes:.2f} of the model"
+        print(f"{criterion}: {seconds:.0f} s, {more:.0f} MB more at most ({share})", flush=True)
+        del pruned
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["prune", "weights"])
+    parser.add_argument("what", choices=["prune", "weights", "distil", "large"])
     parser.add_argument("--model", type=Path, help="a .keras file to keep the trained model in")
     parser.add_argument("--calibration", type=int, default=256, help="windows that are calibrated on")
     parser.add_argument("--windows", type=int, default=256, help="windows that are tested on")
     parser.add_argument("--seeds", type=int, default=3, help="models, each trained and tested with a seed of its own")
     arguments = parser.parse_args()
+    if arguments.what == "distil":
+        return distil(arguments.seeds)
+    if arguments.what == "large":
+        return large()
     text = standard_library(LENGTH)
     if arguments.what == "prune":
         prune(text, trained(text, arguments.model), arguments.calibration, arguments.windows)

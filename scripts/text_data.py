@@ -1,4 +1,5 @@
-"""Text that needs no download: the docstrings of Python's standard library, as characters to learn a language from.
+"""Text that needs no download: the docstrings of Python's standard library, as characters to learn a language from, and
+as words, of which to tell the package that they describe.
 
     python scripts/text_data.py
 
@@ -8,7 +9,9 @@ Which docstrings there are depends on the version of Python; of one version the 
 from __future__ import annotations
 
 import ast
+import collections
 import dataclasses
+import re
 import sysconfig
 import warnings
 from pathlib import Path
@@ -27,6 +30,21 @@ class Text:
     train: np.ndarray
     test: np.ndarray
     characters: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Topics:
+    """Pieces of docstrings as numbers of words, int32 of shape (pieces, length), and the packages that they are from.
+
+    Of ``vocabulary``, 0 is padding and 1 any other word; the pieces to be tested on are of docstrings of their own.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    vocabulary: list[str]
+    classes: list[str]
 
 
 def docstrings(folder: Path) -> dict[str, list[str]]:
@@ -56,6 +74,30 @@ def standard_library(length: int = 64, folder: Path | None = None) -> Text:
     return Text(_windows(train, known, length), _windows(test, known, length), known)
 
 
+def topics(length: int = 12, classes: int = 12, folder: Path | None = None) -> Topics:
+    """Pieces of the docstrings of the packages that have most of them: which one is a piece from?"""
+    texts: dict[str, list[list[str]]] = collections.defaultdict(list)
+    for path, found in docstrings(folder or Path(sysconfig.get_paths()["stdlib"])).items():
+        name = path.split("/")[0].removesuffix(".py")
+        # Its own name would give a package away.
+        texts[name] += [re.findall(r"[a-z]+|[^\sa-z]", text.lower().replace(name, "")) for text in found]
+    names = sorted(texts, key=lambda name: -sum(map(len, texts[name])))[:classes]
+    parts: list[list[tuple[list[str], int]]] = [[], []]
+    for label, name in enumerate(names):
+        for number, words in enumerate(texts[name]):
+            pieces = [words[start : start + length] for start in range(0, len(words), length)]
+            parts[number % 4 == 0] += [(piece, label) for piece in pieces if len(piece) >= length // 3]
+    counts = collections.Counter(word for piece, _ in parts[0] for word in piece)
+    known = ["[PAD]", "[UNK]", *sorted(word for word, count in counts.items() if count >= 2)]
+    number_of = {word: number for number, word in enumerate(known)}
+    arrays = []
+    for part in parts:
+        rows = [[number_of.get(word, 1) for word in piece] for piece, _ in part]
+        arrays.append(np.array([row + [0] * (length - len(row)) for row in rows], np.int32))
+        arrays.append(np.array([label for _, label in part], np.int32))
+    return Topics(*arrays, known, names)
+
+
 def _windows(text: str, characters: str, length: int) -> np.ndarray:
     number = {character: index + 1 for index, character in enumerate(characters)}
     tokens = np.array([number.get(character, 0) for character in text], np.int32)
@@ -66,4 +108,6 @@ def _windows(text: str, characters: str, length: int) -> np.ndarray:
 if __name__ == "__main__":
     text = standard_library()
     print(f"{len(text.train):,} windows to train on, {len(text.test):,} to test on, {len(text.characters)} characters")
+    found = topics()
+    print(f"{len(found.x_train):,} pieces to train on, {len(found.x_test):,} to test on, of {found.classes}")
     print("".join(text.characters[token - 1] if token else "?" for token in text.test[:8, :-1].ravel()))

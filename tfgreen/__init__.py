@@ -42,13 +42,15 @@ if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, wh
     from tfgreen.deploy.tflite.stored_weights import WeightTensor as WeightTensor
     from tfgreen.deploy.verify import VerifyResult as VerifyResult
     from tfgreen.deploy.verify import verify as verify
+    from tfgreen.distillation.attention_losses import AttentionMapDistillation as AttentionMapDistillation
+    from tfgreen.distillation.attention_losses import AttentionRelationDistillation as AttentionRelationDistillation
     from tfgreen.distillation.distiller import Distiller as Distiller
-    from tfgreen.distillation.losses import AttentionTransfer as AttentionTransfer
-    from tfgreen.distillation.losses import DecoupledDistillation as DecoupledDistillation
+    from tfgreen.distillation.feature_losses import AttentionTransfer as AttentionTransfer
+    from tfgreen.distillation.feature_losses import FeatureDistillation as FeatureDistillation
+    from tfgreen.distillation.logits_losses import DecoupledDistillation as DecoupledDistillation
+    from tfgreen.distillation.logits_losses import LogitsDistillation as LogitsDistillation
+    from tfgreen.distillation.logits_losses import RelationalDistillation as RelationalDistillation
     from tfgreen.distillation.losses import DistillationLoss as DistillationLoss
-    from tfgreen.distillation.losses import FeatureDistillation as FeatureDistillation
-    from tfgreen.distillation.losses import LogitsDistillation as LogitsDistillation
-    from tfgreen.distillation.losses import RelationalDistillation as RelationalDistillation
     from tfgreen.distillation.teacher_cache import TeacherCache as TeacherCache
     from tfgreen.energy.budget import EnergyBudget as EnergyBudget
     from tfgreen.energy.carbon.amount import EnergyAmount as EnergyAmount
@@ -183,11 +185,13 @@ _PUBLIC = {
     "ActivationRange": "tfgreen.quantization.ranges",
     "Distiller": "tfgreen.distillation.distiller",
     "DistillationLoss": "tfgreen.distillation.losses",
-    "LogitsDistillation": "tfgreen.distillation.losses",
-    "DecoupledDistillation": "tfgreen.distillation.losses",
-    "RelationalDistillation": "tfgreen.distillation.losses",
-    "FeatureDistillation": "tfgreen.distillation.losses",
-    "AttentionTransfer": "tfgreen.distillation.losses",
+    "LogitsDistillation": "tfgreen.distillation.logits_losses",
+    "DecoupledDistillation": "tfgreen.distillation.logits_losses",
+    "RelationalDistillation": "tfgreen.distillation.logits_losses",
+    "FeatureDistillation": "tfgreen.distillation.feature_losses",
+    "AttentionTransfer": "tfgreen.distillation.feature_losses",
+    "AttentionMapDistillation": "tfgreen.distillation.attention_losses",
+    "AttentionRelationDistillation": "tfgreen.distillation.attention_losses",
     "TeacherCache": "tfgreen.distillation.teacher_cache",
     "federated": "tfgreen",
     "UpdateCodec": "tfgreen.federated.coding.codec",

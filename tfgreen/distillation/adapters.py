@@ -13,13 +13,24 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfgreen.distillation.attention_layers import probabilities, projections
 from tfgreen.distillation.divergences import probabilities_to_logits
 from tfgreen.errors import invalid_type, invalid_value, layer_subject
 from tfgreen.model.batch_norm import fused_inference
 from tfgreen.model.call_spec import symbolic_inputs
-from tfgreen.model.capture import LINEAR, SIGMOID, SOFTMAX, Capture, Head, find_layer, outputs_by_name, read_heads
+from tfgreen.model.capture import (
+    LINEAR,
+    SIGMOID,
+    SOFTMAX,
+    Capture,
+    Head,
+    What,
+    find_layer,
+    outputs_by_name,
+    read_heads,
+)
 from tfgreen.model.fingerprint import fingerprint
-from tfgreen.model.paths import check_built_model, walk
+from tfgreen.model.paths import check_built_model, join_path, walk
 from tfgreen.typing import Arrays, Shape, Tensor, Tensors
 
 
@@ -39,9 +50,10 @@ class Request:
 
     shape: Shape  # for a batch of 1
     output: str  # the name of the output that it is or belongs to; "" for a layer
-    place: tuple[keras.Operation, str] | None = None  # what `Capture` records of which operation; None for the output
+    place: tuple[keras.Operation, What] | None = None  # what `Capture` records of which operation; None for the output
     undone: str = ""  # the activation that is undone on what is read, as it holds probabilities
     softmax: bool = False  # logits to which a constant may be added
+    call: int = -1  # of the calls, the last for the output: a layer may have been called elsewhere before
 
 
 class Adapter:
@@ -105,6 +117,15 @@ class Adapter:
         fix = "Compare outputs only, or pass the Keras model."
         raise invalid_value(self.subject, expected=expected, received=received, fix=fix)
 
+    def request_attention(self, name: str, part: str) -> str:
+        """Request of an attention layer, or of the only one in a layer, its ``"query"``, ``"key"`` or ``"value"``, its
+        ``"output"``, or the ``"probabilities"``, ``(batch, heads, queries, keys)``."""
+        return self.request_layer(name)
+
+    def heads_of(self, name: str) -> int | None:
+        """How many heads the attention layer of a name has, as far as it says."""
+        return None
+
     def _request(self, key: str, request: Request) -> str:
         self.requests[key] = request
         return key
@@ -113,8 +134,11 @@ class Adapter:
         """What was requested, by key, from a run's outputs and what was recorded in it."""
         named, found = outputs_by_name(self.model, outputs), {}
         for key, request in self.requests.items():
-            # A layer shared with another place may have been called before; the output is the last call's.
-            tensor = recorded[key][-1] if request.place else named[request.output]
+            tensor = recorded[key][request.call] if request.place else named[request.output]
+            tensor = keras.tree.flatten(tensor)[0]  # of several that a layer returns
+            if request.place and request.place[1] is probabilities and len(tensor.shape) > 4:  # heads in groups
+                sizes = ops.shape(tensor)
+                tensor = ops.reshape(tensor, (sizes[0], -1, *sizes[-2:]))
             found[key] = probabilities_to_logits(tensor, request.undone) if request.undone else tensor
         return found
 
@@ -139,13 +163,53 @@ class KerasAdapter(Adapter):
         self._capture = Capture({}, self._instead)
 
     def request_layer(self, name: str) -> str:
-        layer = find_layer(self.model, name, f"{self.role}_layer_name")
+        path, call = self._called(name)
+        layer = find_layer(self.model, path, f"{self.role}_layer_name")
+        return self._request_call(name, layer, call, f"layer/{name}")
+
+    def request_attention(self, name: str, part: str) -> str:
+        path, call = self._called(name)
+        layer = find_layer(self.model, path, f"{self.role}_layer_name")
+        within = [("", layer), *walk(layer)]
+        found = {join_path(path, below) if below else path: sub for below, sub in within if projections(sub)}
+        if len(found) != 1:
+            subject, expected = f"{layer_subject(path, layer)} of {self.subject}", "an attention layer, or one in it"
+            received = f"several: {[*found]}" if found else "none with a query, key and value layer"
+            raise invalid_value(subject, expected=expected, received=received)
+        (where, attention), key = next(iter(found.items())), f"{part}/{name}"
+        if part in ("output", "probabilities"):
+            self._request_call(where, attention, call, key)
+            if part == "probabilities":
+                probabilities(attention, lambda tensor: None)  # or say that there are none
+                heads = getattr(attention, "num_heads", None) or getattr(attention, "num_query_heads", None)
+                _, length, *_ = self.requests[key].shape
+                place = attention, probabilities
+                self._request(key, Request((1, heads, length, length), "", place, call=self.requests[key].call))
+            return key
+        sub = projections(attention)[part][1]
+        return self._request_call(f"{where}/{projections(attention)[part][0]}", sub, call, key)
+
+    def heads_of(self, name: str) -> int | None:
+        layer = find_layer(self.model, self._called(name)[0], f"{self.role}_layer_name")
+        heads = [getattr(sub, "num_heads", None) for _, sub in [("", layer), *walk(layer)] if projections(sub)]
+        return next((number for number in heads if number), None)
+
+    def _called(self, name: str) -> tuple[str, int | None]:
+        """The path in the name of a layer, and the number of the call if it names one (``"path@1"``)."""
+        path, _, number = name.rpartition("@")
+        return (path, int(number)) if path and number.isdigit() else (name, None)
+
+    def _request_call(self, name: str, layer: keras.Layer, call: int | None, key: str) -> str:
         shapes = self._call_shapes.get(id(layer), [])
-        if len(shapes) != 1 or not shapes[0] or len(shapes[0]) < 2:
+        number = call or 0
+        once = number < len(shapes) if call is not None else len(shapes) == 1
+        if not once or not shapes[number] or len(shapes[number] or ()) < 2:
             subject = f"{layer_subject(name, layer)} of {self.subject}"
             expected = "a layer that the model calls once, and that returns one tensor (batch, ..., channels)"
-            raise invalid_value(subject, expected=expected, received=f"{len(shapes)} calls, with shapes {shapes}")
-        return self._request(f"layer/{name}", Request(shapes[0], "", (layer, "output")))
+            fix = f"Say which call is meant: '{name}@0'." if len(shapes) > 1 and call is None else ""
+            received = f"{len(shapes)} calls, with shapes {shapes}"
+            raise invalid_value(subject, expected=expected, received=received, fix=fix)
+        return self._request(key, Request(shapes[number] or (), "", (layer, "output"), call=number))
 
     def _request(self, key: str, request: Request) -> str:
         super()._request(key, request)

@@ -8,6 +8,7 @@ temperatures of 0.5 to 20 keep float32's precision, and the loss between nearly 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias, Union
 
@@ -139,6 +140,34 @@ def attention_transfer(teacher: Tensor, student: Tensor, power: float = 2.0, wei
             attention = ops.where(weights > 0, attention, 0.0)
         maps.append(_unit(ops.reshape(attention, (ops.shape(attention)[0], -1)))[0])
     return ops.sum(ops.square(maps[0] - maps[1]), axis=-1)
+
+
+def attention_maps(teacher: Tensor, student: Tensor) -> Tensor:
+    """Divergence, ``(batch, queries)``, of what each query attends to, from maps ``(batch, heads, queries, keys)``.
+
+    Its mean over the heads; of the maps' mean over the heads where these are not as many.
+    """
+    if teacher.shape[1] != student.shape[1]:
+        teacher, student = (ops.mean(_float32(maps), axis=1, keepdims=True) for maps in (teacher, student))
+    logits = [probabilities_to_logits(maps, "softmax") for maps in (teacher, student)]
+    return ops.mean(kl_divergence(*logits), axis=1)
+
+
+def self_relations(teacher: Tensor, student: Tensor, heads: int, weights: Tensor | None = None) -> Tensor:
+    """Divergence, ``(batch, length)``, of how each position relates to all others, from ``(batch, length, ...)``.
+
+    Relations are a softmax of scaled dot products, of ``heads`` parts of the features each, of which the mean counts.
+    Positions where ``weights``, ``(batch, length)``, is 0 relate to none, nor others to them.
+    """
+    logits = []
+    for features in (teacher, student):
+        shape, size = ops.shape(features), math.prod(features.shape[2:]) // heads
+        parts = ops.reshape(_float32(features), (shape[0], shape[1], heads, size))
+        products = ops.einsum("bqhd,bkhd->bhqk", parts, parts) / size**0.5
+        if weights is not None:
+            products = ops.where(ops.cast(weights, "float32")[:, None, None, :] > 0, products, _NEVER)
+        logits.append(products)
+    return ops.mean(kl_divergence(*logits), axis=1)
 
 
 def probabilities_to_logits(probabilities: Tensor, activation: str) -> Tensor:

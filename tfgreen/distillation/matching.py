@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
@@ -10,9 +11,14 @@ from keras import ops
 
 from tfgreen.checks import check_instance, check_integer, check_number
 from tfgreen.distillation.adapters import Adapter, KerasAdapter, Keyed
-from tfgreen.distillation.losses import AnyLoss, DistillationLoss, LayerLoss, LogitsLoss, by_output, check_schedule
+from tfgreen.distillation.attention_losses import AttentionLoss, AttentionRelationDistillation
+from tfgreen.distillation.expand import by_layer, by_output
+from tfgreen.distillation.losses import AnyLoss, DistillationLoss, LayerLoss, LogitsLoss, check_schedule
+from tfgreen.distillation.padding import input_named, masked_positions, padding_input
 from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.capture import SIGMOID, SOFTMAX, Head
+from tfgreen.structure import CallSpec
 from tfgreen.typing import Schedule, Shape, Tensor, Tensors
 
 
@@ -40,6 +46,9 @@ class Match:
     activation: str = ""  # what turns logits into probabilities; "" for features
     teacher_pool: tuple[int, ...] = ()  # what a map is averaged by, along each axis between batch and channels
     student_pool: tuple[int, ...] = ()
+    mask_key: str = ""  # of what bears the student's mask, where that is another tensor
+    padding: str = ""  # the input of the student that is 0 where a position does not count
+    spec: CallSpec | None = None  # of the student, for that
     projection: keras.layers.Layer | None = None  # from the student's channels to the teacher's, where they differ
     weight: Schedule = 1.0  # what the loss counts
     share: float = 1.0  # what the teacher counts
@@ -49,10 +58,12 @@ class Match:
         theirs, ours = teacher[self.teacher_key], student[self.student_key]
         # Keras keeps the mask on the output itself, not on the logits that it is the activation of.
         masked = ours if isinstance(self.loss, LayerLoss) else batch.outputs[self.output]
+        masked = student[self.mask_key] if self.mask_key else masked
         theirs, ours = _pooled(theirs, self.teacher_pool), _pooled(ours, self.student_pool)
         if self.projection is not None:
             ours = self.projection(ours)
-        if any(factor > 1 for factor in self.student_pool) or len(masked.shape) != len(ours.shape):
+        pooled = any(factor > 1 for factor in self.student_pool)
+        if not self.mask_key and (pooled or len(masked.shape) != len(ours.shape)):
             masked = ours[..., 0]  # bears none
         return theirs, ours, masked
 
@@ -64,7 +75,9 @@ class Match:
             if batch.y is None:
                 raise invalid_value(type(self.loss).__name__, expected="labels", received="no labels")
             labels = _class_numbers(pick(batch.y, self.output, names, "y"), student)
-        positions = ops.ones_like(ops.take(student, 0, axis=-1), dtype="float32")
+        positions = self.loss.positions(student)
+        padding = input_named(batch.x, self.padding, self.spec) if self.padding and self.spec else None
+        masked = masked_positions(positions, masked, padding)
         weights = _each(positions, masked, self._at(weight, positions))
         context = {"activation": self.activation, "labels": labels, "weights": weights, "step": batch.step}
         values = self.loss.values(teacher, student, **context)
@@ -119,9 +132,19 @@ def request_all(
             check_integer(f"{type(loss).__name__}, teacher", only, minimum=0, maximum=len(teachers) - 1, optional=True)
             for index in range(len(teachers)) if only is None else [only]:
                 teacher, share = teachers[index]
-                match = request(loss, index, teacher, student)
-                found.append(dataclasses.replace(match, weight=weight, share=share if only is None else 1.0))
-    return tuple(found)
+                parts = by_layer(loss, teacher.model, student.model)
+                share = (share if only is None else 1.0) / len(parts)
+                matches = [request(part, index, teacher, student) for part in parts]
+                found += [dataclasses.replace(match, weight=weight, share=share) for match in matches]
+    return tuple(_padded(match, student) for match in found)
+
+
+def _padded(match: Match, student: KerasAdapter) -> Match:
+    """The match with the input that says what of the student's tensor is padding."""
+    if isinstance(match, KerasMatch) or len(student.requests[match.student_key].shape) < 3:
+        return match
+    spec = read_call_spec(student.model)
+    return dataclasses.replace(match, spec=spec, padding=padding_input(match.loss, spec, match.student_key))
 
 
 def request(loss: AnyLoss, index: int, teacher: Adapter, student: KerasAdapter) -> Match:
@@ -133,6 +156,8 @@ def request(loss: AnyLoss, index: int, teacher: Adapter, student: KerasAdapter) 
             return KerasMatch(loss, index, teacher.request_layer(layers[0]), student.request_layer(layers[1]), "")
         outputs = {name: teacher.request_output(_same_output(teacher, name, student)) for name in student.heads}
         return KerasMatch(loss, index, "", "", "", outputs=outputs)
+    if isinstance(loss, AttentionLoss):
+        return _attention(loss, index, teacher, student)
     if layers != (None, None):
         theirs, ours = (
             model.request_output(model.output_named(loss.output)) if name is None else model.request_layer(name)
@@ -152,6 +177,27 @@ def request(loss: AnyLoss, index: int, teacher: Adapter, student: KerasAdapter) 
     activation = _activation(loss, heads, subject)
     teacher_key = teacher.request_logits(theirs, activation, loss.stated[0])
     return Match(loss, index, teacher_key, student.request_logits(ours, activation, loss.stated[1]), ours, activation)
+
+
+def _attention(loss: AttentionLoss, index: int, teacher: Adapter, student: KerasAdapter) -> Match:
+    """Request what a loss between attention layers compares."""
+    names = loss.teacher_layer_name or "", loss.student_layer_name or ""
+    part = loss.relations[0] if isinstance(loss, AttentionRelationDistillation) else "probabilities"
+    keys = [model.request_attention(name, part) for model, name in zip((teacher, student), names)]
+    mask_key = student.request_attention(names[1], "output")  # Keras keeps no mask inside of the layer
+    theirs, ours = (model.requests[key].shape for model, key in zip((teacher, student), keys))
+    subject = f"{type(loss).__name__}, layers '{names[0]}' and '{names[1]}'"
+    lengths = [shape[2 if part == "probabilities" else 1] for shape in (theirs, ours)]
+    if None not in lengths and lengths[0] != lengths[1]:
+        raise invalid_value(subject, expected="sequences of one length", received=f"{lengths[0]} and {lengths[1]}")
+    if isinstance(loss, AttentionRelationDistillation):
+        widths = [math.prod(size or 1 for size in shape[2:]) for shape in (theirs, ours)]
+        heads = loss.relation_heads or math.gcd(teacher.heads_of(names[0]) or widths[0], *widths)
+        if any(width % heads for width in widths):
+            expected = f"relation_heads that divide both widths, {widths[0]} and {widths[1]}"
+            raise invalid_value(subject, expected=expected, received=heads)
+        loss = dataclasses.replace(loss, relation_heads=heads)
+    return Match(loss, index, keys[0], keys[1], loss.output or "", mask_key=mask_key)
 
 
 def pick(structure: Tensors | None, name: str, names: list[str], argument: str) -> Tensor:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, Union
 
 import keras
 from keras import activations, layers
@@ -20,6 +22,10 @@ from tfgreen.model.internals import run_symbolically
 from tfgreen.model.layer_calls import Around, around_calls, call_name, every_operation, listening
 from tfgreen.model.paths import check_built_model, leaves_by_path, walk
 from tfgreen.typing import Shape, Tensor, Tensors
+
+# What is kept of an operation: what it returns, what its activation is applied to, or what a function of it and of what
+# keeps a tensor finds: it returns the operation and attribute to listen to, and what stands for calls of that.
+What: TypeAlias = Union[str, Callable[[keras.Layer, Callable[[Tensors], None]], tuple[tuple[keras.Layer, str], Around]]]
 
 SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
 
@@ -50,8 +56,8 @@ class Head:
 def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shape | None]]]:
     """What each output of a built model of any kind ends in, by name (``""`` for the only one).
 
-    Besides, by ``id``, the shapes of what each layer or operation returned in each of its calls: None where that was
-    not one tensor.
+    Besides, by ``id``, the shapes of what each layer or operation returned in each of its calls: of the first of
+    several tensors, None where there was none.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
@@ -73,7 +79,8 @@ def read_heads(model: keras.Model) -> tuple[dict[str, Head], dict[int, list[Shap
         with around_calls(every_operation(model), around):
             outputs = model(*args, **kwargs, training=False)
         for operation, result in calls:
-            shapes.setdefault(id(operation), []).append(tuple(result.shape) if hasattr(result, "shape") else None)
+            first: Any = (result[0] if result else None) if isinstance(result, (tuple, list)) else result
+            shapes.setdefault(id(operation), []).append(tuple(first.shape) if hasattr(first, "shape") else None)
         for name, tensor in outputs_by_name(model, outputs).items():
             makers = [op for op, result in calls if any(t is tensor for t in keras.tree.flatten(result))]
             heads[name] = _head(makers, tuple(tensor.shape))
@@ -117,7 +124,8 @@ def find_layer(model: keras.Model, name: str, argument: str) -> keras.Layer:
 class Capture:
     """Keeps what chosen operations of a model return, or apply their activation to, while :meth:`recording`.
 
-    ``places`` gives each name an operation, and ``"output"`` or ``"logits"``; ``instead`` gives layers a function that
+    ``places`` gives each name an operation, and ``"output"``, ``"logits"`` or a function that says
+    what is listened to and keeps from it what it likes; ``instead`` gives layers a function that
     stands for their ``call`` meanwhile, in the thread that records.
 
     Example:
@@ -130,15 +138,20 @@ class Capture:
     """
 
     def __init__(
-        self, places: Mapping[str, tuple[keras.Operation, str]],
+        self, places: Mapping[str, tuple[keras.Operation, What]],
         instead: Sequence[tuple[keras.Layer, Callable[..., Tensors]]] = (),
     ) -> None:
         # The replicas of a MirroredStrategy trace in threads that take turns within a step: each keeps its own.
         self._local = threading.local()
         self._names = tuple(places)
-        self._arounds = {(layer, "call"): _instead(function) for layer, function in instead}
+        self._arounds: dict[tuple[keras.Operation, str], Around] = {}
+        self._arounds.update({(layer, "call"): _instead(function) for layer, function in instead})
         wanted: dict[tuple[keras.Operation, str], list[tuple[str, bool]]] = {}
         for name, (operation, what) in places.items():
+            if not isinstance(what, str):
+                target, around = what(operation, functools.partial(self._keep, name))
+                self._arounds[target] = around
+                continue
             activates = what == "logits" and isinstance(operation, _WITH_ACTIVATION)
             target = operation, "activation" if activates else call_name(operation)
             wanted.setdefault(target, []).append((name, what == "logits"))
@@ -161,6 +174,10 @@ class Capture:
                 yield kept
         finally:
             self._local.kept = before
+
+    def _keep(self, name: str, tensor: Tensors) -> None:
+        if self.current is not None:
+            self.current[name].append(tensor)
 
     def _keeping(self, names: Sequence[tuple[str, bool]]) -> Around:
         """Keep under each name what goes in, or else what comes out."""

@@ -314,6 +314,13 @@ def keras_mask(tensor: Tensor) -> Tensor | None:
     return mask
 
 
+def with_keras_mask(tensor: Tensor, mask: Tensor) -> Tensor:
+    """The tensor as a new one, with this mask beside it."""
+    result = keras.ops.add(tensor, 0)
+    result._keras_mask = mask
+    return result
+
+
 @contextlib.contextmanager
 def sizes_unchecked(model: keras.Model) -> Iterator[None]:
     """In the block, a graph of layers does not compare its inputs with the shapes it was made for."""

@@ -13,6 +13,7 @@ from tfgreen.errors import invalid_state, layer_subject
 from tfgreen.model.internals import resize_variable
 from tfgreen.model.paths import own_weights, walk, weights_by_path
 from tfgreen.model.rebuild import build_configs, build_from_configs
+from tfgreen.transforms.lora import adapters
 from tfgreen.typing import PlainDict, Shape
 
 
@@ -154,7 +155,10 @@ def refuse_to_save(path: str, layer: keras.Layer, lost: str) -> None:
 
 
 def makes_the_same(layer: keras.Layer) -> bool:
-    """Whether a layer made from the config of another has weights of the same shapes, all classes being known."""
+    """Whether a layer made from the config of another has weights of the same shapes, all classes being known.
+
+    Adapters of ``enable_lora`` are left out: Keras saves what they and the weights make together.
+    """
     classes = [_plain_class(sub) for _, sub in _with_paths(layer)]
     try:
         config: PlainDict = layer.get_config()
@@ -163,7 +167,9 @@ def makes_the_same(layer: keras.Layer) -> bool:
         build_from_configs(made, build_configs(layer))
     except Exception:  # code of the user's, which may fail in any way on a config
         return False
+    adapted = {id(part) for adapter in adapters(layer).values() for part in (adapter.a, adapter.b)}
     shapes, expected = (
-        {name: tuple(weight.shape) for name, weight in weights_by_path(one).items()} for one in (made, layer)
+        {name: tuple(weight.shape) for name, weight in weights_by_path(one).items() if id(weight) not in adapted}
+        for one in (made, layer)
     )
     return shapes == expected or [*shapes.values()] == [*expected.values()]

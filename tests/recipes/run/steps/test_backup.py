@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfgreen.distillation.distiller import Distiller
-from tfgreen.distillation.losses import LogitsDistillation
+from tfgreen.distillation.logits_losses import LogitsDistillation
 from tfgreen.recipes.data.split import Split
 from tfgreen.recipes.economy.fit import fit
 from tfgreen.recipes.run.steps.backup import Backup

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from tfgreen.distillation.losses import FeatureDistillation
+from tfgreen.distillation.feature_losses import FeatureDistillation
 from tfgreen.model.internals import consumers_of, is_container
 from tfgreen.typing import Arrays
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import keras
 
 from tfgreen.distillation.distiller import Distiller
-from tfgreen.distillation.losses import AnyLoss, FeatureDistillation, LogitsDistillation
+from tfgreen.distillation.feature_losses import FeatureDistillation
+from tfgreen.distillation.logits_losses import LogitsDistillation
+from tfgreen.distillation.losses import AnyLoss
 from tfgreen.model.rebuild import rebuild
 from tfgreen.recipes.economy.fit import fit
 from tfgreen.recipes.recipe.step_settings import DistillStep, TrainStep
