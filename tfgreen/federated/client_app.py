@@ -27,9 +27,11 @@ from tfgreen.federated.arguments import (
 )
 from tfgreen.federated.coding.weight_coding import is_float
 from tfgreen.federated.config import FederatedConfig, FederatedOptions
+from tfgreen.federated.distilled_model import local_model
 from tfgreen.federated.flower import PROXIMAL, float_arrays, flower_app, with_floats
 from tfgreen.federated.link import ARRAYS, CONFIG, EXAMPLES, LINK, METRICS, Answer, coded_arrays, coded_bytes
 from tfgreen.federated.local_model import ClientState, LocalModel
+from tfgreen.typing import Arrays
 
 NamedWeights = Mapping[str, np.ndarray]
 
@@ -41,6 +43,7 @@ def client(
     *,
     callbacks_fn: CallbacksFunction | None = None,
     mods: Sequence[Callable[..., Any]] = (),
+    public_data: Arrays | None = None,
     **options: Unpack[FederatedOptions],
 ) -> Any:
     """Make the ClientApp of a federated training, for SuperNodes of Flower's.
@@ -56,6 +59,7 @@ def client(
         config: The settings that the server has, too; their fields may be given as keyword arguments.
         callbacks_fn: Makes the Keras callbacks of a training, ``[tg.UpdateCompression()]`` for a compressed model.
         mods: Of Flower's, the outermost first, such as ``fixedclipping_mod``; they see the weights as they are.
+        public_data: As for :func:`tg.federated.simulate`: share predictions on these instead of weights.
 
     Returns:
         A ``flwr.clientapp.ClientApp``.
@@ -71,7 +75,7 @@ def client(
     """
     settings = resolve_settings(config, options, model_fn=model_fn, data_fn=data_fn)
     app = flower_app("clientapp").ClientApp()
-    app.train()(_Client(model_fn, data_fn, settings, callbacks_fn, mods).train)
+    app.train()(_Client(model_fn, data_fn, settings, callbacks_fn, mods, public_data).train)
     return app
 
 
@@ -81,9 +85,10 @@ class _Client:
     def __init__(
         self, model_fn: Callable[[], keras.Model], data_fn: DataFunction, config: FederatedConfig,
         callbacks_fn: CallbacksFunction | None, mods: Sequence[Callable[..., Any]],
+        public_data: Arrays | None,
     ) -> None:
         self._model_fn, self._data_fn, self._config = model_fn, data_fn, config
-        self._callbacks_fn, self._mods = callbacks_fn, mods
+        self._callbacks_fn, self._mods, self._public_data = callbacks_fn, mods, public_data
         self._lock = threading.Lock()
         self._made: LocalModel | None = None
 
@@ -92,7 +97,7 @@ class _Client:
         app = flower_app()
         number = context.node_config.get("partition-id", 0)
         with self._lock, EnergyMeter(region=self._config.region) as meter:
-            self._made = local = self._made or LocalModel.made_by(self._model_fn, self._config)
+            self._made = local = self._made or local_model(self._model_fn, self._config, self._public_data)
             state, weights = _restored(context.state, local)
             records = {}
             try:

@@ -17,7 +17,7 @@ import numpy as np
 from tfgreen.errors import InvalidValueError
 from tfgreen.federated.account import FederatedRun, Round
 from tfgreen.federated.aggregation import PLAIN
-from tfgreen.federated.arguments import check_model, sample_count
+from tfgreen.federated.arguments import sample_count
 from tfgreen.federated.coding.codec import UpdateState
 from tfgreen.federated.config import FederatedConfig
 from tfgreen.federated.proximal import ProximalTerm
@@ -61,14 +61,14 @@ class LocalModel:
         self._seeds = list({id(variable): variable for variable in seeds}.values())
         model.optimizer.build(model.trainable_variables)
         self._fresh = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
-        self._start = _values(kept)
+        self._start = values_of(kept)
         self._proximal = ProximalTerm(model)
 
-    @classmethod
-    def made_by(cls, model_fn: Callable[[], keras.Model], config: FederatedConfig) -> LocalModel:
-        """The model of ``model_fn``, of which the seed is set."""
-        keras.utils.set_random_seed(config.seed)
-        return cls(check_model(model_fn()), config)
+    @property
+    def trained(self) -> list[bool]:
+        """Which of the shared weights are trained, and no statistics or ranges."""
+        ids = {id(variable) for variable in self.model.trainable_variables}
+        return [id(variable) in ids for variable in self._shared]
 
     @property
     def keeps_statistics(self) -> bool:
@@ -86,7 +86,7 @@ class LocalModel:
 
     def shared(self) -> list[np.ndarray]:
         """The values of the shared weights."""
-        return _values(self._shared)
+        return values_of(self._shared)
 
     def state_like(self) -> dict[str, list[np.ndarray]]:
         """Arrays of the shapes and dtypes of what a :class:`ClientState` holds."""
@@ -95,15 +95,18 @@ class LocalModel:
 
     def load(self, weights: Sequence[np.ndarray], state: ClientState | None = None) -> None:
         """Put in shared weights, and the statistics of a client, or those of the start."""
-        _assign(self._shared, weights)
+        assign(self._shared, weights)
         own = None if state is None else state.statistics
-        _assign(self._kept, self._start if own is None else own)
+        assign(self._kept, self._start if own is None else own)
+
+    def publish(self, weights: Sequence[np.ndarray]) -> None:
+        """Learn of the server's new weights; those of a model are put in when they are needed."""
 
     def reset(self, weights: Sequence[np.ndarray]) -> None:
         """Put in shared weights, and all else as it was at the start."""
         self.load(weights)
         self._proximal.remove()
-        _assign(self.model.optimizer.variables, self._fresh)
+        assign(self.model.optimizer.variables, self._fresh)
 
     def result(
         self, weights: Mapping[str, np.ndarray], rounds: tuple[Round, ...], source: str,
@@ -116,11 +119,8 @@ class LocalModel:
 
     def evaluate(self, x: Any, y: Any) -> dict[str, float]:
         """The metrics of the compiled model, as ``keras.Model.evaluate`` gives them."""
-        self.model.reset_metrics()
-        data, logs = (x, y), {}
-        for start in range(0, sample_count(data), _EVALUATION_BATCH):
-            logs = self.model.test_on_batch(*_rows(data, slice(start, start + _EVALUATION_BATCH)), return_dict=True)
-        return {name: float(value) for name, value in logs.items()}
+        found = self.model.evaluate(x, y, batch_size=_EVALUATION_BATCH, verbose=0, return_dict=True)
+        return {name: float(value) for name, value in found.items()}
 
     def train(
         self, weights: Sequence[np.ndarray], state: ClientState, data: tuple[Any, ...], seed: Sequence[int],
@@ -134,7 +134,7 @@ class LocalModel:
         """
         optimizer = self.model.optimizer
         self.load(weights, state)
-        _assign(optimizer.variables, self._fresh if state.optimizer is None else state.optimizer)
+        assign(optimizer.variables, self._fresh if state.optimizer is None else state.optimizer)
         rng = np.random.default_rng(seed)
         for variable in self._seeds:
             variable.assign(rng.integers(0, 2**32, variable.shape, np.uint32))
@@ -149,12 +149,12 @@ class LocalModel:
             order, logs = rng.permutation(rows), {}
             for step, start in enumerate(range(0, rows, batch)):
                 told.on_train_batch_begin(step)
-                logs = self.model.train_on_batch(*_rows(data, order[start : start + batch]), return_dict=True)
+                logs = self.model.train_on_batch(*rows_of(data, order[start : start + batch]), return_dict=True)
                 told.on_train_batch_end(step, logs)
             told.on_epoch_end(epoch, logs)
         told.on_train_end()
         self._proximal.end()
-        state.optimizer, state.statistics = _values(optimizer.variables), _values(self._kept)
+        state.optimizer, state.statistics = values_of(optimizer.variables), values_of(self._kept)
         return self.shared()
 
     def update(
@@ -179,14 +179,14 @@ def statistics_of(model: keras.Model) -> list[keras.Variable]:
     return list({id(variable): variable for variable in found}.values())
 
 
-def _rows(data: tuple[Any, ...], rows: np.ndarray | slice) -> tuple[Any, ...]:
+def rows_of(data: tuple[Any, ...], rows: np.ndarray | slice) -> tuple[Any, ...]:
     return keras.tree.map_structure(lambda array: array[rows], data)
 
 
-def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
-def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
     for variable, value in zip(variables, values):
         variable.assign(value)

@@ -12,6 +12,7 @@ from tfgreen.energy.meter import EnergyMeter
 from tfgreen.errors import InvalidValueError
 from tfgreen.federated.account import ClientRound, Round, total
 from tfgreen.federated.aggregation import PLAIN, Broadcast, Reply, average, outliers
+from tfgreen.federated.coding.weight_coding import is_float
 from tfgreen.federated.config import FederatedConfig
 from tfgreen.federated.flower import FlowerStrategy
 from tfgreen.federated.local_model import ClientState, LocalModel
@@ -93,8 +94,22 @@ class Rounds:
         used = [reply for reply in replies if reply.client not in why]
         if used:
             new = average(used) if self._flower is None else self._flower.aggregated(number, used)
-            self.broadcast.publish(new)
+            self.broadcast.publish(self._within(new, used))
+            self._local.publish(list(self.broadcast.weights.values()))
         return why
+
+    def _within(self, new: Sequence[np.ndarray], replies: Sequence[Reply]) -> list[np.ndarray]:
+        """Statistics and ranges between the least and the most that clients have, whatever a strategy makes of them.
+
+        A server's optimizer would carry on their changes, and make a variance negative or a range too wide.
+        """
+        found = []
+        for place, (weight, trained) in enumerate(zip(new, self._local.trained)):
+            if not trained and is_float(weight):
+                values = [reply.weights[place] for reply in replies]
+                weight = np.clip(weight, np.minimum.reduce(values), np.maximum.reduce(values))
+            found.append(weight)
+        return found
 
     def _metrics(self, clients: Sequence[ClientState]) -> dict[str, float]:
         if self._evaluation is None:

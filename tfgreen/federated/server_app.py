@@ -15,10 +15,12 @@ from tfgreen.federated.account import FederatedRun, Round
 from tfgreen.federated.aggregation import drawn
 from tfgreen.federated.arguments import checked_evaluation, resolve_settings
 from tfgreen.federated.config import FederatedConfig, FederatedOptions
+from tfgreen.federated.distilled_model import local_model
 from tfgreen.federated.flower import FlowerStrategy, flower_app
 from tfgreen.federated.link import ARRAYS, CONFIG, EXAMPLES, LINK, METRICS, Answer, coded_arrays, coded_bytes
 from tfgreen.federated.local_model import LocalModel
 from tfgreen.federated.rounds import Arrival, Rounds
+from tfgreen.typing import Arrays
 
 
 def server(
@@ -29,6 +31,7 @@ def server(
     evaluation_data: tuple[Any, Any] | Callable[[keras.Model], Mapping[str, float]] | None = None,
     finished: Callable[[FederatedRun], object] | None = None,
     timeout: float = 600.0,
+    public_data: Arrays | None = None,
     **options: Unpack[FederatedOptions],
 ) -> Any:
     """Make the ServerApp of a federated training, for a SuperLink of Flower's.
@@ -46,6 +49,7 @@ def server(
         evaluation_data: ``(x, y)`` for the metrics after each round, or a function from the model to metrics by name.
         finished: Called with the :class:`tg.federated.FederatedRun` at the end, to save and print what is wanted.
         timeout: Seconds to wait for the clients to connect, and for the updates of a round.
+        public_data: The same as the clients have, where they share predictions instead of weights.
 
     Returns:
         A ``flwr.serverapp.ServerApp``.
@@ -68,7 +72,7 @@ def server(
 
     @app.main()
     def main(grid: Any, context: Any) -> None:
-        local = LocalModel.made_by(model_fn, settings)
+        local = local_model(model_fn, settings, public_data)
         run = _Federation(grid, local, settings, strategy, evaluation_data, timeout).run()
         if finished is not None:
             finished(run)

@@ -21,10 +21,12 @@ from tfgreen.federated.arguments import (
     sample_count,
 )
 from tfgreen.federated.config import FederatedConfig, FederatedOptions
+from tfgreen.federated.distilled_model import local_model
 from tfgreen.federated.flower import PROXIMAL, FlowerStrategy
 from tfgreen.federated.local_model import ClientState, LocalModel
 from tfgreen.federated.rounds import Arrival, Rounds
 from tfgreen.model.rebuild import compiled_copy
+from tfgreen.typing import Arrays
 
 FIRST_NODE = 1  # Flower's numbers begin there
 
@@ -41,6 +43,7 @@ def simulate(
     strategy: Any = None,
     callbacks_fn: CallbacksFunction | None = None,
     transmit: Transmit | None = None,
+    public_data: Arrays | None = None,
     **options: Unpack[FederatedOptions],
 ) -> FederatedRun:
     """Train a model by clients that share compressed updates, all of them in this process and one after the other.
@@ -63,10 +66,14 @@ def simulate(
         evaluation_data: ``(x, y)`` for the metrics of the compiled model after each round, or a function from the model
             to metrics by name. Where clients keep statistics it is the mean over those that have trained.
         strategy: A strategy of Flower's (``flwr.serverapp.strategy``; ``pip install tfgreen[federated]``), which then
-            draws the clients and aggregates; None averages by samples. It is handed decoded weights.
+            draws the clients and aggregates; None averages by samples. It is handed decoded weights. Those that are
+            not trained (statistics, ranges of ``tg.quantize``) stay between the least and the most of the clients.
         callbacks_fn: Makes the Keras callbacks of one client's training, ``[tg.UpdateCompression()]`` for a compressed
             model.
         transmit: From the round, the client and its update to what arrives, to try what a lossy network does.
+        public_data: Samples that all have, without targets, in the structure of the model's inputs. With them clients
+            share what they predict on these instead of weights, and each has a model of its own; that of the result
+            has learned from the averages.
 
     Returns:
         The model, and bytes, joules and metrics by round and by client.
@@ -90,7 +97,7 @@ def simulate(
     """
     settings = resolve_settings(config, options, model_fn=model_fn, data_fn=data_fn)
     evaluation_data = checked_evaluation(evaluation_data)
-    local = LocalModel.made_by(model_fn, settings)
+    local = local_model(model_fn, settings, public_data)
     flower = None
     if strategy is not None:
         flower = FlowerStrategy(strategy, lambda: range(FIRST_NODE, FIRST_NODE + settings.clients), settings.seed)
