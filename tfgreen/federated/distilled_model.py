@@ -68,10 +68,12 @@ class DistilledModel(LocalModel):
 
     @property
     def names(self) -> list[str]:
+        """Of the outputs."""
         return [f"predictions ({number})" for number in range(len(self._nothing))]
 
     @property
     def trained(self) -> list[bool]:
+        """All are as if they were: none is a range that a strategy must not leave."""
         return [True] * len(self._nothing)
 
     def shared(self) -> list[np.ndarray]:
@@ -79,6 +81,7 @@ class DistilledModel(LocalModel):
         return self._nothing
 
     def load(self, weights: Sequence[np.ndarray], state: ClientState | None = None) -> None:
+        """Put in the weights of a client, or those of the server's model."""
         own = self._server if state is None else state.statistics
         assign(self._kept, self._start if own is None else own)
 
@@ -92,6 +95,7 @@ class DistilledModel(LocalModel):
         self, weights: Sequence[np.ndarray], state: ClientState, data: tuple[Any, ...], seed: Sequence[int],
         callbacks: Sequence[keras.callbacks.Callback], proximal: float = 0.0,
     ) -> list[np.ndarray]:
+        """Learn from what all predict, then from a client's own data, and return what it predicts now."""
         self.load(weights, state)
         if any(array.any() for array in weights):
             self._learn(weights, seed)
@@ -102,6 +106,7 @@ class DistilledModel(LocalModel):
     def update(
         self, before: Mapping[str, np.ndarray], after: Sequence[np.ndarray], state: ClientState
     ) -> tuple[bytes | None, str]:
+        """The coded predictions, or why there are none."""
         found = super().update(before, after, state)
         state.rest = None  # the next predictions hold what this update left out
         return found

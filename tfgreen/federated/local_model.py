@@ -180,13 +180,16 @@ def statistics_of(model: keras.Model) -> list[keras.Variable]:
 
 
 def rows_of(data: tuple[Any, ...], rows: np.ndarray | slice) -> tuple[Any, ...]:
+    """Some of the samples, in the structure of all."""
     return keras.tree.map_structure(lambda array: array[rows], data)
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    """Copies of what variables hold."""
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
 def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    """Give variables values, in their order."""
     for variable, value in zip(variables, values):
         variable.assign(value)
