@@ -3,10 +3,12 @@
     python scripts/bench_transformers.py prune [--model lm.keras]
     python scripts/bench_transformers.py weights [--model lm.keras]
     python scripts/bench_transformers.py distil [--seeds 3]
+    python scripts/bench_transformers.py classify [--seeds 3]
     python scripts/bench_transformers.py large
 
 ``distil`` trains a BERT of KerasHub's to tell the package that a piece of text is from, and students of half its
 layers, for as many epochs each: alone, and with the first as their teacher, from weights at random and from its own.
+``classify`` trains an encoder to tell the same, and prints the accuracy and bytes of its files.
 ``large`` prunes a BERT of 110 million weights, which are random, in one shot, and prints seconds and memory.
 
 Of the causal language model, reported is the perplexity per character on modules that training has not seen, and how
@@ -34,6 +36,7 @@ from text_data import Text, Topics, standard_library, topics
 import tfgreen as tg
 
 LENGTH, WIDTH, DEPTH, HEADS = 64, 64, 2, 4
+WORDS, WIDE = 16, 128  # of the encoder that is converted
 BATCH, STEPS, RATE = 32, 1000, 1e-2
 SPREAD = 1.0  # deviation of the logarithm of what features are scaled by
 CRITERIA: tuple[Literal["magnitude", "wanda", "sparsegpt"], ...] = ("magnitude", "wanda", "sparsegpt")
@@ -240,9 +243,54 @@ def large() -> None:
         del pruned
 
 
+def encoder(words: int, classes: int) -> keras.Model:
+    """An encoder as in BERT, which tells the package of a docstring by some of its words."""
+    tokens = keras.Input((WORDS,), dtype="int32", name="words")
+    places = ops.cumsum(ops.ones_like(tokens), axis=1) - 1
+    x = layers.Add()([layers.Embedding(words, WIDE)(tokens), layers.Embedding(WORDS, WIDE)(places)])
+    x = layers.Dropout(0.3)(layers.LayerNormalization()(x))
+    for _ in range(DEPTH):
+        y = layers.MultiHeadAttention(HEADS, WIDE // HEADS)(x, x)
+        x = layers.LayerNormalization()(layers.Add()([x, layers.Dropout(0.3)(y)]))
+        y = layers.Dense(WIDE)(layers.Dense(2 * WIDE, activation="gelu")(x))
+        x = layers.LayerNormalization()(layers.Add()([x, layers.Dropout(0.3)(y)]))
+    return keras.Model(tokens, layers.Dense(classes)(layers.GlobalAveragePooling1D()(x)))
+
+
+def classify(seeds: int) -> None:
+    """The accuracy and bytes of the int8 file of a classifier, after training and trained for it, beside the float."""
+    data = topics(WORDS)
+    print(f"{len(data.x_train):,} pieces to train on, {len(data.x_test):,} to test on, {len(data.classes)} packages")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    drops: dict[str, list[float]] = {"post-training": [], "aware": []}
+    for seed in range(seeds):
+        keras.utils.set_random_seed(seed)
+        model = encoder(len(data.vocabulary), len(data.classes))
+        known = data.x_train[np.random.default_rng(seed).choice(len(data.x_train), 512, replace=False)]
+        for case, rate, epochs in (("float", 1e-3, 4), ("aware", 1e-4, 1)):
+            case_model = tg.quantize(model, calibration_data=known) if case == "aware" else model
+            steps = epochs * math.ceil(len(data.x_train) / BATCH)
+            case_model.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(rate, steps)), loss)
+            case_model.fit(data.x_train, data.y_train, batch_size=BATCH, epochs=epochs, verbose=0)
+            if case == "float":
+                files = {"float": tg.convert(model)}
+                files["post-training"] = tg.convert(model, quantization="int8", calibration_data=known)
+            else:
+                files["aware"] = tg.convert(case_model, quantization="int8")
+        right = {name: float(lite.evaluate(data.x_test, data.y_test)) for name, lite in files.items()}
+        whole = len(files["float"].content)
+        print(f"seed {seed}: float {right['float']:.4f}, {whole:,} bytes")
+        for name in drops:
+            drops[name].append(100 * (right["float"] - right[name]))
+            size = len(files[name].content)
+            print(f"  {name:13} {drops[name][-1]:+.2f} points less, {size:,} bytes, {size / whole:.3f}", flush=True)
+    for name, found in drops.items():
+        print(f"{name}: {np.mean(found):+.2f} points less on average")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["prune", "weights", "distil", "large"])
+    parser.add_argument("what", choices=["prune", "weights", "distil", "classify", "large"])
     parser.add_argument("--model", type=Path, help="a .keras file to keep the trained model in")
     parser.add_argument("--calibration", type=int, default=256, help="windows that are calibrated on")
     parser.add_argument("--windows", type=int, default=256, help="windows that are tested on")
@@ -250,6 +298,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "distil":
         return distil(arguments.seeds)
+    if arguments.what == "classify":
+        return classify(arguments.seeds)
     if arguments.what == "large":
         return large()
     text = standard_library(LENGTH)

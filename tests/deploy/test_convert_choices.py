@@ -8,13 +8,14 @@ import hashlib
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from tests import zoo
 from tests.deploy import cases
 from tests.zoo import sample
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
+from tfgreen.deploy.inspection.benchmark import benchmark
 from tfgreen.deploy.litert_model import load_litert
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 from tfgreen.model.fingerprint import fingerprint
@@ -287,3 +288,29 @@ def test_a_layer_asked_to_be_4_bits_that_cannot_is_int8_and_shadowed_patterns_ar
     for names, message in (({"plan": "int4"}, "'plan'"), ({"*": "int4", "plain": "int8"}, "no earlier pattern")):
         with pytest.raises(InvalidValueError, match=message):
             convert(model, int8(x, layers=names))
+
+
+def test_sequences_of_open_length_get_the_one_that_is_asked_for():
+    tokens, mask = keras.Input((None,), dtype="int32", name="tokens"), keras.Input((None,), name="mask")
+    x = layers.Embedding(9, 4)(tokens) * ops.expand_dims(mask, -1)
+    model = keras.Model({"tokens": tokens, "mask": mask}, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
+    lite = convert(model, sequence_length=6)
+    assert {tensor.name: tensor.shape for tensor in lite.inputs} == {"tokens": (1, 6), "mask": (1, 6)}
+    data = {"tokens": np.arange(12).reshape(2, 6) % 9, "mask": np.ones((2, 6), "float32")}
+    np.testing.assert_allclose(lite.predict(data), model.predict(data, verbose=0), atol=1e-5)
+    assert not benchmark(lite, runs=1, warmup=0).assumed
+    with pytest.raises(InvalidValueError, match=r"shape \('samples', 5\), received \(2, 6\)"):
+        convert(model, sequence_length=5, quantization="int8", calibration_data=data)
+    fixed = keras.Sequential([keras.Input((3,), name="x"), layers.Dense(2)])
+    with pytest.raises(InvalidValueError, match=r"'x': \('batch', 3\).*none open, received 4. Leave it out"):
+        convert(fixed, sequence_length=4)
+
+
+def test_a_model_that_writes_text_becomes_one_pass_and_says_so():
+    class Writer(keras.Model):
+        def generate(self, x):
+            return self(x)
+
+    inputs = keras.Input((3,))
+    lite = convert(Writer(inputs, layers.Dense(2)(inputs)))
+    assert [note for note in lite.notes if "generate() is not in it" in note]

@@ -172,6 +172,11 @@ def history_of(tensor: keras.KerasTensor) -> Any:
     return tensor._keras_history
 
 
+def set_history(tensor: keras.KerasTensor, history: Any) -> None:
+    """Say which call returned a KerasTensor."""
+    tensor._keras_history = history
+
+
 def producing_call(tensor: keras.KerasTensor, history: Any = None) -> Any:
     """The call (Keras node) that returns a KerasTensor."""
     history = history or tensor._keras_history

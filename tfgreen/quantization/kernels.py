@@ -14,6 +14,7 @@ from keras import layers, ops
 
 from tfgreen.model.batch_norm import gain_and_bias
 from tfgreen.model.internals import calls_of, consumers_of, producing_call
+from tfgreen.model.paths import walk
 from tfgreen.model.weights import is_own
 from tfgreen.quantization.op_classes import inner_operation, is_identity
 from tfgreen.quantization.ranges import ActivationRange
@@ -21,9 +22,22 @@ from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.fake_quant import FakeQuant, symmetric_scale
 from tfgreen.typing import Tensor
 
+_BYTES_PER_OUTPUT = 12  # of a Dense layer: the scales of its kernel and bias, and its part of the zero points
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 _KERNELS = (layers.Dense, layers.Conv1D, layers.Conv2D, *_DEPTHWISE)
 _Neighbours = Callable[[keras.Operation], Iterable[keras.Operation]]
+
+
+def has_costly_scales(model: keras.Model) -> bool:
+    """Whether a scale for each output of the Dense layers would take more than 2 % of an int8 file, and 4 kB.
+
+    TensorFlow's converter gives each output a scale and zero point for the kernel and for the bias. That pays where a
+    kernel has many inputs. A network of many small ones, such as MLPerf Tiny's autoencoder, grows by more than its
+    error shrinks.
+    """
+    found = {layer for _, layer in walk(model)} | {sub for _, sub in walk(getattr(model, "stands_for", model))}
+    outputs = sum(layer.units for layer in found if isinstance(layer, layers.Dense))
+    return _BYTES_PER_OUTPUT * outputs > max(4096, model.count_params() * 0.02)
 
 
 def round_in_accumulator(

@@ -17,6 +17,8 @@ import tensorflow as tf
 from keras import activations, layers, ops
 
 from tfgreen.model.batch_norm import gain_and_bias
+from tfgreen.model.layer_calls import around_calls
+from tfgreen.model.paths import walk
 from tfgreen.model.weights import is_own
 from tfgreen.quantization.attention import PROBABILITIES, run_attention
 from tfgreen.quantization.op_classes import (
@@ -78,8 +80,14 @@ def lowering_of(layer: keras.Operation, inputs: int = 1) -> Lowering:
         if is_own(layer, (cls,)):
             return row(layer, inputs)
     if isinstance(layer, keras.Layer) and not is_own(layer, (keras.Layer,)):
-        return Lowering(reason=_OWN_CALL)
+        inside = [range_ for _, _, ranges in _kernels_inside(layer) for range_ in ranges]
+        return Lowering(tuple(inside), run=_run_opaque if inside else None, reason=_OWN_CALL)
     return _OPERATIONS.get(operation_name(layer), Lowering())
+
+
+def is_opaque(layer: keras.Operation) -> bool:
+    """Whether nothing is known of what a layer computes, but its output."""
+    return lowering_of(layer).reason == _OWN_CALL
 
 
 def without_activation(layer: keras.Layer, run: Callable[[], Tensor]) -> Tensor:
@@ -98,6 +106,41 @@ def as_constant(value: Tensor) -> Tensor:
     x = ops.cast(value, "float32")
     rounded = fake_quantize_between(x, ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0))
     return value + ops.stop_gradient(ops.cast(rounded, value.dtype) - value)
+
+
+def _kernels_inside(layer: keras.Layer) -> list[tuple[keras.Layer, Lowering, tuple[Range, ...]]]:
+    """The kernels in a layer whose code is not known, and the ranges of what goes in, is between and comes out."""
+    kernels = [sub for _, sub in walk(layer) if has_kernel(sub)]
+    rows = [(kernel, lowering_of(kernel)) for kernel in kernels]
+    return [(kernel, row, (OBSERVED, *row.inside, row.output or OBSERVED)) for kernel, row in rows]
+
+
+def _run_opaque(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    """Code that is not known, in float32, with the kernels that it calls in integers."""
+    places: dict[keras.Layer, tuple[int, Lowering, int]] = {}
+    first = 0
+    for kernel, row, ranges in _kernels_inside(layer):
+        places[kernel] = first, row, first + len(ranges) - 1
+        first += len(ranges)
+    running = set[keras.Layer]()
+
+    def around(kernel: keras.Layer, call: Callable[..., Tensor], /, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if kernel in running:  # by its row
+            return call(x, *args, **kwargs)
+        before, row, after = places[kernel]
+        running.add(kernel)
+        try:
+            x = quantize(before, x)
+            if row.run is None:
+                y = call(x, *args, **kwargs)
+            else:
+                y = row.run(kernel, lambda index, value: quantize(before + 1 + index, value), (x, *args), kwargs)
+        finally:
+            running.remove(kernel)
+        return quantize(after, y)
+
+    with around_calls(places, around):
+        return layer(*args, **kwargs)
 
 
 def _run_kernel(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
@@ -243,7 +286,7 @@ def _merging(layer: keras.Layer, inputs: int) -> Lowering:
 
 _NO_KERNEL = "LiteRT has no int8 kernel for it"
 _LOOPS = "its steps run in float32 unless calibration data is given to convert"
-_OWN_CALL = "only its output is rounded, because its call() is not Keras's own"
+_OWN_CALL = "only its kernels and its output are rounded, because its call() is not Keras's own"
 _NORMALIZES = "it stays float32, in which its mean, variance or norm is safe"
 _FLOAT = {
     layers.Conv3D: _NO_KERNEL,

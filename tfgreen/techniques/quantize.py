@@ -8,6 +8,7 @@ Inference", 2018, arXiv:1712.05877. Weights are rounded in ``transforms/fake_qua
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -19,13 +20,14 @@ from tfgreen.config import resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.model.paths import check_built_model, naming_dtypes, weights_by_path
+from tfgreen.model.paths import check_built_model, naming_dtypes, walk, weights_by_path
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.calibrate import calibrate
-from tfgreen.quantization.kernels import can_share_scale
+from tfgreen.quantization.kernels import can_share_scale, has_costly_scales
 from tfgreen.quantization.lowering import OBSERVED
 from tfgreen.quantization.op_classes import inner_operation, is_pass_through
+from tfgreen.quantization.opened import opened
 from tfgreen.quantization.placement import Placement, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.cluster import codebook_of_values
@@ -59,8 +61,10 @@ def quantize(
         model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A kernel whose channels share
             a codebook gets one scale, so that the file holds no more integers than it has clusters; where a
             BatchNormalization follows, channels with a negative gamma take their negatives, and kernels of other
-            layers than Conv2D keep a scale per channel (fold it first: ``ClusterConfig(fold_batch_norm=True)``). Of a
-            subclassed model only the weights are rounded here, the activations at conversion.
+            layers than Conv2D keep a scale per channel (fold it first: ``ClusterConfig(fold_batch_norm=True)``). Layers
+            that are made of layers by code (a block of yours, KerasHub's) become nested models of their names, if their
+            code can be read, and functional models of any class plain ones. Of a subclassed model only the weights are
+            rounded here, the activations at conversion.
         config: How to quantize; ``calibration_data`` is required unless the model is subclassed.
         options: Fields of the config by name, which override it.
 
@@ -84,6 +88,8 @@ def quantize(
     """
     config = resolve_config(QuantizeConfig, config, options)
     check_built_model(model)
+    patterns = (*config.keep_float, *config.layers)
+    model = opened(model, lambda path: any(_is_of_whole(pattern, path) for pattern in patterns))
     with naming_dtypes(model):
         result, samples = rounded(model, config)
         if samples:
@@ -105,6 +111,11 @@ def rounded(model: keras.Model, config: QuantizeConfig) -> tuple[keras.Model, Ma
         return result, {}
     data = config.calibration_data
     return result, calibrate(result, data, lambda path: (config.for_layer(path) or config).calibration)
+
+
+def _is_of_whole(pattern: str, path: str) -> bool:
+    """Whether a pattern means a layer, and not those inside it."""
+    return fnmatch.fnmatchcase(path, pattern) and not fnmatch.fnmatchcase(f"{path}/layer", pattern)
 
 
 def _look(model: keras.Model, config: QuantizeConfig, result: keras.Model, samples: Mapping[str, np.ndarray]) -> None:
@@ -197,6 +208,8 @@ class _Work:
         self.placements = placements
         self.tied = tied_variables(model)
         self.rounded = self.clustered = 0
+        dense = [la for _, la in walk(model) if isinstance(la, (keras.layers.Dense, keras.layers.EinsumDense))]
+        self.of_costly_scales = {id(layer.kernel) for layer in dense} if has_costly_scales(model) else set[int]()
 
     def choose(self, path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         """The rounding of the weights of a layer."""
@@ -224,7 +237,10 @@ class _Work:
             found += [codebook] if codebook is not None else []
         self.clustered += codebook is not None
         fused = path in self.placements and self.placements[path].fused
-        rounding = self._rounding(layer, axes, config, fused, codebook)
+        one_scale = config.weight_granularity == "per_tensor" or (
+            config.weight_granularity == "auto" and config.weight_bits == 8 and id(variable) in self.of_costly_scales
+        )
+        rounding = self._rounding(axes, config, one_scale, fused, not can_share_scale(layer), codebook)
         rounding.build(shape)
         if isinstance(rounding, FakeQuant):
             rounding.start_from(value)
@@ -237,7 +253,8 @@ class _Work:
         return [*found, rounding]
 
     def _rounding(
-        self, layer: keras.Layer, axes: tuple[int, ...], config: QuantizeConfig, fused: bool, codebook: Codebook | None
+        self, axes: tuple[int, ...], config: QuantizeConfig, one_scale: bool, fused: bool, fused_per_channel: bool,
+        codebook: Codebook | None,
     ) -> TensorTransform:
         own = config.weight_transform
         if own is not None:
@@ -245,9 +262,9 @@ class _Work:
         bits = config.weight_bits if axes else 8  # the table of an Embedding: LiteRT looks up 8 bits or floats
         note, shared = "", codebook is not None and not codebook.channel_axes  # one scale keeps so many integers
         if shared:
-            note = _MORE_INTEGERS if axes and fused and not can_share_scale(layer) else ""
+            note = _MORE_INTEGERS if axes and fused and fused_per_channel else ""
             axes = axes if note else ()
-        elif config.weight_granularity == "per_tensor":
+        elif one_scale:
             note = _SCALE_PER_CHANNEL if axes and fused else ""
             axes = axes if note else ()
         return FakeQuant(bits, axes, "max" if bits == 8 else "learned", marks_scale=not fused, note=note)

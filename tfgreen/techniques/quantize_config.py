@@ -16,7 +16,7 @@ from tfgreen.techniques.overrides import check_are_patterns, check_layers, setti
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.typing import Samples
 
-Granularity = Literal["per_channel", "per_tensor"]
+Granularity = Literal["auto", "per_channel", "per_tensor"]
 Ranges = Literal["moving_average", "learned", "fixed"]
 _RANGES: dict[Ranges, type[ActivationRange]] = {
     "moving_average": MovingAverageRange, "learned": LearnedRange, "fixed": ActivationRange,
@@ -38,8 +38,10 @@ class QuantizeConfig(Config):
             that calibration finds and training moves. In an override: of what its layers take in that is not rounded.
         output_range: The same of the model's outputs; in an override, of the outputs of its layers.
         weight_bits: 2 to 8, of kernels; embeddings have 8. Below 8 the scale of a weight is learned too.
-        weight_granularity: ``"per_channel"``, a scale for each output channel, or ``"per_tensor"``, one for a weight.
-            Kernels that a BatchNormalization is fused into keep a scale per channel, which ``tg.summary`` says.
+        weight_granularity: ``"per_channel"``, a scale for each output channel; ``"per_tensor"``, one for a weight; or
+            ``"auto"``, the former, but one for a dense kernel of 8 bits where a scale for each output of all Dense
+            layers would take over 2 % of the file, as ``tg.convert`` does. Kernels that a BatchNormalization is fused
+            into keep a scale per channel, which ``tg.summary`` says.
         weight_transform: An instance of a :class:`tfgreen.TensorTransform` subclass of yours that stands in the place
             of the rounding of weights; each weight gets a copy. The converter rounds what it makes to 8 bits.
         activation_bits: 8; or 16 to be converted with ``quantization="int16x8"``, for which the converter needs
@@ -75,7 +77,7 @@ class QuantizeConfig(Config):
     input_range: tuple[float, float] | None = None
     output_range: tuple[float, float] | None = None
     weight_bits: int = 8
-    weight_granularity: Granularity = "per_channel"
+    weight_granularity: Granularity = "auto"
     weight_transform: TensorTransform | None = None
     activation_bits: int = 8
     symmetric_activations: bool = False
@@ -113,7 +115,7 @@ class QuantizeConfig(Config):
         own = isinstance(self.ranges, ActivationRange)
         clashes = {
             "weight_bits": (given, 8, "weight_transform"),
-            "weight_granularity": (given, "per_channel", "weight_transform"),
+            "weight_granularity": (given, "auto", "weight_transform"),
             "activation_bits": (own, 8, "ranges"),
             "symmetric_activations": (own, False, "ranges"),
         }

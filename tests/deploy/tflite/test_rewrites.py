@@ -3,12 +3,14 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from keras import layers, ops
 
 import tfgreen as tg
 from tests.quantized import error_in_scales, in_int8, normal, quantized
-from tfgreen.deploy.tflite.flatbuffer import constant
-from tfgreen.deploy.tflite.rewrites import drop_detours
+from tfgreen.deploy.tflite.flatbuffer import constant, parse
+from tfgreen.deploy.tflite.rewrites import drop_detours, drop_unused_tensors
+from tfgreen.deploy.tflite.writing import write
 
 
 def file_of(function) -> tg.LiteRTModel:
@@ -101,3 +103,18 @@ def test_a_bound_beyond_the_scale_of_what_it_bounds_is_stored_saturated():
     bounded = [op for op, row in zip(graph.operators, lite.audit.operators) if row.operator == "MINIMUM"]
     bounds = [constant(lite.parsed, graph.tensors[i]) for op in bounded for i in op.inputs]
     assert len(bounded) == 2 and [int(bound.max()) for bound in bounds if bound is not None] == [32767] * 2
+
+
+def test_tensors_that_nothing_uses_are_left_out_and_the_others_compute_as_before():
+    lite = file_of(lambda x: ops.relu(layers.Dense(3)(x)))
+    file = parse(lite.content, "file")
+    graph = file.subgraphs[0]
+    graph.tensors.insert(0, schema.TensorT(np.array([1, 4], np.int32), name=b"unused", hasRank=True))
+    for holder in (graph, *graph.operators):
+        for side in ("inputs", "outputs"):
+            setattr(holder, side, np.array([int(i) + (int(i) >= 0) for i in getattr(holder, side)], np.int32))
+    for entry in (*file.signatureDefs[0].inputs, *file.signatureDefs[0].outputs):
+        entry.tensorIndex += 1
+    assert drop_unused_tensors(file) == 1 and drop_unused_tensors(file) == 0
+    x = normal(4)
+    np.testing.assert_array_equal(tg.LiteRTModel(write(file)).predict(x), lite.predict(x))

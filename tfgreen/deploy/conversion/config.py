@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Literal, TypedDict, get_args
 
-from tfgreen.checks import check_bool, check_option, is_option
+from tfgreen.checks import check_bool, check_integer, check_option, is_option
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.quantization.histogram import Calibration
@@ -44,6 +44,9 @@ class ConvertConfig(Config):
         strict: Whether an operator that stays float32 in an integer file, though nothing asked for it, is an error.
         dynamic_batch: Whether the file's inputs leave the number of samples open, to be set by the interpreter's
             ``resize_tensor_input``. It is 1 otherwise, which microcontrollers and most accelerators need.
+        sequence_length: For a model whose inputs leave the length of sequences open (their first size after the batch),
+            as token models do: the one that the file is for. Operators, latency, memory and MACs are then known; tokens
+            and masks are padded to it.
         flex: Whether operators that LiteRT lacks may be TensorFlow's own (Flex), for a device whose runtime has the
             Flex delegate; LiteRT's Python package has not. For ``"float32"``, ``"float16"`` and ``"dynamic"``.
         sparse_weights: Whether kernels with many zeros are stored as what is not 0 and where it stands, for
@@ -71,6 +74,7 @@ class ConvertConfig(Config):
     layers: Mapping[str, LayerQuantization] = dataclasses.field(default_factory=dict)
     strict: bool = False
     dynamic_batch: bool = False
+    sequence_length: int | None = None
     flex: bool = False
     sparse_weights: SparseWeights = "auto"
     labels: tuple[str, ...] = ()
@@ -80,6 +84,7 @@ class ConvertConfig(Config):
     def __post_init__(self) -> None:
         check_option("quantization", self.quantization, get_args(Quantization))
         check_option("calibration", self.calibration, get_args(Calibration))
+        check_integer("sequence_length", self.sequence_length, minimum=1, optional=True)
         for name in ("strict", "dynamic_batch", "flex"):
             check_bool(name, getattr(self, name))
         if not is_option(self.sparse_weights, ("auto", True, False)):
@@ -169,6 +174,7 @@ class ConvertOptions(TypedDict, total=False):
     layers: Mapping[str, LayerQuantization]
     strict: bool
     dynamic_batch: bool
+    sequence_length: int | None
     flex: bool
     sparse_weights: SparseWeights
     labels: tuple[str, ...]

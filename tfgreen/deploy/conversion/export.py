@@ -21,6 +21,7 @@ from tfgreen.model.graph import layers_without_batch
 from tfgreen.model.layer_calls import LayerCalls, listening
 from tfgreen.model.paths import walk
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
+from tfgreen.quantization.kernels import has_costly_scales
 from tfgreen.quantization.lowering import LOSES_IN_INTEGERS
 from tfgreen.structure import Structure, leaf_names, name_leaves
 from tfgreen.transforms.base import Chain
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SCOPE = "call.{}"  # of the operations of one layer call; see deploy/tflite/layer_names.py
-_BYTES_PER_OUTPUT = 12  # of a Dense layer: the scales of its kernel and bias, and its part of the zero points
 
 
 def export(conversion: Conversion, folder: Path) -> Conversion:
@@ -109,7 +109,7 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         keeps_float=_keeps_float(conversion, layers.values()),
         image_layers=frozenset(path for path, la in layers.items() if hasattr(la, "get_random_transformation")),
         integers=_integers(model),
-        costly_scales=_has_costly_scales(model, layers),
+        costly_scales=has_costly_scales(model),
     )
     notes = [note] if single else [inner] if mixed else []
     return dataclasses.replace(conversion, traced=traced, notes=(*conversion.notes, *notes))
@@ -162,17 +162,6 @@ def _check_no_state(
     if any(variable is None or variable.name != "seed_generator_state" for variable in written):
         stateful = [path for path, layer in layers.items() if getattr(layer, "stateful", False)]
         raise conversion.writes_variable(stateful or [variable.path for variable in written if variable is not None])
-
-
-def _has_costly_scales(model: keras.Model, layers: Mapping[str, keras.Layer]) -> bool:
-    """Whether a scale for each output of the Dense layers would take more than 2 % of an int8 file, and 4 kB.
-
-    TensorFlow's converter gives each output a scale and zero point for the kernel and for the bias. That pays where a
-    kernel has many inputs. A network of many small ones, such as MLPerf Tiny's autoencoder, grows by more than its
-    error shrinks.
-    """
-    outputs = sum(layer.units for layer in layers.values() if isinstance(layer, keras.layers.Dense))
-    return _BYTES_PER_OUTPUT * outputs > max(4096, model.count_params() * 0.02)
 
 
 def _output_names(model: keras.Model) -> list[str]:

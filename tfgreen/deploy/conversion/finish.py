@@ -13,7 +13,13 @@ from tfgreen.deploy.tflite.biases import mend_biases, mend_scales, weighted_oper
 from tfgreen.deploy.tflite.contents import count_operators, edge_tensors, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
-from tfgreen.deploy.tflite.rewrites import bound_before_rsqrt, drop_detours, fold_requantized, mend_one_hot
+from tfgreen.deploy.tflite.rewrites import (
+    bound_before_rsqrt,
+    drop_detours,
+    drop_unused_tensors,
+    fold_requantized,
+    mend_one_hot,
+)
 from tfgreen.deploy.tflite.ties import repeated, share_buffers, share_tables
 from tfgreen.deploy.tflite.writing import write
 from tfgreen.errors import ConversionError
@@ -41,6 +47,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     bound_before_rsqrt(file)
     mend_one_hot(file)
     fold_requantized(file)
+    drop_unused_tensors(file)
     floats = store_integers(file, traced.integers, config.quantization == "dynamic") if not config.integers else []
     too_odd = store_float16(file) if config.quantization == "float16" else set[int]()
     if config.stores_int4:

@@ -19,6 +19,11 @@ from tfgreen.structure import CallSpec, Structure
 from tfgreen.training.shortfall import shortfall
 from tfgreen.transforms.compressed import compressed_layers
 
+_ONE_PASS = (
+    "The file computes one pass over a sequence. generate() is not in it: its loop and sampling are Python code; "
+    "run the file once for each new token."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Traced:
@@ -94,7 +99,8 @@ class Conversion:
     def refused(self, reason: str) -> ConversionError:
         """The error for a model that cannot be converted as asked."""
         how = f"with quantization='{self.config.quantization}'"
-        return ConversionError(f"model '{self.name}' cannot be converted {how}: {reason}")
+        hint = " The inputs leave sizes open: try sequence_length=128." if self.has_open_sizes else ""
+        return ConversionError(f"model '{self.name}' cannot be converted {how}: {reason}{hint}")
 
     def writes_variable(self, layers: Sequence[str] = ()) -> ConversionError:
         """The error for a model with state, which a file cannot hold."""
@@ -123,15 +129,32 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
         )
     if config.integers:
         _check_numbers(model)
-    spec = read_call_spec(model)
+    spec = _of_length(read_call_spec(model), config.sequence_length)
     if config.input_dtype == "int8" and any(not item.dtype.startswith("float") for item in spec.inputs):
         expected = "'float32' for a model with integer inputs, which stay as they are"
         raise invalid_value("input_dtype", expected=expected, received="'int8'")
     samples = None if config.calibration_data is None else sample_arrays(config.calibration_data, spec)
     notes = () if config.integers else _notes_on_weights(model)
+    if hasattr(model, "generate"):
+        notes += (_ONE_PASS,)
     trained = any(layer.ran_training for _, layer in compressed_layers(model))
     notes += (text,) if trained and (text := shortfall(model)) else ()
     return Conversion(model, config, model.name, fingerprint(model), spec, samples, original=model, notes=notes)
+
+
+def _of_length(spec: CallSpec, length: int | None) -> CallSpec:
+    """What a model is called with where the length of its sequences is chosen."""
+    if length is None:
+        return spec
+    inputs = [
+        dataclasses.replace(item, shape=(length, *item.shape[1:])) if item.shape[:1] == (None,) else item
+        for item in spec.inputs
+    ]
+    if all(item.shape[:1] != (length,) for item in inputs):
+        shapes, fix = {item.name: ("batch", *item.shape) for item in spec.inputs}, "Leave it out."
+        expected = f"the length of the model's sequences, of which the inputs {shapes} leave none open"
+        raise invalid_value("sequence_length", expected=expected, received=length, fix=fix)
+    return dataclasses.replace(spec, inputs=tuple(inputs))
 
 
 def _notes_on_weights(model: keras.Model) -> tuple[str, ...]:

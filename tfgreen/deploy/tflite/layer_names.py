@@ -14,6 +14,7 @@ from ai_edge_litert.schema_py_generated import ModelT, TensorT
 
 from tfgreen.deploy.tflite.flatbuffer import operator_name, text_of
 
+_ROUNDING = re.compile(r"/FakeQuantWithMinMaxVars(PerChannel)?(_\d+)?$")  # of what else a tensor is, in the same scope
 _CALL = re.compile(r"(?:^|/)call\.(\d+)/")
 
 
@@ -55,6 +56,7 @@ def rename_tensors(model: ModelT, calls: Sequence[str]) -> None:
 
 
 def _renamed(part: str, calls: Sequence[str]) -> str:
+    part = _ROUNDING.sub("", part)
     found = _CALL.split(part)
     if len(found) == 1:
         return part

@@ -5,6 +5,7 @@
   ``minimum(rsqrt(x), c)`` of a normalization to length 1 becomes ``rsqrt(maximum(x, 1 / c**2))``.
 - ONE_HOT of integers gets its two values in the scale of its output.
 - Constants are stored in the scale to which an operator would bring them.
+- Tensors that nothing reads or makes any more are left out, with their names.
 """
 
 from __future__ import annotations
@@ -163,3 +164,28 @@ def fold_requantized(model: ModelT) -> int:
                 graph.operators.remove(operator)
                 folded += 1
     return folded
+
+
+def drop_unused_tensors(model: ModelT) -> int:
+    """Leave out tensors that no operator, input, output or signature names; return the number of them."""
+    dropped = 0
+    for number, graph in enumerate(model.subgraphs):
+        operators = graph.operators or []
+        blocks = [getattr(getattr(t.quantization, "details", None), "scales", -1) for t in graph.tensors]
+        entries = [e for s in model.signatureDefs or [] if s.subgraphIndex == number for e in (*s.inputs, *s.outputs)]
+        lists = [(holder, side) for holder in (graph, *operators) for side in ("inputs", "outputs")]
+        lists += [(op, "intermediates") for op in operators if op.intermediates is not None]
+        used = {int(i) for holder, side in lists for i in getattr(holder, side)} | {e.tensorIndex for e in entries}
+        used |= {blocks[i] for i in used if i >= 0}
+        kept = sorted(used - {-1})
+        place = {old: new for new, old in enumerate(kept)} | {-1: -1}
+        for holder, side in lists:
+            setattr(holder, side, np.array([place[int(i)] for i in getattr(holder, side)], np.int32))
+        for entry in entries:
+            entry.tensorIndex = place[entry.tensorIndex]
+        for old in kept:
+            if blocks[old] >= 0:
+                graph.tensors[old].quantization.details.scales = place[blocks[old]]
+        dropped += len(graph.tensors) - len(kept)
+        graph.tensors = [graph.tensors[i] for i in kept]
+    return dropped
