@@ -107,6 +107,40 @@ for wrap in (lambda model: model, distiller):
 """)
 
 
+def two_outputs() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12,))
+    model = keras.Model(inputs, [layers.Dense(1, name="o1")(inputs), layers.Dense(2, name="o2")(inputs)])
+    model.compile(keras.optimizers.SGD(0.05), ["mse", "mae"], metrics=[["mae"], ["mse"]], loss_weights=[1.0, 0.3])
+    return model
+
+
+@pytest.mark.parametrize("batch, weighted", [(16, True), (53, False)])  # a shorter last batch; one of known size
+def test_the_loss_of_each_output_is_that_of_whole_batches(batch, weighted):
+    x, _ = data()
+    y = [x[:, :1] ** 2, x[:, 1:3]]
+    weight = np.random.default_rng(1).uniform(0, 2, SAMPLES).astype("float32")
+    given = (x, y, [weight, weight]) if weighted else (x, y)
+    options = {"batch_size": batch, "shuffle": False, "steps_per_execution": 1, "verbose": 0}
+    whole, parts = (tg.fit(two_outputs(), given, accumulate=count, **options).history for count in (1, 7))
+    for name, values in whole.items():
+        np.testing.assert_allclose(values, parts[name], rtol=1e-5, err_msg=name)
+
+
+def test_a_model_that_is_compiled_by_xla_with_metrics():
+    x, y = data()
+    found = []
+    for count in (1, 4):
+        model = network()
+        loss = "sparse_categorical_crossentropy"
+        model.compile("sgd", loss, metrics=["accuracy"], jit_compile=True)
+        options = {"batch_size": 26, "accumulate": count, "shuffle": False, "verbose": 0, "steps_per_execution": 1}
+        run = tg.fit(model, (x[:52], y[:52]), **options)
+        found.append((model.get_weights(), run.history))
+    assert furthest(found[0][0], found[1][0]) < 1e-6
+    assert found[0][1]["accuracy"] == pytest.approx(found[1][1]["accuracy"])
+
+
 def test_positions_of_a_mask_count():
     """Sequences of very different lengths: the loss of each part is the mean over other numbers of positions."""
     x = np.random.default_rng(0).integers(1, 9, (SAMPLES, 7))
@@ -145,6 +179,12 @@ def test_a_step_of_a_users_own_and_the_state_of_layers():
     model(x)
     model.compile(keras.optimizers.SGD(0.1), "mse")
     run = tg.fit(model, (x, x[:, :3]), batch_size=26, accumulate=4, verbose=0)  # the last batch is of one sample
+    still = Own()
+    still(x)
+    still.compile(keras.optimizers.SGD(0.0), "mse")
+    still.norm.trainable = False
+    own = tg.fit(still, (x[:26], x[:26, :3]), batch_size=26, accumulate=4, verbose=0).history["own"]
+    assert own == [pytest.approx(np.mean((still(x[:26]).numpy() - x[:26, :3]) ** 2), rel=1e-5)]
     assert int(model.optimizer.iterations) == 3 and np.isfinite(run.history["own"]).all()
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     # Four parts of each of two batches, and one of the last: no part that is empty moved the statistics.

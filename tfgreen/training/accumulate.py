@@ -36,12 +36,22 @@ class _Part:
 
     updates: list[tuple[list[Any], Any]]
     count: Any
+    share: Any  # of the samples of the batch
+    results: list[Any] = dataclasses.field(default_factory=list)  # of metrics, which hold the earlier parts too
+
+    def values_of(self, logs: PlainDict) -> PlainDict:
+        """What a step of a user's own returns that is no result of a metric, but a value of this part alone."""
+        known = {id(result) for result in self.results}
+        values = {name: tf.convert_to_tensor(value) for name, value in logs.items() if id(value) not in known}
+        return {name: value for name, value in values.items() if value.dtype.is_floating}
 
 
 def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
     """A training step that runs ``step`` on ``parts`` parts of the batch in turn, and then updates the weights once.
 
-    The gradient of each part counts by what its loss is the mean of: its samples, or the valid positions of a mask. A
+    The gradient of each part, and what a step of a user's own returns, counts by what its loss is the mean of: its
+    samples, or the valid positions of a mask. Metrics of the model come to what they do for the whole batch; they are
+    to be built before, see :func:`tfgreen.model.internals.build_metrics`. A
     batch of fewer samples than parts, as an epoch may end in one, goes through one by one; if it is the first one, the
     step raises, see :func:`naming_small_batches`.
 
@@ -61,6 +71,7 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
         sums: list[tuple[list[Any], Any]] = []
         total: Any = 0.0
         logs: PlainDict = {}
+        means: PlainDict = {}
         for number in range(number_of_parts):
             first, end = (-(-samples * i // number_of_parts) for i in (number, number + 1))  # the first is never empty
             may_be_empty = number > 0 and not isinstance(samples, int)
@@ -72,18 +83,21 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
             with tf.control_dependencies([check] + [g for gradients, _ in sums for g in gradients if g is not None]):
                 # A tf.cond would leave an empty part out, but not hold what layers assign under MirroredStrategy.
                 state = {id(v): (v, tf.identity(v.value)) for v in _state(model)} if may_be_empty else {}
-                part = _Part([], tf.cast(end - first, "float32"))
+                count = tf.cast(end - first, "float32")
+                part = _Part([], count, count / tf.cast(samples, "float32"))
                 with _collecting(model, part):
                     logs = step(tf.nest.map_structure(functools.partial(_rows, first=first, end=end), data))
                 for variable, before in state.values():
                     variable.assign(tf.where(empty, before, variable.value))
             count = tf.where(empty, 0.0, part.count)
             sums = _added(sums, part.updates, count)
+            for name, value in part.values_of(logs).items():
+                means[name] = means.get(name, 0.0) + tf.cast(value, "float32") * count
             total += count
         for gradients, variables in sums:
-            means = [g if g is None else g / tf.cast(total, g.dtype) for g in gradients]
-            model.optimizer.apply(means, variables)
-        return logs
+            whole = [g if g is None else g / tf.cast(total, g.dtype) for g in gradients]
+            model.optimizer.apply(whole, variables)
+        return {**logs, **{name: value / total for name, value in means.items()}}
 
     vars(accumulated_step)[PASSES] = parts
     return accumulated_step
@@ -157,7 +171,19 @@ def _collecting(model: keras.Model, part: _Part) -> Iterator[None]:
             part.count = tf.reduce_sum(tf.cast(masks[0], "float32"))
         return call(*args, **kwargs)
 
-    with listening({(model, "compute_loss"): compute_loss, (model.optimizer, "apply"): apply}):
+    def update_state(metric: Any, call: Any, values: Any, sample_weight: Any = None) -> Any:
+        if sample_weight is None and not tf.convert_to_tensor(values).shape.rank:  # a mean of the part, as of a loss
+            sample_weight = part.share
+        return call(values, sample_weight)
+
+    def result(metric: Any, call: Any) -> Any:
+        found = call()
+        part.results += keras.tree.flatten(found)
+        return found
+
+    means = {(metric, "update_state"): update_state for metric in model.metrics if type(metric) is keras.metrics.Mean}
+    results = {(metric, "result"): result for metric in model.metrics}
+    with listening({(model, "compute_loss"): compute_loss, (model.optimizer, "apply"): apply, **means, **results}):
         yield
 
 

@@ -18,6 +18,7 @@ from tfgreen.model.batch_norm import fuse_training, why_unfused
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
 from tfgreen.recipes.data.data import Data
+from tfgreen.recipes.economy.metric_names import metric_names
 from tfgreen.recipes.economy.training_config import TrainingConfig
 from tfgreen.tables import counted
 from tfgreen.training.accumulate import TrainStep, accumulated, naming_small_batches
@@ -59,6 +60,7 @@ def make_plan(
     if config.accumulate > 1:
         _check_batch(arguments, config)
         accumulated(model, model.train_step, config.accumulate)  # what it refuses, it refuses here
+        metric_names(model, arguments)  # which builds them
         plan.contexts.append(naming_small_batches())
         plan.steps.append(functools.partial(accumulated, model, parts=config.accumulate))
         plan.savings["accumulate"] = f"on: {config.accumulate} parts of a batch, one update"
