@@ -139,6 +139,15 @@ def check_folder(target: FilePath, files: Collection[str]) -> Path:
     return place
 
 
+def check_room(folder: FilePath) -> None:
+    """Raise unless ``folder`` is one that can be written, or can be made."""
+    place = Path(folder).absolute()
+    there = next(path for path in (place, *place.parents) if path.exists())
+    if not there.is_dir():
+        raise FileError(f"{folder}: expected a folder to write to, received a file ({there}).")
+    check_writable(there, folder)
+
+
 def check_writable(folder: Path, target: FilePath) -> None:
     """Raise unless a file can be made in ``folder``; tried, because rights alone do not show a read-only disk."""
     try:

@@ -101,3 +101,21 @@ def test_a_training_that_raises_leaves_no_profiler_running(holds, tmp_path):
 def test_bad_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         tg.TrainingBoard(*arguments)
+
+
+@pytest.mark.parametrize("callback", [tg.TrainingBoard, tg.CompressionSummaries])
+def test_a_folder_that_cannot_be_written_is_named_at_once(callback, tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "in", "/proc/none"):
+        with pytest.raises(tg.FileError, match="expected a folder|cannot be written"):
+            callback(place)
+    callback(tmp_path / "not" / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_steps_to_profile_that_never_come_are_named(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    board = tg.TrainingBoard(tmp_path, profile_steps=(500, 600))
+    with pytest.warns(UserWarning, match=r"profile_steps \(500, 600\).*after 2 steps, so no trace"):
+        model.fit(np.ones((4, 4)), np.ones((4, 1)), batch_size=2, verbose=0, callbacks=[board])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 import weakref
 from collections.abc import Iterator
 
@@ -13,8 +14,10 @@ import tensorflow as tf
 from tfgreen.checks import check_instance, check_integer
 from tfgreen.energy.laps import EnergyLaps
 from tfgreen.errors import invalid_value
+from tfgreen.files import check_room
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.ranges import FixedRange
+from tfgreen.tables import counted
 from tfgreen.training.summaries import compression_scalars, write_scalar
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import FilePath, PlainDict
@@ -37,6 +40,7 @@ class TrainingBoard(keras.callbacks.Callback):
 
     Raises:
         TypeError, ValueError: ``folder`` is no path, the steps are not in order, or the region is unknown.
+        FileError: ``folder`` is a file, or cannot be written.
 
     Example:
         >>> import keras, numpy as np, os, tempfile, tfgreen as tg
@@ -61,6 +65,7 @@ class TrainingBoard(keras.callbacks.Callback):
                 check_integer("profile_steps", step, minimum=1)
             if len(profile_steps) != 2 or profile_steps[0] > profile_steps[1]:
                 raise invalid_value("profile_steps", expected="first <= last", received=profile_steps)
+        check_room(folder)
         self.folder = os.fspath(folder)
         self.profile_steps = profile_steps
         self._steps = 0
@@ -94,6 +99,13 @@ class TrainingBoard(keras.callbacks.Callback):
         self._writer.flush()
 
     def on_train_end(self, logs: PlainDict | None = None) -> None:
+        if self.profile_steps is not None and self._steps < self.profile_steps[1]:
+            first, last = self.profile_steps
+            kept = "no trace was recorded" if self._steps < first else "the trace ends there"
+            warnings.warn(
+                f"profile_steps ({first}, {last}): the training ended after {counted(self._steps, 'step')}, so "
+                f"{kept}. Name steps of the training.", stacklevel=2,
+            )  # fmt: skip
         self.close()
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfgreen.errors import invalid_value
+from tfgreen.model.layer_calls import listening
 from tfgreen.training.accumulate import TrainStep
 from tfgreen.typing import PlainDict, Tensor, Tensors
 
@@ -66,8 +67,17 @@ class HardestSamples(keras.callbacks.Callback):
                 return [tf.gather(tensor, chosen) for tensor in tensors]
 
             kept = iter(tf.cond(self._fraction < 1.0, hardest, lambda: tensors))
+            present = functools.partial(filter, lambda leaf: leaf is not None)
             packed = [None if leaf is None else next(kept) for leaf in leaves]
-            return step(tf.nest.pack_sequence_as((x, y, weight), packed))
+            whole, few = (tf.cast(tf.shape(next(iter(one)))[0], "float32") for one in (tensors, present(packed)))
+
+            def update_state(metric: Any, call: Any, values: Any, sample_weight: Any = None) -> Any:
+                # The samples that are left out have been looked at, and count where others divide by the samples seen.
+                return call(values, None if sample_weight is None else tf.cast(sample_weight, "float32") * whole / few)
+
+            means = [metric for metric in self._predict.metrics if type(metric) is keras.metrics.Mean]
+            with listening({(metric, "update_state"): update_state for metric in means}):
+                return step(tf.nest.pack_sequence_as((x, y, weight), packed))
 
         return selected_step
 

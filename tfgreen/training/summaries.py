@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfgreen.checks import check_instance
 from tfgreen.errors import invalid_value
+from tfgreen.files import check_room
 from tfgreen.training.callbacks import without_compressed
 from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.codebook import Codebook
@@ -32,6 +33,7 @@ class CompressionSummaries(keras.callbacks.Callback):
 
     Raises:
         TypeError, ValueError: ``log_dir`` is no path, or empty; the model holds no compressed layer.
+        FileError: ``log_dir`` is a file, or cannot be written.
 
     Example:
         >>> import keras, numpy as np, os, tempfile, tfgreen as tg
@@ -50,6 +52,7 @@ class CompressionSummaries(keras.callbacks.Callback):
         check_instance("log_dir", log_dir, (str, os.PathLike), "the path of a folder")
         if not os.fspath(log_dir):
             raise invalid_value("log_dir", expected="the path of a folder", received="an empty string")
+        check_room(log_dir)
         self.log_dir = os.fspath(log_dir)
 
     def on_train_begin(self, logs: PlainDict | None = None) -> None:

@@ -36,6 +36,11 @@ def test_each_training_stands_beside_the_plain_one_of_its_round():
     plain = [run.seconds for run in result.runs["plain"]]
     assert result.ratio("short") == pytest.approx(np.median([a / b for a, b in zip(seconds, plain)]))
     assert result.scores("short") == [run.history["val_mae"][-1] for run in result.runs["short"]]
+    assert " 2  " in str(result).splitlines()[1] and " 1  " in str(result).splitlines()[3]
+    assert "2 rounds" in repr(result) and "plain: " in str(result) and ", in 2 epochs" in str(result)
+    for call in (lambda: result.ratio("long"), lambda: result.scores("long"), lambda: result.ratio("short", "watts")):
+        with pytest.raises(tg.InvalidValueError, match="'short'|'joules'"):
+            call()
     assert result.ratio("plain") == 1 and "in parts: accumulate on" in str(result) and "<table" in result._repr_html_()
     for one, other in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -50,10 +55,14 @@ def test_each_training_stands_beside_the_plain_one_of_its_round():
         ({"trainings": {"a": 3}}, TypeError, "tg.TrainingConfig"),
         ({"rounds": 0}, ValueError, "rounds"),
         ({"metric": "val_mae"}, ValueError, "metric.*Pass validation_data"),
+        ({"metric": "val_los", "validation_data": data()}, ValueError, "metric.*Did you mean 'val_loss'"),
+        ({"callbacks": tg.EnergyBudget(max_kwh=1.0)}, ValueError, "callbacks.*Set max_kwh"),
+        ({"trainings": {"a": tg.TrainingConfig(), "b": tg.TrainingConfig(resize=0.5)}}, ValueError, "one image input"),
     ],
-    ids=range(5),
+    ids=range(8),
 )
-def test_bad_arguments_are_named(options, error, message):
+def test_bad_arguments_are_named_before_any_training(options, error, message, monkeypatch):
     arguments = {"trainings": {"a": tg.TrainingConfig()}, "metric": "loss", "rounds": 1, **options}
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("a training was begun"))
     with pytest.raises(error, match=message):
         tg.compare_training(network(), data(), arguments.pop("trainings"), **arguments)

@@ -18,11 +18,12 @@ from tfgreen.energy.logger import EnergyLogger
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import check_compiled
-from tfgreen.recipes.data.data import Data
+from tfgreen.recipes.economy.fit_data import callback_list, fit_arguments, validation_arguments
 from tfgreen.recipes.economy.training_config import TrainingConfig, TrainingOptions
-from tfgreen.recipes.economy.training_plan import KnownMetric, fit_arguments, make_plan, training_with
+from tfgreen.recipes.economy.training_plan import Plan, make_plan, training_with
 from tfgreen.reports.training_board import TrainingBoard
 from tfgreen.tables import TableResult, counted
+from tfgreen.typing import PlainDict
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -49,8 +50,7 @@ class TrainingRun(TableResult):
     _left = -1
 
     def _headline(self) -> str:
-        joules = "no energy reading" if self.energy.joules is None else f"{self.energy.joules:.3g} J"
-        return f"{counted(len(self.epoch), 'epoch')}, {self.seconds:.1f} s, {joules} ({self.energy.source})"
+        return f"{counted(len(self.epoch), 'epoch')}, {self.seconds:.1f} s, {joules_text(self.energy)}"
 
     def _rows(self) -> list[tuple[str, str]]:
         return list(self.savings.items())
@@ -60,12 +60,37 @@ class TrainingRun(TableResult):
         return [line for line in (f"{self._headline()}: {last}", self.stopped) if line]
 
 
+def joules_text(reading: EnergyReading) -> str:
+    """An energy with its interval and its source."""
+    if reading.joules is None:
+        return f"no energy reading ({reading.source})"
+    between = "" if reading.interval is None else " ({:.3g} to {:.3g} J)".format(*reading.interval)
+    return f"{reading.joules:.3g} J{between}, {reading.source}"
+
+
+def planned(
+    model: keras.Model,
+    data: Any,
+    config: TrainingConfig,
+    callbacks: Sequence[keras.callbacks.Callback],
+    validation_data: Any,
+) -> tuple[PlainDict, Plan]:
+    """What ``keras.Model.fit`` is called with, and the plan of a training; raises for what does not fit the model."""
+    if not isinstance(model, Distiller):
+        check_built_model(model)
+    check_compiled(model)
+    arguments = fit_arguments(model, data, config)
+    validation = validation_arguments(model, validation_data, data, config)
+    plan = make_plan(model, config, arguments, callbacks, validation is not None)
+    return {**arguments, "validation_data": validation}, plan
+
+
 def fit(
     model: keras.Model,
     data: Any,
     config: TrainingConfig | None = None,
     *,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = (),
     validation_data: Any = None,
     verbose: str | int = "auto",
     **options: Unpack[TrainingOptions],
@@ -78,10 +103,11 @@ def fit(
     Args:
         model: A built and compiled Keras model, of any kind.
         data: Arrays ``(x, y)`` or ``(x, y, sample_weight)``, batches of these (a ``tf.data.Dataset``, a ``PyDataset``),
-            or a ``tg.Data``, of which the training split is used.
+            a ``tg.Split``, or a ``tg.Data``, of which the training split is used.
         config: Settings; their fields may be given as keyword arguments, too.
         callbacks: Keras callbacks, ``tg.UpdateCompression()`` for a compressed model.
-        validation_data: As for ``keras.Model.fit``; None takes the validation split of a ``tg.Data``, if it has one.
+        validation_data: In the forms of ``data``; of a ``tg.Data`` its validation split, also where ``data`` is one and
+            nothing came here.
         verbose: As for ``keras.Model.fit``.
 
     Returns:
@@ -89,7 +115,8 @@ def fit(
 
     Raises:
         TypeError: ``model`` or ``data`` is of another kind.
-        ValueError: The model is not built or not compiled, a setting does not fit it, or a metric does not exist.
+        ValueError: The model is not built or not compiled, a setting does not fit it, a metric does not exist, or the
+            data holds nothing. All of it before the first step, but a metric that a ``train_step`` of your own lacks.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -101,20 +128,9 @@ def fit(
         (2, 'on: 2 parts of a batch, one update')
     """
     config = resolve_config(TrainingConfig, config, options)
-    if not isinstance(model, Distiller):
-        check_built_model(model)
-    check_compiled(model)
-    arguments = fit_arguments(data, config)
-    if validation_data is None and isinstance(data, Data) and "validation" in data.splits:
-        validation_data = data.validation.validation_data(config.batch_size)
-    plan = make_plan(model, config, arguments, callbacks)
+    callbacks = callback_list(callbacks)
+    arguments, plan = planned(model, data, config, callbacks, validation_data)
     extra: list[keras.callbacks.Callback] = [*plan.callbacks]
-    stopping = None
-    if config.early_stopping is not None:
-        stopping = keras.callbacks.EarlyStopping(
-            config.early_stopping, patience=config.patience, restore_best_weights=True
-        )
-        extra += [KnownMetric(config.early_stopping, validation_data is not None), stopping]
     budget = None
     if config.max_kwh is not None or config.max_co2_kg is not None:
         budget = EnergyBudget(config.max_kwh, config.max_co2_kg, config.region)
@@ -130,11 +146,10 @@ def fit(
             if isinstance(callback, (EnergyBudget, EnergyLogger, TrainingBoard)):
                 stack.callback(callback.close)
         history = model.fit(
-            **arguments, epochs=config.epochs, callbacks=[*extra, *callbacks], validation_data=validation_data,
-            verbose=verbose,
+            **arguments, epochs=config.epochs, callbacks=[*extra, *callbacks], verbose=verbose,
         )  # fmt: skip
     seconds = time.perf_counter() - start
     stopped = budget.spent if budget is not None else ""
-    if not stopped and stopping is not None and stopping.stopped_epoch:
+    if not stopped and plan.stopping is not None and plan.stopping.stopped_epoch:
         stopped = f"It stopped early: {config.early_stopping} had not improved for {counted(config.patience, 'epoch')}."
     return TrainingRun(dict(history.history), list(history.epoch), seconds, meter.reading, plan.savings, stopped)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -12,7 +13,8 @@ import tensorflow as tf
 
 from tfgreen.distillation.distiller import Distiller
 from tfgreen.errors import InvalidValueError, invalid_value
-from tfgreen.model.internals import build_metrics, run_symbolically
+from tfgreen.model.internals import build_metrics, compile_settings, run_symbolically
+from tfgreen.recipes.metrics.direction import direction_of
 from tfgreen.typing import PlainDict
 
 
@@ -29,6 +31,12 @@ def metric_names(model: keras.Model, arguments: PlainDict) -> list[str] | None:
     return list(run_symbolically(model.get_metrics_result))
 
 
+def check_metric(argument: str, name: str, names: Collection[str], validates: bool) -> None:
+    """Raise unless a training of these metrics, with validation data or not, has one of this name."""
+    if name not in names and not (validates and name.startswith("val_") and name.removeprefix("val_") in names):
+        raise unknown_metric(argument, name, names, validates)
+
+
 def unknown_metric(argument: str, name: str, names: Collection[str], validates: bool) -> InvalidValueError:
     """The error for a metric that is none of ``names``, those of the training, with the one that was meant."""
     every = [*names, *(f"val_{one}" for one in names)]
@@ -36,7 +44,21 @@ def unknown_metric(argument: str, name: str, names: Collection[str], validates: 
     fix = f"Did you mean '{meant}'?" if meant and meant != name else ""
     if meant.startswith("val_") and not validates:
         fix = f"Pass validation_data{'' if meant == name else f', and {argument}={meant!r}'}."
-    return invalid_value(argument, expected=f"one of {every if validates else list(names)}", received=repr(name), fix=fix)
+    expected = f"one of {every if validates else list(names)}"
+    return invalid_value(argument, expected=expected, received=repr(name), fix=fix)
+
+
+def better_is(model: keras.Model, name: str) -> Literal["max", "min"]:
+    """Whether a metric of a compiled model is better high or low, as Keras's callbacks call it."""
+    asked, settings = name.removeprefix("val_"), compile_settings(model)
+    compiled = keras.tree.flatten([settings.get("metrics"), settings.get("weighted_metrics")])
+    metrics = [one for one in compiled if isinstance(one, keras.metrics.Metric)]
+    for metric in [*(one for one in metrics if f"_{asked}".endswith(f"_{one.name}")), asked]:
+        with contextlib.suppress(InvalidValueError):
+            return "max" if direction_of(metric) == "higher" else "min"
+    expected = "a metric that is known to be better high or low, as a loss or an accuracy is by its name"
+    fix = f"Pass callbacks=[keras.callbacks.EarlyStopping('{name}', mode='min')], or mode='max', in its place."
+    raise invalid_value("early_stopping", expected=expected, received=repr(name), fix=fix)
 
 
 def _near(name: str, names: Collection[str]) -> str:

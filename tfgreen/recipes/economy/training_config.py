@@ -77,6 +77,9 @@ class TrainingConfig(Config):
         if self.steps_per_execution != "auto":
             check_integer("steps_per_execution", self.steps_per_execution, minimum=1)
         check_instance("early_stopping", self.early_stopping, (str, type(None)), "the name of a metric or None")
+        if self.early_stopping == "":
+            fix = "Name one, such as 'val_loss', or leave it None to train all epochs."
+            raise invalid_value("early_stopping", expected="the name of a metric or None", received="''", fix=fix)
         if self.max_kwh is not None or self.max_co2_kg is not None:
             EnergyBudget(self.max_kwh, self.max_co2_kg, self.region)
         if self.resize is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -13,16 +12,15 @@ import keras
 import tensorflow as tf
 
 from tfgreen.distillation.distiller import Distiller
-from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.model.batch_norm import fuse_training, why_unfused
 from tfgreen.model.cost import profile
 from tfgreen.model.paths import walk
-from tfgreen.recipes.data.data import Data
-from tfgreen.recipes.economy.metric_names import metric_names
+from tfgreen.recipes.economy.fit_data import AnyBatch, steps_of
+from tfgreen.recipes.economy.metric_names import better_is, check_metric, metric_names, unknown_metric
 from tfgreen.recipes.economy.training_config import TrainingConfig
 from tfgreen.tables import counted
 from tfgreen.training.accumulate import TrainStep, accumulated, naming_small_batches
-from tfgreen.training.check_batches import check_batches
 from tfgreen.training.hardest_samples import HardestSamples
 from tfgreen.training.progressive_resizing import ProgressiveResizing, any_size
 from tfgreen.training.reduced_precision import computing_in, why_no_gain
@@ -41,16 +39,33 @@ class Plan:
     steps: list[Callable[[TrainStep], TrainStep]] = dataclasses.field(default_factory=list)  # the innermost first
     callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
     contexts: list[contextlib.AbstractContextManager[Any]] = dataclasses.field(default_factory=list)
+    stopping: keras.callbacks.EarlyStopping | None = None
 
 
 def make_plan(
-    model: keras.Model, config: TrainingConfig, arguments: PlainDict, callbacks: Sequence[keras.callbacks.Callback]
+    model: keras.Model,
+    config: TrainingConfig,
+    arguments: PlainDict,
+    callbacks: Sequence[keras.callbacks.Callback],
+    validates: bool = False,
 ) -> Plan:
     """Turn on what a config asks for and the model, the data and the machine gain from."""
     plan = Plan()
     _check_strategy(model)
-    if isinstance(arguments["x"], tf.data.Dataset):
-        check_batches(model, arguments["x"])
+    if config.accumulate > 1 or config.early_stopping is not None:
+        names = metric_names(model, arguments)  # which builds them
+        if config.early_stopping is not None and names is None:
+            plan.callbacks.append(KnownMetric(config.early_stopping, validates))
+        elif config.early_stopping is not None:
+            check_metric("early_stopping", config.early_stopping, names or (), validates)
+    if config.early_stopping is not None:
+        plan.stopping = keras.callbacks.EarlyStopping(
+            config.early_stopping, patience=config.patience, restore_best_weights=True,
+            mode=better_is(model, config.early_stopping),
+        )  # fmt: skip
+        plan.callbacks.append(plan.stopping)
+    if isinstance(arguments["x"], tf.data.Dataset) and int(arguments["x"].cardinality()) < 0:
+        plan.callbacks.append(AnyBatch())
     norms = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)]
     if norms and config.fuse_batch_norm:
         fuse_training(model)
@@ -60,7 +75,6 @@ def make_plan(
     if config.accumulate > 1:
         _check_batch(arguments, config)
         accumulated(model, model.train_step, config.accumulate)  # what it refuses, it refuses here
-        metric_names(model, arguments)  # which builds them
         plan.contexts.append(naming_small_batches())
         plan.steps.append(functools.partial(accumulated, model, parts=config.accumulate))
         plan.savings["accumulate"] = f"on: {config.accumulate} parts of a batch, one update"
@@ -71,7 +85,7 @@ def make_plan(
         else:
             plan.callbacks.append(hardest)
             plan.steps.append(hardest.step)
-            share = f"the hardest {config.keep_fraction:.0%}"
+            share = f"the hardest {100 * config.keep_fraction:.3g} %"
             plan.savings["keep_fraction"] = f"on: {share} from 50 % to 90 % of the training"
     if config.resize is not None:
         resizing = ProgressiveResizing(model, config.resize, config.epochs)
@@ -87,7 +101,7 @@ def make_plan(
         plan.savings["mixed_precision"] = f"off: {why}" if why else f"on: {config.mixed_precision}"
         if not why:
             plan.contexts.append(computing_in(model, config.mixed_precision))
-    steps = _steps(arguments, config)
+    steps = steps_of(arguments, config)
     if config.schedule is not None:
         _set_schedule(model, config.schedule, config.epochs, steps)
         kind = "cosine" if config.schedule == "cosine" else type(config.schedule).__name__
@@ -102,26 +116,6 @@ def make_plan(
     plan.savings["steps_per_execution"] = f"{'on' if count > 1 else 'off'}: {count}, {why}"
     plan.contexts.append(_executing(model, count))
     return plan
-
-
-def fit_arguments(data: Any, config: TrainingConfig) -> PlainDict:
-    """What ``keras.Model.fit`` is called with for ``data``."""
-    if isinstance(data, Data):
-        arguments = data.train.fit_arguments(config.batch_size, config.shuffle)
-        return {**arguments, "steps_per_epoch": config.steps_per_epoch}
-    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
-        shuffle = config.shuffle and not isinstance(data, tf.data.Dataset)  # which is shuffled by the user, or not
-        return {"x": data, "shuffle": shuffle, "steps_per_epoch": config.steps_per_epoch}
-    if not isinstance(data, tuple) or not 2 <= len(data) <= 3:
-        expected = "(x, y), (x, y, sample_weight), a tf.data.Dataset, a PyDataset or a tg.Data"
-        raise invalid_type("data", expected=expected, received=data)
-    lengths = {len(leaf) for part in data for leaf in keras.tree.flatten(part) if leaf is not None}
-    if len(lengths) != 1 or 0 in lengths:
-        expected = "arrays of as many samples, at least one"
-        raise invalid_value("data", expected=expected, received=f"{sorted(lengths)} samples")
-    names = ("x", "y", "sample_weight")
-    fixed = {"batch_size": config.batch_size, "shuffle": config.shuffle, "steps_per_epoch": config.steps_per_epoch}
-    return {**dict(zip(names, data)), **fixed}
 
 
 def _check_strategy(model: keras.Model) -> None:
@@ -144,22 +138,6 @@ def _check_batch(arguments: PlainDict, config: TrainingConfig) -> None:
             fix = f"{raising if known > config.batch_size else 'There are no more: lower'} accumulate."
             expected = f"at most the {samples} samples of a batch"
             raise invalid_value("accumulate", expected=expected, received=config.accumulate, fix=fix)
-
-
-def _steps(arguments: PlainDict, config: TrainingConfig) -> int | None:
-    """The batches of an epoch, None where that is not known."""
-    if config.steps_per_epoch is not None:
-        return config.steps_per_epoch
-    data = arguments["x"]
-    if isinstance(data, tf.data.Dataset):
-        count = int(data.cardinality())
-        if count == tf.data.INFINITE_CARDINALITY:
-            fix = "Pass steps_per_epoch, or a dataset without repeat()."
-            raise invalid_value("data", expected="a dataset that ends", received="one without end", fix=fix)
-        return count if count > 0 else None
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches
-    return -(-len(keras.tree.flatten(data)[0]) // config.batch_size)
 
 
 def _set_schedule(
@@ -241,22 +219,23 @@ def training_with(model: keras.Model, steps: Sequence[Callable[[TrainStep], Trai
 
 
 class KnownMetric(keras.callbacks.Callback):
-    """Raises in the first batch unless a metric exists, where Keras warns at the end of each epoch."""
+    """Raises after the first batch of a step of a user's own unless a metric exists, and puts the weights back.
+
+    Keras warns at the end of each epoch. What other steps return is known before, see :func:`metric_names`.
+    """
 
     def __init__(self, name: str, validates: bool) -> None:
         super().__init__()
         self.name, self.validates = name, validates
-        self._checked = False
+        self._before: list[tuple[keras.Variable, Any]] | None = None
+
+    def on_train_begin(self, logs: PlainDict | None = None) -> None:
+        variables = [*self.model.variables, *(self.model.optimizer.variables if self.model.optimizer else ())]
+        self._before = [(variable, keras.ops.convert_to_numpy(variable)) for variable in variables]
 
     def on_train_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
-        if self._checked:
-            return
-        self._checked = True
-        names = list(logs or {})
-        names += [f"val_{name}" for name in names] if self.validates else []
-        if self.name not in names:
-            near = difflib.get_close_matches(self.name, names, 1)
-            fix = f"Did you mean '{near[0]}'?" if near else ""
-            if self.name.startswith("val_") and not self.validates:
-                fix = "Pass validation_data."
-            raise invalid_value("early_stopping", expected=f"one of {names}", received=self.name, fix=fix)
+        before, self._before = self._before, None
+        if before is not None and self.name.removeprefix("val_" if self.validates else "") not in (logs or {}):
+            for variable, value in before:
+                variable.assign(value)
+            raise unknown_metric("early_stopping", self.name, list(logs or {}), self.validates)
