@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tfgreen.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers; equal to the table below, which a test holds
+    from tfgreen import compat as compat
     from tfgreen import federated as federated
     from tfgreen.config import Config as Config
     from tfgreen.deploy.compressed.compressed_file import load_compressed as load_compressed
@@ -194,6 +195,7 @@ _PUBLIC = {
     "AttentionRelationDistillation": "tfgreen.distillation.attention_losses",
     "TeacherCache": "tfgreen.distillation.teacher_cache",
     "federated": "tfgreen",
+    "compat": "tfgreen",
     "UpdateCodec": "tfgreen.federated.coding.codec",
     "channel_groups": "tfgreen.surgery.channel_groups",
     "ChannelGroups": "tfgreen.surgery.channel_groups",

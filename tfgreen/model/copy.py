@@ -75,6 +75,12 @@ class Copies:
         """Whether the copy of a container holds the copy of a part."""
         return True
 
+    def put(self, value: object, copy: object) -> None:
+        """Let an object stand for the copy of another, wherever that one is held."""
+        self._is_copied[id(value)] = True
+        self._seen.append(value)
+        self._copied[id(value)] = copy
+
     def _explore(self, root: object) -> None:
         """Find out of each object that ``root`` leads to whether it is copied."""
         parents: dict[int, list[int]] = collections.defaultdict(list)

@@ -19,6 +19,7 @@ _ODD = ("float16", "bfloat16", "float64")
 
 def check_built_model(model: object, argument: str = "model") -> None:
     """Raise a TypeError unless ``model`` is a ``keras.Model``, and a ValueError unless it has its weights."""
+    check_no_keras2(argument, model)
     if not isinstance(model, keras.Model):
         raise invalid_type(argument, expected="a keras.Model (Keras 3)", received=model)
     if isinstance(getattr(model, "student", None), keras.Model) and hasattr(model, "teacher"):  # or Keras's own
@@ -29,6 +30,16 @@ def check_built_model(model: object, argument: str = "model") -> None:
             f"{argument} '{model.name}'", expected="a built model", received="one without weights",
             fix="Give it a keras.Input, or call it once on a batch of data.",
         )
+
+
+def check_no_keras2(argument: str, value: object) -> None:
+    """Raise a TypeError that says how to bring it over if ``value`` is a model or layer of Keras 2."""
+    if any(cls.__module__.startswith(("tf_keras.", "tensorflow.python.keras.")) for cls in type(value).__mro__):
+        fix = (
+            "It is one of Keras 2: save it with model.save('model.h5') and bring it over with "
+            "tg.load_model('model.h5'), or make it with keras in the place of tf_keras."
+        )
+        raise invalid_type(argument, expected="a model or layer of Keras 3", received=value, fix=fix)
 
 
 def sublayers(layer: keras.Layer) -> list[tuple[str, keras.Layer]]:

@@ -167,19 +167,7 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
         chosen = settings_for(path, config)
         if chosen is None:
             return Choice(reason=Reasons.SETTINGS)
-        variables, channels, reason = weights_by_path(layer), quantizable_weights(layer), ""
-        found: dict[str, Sequence[TensorTransform]] = {}
-        for name, axes in weights_to_compress(path, layer, chosen, "get_clusterable_weights").items():
-            before = chains[name].transforms if name in chains else []
-            # "Per channel" as in LiteRT, whose depthwise kernels have two axes of channels.
-            channel_axes = channels.get(name, axes.outputs) if chosen.per_channel else ()
-            subject = f"{layer_subject(path, layer)}, '{name}'"
-            codebook = _codebook(subject, merged_value(layer, variables[name]), before, channel_axes, chosen)
-            if isinstance(codebook, str):
-                reason = codebook
-            else:
-                found[name] = [codebook]
-        return Choice(found, reason)
+        return codebooks_of(path, layer, chains, chosen)
 
     if config.fold_batch_norm:
         check_plain(model, "Bake it first with tg.strip(model): its zeros stay. Then fold batch normalization.")
@@ -191,6 +179,23 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
             f"Each has no more than {config.number_of_clusters} weights or values, is left out, or is no kernel.",
         )
     return result
+
+
+def codebooks_of(path: str, layer: keras.Layer, chains: Mapping[str, Chain], config: ClusterConfig) -> Choice:
+    """The codebooks of one built layer, which its chains are to get."""
+    variables, channels, reason = weights_by_path(layer), quantizable_weights(layer), ""
+    found: dict[str, Sequence[TensorTransform]] = {}
+    for name, axes in weights_to_compress(path, layer, config, "get_clusterable_weights").items():
+        before = chains[name].transforms if name in chains else []
+        # "Per channel" as in LiteRT, whose depthwise kernels have two axes of channels.
+        channel_axes = channels.get(name, axes.outputs) if config.per_channel else ()
+        subject = f"{layer_subject(path, layer)}, '{name}'"
+        codebook = _codebook(subject, merged_value(layer, variables[name]), before, channel_axes, config)
+        if isinstance(codebook, str):
+            reason = codebook
+        else:
+            found[name] = [codebook]
+    return Choice(found, reason)
 
 
 def codebook_of_values(

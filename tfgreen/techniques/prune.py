@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, get_args
 
 import keras
@@ -250,26 +251,7 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
         reason = Reasons.SETTINGS if chosen is None else verdicts.get(path, "")
         if chosen is None or reason:
             return Choice(reason=reason)
-        variables = weights_by_path(layer)
-        found: dict[str, Sequence[TensorTransform]] = {}
-        for weight, axes in weights_to_compress(path, layer, chosen, "get_prunable_weights").items():
-            value = keras.ops.convert_to_numpy(merged_value(layer, variables[weight]))
-            _check_weight(path, layer, weight, value, axes, chosen)
-            channels = variables[weight].shape[_input_axis(axes)]
-            if chosen.m_by_n is not None and channels <= chosen.m_by_n[1] - chosen.m_by_n[0]:
-                reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
-                continue
-            name = f"{path}/{weight}"
-            if chosen.criterion in _READ_DATA and name not in importance:
-                if weight not in compressible_weights(layer):
-                    subject = layer_subject(path, layer)
-                    expected = f"weights that criterion='{chosen.criterion}' scores"
-                    fix = f"Give the layer another one: layers={{'{path}': PruneConfig(...)}}."
-                    raise invalid_value(subject, expected=expected, received=f"'{weight}'", fix=fix)
-                reason = Reasons.NO_INPUTS.format(criterion=chosen.criterion)
-                continue
-            found[weight] = [_mask(chosen, axes, next(numbers), budgets[id(chosen)], importance.get(name))]
-        return Choice(found, reason)
+        return masks_of(path, layer, chosen, numbers, budgets[id(chosen)], importance)
 
     result = compress(model, masks)
     if not has_transform(result, Mask):
@@ -280,6 +262,33 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
             _, sparsity = as_schedule(chosen.schedule).goal or (0, 0.0)
             prune_at_once(result, budgets[id(chosen)], sparsity, batches[id(chosen)])
     return result
+
+
+def masks_of(
+    path: str, layer: keras.Layer, chosen: PruneConfig, numbers: Iterator[int], budget: int = 0,
+    importance: Mapping[str, np.ndarray | None] = MappingProxyType({}),
+) -> Choice:
+    """The masks of one built layer; ``numbers`` tell its random ones from those of the other layers."""
+    variables, reason = weights_by_path(layer), ""
+    found: dict[str, Sequence[TensorTransform]] = {}
+    for weight, axes in weights_to_compress(path, layer, chosen, "get_prunable_weights").items():
+        value = keras.ops.convert_to_numpy(merged_value(layer, variables[weight]))
+        _check_weight(path, layer, weight, value, axes, chosen)
+        channels = variables[weight].shape[_input_axis(axes)]
+        if chosen.m_by_n is not None and channels <= chosen.m_by_n[1] - chosen.m_by_n[0]:
+            reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
+            continue
+        name = f"{path}/{weight}"
+        if chosen.criterion in _READ_DATA and name not in importance:
+            if weight not in compressible_weights(layer):
+                subject = layer_subject(path, layer)
+                expected = f"weights that criterion='{chosen.criterion}' scores"
+                fix = f"Give the layer another one: layers={{'{path}': PruneConfig(...)}}."
+                raise invalid_value(subject, expected=expected, received=f"'{weight}'", fix=fix)
+            reason = Reasons.NO_INPUTS.format(criterion=chosen.criterion)
+            continue
+        found[weight] = [_mask(chosen, axes, next(numbers), budget, importance.get(name))]
+    return Choice(found, reason)
 
 
 def _mask(config: PruneConfig, axes: Axes, number: int, budget: int, importance: np.ndarray | None) -> Mask:

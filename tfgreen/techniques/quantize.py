@@ -107,9 +107,9 @@ def rounded(model: keras.Model, config: QuantizeConfig) -> tuple[keras.Model, Ma
     work = _Work(model, config, placements)
     result = compress(model, work.choose, work.hook)
     work.check_done()
-    if not placements:
-        return result, {}
     data = config.calibration_data
+    if not placements or data is None:
+        return result, {}
     return result, calibrate(result, data, lambda path: (config.for_layer(path) or config).calibration)
 
 
@@ -145,7 +145,8 @@ def _check_fits(config: QuantizeConfig, placements: Mapping[str, Placement]) -> 
         received = "a subclassed one, whose activations are rounded at conversion only"
         fix = "Leave it out here; tg.ConvertConfig(strict=True) checks the file."
         raise invalid_value("model", expected=expected, received=received, fix=fix)
-    if placements and config.calibration_data is None:
+    settings = [chosen for chosen in (config, *config.layers.values()) if chosen is not None]
+    if placements and config.calibration_data is None and any(chosen.new_range().needs_data for chosen in settings):
         raise invalid_state(
             "calibration_data is missing: the ranges of the activations start from samples.",
             "Pass a few hundred training samples: tg.quantize(model, calibration_data=x[:512]).",

@@ -7,6 +7,7 @@ import warnings
 import keras
 
 from tfgreen.errors import invalid_state
+from tfgreen.model.copy import Copies
 from tfgreen.model.paths import check_built_model, walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.training.shortfall import shortfall
@@ -42,7 +43,15 @@ def strip(model: keras.Model) -> keras.Model:
 
     def bake(path: str, layer: keras.Layer) -> keras.Layer:
         compressed = compressed_in(layer)
-        return layer if compressed is None else compressed.bake(baked)
+        if compressed is not None:
+            return compressed.bake(baked)
+        held = [sub for _, sub in compressed_layers(layer)]  # by a class of the user's, which wrapped layers itself
+        if not held:
+            return layer
+        copies = Copies()
+        for sub in held:
+            copies.put(sub, sub.bake(baked))
+        return copies.of(layer)
 
     return rebuild(model, bake)
 

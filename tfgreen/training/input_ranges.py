@@ -36,7 +36,7 @@ class InputRanges:
             and layer.activations is not None
             and not ops.convert_to_numpy(layer.activations.step)
             for range_ in layer.activations.input_ranges
-            if isinstance(range_, MovingAverageRange)
+            if isinstance(range_, MovingAverageRange) and range_.needs_data
         ]
 
     def compare(self, batches: int) -> None:

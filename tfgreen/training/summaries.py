@@ -74,8 +74,9 @@ def compression_scalars(model: keras.Model) -> Iterator[tuple[str, float, int]]:
     """The tags and values of every masked or clustered weight, each with the number of finished batches."""
     for path, _, weight in chained_weights(model):
         for transform in weight.chain.transforms:
+            step = int(keras.ops.convert_to_numpy(transform.step)) if transform.scheduled else 0
             for name, value in _scalars(transform, weight.value).items():
-                yield f"{path}/{weight.chain.weight}/{name}", value, int(keras.ops.convert_to_numpy(transform.step))
+                yield f"{path}/{weight.chain.weight}/{name}", value, step
 
 
 def _scalars(transform: TensorTransform, weight: Tensor) -> dict[str, float]:

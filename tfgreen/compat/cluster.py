@@ -1,0 +1,189 @@
+"""TFMOT's ``clustering.keras``: weights that share values, over ``tg.cluster``'s codebooks; it takes no callback."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import keras
+
+from tfgreen.compat.algorithm import ClusteringAlgorithm, self_assigning
+from tfgreen.compat.told import tell_difference
+from tfgreen.compat.wrapper import Wrapper, on_any, on_unbuilt, stripped
+from tfgreen.errors import InvalidValueError
+from tfgreen.model.paths import check_built_model
+from tfgreen.reports.training_board import TrainingBoard
+from tfgreen.techniques.cluster import ClusterConfig, codebooks_of
+from tfgreen.transforms.base import Chain
+from tfgreen.transforms.codebook import Codebook
+from tfgreen.transforms.compress import Choice, compress
+from tfgreen.transforms.kmeans import Initialization
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict, Unpack
+
+    class ClusterArguments(TypedDict, total=False):
+        """The arguments that TFMOT's ``cluster_weights`` passes on to its wrapper."""
+
+        preserve_sparsity: bool
+        cluster_per_channel: bool
+        cluster_gradient_aggregation: object
+        name: str
+
+
+L = TypeVar("L")  # a model, layer or list of layers
+_DIFFERENCE = (
+    "k-means++ goes on to convergence, clusters per channel are for every layer class, layers see the training flag "
+    "and keep their names, zeros survive loading, the input is copied, and layers that TFMOT refuses are clustered, or "
+    "left as they are."
+)
+_TAKES = (
+    "`cluster_weights` can only cluster an object of the following types: keras.models.Sequential, keras functional "
+    "model, keras.layers.Layer, list of keras.layers.Layer. You passed an object of type: {}."
+)
+
+
+class CentroidInitialization(str, enum.Enum):
+    """How the values that weights share are chosen."""
+
+    LINEAR = "CentroidInitialization.LINEAR"
+    RANDOM = "CentroidInitialization.RANDOM"
+    DENSITY_BASED = "CentroidInitialization.DENSITY_BASED"
+    KMEANS_PLUS_PLUS = "CentroidInitialization.KMEANS_PLUS_PLUS"
+
+
+_METHODS: dict[CentroidInitialization, Initialization] = {
+    CentroidInitialization.LINEAR: "linear", CentroidInitialization.RANDOM: "random",
+    CentroidInitialization.DENSITY_BASED: "density_based", CentroidInitialization.KMEANS_PLUS_PLUS: "kmeans_plus_plus",
+}
+
+
+class ClusterableLayer(abc.ABC):
+    """Mark of a layer that says itself which of its weights are clustered, and perhaps how."""
+
+    @abc.abstractmethod
+    def get_clusterable_weights(self) -> list[tuple[str, keras.Variable]]:
+        """The weights to cluster with a name for each; the layer is built."""
+
+    def get_clusterable_algorithm(self, weight_name: str) -> type[ClusteringAlgorithm] | None:
+        """The subclass of :class:`ClusteringAlgorithm` for the weight of a name; None for the nearest value."""
+        return None
+
+
+@keras.saving.register_keras_serializable(package="tfgreen")
+class ClusterWeights(Wrapper):
+    """A layer that is clustered as soon as it has weights."""
+
+    config: ClusterConfig | None
+
+    def choose(self) -> Choice:
+        return _codebooks(self.name, self.layer, {}, self.config or ClusterConfig())
+
+
+def cluster_weights(
+    to_cluster: L,
+    number_of_clusters: int,
+    cluster_centroids_init: CentroidInitialization | str = CentroidInitialization.KMEANS_PLUS_PLUS,
+    **kwargs: Unpack[ClusterArguments],
+) -> L:
+    """Return a model, layer or list of layers whose kernels hold a few values each; training moves these.
+
+    Args:
+        to_cluster: A model, built or not, a layer or a list of layers. What has weights is copied.
+        number_of_clusters: How many values a kernel may hold, at least 2, or 3 where one of them is zero.
+        cluster_centroids_init: How they are chosen.
+        kwargs: ``preserve_sparsity``, ``cluster_per_channel``, ``cluster_gradient_aggregation``, and arguments of the
+            wrapper's layer (``name``), where one layer is given.
+
+    Raises:
+        ValueError: It is nothing of the kind, a subclassed model without weights, or an argument is out of range.
+        TypeError: It is of Keras 2.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen.compat as tfmot
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> clustered = tfmot.clustering.keras.cluster_weights(model, 5)
+        >>> clustered.compile("sgd", "mse")
+        >>> x = keras.random.normal((4, 8))
+        >>> _ = clustered.fit(x, x[:, :4], verbose=0)
+        >>> len(np.unique(tfmot.clustering.keras.strip_clustering(clustered).get_layer("out").kernel))
+        5
+    """
+    tell_difference("cluster_weights", _DIFFERENCE)
+    own: dict[str, Any] = dict(kwargs)
+    zero = bool(own.pop("preserve_sparsity", False))
+    per_channel = bool(own.pop("cluster_per_channel", False))
+    average = str(getattr(own.get("cluster_gradient_aggregation"), "value", "")).endswith("AVG")
+    own.pop("cluster_gradient_aggregation", None)
+    config = ClusterConfig(
+        number_of_clusters=_checked(number_of_clusters, zero), centroids_init=_method(cluster_centroids_init),
+        preserve_sparsity=zero, per_channel=per_channel, gradient_aggregation="average" if average else "sum",
+    )
+
+    def of_layer(layer: keras.Layer) -> keras.Layer:
+        return ClusterWeights(layer, config=config, **own)
+
+    def of_model(model: keras.Model) -> keras.Model:
+        if not model.built:
+            return on_unbuilt(model, of_layer, _TAKES)
+        check_built_model(model)
+        return compress(model, lambda path, layer, chains: _codebooks(path, layer, chains, config))
+
+    result: L = on_any(to_cluster, of_layer, of_model, _TAKES)
+    return result
+
+
+def _checked(number: int, zero: bool) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidValueError(f"number_of_clusters must be an integer. Given: {type(number).__name__}.")
+    if number <= 1 + zero:
+        raise InvalidValueError(f"number_of_clusters must be greater than {1 + zero}. Given: {number}.")
+    return number
+
+
+def _method(init: CentroidInitialization | str) -> Initialization:
+    try:
+        return _METHODS[CentroidInitialization(init)]
+    except ValueError as error:
+        expected = ", ".join(map(str, _METHODS))
+        text = f"Cluster centroid initialization {init} not supported. Expected one of {expected}."
+        raise InvalidValueError(text) from error
+
+
+def _codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain], config: ClusterConfig) -> Choice:
+    if any(isinstance(transform, Codebook) for chain in chains.values() for transform in chain.transforms):
+        return Choice()
+    choice = codebooks_of(path, layer, chains, config)
+    algorithm = getattr(layer, "get_clusterable_algorithm", lambda weight: None)
+    found = {
+        weight: [self_assigning(item, algorithm(weight)) for item in transforms if isinstance(item, Codebook)]
+        for weight, transforms in choice.transforms.items()
+    }
+    return Choice(found, choice.reason)
+
+
+class ClusteringSummaries(TrainingBoard):
+    """Losses, and values and sizes of the clusters, of each epoch for TensorBoard; see :class:`tfgreen.TrainingBoard`.
+
+    Args:
+        log_dir: Folder for the event files.
+        cluster_update_freq: ``"epoch"``; what else TFMOT takes is written once per epoch too.
+        kwargs: Arguments of ``keras.callbacks.TensorBoard``, of which there is no need.
+    """
+
+    def __init__(self, log_dir: str = "logs", cluster_update_freq: str | int = "epoch", **kwargs: object) -> None:
+        super().__init__(log_dir)
+
+
+def cluster_scope() -> contextlib.AbstractContextManager[None]:
+    """A context in which clustered models load: any does, as their classes are known to Keras."""
+    return contextlib.nullcontext()
+
+
+def strip_clustering(model: L) -> L:
+    """Return a copy of a model, or the layer in a wrapper, with the shared values as weights."""
+    result: L = stripped(model)
+    return result

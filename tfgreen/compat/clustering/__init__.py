@@ -1,0 +1,3 @@
+"""TFMOT's ``clustering``."""
+
+from tfgreen.compat.clustering import keras as keras

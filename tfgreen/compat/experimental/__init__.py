@@ -1,0 +1,3 @@
+"""TFMOT's ``experimental``."""
+
+from tfgreen.compat.experimental import combine as combine

@@ -1,0 +1,3 @@
+"""TFMOT's ``quantization``."""
+
+from tfgreen.compat.quantization import keras as keras

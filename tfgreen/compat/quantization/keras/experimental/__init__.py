@@ -1,0 +1,3 @@
+"""TFMOT's ``quantization.keras.experimental``."""
+
+from tfgreen.compat.quantization.keras.experimental import default_n_bit as default_n_bit

@@ -1,0 +1,185 @@
+"""TFMOT's ``quantization.keras``: quantization-aware training over ``tg.quantize``, without calibration data."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+from collections.abc import Mapping
+
+import keras
+
+from tfgreen.compat.algorithm import without_callback
+from tfgreen.compat.annotate import QuantizeAnnotate, check_quantizable, quantize_annotate_model
+from tfgreen.compat.quantize_config import (
+    Default8BitQuantizeScheme,
+    DefaultQuantizeConfig,
+    QuantizeConfig,
+    QuantizeScheme,
+)
+from tfgreen.compat.quantizers import RangeQuantizer
+from tfgreen.compat.ranges import FirstBatchRange, as_range
+from tfgreen.compat.told import raise_answer, tell_difference
+from tfgreen.compat.weights import QuantizedWeight, Unrounded
+from tfgreen.errors import InvalidValueError
+from tfgreen.model.paths import replaceable_layers, weights_by_path
+from tfgreen.model.rebuild import rebuild
+from tfgreen.model.weights import quantizable_weights
+from tfgreen.quantization.placement import Placement, place_activations
+from tfgreen.techniques.quantize import quantize
+from tfgreen.techniques.quantize_config import QuantizeConfig as Settings
+from tfgreen.transforms.base import TensorTransform
+from tfgreen.transforms.compress import Choice, compress
+from tfgreen.transforms.compressed import Compressed as QuantizeWrapper
+from tfgreen.transforms.fake_quant import FakeQuant
+from tfgreen.typing import PlainDict, Samples
+
+_DIFFERENCE = (
+    "ranges start from the first training batch, or from calibration_data, and not at -6 and 6; weights are rounded "
+    "before a ReLU too, and per output channel in depthwise and transposed convolutions; layers keep their names; "
+    "those that LiteRT computes in floats are left so, and named by tg.summary."
+)
+QuantizeWrapperV2 = QuantizeWrapper
+
+
+def quantize_model(
+    to_quantize: keras.Model, quantized_layer_name_prefix: str = "quant_", *, calibration_data: Samples | None = None
+) -> keras.Model:
+    """Return a copy of a model that is trained to be quantized: all of it.
+
+    Args:
+        to_quantize: A built Sequential or functional model. It is not changed.
+        quantized_layer_name_prefix: Without effect: layers keep their names.
+        calibration_data: A few hundred training samples, from which the ranges of activations start. Without, they
+            start from the first training batch.
+
+    Raises:
+        ValueError: It is no such model.
+        TypeError: It is of Keras 2.
+
+    Example:
+        >>> import keras, tfgreen as tg, tfgreen.compat as tfmot
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> quantized = tfmot.quantization.keras.quantize_model(model)
+        >>> quantized.compile("sgd", "mse")
+        >>> x = keras.random.normal((32, 8))
+        >>> _ = quantized.fit(x, x[:, :4], verbose=0)
+        >>> tg.convert(quantized, quantization="int8").operators["FULLY_CONNECTED"]
+        1
+    """
+    check_quantizable("to_quantize", to_quantize)
+    return quantize_apply(quantize_annotate_model(to_quantize), calibration_data=calibration_data)
+
+
+def quantize_apply(
+    model: keras.Model,
+    scheme: QuantizeScheme = Default8BitQuantizeScheme(),
+    quantized_layer_name_prefix: str = "quant_",
+    *,
+    calibration_data: Samples | None = None,
+) -> keras.Model:
+    """Return a copy of a model whose marked layers are trained to be quantized; the others stay float.
+
+    Args:
+        model: A built model with layers that ``quantize_annotate_model`` or ``quantize_annotate_layer`` has marked.
+        scheme: One of this package's, or of yours; configs of its registry hold for layers without one of their own.
+        quantized_layer_name_prefix: Without effect: layers keep their names.
+        calibration_data: As in :func:`quantize_model`.
+
+    Raises:
+        ValueError: No layer is marked, or it is no Sequential or functional model that is built.
+        TypeError: It is of Keras 2.
+    """
+    check_quantizable("model", model)
+    tell_difference("quantize_apply", _DIFFERENCE)
+    layers = dict(replaceable_layers(model))
+    marked = {path: layer for path, layer in layers.items() if isinstance(layer, QuantizeAnnotate)}
+    if not marked:
+        raise InvalidValueError(
+            "`model` must contain at least one layer which have been annotated with `quantize_annotate*`. There are no "
+            "layers to quantize."
+        )
+    plain = rebuild(model, lambda path, layer: layer.layer if isinstance(layer, QuantizeAnnotate) else layer)
+    paths = place_activations(plain, lambda path: False)
+    kept = [path for path in paths if path not in marked] if len(marked) < len(layers) else []
+    own = {path: config for path, config in _configs(plain, marked, scheme).items() if path not in kept}
+    settings = _settings(scheme.settings(), calibration_data)
+    bare = dict(replaceable_layers(plain))
+    overrides = {glob.escape(path): _override(config, bare[path], settings) for path, config in own.items()}
+    result = quantize(plain, settings, keep_float=tuple(map(glob.escape, kept)), layers=overrides)
+    if own:
+        places = place_activations(plain, lambda path: path in kept)
+        result = compress(result, lambda path, layer, chains: _own_weights(layer, own.get(path), places.get(path)))
+    return without_callback(result)
+
+
+def _settings(found: PlainDict, calibration_data: Samples | None) -> Settings:
+    own = dict(found)
+    ranges = FirstBatchRange(bits=own.pop("activation_bits", 8))
+    return Settings(ranges=ranges, calibration_data=calibration_data, **own)
+
+
+def _configs(
+    model: keras.Model, marked: Mapping[str, QuantizeAnnotate], scheme: QuantizeScheme
+) -> dict[str, QuantizeConfig]:
+    """The configs of users for layers, by path."""
+    registry, found = scheme.get_quantize_registry(), {}
+    for path, layer in replaceable_layers(model):
+        if path in marked:
+            config = marked[path].quantize_config
+            if config is None and getattr(registry, "supports", lambda layer: True)(layer):
+                config = registry.get_quantize_config(layer)
+            if config is not None and not isinstance(config, DefaultQuantizeConfig):
+                found[path] = config
+    return found
+
+
+def _override(config: QuantizeConfig, layer: keras.Layer, settings: Settings) -> Settings:
+    outputs = [
+        *config.get_output_quantizers(layer),
+        *(quantizer for _, quantizer in config.get_activations_and_quantizers(layer)),
+    ]
+    ranges = as_range(outputs[0]) if outputs else settings.ranges
+    transform = Unrounded() if quantizable_weights(layer) else None
+    return Settings(ranges=ranges, weight_transform=transform, preserve_sparsity=settings.preserve_sparsity)
+
+
+def _own_weights(layer: keras.Layer, config: QuantizeConfig | None, place: Placement | None) -> Choice:
+    if config is None:
+        return Choice()
+    paths = {id(variable): path for path, variable in weights_by_path(layer).items()}
+    channels, fused = quantizable_weights(layer), place is not None and place.fused
+    found: dict[str, list[TensorTransform]] = {}
+    for variable, quantizer in config.get_weights_and_quantizers(layer):
+        path = paths[id(variable)]
+        if isinstance(quantizer, RangeQuantizer) and quantizer.fits_weights and path in channels:
+            axes = channels[path] if quantizer.per_axis else ()
+            found[path] = [FakeQuant(quantizer.num_bits, axes, marks_scale=not fused)]
+        else:
+            found[path] = [QuantizedWeight(quantizer)]
+    return Choice(found)
+
+
+def quantize_scope(*args: Mapping[str, object]) -> contextlib.AbstractContextManager[None]:
+    """A context in which models load that hold the classes of these dicts of name -> class."""
+    return keras.saving.custom_object_scope({name: item for names in args for name, item in names.items()})
+
+
+def strip_clustering_cqat(to_strip: keras.Model) -> keras.Model:
+    """Return a copy of a model that was trained by a cluster-preserving scheme: it converts as it is."""
+    check_quantizable("to_strip", to_strip)
+    return rebuild(to_strip, lambda path, layer: layer)
+
+
+def fix_input_output_range(
+    model: keras.Model, num_bits: int = 8, input_min: float = 0.0, input_max: float = 1.0, output_min: float = 0.0,
+    output_max: float = 1.0, narrow_range: bool = False,
+) -> keras.Model:
+    """Raise with the way that there is: ranges are given when the model is quantized."""
+    way = f"tg.quantize(model, input_range=({input_min}, {input_max}), output_range=({output_min}, {output_max}), ...)."
+    raise_answer("fix_input_output_range", f"Give the ranges when the model is quantized: {way}")
+
+
+def remove_input_range(model: keras.Model) -> keras.Model:
+    """Raise with the way that there is: the first layer is kept in float."""
+    way = "tg.quantize(model, keep_float=('first layer',), ...): its inputs are then not rounded."
+    raise_answer("remove_input_range", f"Name the layer when the model is quantized: {way}")

@@ -1,0 +1,3 @@
+"""TFMOT's ``sparsity``."""
+
+from tfgreen.compat.sparsity import keras as keras

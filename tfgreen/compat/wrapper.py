@@ -1,0 +1,126 @@
+"""Wrapper: what TFMOT's functions return for a single layer, which may have no weights yet; and what they take."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfgreen.config import Config
+from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
+from tfgreen.model.copy import Copies
+from tfgreen.model.paths import check_no_keras2
+from tfgreen.techniques.strip import strip
+from tfgreen.transforms.base import Chain
+from tfgreen.transforms.compress import Choice
+from tfgreen.transforms.compressed import Compressed
+from tfgreen.typing import PlainDict, Tensors
+
+
+class Wrapper(Compressed):
+    """A layer that is compressed as soon as it has weights; a subclass says how, in ``choose``.
+
+    A layer that is built already is copied, so that the model it may be part of stays as it is. It keeps its name.
+    """
+
+    def __new__(cls, layer: keras.Layer, *args: object, **kwargs: object) -> Wrapper:
+        instance = super().__new__(cls, layer, *args, **kwargs)
+        # Keras reads from the signature of `build` which shapes it takes: show the inner one's.
+        build: Any = instance.build
+        build.__signature__ = inspect.signature(layer.build)
+        return instance
+
+    def __init__(
+        self, layer: keras.Layer, chains: Sequence[Chain] = (), *, config: Config | None = None, **kwargs: Any
+    ) -> None:
+        if config is not None and layer.built:
+            layer = Copies().of(layer)
+        super().__init__(layer, chains, **kwargs)
+        self.config = config
+        if getattr(layer, "_input_shape_arg", None) is not None:  # with which a Sequential model begins
+            self._input_shape_arg = layer._input_shape_arg
+        if layer.built:
+            self._build_chains()
+
+    def __call__(self, *args: Tensors, **kwargs: object) -> Tensors:
+        if not self.layer.built and type(self.layer).build in (keras.Layer.build, keras.Model.build):
+            # It has no build of its own: its first call builds what it holds.
+            shown = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), args)
+            self.layer(*shown, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def choose(self) -> Choice:
+        """What the chains of the layer, which is built, are to hold."""
+        raise NotImplementedError(f"{type(self).__name__} must implement choose().")
+
+    def _build_chains(self) -> None:
+        if getattr(self, "config", None) is not None and not self.chains:
+            if not tf.executing_eagerly():
+                sentence = f"{layer_subject(self.name, self.layer)} gets its weights only when training begins."
+                raise invalid_state(sentence, "Begin the model with a keras.Input, or call model.build(input_shape).")
+            choice = self.choose()
+            self.chains = [Chain(weight, transforms) for weight, transforms in choice.transforms.items()]
+            if choice.reason:
+                self.reasons = {**self.reasons, self.name: choice.reason}
+        super()._build_chains()
+
+    def get_build_config(self) -> PlainDict | None:
+        return super().get_build_config() if self.built else None
+
+    def get_config(self) -> PlainDict:
+        own = {} if self.built or self.config is None else {"config": self.config.to_dict()}
+        return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config: PlainDict) -> Wrapper:
+        config = dict(config)
+        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
+        chains = [keras.saving.deserialize_keras_object(chain) for chain in config.pop("chains")]
+        own = config.pop("config", None)
+        return cls(layer, chains, config=None if own is None else Config.from_dict(own), **config)
+
+
+Each = Callable[[keras.Layer], keras.Layer]
+
+
+def on_any(value: Any, of_layer: Each, of_model: Callable[[keras.Model], keras.Model], takes: str) -> Any:
+    """What TFMOT's functions return for a model, a layer or a list of layers; ``takes`` is the error for all else."""
+    if isinstance(value, list):
+        return [on_any(item, of_layer, of_model, takes) for item in value]
+    check_no_keras2("to_prune or to_cluster", value)
+    if isinstance(value, (Compressed, keras.layers.InputLayer)):
+        return value
+    if isinstance(value, keras.Model):
+        return of_model(value)
+    if isinstance(value, keras.Layer):
+        return of_layer(value)
+    raise InvalidValueError(takes.format(type(value).__name__))
+
+
+def on_unbuilt(model: keras.Model, of_layer: Each, takes: str) -> keras.Model:
+    """A Sequential model without weights yet, its layers wrapped."""
+    if not isinstance(model, keras.Sequential):
+        raise InvalidValueError(takes.format(type(model).__name__))
+
+    def of_nested(nested: keras.Model) -> keras.Model:
+        if not isinstance(nested, keras.Sequential):
+            raise InvalidValueError("Subclassed models are not supported currently.")
+        return on_unbuilt(nested, of_layer, takes)
+
+    return keras.Sequential([on_any(layer, of_layer, of_nested, takes) for layer in model.layers], name=model.name)
+
+
+def stripped(value: Any) -> Any:
+    """A stripped copy of a model, built or not, or the layer inside a wrapper."""
+    check_no_keras2("model", value)
+    if isinstance(value, Compressed):
+        return value.bake(set()) if value.built else value.layer
+    if not isinstance(value, keras.Model):
+        raise InvalidValueError(f"Expected model to be a `keras.Model` instance but got:  {type(value).__name__}")
+    if not value.built and isinstance(value, keras.Sequential):
+        layers = [stripped(layer) if isinstance(layer, (Compressed, keras.Model)) else layer for layer in value.layers]
+        return keras.Sequential(layers, name=value.name)
+    return strip(value)
