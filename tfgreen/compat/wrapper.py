@@ -67,8 +67,8 @@ class Wrapper(Compressed):
                 self.reasons = {**self.reasons, self.name: choice.reason}
         super()._build_chains()
 
-    def get_build_config(self) -> PlainDict | None:
-        return super().get_build_config() if self.built else None
+    def get_build_config(self) -> PlainDict:
+        return super().get_build_config() if self.built else {}
 
     def get_config(self) -> PlainDict:
         own = {} if self.built or self.config is None else {"config": self.config.to_dict()}

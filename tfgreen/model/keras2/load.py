@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from tfgreen.files import folder_kind, reading
 from tfgreen.model.internals import running_code_of_files
 from tfgreen.model.keras2.config import TRUST, missing_name, one_line, refuses_code
 from tfgreen.model.keras2.graph import model_from_keras2, unwrap
+from tfgreen.model.keras2.tfmot import WRAPPERS, unwrapped
 from tfgreen.model.keras2.weights import load_keras2_weights
 
 _EXPECTED = "expected a Keras model saved as .keras or .h5"
@@ -114,6 +116,7 @@ def _load_keras(file: Path, custom_objects: dict[str, Any], safe_mode: bool) -> 
                 raise FileError(f"{file}: {_EXPECTED}, received a zip archive without config.json.")
             broken = archive.testzip()
             metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
+            text = archive.read("config.json").decode()
         version = str(metadata.get("keras_version", "3"))
     except FileError:
         raise
@@ -121,6 +124,13 @@ def _load_keras(file: Path, custom_objects: dict[str, Any], safe_mode: bool) -> 
         raise _damaged(file, ".keras", error) from error
     if broken is not None:
         raise _damaged(file, ".keras", broken)
+    if version.startswith("2") and any(f'"{name}"' in text for name in WRAPPERS):
+        raise FileError(
+            f"{file}: expected a .keras file of Keras 3, received one of Keras {version} with layers that TFMOT has "
+            "wrapped. Load it where TFMOT is installed, in tfmot.sparsity.keras.prune_scope(), "
+            "tfmot.clustering.keras.cluster_scope() or tfmot.quantization.keras.quantize_scope(), and save it as .h5, "
+            "which tfgreen loads."
+        )
     if version.startswith("2"):
         raise FileError(
             f"{file}: expected a .keras file of Keras 3, received one of Keras {version}. Save it as .h5, which "
@@ -158,8 +168,17 @@ def _load_h5(file: Path, custom_objects: dict[str, Any], safe_mode: bool) -> ker
             if _version(archive).startswith("3"):
                 fix = "A .keras file holds more than an .h5."
                 return _single_tensors(_keras_load(file, custom_objects, safe_mode, fix))
-            model = model_from_keras2(config, custom_objects)
-            load_keras2_weights(model, archive["model_weights"])
+            wrapped: dict[str, str] = {}
+            model = model_from_keras2(unwrapped(config, wrapped), custom_objects)
+            load_keras2_weights(model, archive["model_weights"], wrapped)
+            if wrapped:
+                warnings.warn(
+                    f"{file}: TFMOT has wrapped layers of this model ({', '.join(wrapped)}). They are read as its "
+                    "strip functions leave them: zeros and shared values are in the weights; masks, schedules and "
+                    "ranges are gone. Go on with tg.prune, tg.cluster or tg.quantize, which has preserve_sparsity and "
+                    "preserve_clusters.",
+                    stacklevel=3,
+                )
             return model
     except (InvalidValueError, FileError) as error:
         raise error if str(file) in str(error) else type(error)(f"{file}: {error}") from error

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import h5py
 import keras
 import numpy as np
 
 from tfgreen.errors import FileError, layer_subject
 from tfgreen.model.keras2.config import keras3_name
+from tfgreen.model.keras2.tfmot import baked
 
 
-def load_keras2_weights(model: keras.Model, group: h5py.Group) -> None:
+def load_keras2_weights(model: keras.Model, group: h5py.Group, wrapped: Mapping[str, str]) -> None:
     """Copy every layer's weights from the file to the model.
 
     Layers are found by name; weights by the names of their layer and variable where these are unique, and by Keras 2's
-    order (trainable, then not) otherwise. ``group`` is the ``model_weights`` group of the file.
+    order (trainable, then not) otherwise. ``group`` is the ``model_weights`` group of the file, ``wrapped`` what
+    :func:`tfgreen.model.keras2.tfmot.unwrapped` found.
     """
-    saved = {keras3_name(name): group[name] for name in _strings(group, "layer_names")}
+    names = {name: wrapped.get(name) or name for name in _strings(group, "layer_names")}
+    saved = {keras3_name(inner): group[name] for name, inner in names.items()}
     for layer in model.layers:
         subject = layer_subject(layer.name, layer)
         variables = [*layer.trainable_weights, *layer.non_trainable_weights]
-        arrays = _arrays(saved[layer.name]) if layer.name in saved else []
+        arrays = baked(_arrays(saved[layer.name]), wrapped) if layer.name in saved else []
         if len(arrays) != len(variables):
             raise FileError(
                 f"{subject}: expected {len(variables)} weights in the file, received {len(arrays)}. "
