@@ -74,15 +74,14 @@ CODE = """
 import sys, numpy as np, tensorflow, tensorflow_model_optimization as tfmot, tf_keras
 L = tf_keras.layers
 x = np.random.default_rng(0).normal(size=(64, 8, 4)).astype("float32")
-def net(recurrent):
+def net():
     inputs = tf_keras.Input((8, 4), name="x")
-    y = L.LSTM(4, name="lstm")(inputs) if recurrent else L.Flatten()(inputs)
-    y = L.Dense(16, name="wide")(y)
+    y = L.Dense(16, name="wide")(L.Flatten()(inputs))
     return tf_keras.Model(inputs, L.Dense(2, activation="tanh", name="head")(L.ReLU(name="act")(y)))
 made = {
-    "pruned": tfmot.sparsity.keras.prune_low_magnitude(net(True), tfmot.sparsity.keras.ConstantSparsity(0.5, 0, -1, 1)),
-    "clustered": tfmot.clustering.keras.cluster_weights(net(False), 3),
-    "quantized": tfmot.quantization.keras.quantize_model(net(False)),
+    "pruned": tfmot.sparsity.keras.prune_low_magnitude(net(), tfmot.sparsity.keras.ConstantSparsity(0.5, 0, -1, 1)),
+    "clustered": tfmot.clustering.keras.cluster_weights(net(), 3),
+    "quantized": tfmot.quantization.keras.quantize_model(net()),
 }
 for name, model in made.items():
     model.compile("adam", "mse")
