@@ -16,7 +16,9 @@ def test_a_built_layer_is_copied_and_an_unbuilt_one_is_not():
     assert PruneLowMagnitude(layer, config=PruneConfig()).layer is layer
     layer.build((None, 3))
     wrapper = PruneLowMagnitude(layer, config=PruneConfig())
-    assert wrapper.layer is not layer and wrapper.name == layer.name and layer.kernel.constraint is None
+    assert wrapper.layer is not layer and layer.kernel.constraint is None
+    assert wrapper.name == f"prune_low_magnitude_{layer.name}"
+    assert PruneLowMagnitude(layers.Dropout(0.5), config=PruneConfig(), name="mine").name == "mine"
 
 
 def test_build_takes_the_shapes_of_the_layer_inside():

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 L = TypeVar("L")  # a model, layer or list of layers
 _DIFFERENCE = (
-    "k-means++ goes on to convergence, clusters per channel are for every layer class, layers see the training flag "
-    "and keep their names, zeros survive loading, the input is copied, and layers that TFMOT refuses are clustered, or "
-    "left as they are."
+    "k-means++ goes on to convergence, clusters per channel are for every layer class, layers see the training flag, "
+    "zeros survive loading, the input is copied, the layers of a model keep their names, and layers that TFMOT refuses "
+    "are clustered, or left as they are."
 )
 _TAKES = (
     "`cluster_weights` can only cluster an object of the following types: keras.models.Sequential, keras functional "
@@ -78,6 +78,7 @@ class ClusterWeights(Wrapper):
     """A layer that is clustered as soon as it has weights."""
 
     config: ClusterConfig | None
+    prefix = "cluster_"
 
     def choose(self) -> Choice:
         return _codebooks(self.name, self.layer, {}, self.config or ClusterConfig())

@@ -29,7 +29,8 @@ from tfgreen.typing import FilePath, PlainDict
 L = TypeVar("L")  # a model, layer or list of layers
 _DIFFERENCE = (
     "a step is a finished batch, so the first masks are there before training and zeros stay zeros between updates; "
-    "the input is copied, and layers keep their names; layers that TFMOT refuses are pruned, or left as they are."
+    "the input is copied, and the layers of a model keep their names; layers that TFMOT refuses are pruned, or left as "
+    "they are."
 )
 _TAKES = (
     "`prune_low_magnitude` can only prune an object of the following types: keras.models.Sequential, keras functional "
@@ -42,6 +43,7 @@ class PruneLowMagnitude(Wrapper):
     """A layer that is pruned as soon as it has weights."""
 
     config: PruneConfig | None
+    prefix = "prune_low_magnitude_"
 
     def choose(self) -> Choice:
         return masks_of(self.name, self.layer, self.config or PruneConfig(), itertools.count(1))

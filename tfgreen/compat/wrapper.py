@@ -23,8 +23,11 @@ from tfgreen.typing import PlainDict, Tensors
 class Wrapper(Compressed):
     """A layer that is compressed as soon as it has weights; a subclass says how, in ``choose``.
 
-    A layer that is built already is copied, so that the model it may be part of stays as it is. It keeps its name.
+    A layer that has weights already is copied, so that the model it may be part of stays as it is. The
+    wrapper's name is TFMOT's: that of the layer after a ``prefix``.
     """
+
+    prefix = ""
 
     def __new__(cls, layer: keras.Layer, *args: object, **kwargs: object) -> Wrapper:
         instance = super().__new__(cls, layer, *args, **kwargs)
@@ -36,9 +39,9 @@ class Wrapper(Compressed):
     def __init__(
         self, layer: keras.Layer, chains: Sequence[Chain] = (), *, config: Config | None = None, **kwargs: Any
     ) -> None:
-        if config is not None and layer.built:
+        if config is not None and layer.weights:
             layer = Copies().of(layer)
-        super().__init__(layer, chains, **kwargs)
+        super().__init__(layer, chains, **{"name": f"{self.prefix}{layer.name}", **kwargs})
         self.config = config
         if getattr(layer, "_input_shape_arg", None) is not None:  # with which a Sequential model begins
             self._input_shape_arg = layer._input_shape_arg
