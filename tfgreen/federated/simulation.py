@@ -82,18 +82,7 @@ def simulate(
         ValueError: A setting does not fit, the model is not built and compiled, or a client has no samples.
         TypeError: An argument is of another type.
 
-    Example:
-        >>> import keras, numpy as np, tfgreen as tg
-        >>> def model_fn():
-        ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        ...     model.compile("sgd", "mse")
-        ...     return model
-        >>> def data_fn(client):
-        ...     x = np.random.default_rng(client).normal(size=(32, 4)).astype("float32")
-        ...     return x, x[:, :3]
-        >>> run = simulate(model_fn, data_fn, clients=4, rounds=3, evaluation_data=data_fn(99))
-        >>> len(run.history["loss"]), run.history["updates"]
-        (3, [4, 4, 4])
+    The example is that of :mod:`tg.federated`.
     """
     settings = resolve_settings(config, options, model_fn=model_fn, data_fn=data_fn)
     evaluation_data = checked_evaluation(evaluation_data)
