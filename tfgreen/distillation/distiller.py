@@ -23,10 +23,11 @@ from keras import ops
 from tfgreen.checks import check_instance
 from tfgreen.config import check_options
 from tfgreen.distillation.adapters import KerasAdapter, Teacher, adapt_teacher
+from tfgreen.distillation.arguments import checked_losses, checked_weights, shares_of
 from tfgreen.distillation.cached_teacher import CachedTeacher, split_rows
 from tfgreen.distillation.keras_losses import LossSetting
 from tfgreen.distillation.losses import AnyLoss, check_schedule, value_at
-from tfgreen.distillation.matching import Batch, checked_losses, checked_weights, request_all, shares_of
+from tfgreen.distillation.matching import Batch, request_all
 from tfgreen.distillation.teacher_cache import TeacherCache
 from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.model.batch_norm import fuse_training
