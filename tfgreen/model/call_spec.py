@@ -27,6 +27,7 @@ def read_call_spec(model: keras.Model) -> CallSpec:
         >>> read_call_spec(keras.Model([image, size], image)).inputs[1]
         InputSpec(name='size', shape=(2,), dtype='int32')
     """
+    model = _described(model)
     inputs, named = symbolic_inputs(model)
     is_graph = bool(getattr(model, "inputs", None))
     structure, tensors = name_leaves(named or inputs[0], lambda x, index: x.name if is_graph else f"input_{index}")
@@ -132,9 +133,9 @@ def symbolic_inputs(model: keras.Model) -> tuple[tuple[Tensors, ...], dict[str, 
 
     Raises a ValueError if a subclassed model does not know its input shape.
     """
+    model = _described(model)
     if getattr(model, "inputs", None):  # a functional or Sequential model
         return (keras.tree.map_structure(_one_sample, input_layers(model)),), {}
-    model = getattr(model, "stands_for", model)  # a wrapper that names the model it stands for
     built_from = model.get_build_config() or {}
     if built_from.get("input_shape") is not None:
         return (_spec(built_from["input_shape"]),), {}
@@ -144,6 +145,11 @@ def symbolic_inputs(model: keras.Model) -> tuple[tuple[Tensors, ...], dict[str, 
         f"model '{model.name}' ({type(model).__name__}) does not know its input shape.",
         "Call it once on a batch of data.",
     )
+
+
+def _described(model: keras.Model) -> keras.Model:
+    """The model that knows what it is called with: of a wrapper, the one that it names as what it stands for."""
+    return model if getattr(model, "inputs", None) else getattr(model, "stands_for", model)
 
 
 def _one_sample(layer: keras.layers.InputLayer) -> keras.KerasTensor:

@@ -138,3 +138,28 @@ def test_a_clustered_or_quantized_model_keeps_its_chains():
     pruned = tg.prune(quantized, criterion="wanda", calibration_data=x)
     assert [type(t).__name__ for t in pruned.get_layer("first").chains[0].transforms] == ["Mask", "FakeQuant"]
     assert set(zeros(pruned).values()) == {0.5}
+
+
+@keras.saving.register_keras_serializable(package="tests_one_shot")
+class Task(keras.Model):
+    """A graph with a constructor and named inputs of its own, as KerasHub's tasks have."""
+
+    def __init__(self, width: int = 8, **kwargs: object) -> None:
+        inputs = {name: keras.Input((4,), name=name) for name in ("a", "b")}
+        x = keras.layers.Dense(width, "relu")(keras.layers.add([*inputs.values()]))
+        super().__init__(inputs, keras.layers.Dense(3)(x), **kwargs)
+        self.width = width
+
+    def get_config(self) -> dict[str, object]:
+        return {"width": self.width}
+
+
+@pytest.mark.parametrize("criterion", ["wanda", "sparsegpt"])
+def test_a_graph_with_a_constructor_of_its_own_is_pruned_too(criterion):
+    keras.utils.set_random_seed(0)
+    model, rng = Task(), np.random.default_rng(0)
+    x = {name: rng.normal(size=(32, 4)).astype("float32") for name in ("a", "b")}
+    pruned = tg.strip(tg.prune(model, criterion=criterion, calibration_data=x))
+    for weight in pruned.weights:
+        if len(weight.shape) > 1:
+            assert np.mean(weight.numpy() == 0) == 0.5
