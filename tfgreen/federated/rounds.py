@@ -108,7 +108,7 @@ class Rounds:
             if not trained and is_float(weight):
                 values = [reply.weights[place] for reply in replies]
                 weight = np.clip(weight, np.minimum.reduce(values), np.maximum.reduce(values))
-            found.append(weight)
+            found.append(np.asarray(weight))  # of scalars NumPy makes numbers
         return found
 
     def _metrics(self, clients: Sequence[ClientState]) -> dict[str, float]:
