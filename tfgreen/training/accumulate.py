@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfgreen.errors import invalid_type, invalid_value
+from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.internals import keras_mask
 from tfgreen.model.layer_calls import listening
 from tfgreen.typing import PlainDict, Tensor, Tensors
@@ -105,9 +105,17 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
 
 @contextlib.contextmanager
 def naming_small_batches() -> Iterator[None]:
-    """In the block, an error of ours for what an accumulated step says of a first batch that is too small for it."""
+    """In the block, an error of ours for a first batch that is too small for an accumulated step, or for new variables
+    that a step of a user's own makes where XLA allows none."""
     try:
         yield
+    except tf.errors.UnimplementedError as error:
+        if "variable creations" not in error.message:
+            raise
+        raise invalid_state(
+            "accumulate runs a train_step that makes variables, such as those of metrics, in a function for XLA.",
+            "Compile the model with jit_compile=False, or train it for one step without accumulate first.",
+        ) from error
     except tf.errors.InvalidArgumentError as error:
         found = re.search(rf"\[(\d+)\] \[{re.escape(_TOO_SMALL)}\] \[(\d+)\]", error.message)
         if found is None:

@@ -23,6 +23,7 @@ from tfgreen.errors import FileError
 from tfgreen.files import made_folder, own_path
 from tfgreen.typing import FilePath, Tensors
 
+_NAME = "samples"  # of the files in the folder of a content
 # Operations of which the result is in no graph: what Python, files, variables and tables hold.
 _OPAQUE = re.compile("PyFunc|File|Restore|VarHandle|Table|Iterator")
 
@@ -41,16 +42,18 @@ def kept_in(folder: FilePath, samples: tf.data.Dataset, key: str | None) -> tf.d
         temporary = own_path(made / ".samples")
         if place is None or not place.exists():
             try:
-                samples.save(os.fspath(temporary))
+                temporary.mkdir()
+                # Dataset.save would be faster to read, but never returns where a sample fails after others.
+                samples.cache(os.fspath(temporary / _NAME)).reduce(np.int64(0), lambda count, *_: count + 1)
                 if place is not None:
                     _rename(temporary, place)
             except BaseException as error:
                 shutil.rmtree(temporary, ignore_errors=True)
                 if not isinstance(error, tf.errors.OpError):
                     raise
-                said = error.message.split("[[{{")[0].split(" [Op:")[0].strip().splitlines()[-1]
+                said = re.sub(r"\{\{.*?\}\} |\[\[.*| \[Op:.*", "", error.message).strip().splitlines()[-1]
                 raise FileError(f"{folder}: cannot be filled, as the samples cannot be read: {said}.") from error
-        kept = tf.data.Dataset.load(os.fspath(place or temporary), element_spec=samples.element_spec)
+        kept = samples.cache(os.fspath((place or temporary) / _NAME))
     if place is None:
         weakref.finalize(kept, shutil.rmtree, temporary, ignore_errors=True)
         warnings.warn(

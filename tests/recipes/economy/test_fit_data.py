@@ -43,3 +43,20 @@ def test_callbacks_are_taken_in_the_forms_in_which_keras_takes_them():
     assert callback_list(one) == callback_list((one,)) == callback_list([one]) == [one] and callback_list(None) == []
     with pytest.raises(TypeError, match="callbacks: expected a list of Keras callbacks, received int"):
         callback_list(3)
+
+
+def test_a_file_that_is_damaged_after_its_first_record_is_named(tmp_path):
+    file = tmp_path / "x.tfrecord"
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for _ in range(4):
+            writer.write(X[0].tobytes())
+    file.write_bytes(file.read_bytes()[:-3])
+
+    def parse(record):
+        row = tf.ensure_shape(tf.io.decode_raw(record, tf.float32), (3,))
+        return row, row[:1]
+
+    with pytest.raises(tg.FileError, match="damaged ones.*record"):
+        tg.fit(model(), tg.pipeline(file, parse=parse, batch=2), verbose=0)
+    with pytest.raises(tg.FileError, match="cannot be filled.*record"):
+        tg.pipeline(file, parse=parse, cache=tmp_path / "cache")

@@ -18,7 +18,7 @@ from tfgreen.energy.logger import EnergyLogger
 from tfgreen.energy.meter import EnergyMeter, EnergyReading
 from tfgreen.model.paths import check_built_model
 from tfgreen.model.rebuild import check_compiled
-from tfgreen.recipes.economy.fit_data import callback_list, fit_arguments, validation_arguments
+from tfgreen.recipes.economy.fit_data import callback_list, fit_arguments, naming_damaged_records, validation_arguments
 from tfgreen.recipes.economy.training_config import TrainingConfig, TrainingOptions
 from tfgreen.recipes.economy.training_plan import Plan, make_plan, training_with
 from tfgreen.reports.training_board import TrainingBoard
@@ -138,6 +138,7 @@ def fit(
     meter = EnergyMeter(region=config.region)
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(naming_damaged_records())
         for context in plan.contexts:
             stack.enter_context(context)
         stack.enter_context(training_with(model, plan.steps))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfgreen.checks import check_instance
-from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.errors import FileError, invalid_state, invalid_type, invalid_value
 from tfgreen.recipes.data.data import Data
 from tfgreen.recipes.data.split import Split
 from tfgreen.recipes.economy.training_config import TrainingConfig
@@ -100,6 +101,16 @@ class AnyBatch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
         if not self._seen:
             raise invalid_value("data", expected="at least one batch", received="a dataset of none")
+
+
+@contextlib.contextmanager
+def naming_damaged_records() -> Iterator[None]:
+    """In the block, an error of ours where a TFRecord file turns out to be damaged."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        said = error.message.split("[[{{")[0].strip().splitlines()[-1]
+        raise FileError(f"data: expected whole TFRecord files, received damaged ones: {said}.") from error
 
 
 def _check_given(model: keras.Model, name: str, x: Any) -> None:
