@@ -135,3 +135,12 @@ def test_models_and_layers_that_do_not_fit_are_said():
     two = keras.Model(tokens, [layers.Embedding(50, 3, name="a")(tokens), layers.Embedding(50, 3, name="b")(tokens)])
     with pytest.raises(ValueError, match=r"several Embeddings of 50 rows: \['a', 'b'\].*layer='a'"):
         tg.trim_vocabulary(two, USED)
+
+
+def test_a_model_of_open_length_with_few_positions():
+    tokens = keras.Input((None,), dtype="int32")
+    places = ops.cumsum(ops.ones_like(tokens), axis=1) - 1
+    x = layers.Embedding(50, 8, name="table")(tokens) + layers.Embedding(5, 8, name="places")(places)
+    model = keras.Model(tokens, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    new = ids()[:, :5]
+    np.testing.assert_allclose(tg.trim_vocabulary(model, USED)(new), model(np.array(USED)[new]), rtol=1e-5, atol=1e-6)

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
+from tfgreen.errors import InvalidValueError, invalid_state, invalid_type, invalid_value, layer_subject
 from tfgreen.model.call_spec import call_model, keeping_state, read_call_spec
 from tfgreen.model.internals import resize_variable
 from tfgreen.model.layer_calls import Around, around_calls
 from tfgreen.model.paths import check_built_model, own_weights, walk
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.samples import random_samples
+from tfgreen.structure import CallSpec
 from tfgreen.surgery.saved_sizes import set_config
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import Tensors
@@ -120,12 +121,25 @@ def _checked_ids(used_ids: Sequence[int], table: keras.layers.Embedding, subject
     return ids
 
 
+def _samples(model: keras.Model, spec: CallSpec) -> dict[str, np.ndarray]:
+    """Random samples, where their length is open as short as the model takes them."""
+    for length in (_LENGTH, _LENGTH // 2, _LENGTH // 4, 2):
+        samples = random_samples(spec, _SAMPLES, length)
+        try:
+            with keeping_state(model):
+                call_model(model, spec, samples)
+        except InvalidValueError:  # more than it has positions for
+            continue
+        return samples
+    return random_samples(spec, _SAMPLES, 1)
+
+
 def _difference(
     model: keras.Model, small: keras.Model, table: keras.layers.Embedding, ids: np.ndarray, subject: str
 ) -> float:
     """The largest difference between the outputs on used ids, as a share of the largest output."""
     spec = read_call_spec(model)
-    samples = random_samples(spec, _SAMPLES, _LENGTH)
+    samples = _samples(model, spec)
     looked_up: list[np.ndarray] = []
 
     def around(layer: keras.Layer, call: Around, /, *args: Tensors, **kwargs: object) -> Tensors:
