@@ -60,7 +60,7 @@ def test_the_file_after_quantization_aware_training_is_as_integer_as_after_post_
     assert len(lite.content) <= 1.05 * len(after.content)
     floats = {n: w.values.size for n, w in lite.weights.items() if w.values.dtype == np.float32}
     assert max(floats.values(), default=0) <= (1024 if name == "t5" else 256)  # of T5 the bias by relative position
-    assert off(outputs(aware, x), outputs(lite, x)) < 0.2
+    assert off(outputs(model, x), outputs(aware, x)) < 0.2 and off(outputs(aware, x), outputs(lite, x)) < 0.2
 
 
 @pytest.mark.parametrize("lora", [False, True])

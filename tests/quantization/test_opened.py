@@ -61,6 +61,14 @@ class ReadsAKernel(Block):
         return x @ ops.transpose(self.parts.layers[1].kernel)[:, :16]
 
 
+class ReturnsAMask(OwnWeight):
+    """As T5's: what it returns beside the features is added to scores."""
+
+    def call(self, x, bias=None, training=False):
+        x = super().call(x if bias is None else x + 0 * bias)
+        return x, ops.where(x > 0, 0.0, -1e9)
+
+
 class CallsTwoWays(layers.Layer):
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -109,6 +117,39 @@ def test_a_layer_that_a_pattern_names_stays_closed_and_float():
     assert whole.get_layer("block").activations.reason == "the settings keep it in float"
     inside = tg.quantize(model, calibration_data=x, keep_float=["block/*norm*"])
     assert is_container(inside.get_layer("block"))
+
+
+def test_of_several_outputs_none_is_rounded_to_the_range_of_another():
+    inputs = keras.Input((6, 16))
+    x, bias = ReturnsAMask(name="block")(inputs)
+    x, _ = ReturnsAMask(name="block_2")(x, bias)
+    model, x = keras.Model(inputs, layers.Dense(3)(x)), RNG.normal(size=(64, 6, 16)).astype("float32")
+    quantized = tg.quantize(model, calibration_data=x)
+    expected, got = model.predict(x, verbose=0), quantized.predict(x, verbose=0)
+    assert np.abs(expected - got).max() < 0.1 * np.abs(expected).max()
+    assert np.abs(tg.convert(quantized, quantization="int8").predict(x) - got).max() < 0.05 * np.abs(expected).max()
+
+
+class AddsAMask(layers.Layer):
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.query, self.key, self.value = layers.Dense(16), layers.Dense(16), layers.Dense(16)
+
+    def call(self, x):
+        left_out = ops.cast(x[:, None, :, 0] > 1.0, "float32")
+        scores = ops.matmul(self.query(x), ops.transpose(self.key(x), (0, 2, 1)))
+        return ops.matmul(ops.softmax(scores + left_out * -1e9), self.value(x))
+
+
+def test_a_block_that_loses_by_being_opened_is_left_closed(monkeypatch):
+    model, x = model_of(AddsAMask(name="block")), RNG.normal(size=(64, 6, 16)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    noise = []
+    for limit in (1e9, 0.1):
+        monkeypatch.setattr("tfgreen.techniques.quantize._NOISY", limit)
+        got = tg.quantize(model, calibration_data=x).predict(x, verbose=0)
+        noise.append(np.square(expected - got).mean() / expected.var())
+    assert noise[0] > 0.1 and noise[1] < 0.02
 
 
 def test_a_model_with_nothing_to_open_or_without_a_graph_is_handed_back():

@@ -34,7 +34,7 @@ from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.weights import is_own, quantizable_weights
 from tfgreen.quantization.feature_scales import needs_float_input
-from tfgreen.quantization.lowering import OBSERVED, UNIT, WIDE_FEATURES, Lowering, Range, lowering_of
+from tfgreen.quantization.lowering import OBSERVED, UNIT, WIDE_FEATURES, Lowering, Range, is_opaque, lowering_of
 from tfgreen.quantization.op_classes import (
     AVERAGE_POOLING,
     averages_whole_map,
@@ -212,6 +212,9 @@ class _Placer:
             for index, producer in enumerate(node.producers)
             if self._is_float(producer) and self.only_concat[producer] is None and not node.takes_indices
         )
+        if is_opaque(layer):
+            output = None if self._returns_several(node) else output
+            inputs = () if lowering.inside else inputs  # its kernels round what they take
         fused = fused_norm or self._is_fused_kernel(node)
         averaging = is_averaging(layer) and not mean
         probabilities = output == UNIT and node in self.only_ends
@@ -272,7 +275,12 @@ class _Placer:
         """Whether a node makes floats that nothing has rounded: an input of the model, or a layer kept in float."""
         if isinstance(node.layer, layers.InputLayer):
             return keras.backend.is_float_dtype(node.layer.dtype)
-        return node in self.float
+        return node in self.float or self._returns_several(node)
+
+    def _returns_several(self, node: LayerNode) -> bool:
+        """Whether a node returns several tensors of floats from code that is not known: one of them may be a mask of
+        very large numbers, so that no range fits all."""
+        return sum(map(keras.backend.is_float_dtype, node.output_dtypes)) > 1 and is_opaque(self.layer[node])
 
 
 def _of_all_calls(found: list[Placement]) -> Placement:

@@ -89,12 +89,24 @@ def quantize(
     config = resolve_config(QuantizeConfig, config, options)
     check_built_model(model)
     patterns = (*config.keep_float, *config.layers)
-    model = opened(model, lambda path: any(_is_of_whole(pattern, path) for pattern in patterns))
-    with naming_dtypes(model):
-        result, samples = rounded(model, config)
+    graph = opened(model, lambda path: any(_is_of_whole(pattern, path) for pattern in patterns))
+    with naming_dtypes(graph):
+        result, samples = rounded(graph, config)
+        if graph is not model and samples and (noise := _noise(model, result, samples)) > _NOISY:
+            closed, _ = rounded(model, config)  # code may add masks of -1e9 to scores
+            if _noise(model, closed, samples) < noise:
+                return closed
         if samples:
-            _look(model, config, result, samples)
+            _look(graph, config, result, samples)
     return result
+
+
+def _noise(model: keras.Model, result: keras.Model, samples: Mapping[str, np.ndarray]) -> float:
+    """The mean square error of the output that is furthest off, over its variance."""
+    spec = read_call_spec(model)
+    both = (keras.tree.flatten(call_model(one, spec, samples)) for one in (model, result))
+    pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(*both)]
+    return max(float(np.square(a - b).mean() / (a.var() or 1.0)) for a, b in pairs)
 
 
 def rounded(model: keras.Model, config: QuantizeConfig) -> tuple[keras.Model, Mapping[str, np.ndarray]]:
@@ -197,6 +209,7 @@ def _edges(model: keras.Model) -> dict[str, set[str]]:
     return {"input_range": first, "output_range": {source(node).path for node in graph.outputs}}
 
 
+_NOISY = 0.1  # of the variance of an output: more than 8 bits cost
 _MORE_INTEGERS = "a BatchNormalization is fused and each channel has its scale: more integers than it has clusters"
 _SCALE_PER_CHANNEL = "a BatchNormalization is fused, so each channel has its scale: fold it first (tg.fold_batch_norm)"
 
