@@ -40,7 +40,7 @@ def test_weights_of_samples_and_several_positions_go_along():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(20, 5, 3)).astype("float32"), rng.integers(0, 4, (20, 5))
     run = tg.fit(model, (x, y, np.ones((20, 5))), epochs=10, batch_size=8, keep_fraction=0.3, accumulate=2, verbose=0)
-    assert "hardest 30%" in run.savings["keep_fraction"]
+    assert "hardest 30 %" in run.savings["keep_fraction"]
     assert np.isfinite(run.history["loss"]).all() and run.history["loss"][-1] < run.history["loss"][0] * 1.2
 
 
