@@ -66,6 +66,14 @@ def test_intervals_tell_whether_figures_differ():
     assert figures.spread_text(full("a"), "size_bytes", ACCURACY) == ""
 
 
+def test_none_is_best_where_none_is_shown_to_be_better():
+    first, near, far = measured("a"), measured("b", metric=0.85), full("c", metric=0.95)
+    assert figures.best([first, near], "metric", ACCURACY) == []
+    assert figures.best([first, near, far], "metric", ACCURACY) == ["c"]
+    times = [full(name, latency_ms=Latency(ms, ms)) for name, ms in (("a", 1.57), ("b", 1.59), ("c", 2.0))]
+    assert figures.best(times, "latency_ms", ACCURACY) == ["a", "b"]
+
+
 def test_only_figures_that_a_variant_has_are_used():
     bare = Variant(name="bare", reasons=dict.fromkeys(FIGURES, "stopped"))
     assert figures.used_figures([bare]) == [] and figures.used_figures([bare, full()]) == list(FIGURES)

@@ -44,3 +44,14 @@ def test_clusters_are_counted_without_zero():
     model.get_layer("head").set_weights([values, np.zeros(5)])
     rows = {row.path: row for row in layer_rows(model, tg.convert(model))}
     assert rows["head"].clusters == 3 and rows["conv"].clusters is None
+
+
+def test_a_small_clustered_kernel_is_known_as_such():
+    model = network()
+    clustered = tg.cluster(model, number_of_clusters=16, layers={"head": None})
+    rows = {row.path: row for row in layer_rows(clustered, tg.convert(clustered))}
+    assert rows["conv"].clusters == 16 and rows["head"].clusters is None
+    few = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(6, 2, name="conv"), keras.layers.Flatten()])
+    clustered = tg.cluster(few, number_of_clusters=8)
+    [row] = layer_rows(clustered, tg.convert(clustered))
+    assert row.clusters == 8  # of 24 weights

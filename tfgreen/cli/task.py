@@ -17,6 +17,7 @@ from tfgreen.cli.models import check_files, load_trained
 from tfgreen.cli.start import start_tensorflow
 from tfgreen.cli.values import whole
 from tfgreen.cli.words import in_options
+from tfgreen.errors import invalid_value
 
 if TYPE_CHECKING:
     import keras
@@ -50,6 +51,8 @@ def add_task(parser: argparse.ArgumentParser, recipe: bool = True) -> None:
         parser.add_argument("--recipe", metavar="RECIPE", help=text)
     text = "what the model is judged by: one that it was compiled with, or any of Keras's (default: its first)"
     parser.add_argument("--metric", metavar="NAME", help=text)
+    text = "which is better, for a metric whose name does not tell"
+    parser.add_argument("--direction", choices=("higher", "lower"), help=text)
     text = "loss of Keras to train with (default: that of the model, or what its outputs and targets tell)"
     parser.add_argument("--loss", metavar="NAME", help=text)
     add_budget(parser)
@@ -74,10 +77,20 @@ def read_task(arguments: argparse.Namespace) -> Given:
         print(f"{arguments.model}: {note}", file=sys.stderr)
     data = read(model)
     recipe, reason = _choose_recipe(arguments, model, data, bounds)
-    # A metric that the model was compiled with, or one of Keras's where it was not compiled.
-    metric = arguments.metric if arguments.metric is None or model.compiled else tg.Metric(arguments.metric)
+    metric = _metric(arguments, model)
     options = {"metric": metric, "region": arguments.region, "seed": arguments.seed}
     return Given(model, data, recipe, reason, options, bounds, progress)
+
+
+def _metric(arguments: argparse.Namespace, model: keras.Model) -> tg.Metric | str | None:
+    """A metric that the model was compiled with, or one of Keras's where it was not compiled."""
+    name, direction = arguments.metric, arguments.direction
+    if model.compiled:
+        return name if direction is None else tg.Metric.of(model, name, direction=direction)
+    if name is None and direction is not None:
+        fix = "Name the metric too: --metric NAME."
+        raise invalid_value("direction", expected="a metric that it is of", received=repr(direction), fix=fix)
+    return None if name is None else tg.Metric(name, direction=direction)
 
 
 def _check_recipe(recipe: str) -> None:

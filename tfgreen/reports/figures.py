@@ -24,6 +24,7 @@ WHAT_PRUNING_SHRINKS = (
     "it; an int8 file stores zeros like any other number."
 )
 MISSING = "\u2013"
+_MEASURED: dict[Figure, float] = {"latency_ms": 0.025, "memory_bytes": 0.025}  # to each side: runs differ by that
 SAME = 0.005  # ratios closer to 1 than this read as "same"
 
 
@@ -95,18 +96,20 @@ def is_better(variant: Variant, other: Variant, figure: Figure, metric: Metric) 
 
 
 def differs(variant: Variant, other: Variant, figure: Figure) -> bool:
-    """Whether the intervals of a figure lie apart; a figure without one counts as exact."""
+    """Whether the intervals of a figure lie apart; one that is counted has none, one that is measured a few percent."""
     (low, high), (lowest, highest) = (_ends(one, figure) for one in (variant, other))
     return low > highest or high < lowest
 
 
 def best(variants: Sequence[Variant], figure: Figure, metric: Metric) -> list[str]:
-    """The names of the variants with the best value, if there is a choice; sparsity is no merit of its own."""
-    known = {variant.name: value for variant in variants if (value := variant.number(figure)) is not None}
-    if figure == "sparsity" or len(set(known.values())) < 2:
+    """The names of the variants that none is shown to be better than, if there is a choice; sparsity is no merit."""
+    known = [variant for variant in variants if variant.number(figure) is not None]
+    if figure == "sparsity" or not known:
         return []
-    top = (max if figure == "metric" and metric.higher_is_better else min)(known.values())
-    return [name for name, value in known.items() if value == top]
+    choose = max if figure == "metric" and metric.higher_is_better else min
+    top = choose(known, key=lambda variant: variant.number(figure) or 0.0)
+    found = [variant.name for variant in known if not differs(variant, top, figure)]
+    return found if len(found) < len(known) else []
 
 
 def unverified(variants: Sequence[Variant]) -> list[str]:
@@ -116,5 +119,5 @@ def unverified(variants: Sequence[Variant]) -> list[str]:
 
 
 def _ends(variant: Variant, figure: Figure) -> tuple[float, float]:
-    value = variant.number(figure) or 0.0
-    return variant.interval(figure) or (value, value)
+    value, off = variant.number(figure) or 0.0, _MEASURED.get(figure, 0.0)
+    return variant.interval(figure) or (value * (1 - off), value * (1 + off))

@@ -105,7 +105,11 @@ def _measured(
     sample, calls = _first_sample(lites[first], x), {}  # read once, because x may be a generator
     for name, item in lites.items():
         calls[name] = _inference(item, rename(sample, structures[first], structures[name], "x"), threads)
-    return measure_in_turn(calls, meter if meter is not None else EnergyMeter(region), seconds)
+    if meter is None:
+        # Not of the memory: what this process holds is not what an inference takes. LiteRT runs on the CPU.
+        on_cpu = all(isinstance(item, LiteRTModel) for item in lites.values())
+        meter = EnergyMeter(region, components=("cpu",) if on_cpu else ("cpu", "gpu"))
+    return measure_in_turn(calls, meter, seconds)
 
 
 def _structure(item: LiteRTModel | keras.Model, subject: str) -> Structure:

@@ -9,6 +9,8 @@ from tfgreen.deploy.inspection.compare_layers import compare_layers
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.model.cost import profile, profiled_layers
 from tfgreen.reports.layer_row import LayerRow
+from tfgreen.transforms.codebook import Codebook
+from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.typing import Samples
 
 MOST_CLUSTERS = 64  # a kernel with more values, or with nearly all that its bits can tell apart, is not clustered
@@ -32,6 +34,10 @@ def layer_rows(
     old = {} if before is None else {layer.path: layer.macs for layer in profile(before).layers}
     channels = {} if before is None else {path: _channels(layer) for path, layer in profiled_layers(before)}
     errors = {} if x is None else {p: e.sqnr_db for e in compare_layers(model, lite, x).layers for p in e.paths}
+    clustered = {
+        path for path, layer in compressed_layers(model)
+        if any(isinstance(transform, Codebook) for chain in layer.chains for transform in chain.transforms)
+    }  # fmt: skip
     graph, rows = lite.parsed.subgraphs[0], dict[str, LayerRow]()
     for operator, status in zip(graph.operators, lite.audit.operators):
         tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
@@ -52,7 +58,7 @@ def layer_rows(
                 channels=int(graph.tensors[operator.outputs[0]].shape[-1]),
                 channels_before=channels.get(path),
                 sparsity=weight.zeros / weight.values.size,
-                clusters=values if values <= few else None,
+                clusters=values if path in clustered or values <= few else None,
                 bits=weight.bits,
                 sqnr_db=sqnr if sqnr is not None and np.isfinite(sqnr) else None,
             ),

@@ -37,6 +37,28 @@ def test_short_steps_run_several_at_once_and_those_of_compressed_models_do_not()
     assert run.history["sparsity"][-1] == pytest.approx(0.5, abs=0.1)
 
 
+class Seen(keras.callbacks.Callback):
+    """How many updates each epoch has."""
+
+    def on_train_begin(self, logs=None):
+        self.updates = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.updates.append(int(self.model.optimizer.iterations) - sum(self.updates))
+
+
+@pytest.mark.parametrize(("steps", "executed"), [(12, 12), (34, 2), (17, 1)])
+def test_an_epoch_of_so_many_steps_has_no_more(steps, executed):
+    x, y = arrays()
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat()
+    seen = Seen()
+    run = tg.fit(network(), batches, epochs=2, steps_per_epoch=steps, verbose=0, callbacks=[seen])
+    assert seen.updates == [steps, steps]
+    assert f": {executed}, " in run.savings["steps_per_execution"]
+    with pytest.raises(ValueError, match=r"steps_per_execution: expected a divisor of steps_per_epoch"):
+        tg.fit(network(), batches, steps_per_epoch=steps, steps_per_execution=5, verbose=0)
+
+
 def test_parts_are_counted_against_the_batches_that_come():
     x, y = arrays()
     batches = tf.data.Dataset.from_tensor_slices((x, y))

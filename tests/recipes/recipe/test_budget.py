@@ -29,5 +29,10 @@ def test_a_bound_that_nothing_can_keep_is_refused(bound, value):
         Budget(**{bound: value})
 
 
+def test_a_bound_that_says_nothing_beside_another_is_refused():
+    with pytest.raises(ValueError, match="max_gzip: expected less than max_size.*Leave one of them out"):
+        Budget(max_size="100kB", max_gzip="200kB")
+
+
 def test_no_drop_at_all_is_a_bound():
     assert Budget(max_drop=0).given == {"max_drop": 0.0}

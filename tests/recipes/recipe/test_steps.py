@@ -42,6 +42,9 @@ def test_names_are_numbered_by_verb():
         (["quantize", "prune_channels", "convert"], "prune_channels stands after quantize"),
         (["prune", "prune", "convert"], "prune stands twice"),
         (["verify", "convert"], "verify stands before there is a file"),
+        (("convert", "train", "verify"), "train stands behind the last convert.*another convert behind train"),
+        (("cluster", "prune", "train", "convert"), "prune stands after cluster.*preserve_sparsity"),
+        (("remove_masked_channels", "convert"), "no channel is masked.*Put mask_channels before it"),
     ],
 )
 def test_an_order_that_cannot_be_carried_out(given, match):
@@ -50,5 +53,7 @@ def test_an_order_that_cannot_be_carried_out(given, match):
 
 
 def test_an_order_that_can():
-    check_order(steps("prune", "strip", "prune", "strip", "prune_channels", "quantize", "convert", "train", "verify"))
+    check_order(steps("prune", "strip", "prune", "strip", "prune_channels", "quantize", "convert", "verify"))
+    check_order(steps("convert", "train", "convert", "verify"))
+    check_order(steps({"cluster": {"preserve_sparsity": True}}, "prune", "train", "convert"))
     check_order(steps({"quantize": {"choice": [None, {}]}}, "equalize", "convert"))  # as it may be left out

@@ -25,6 +25,6 @@ def test_nothing_is_said_before_anything_is_known():
     pace = Pace([0.0, 4.0, 2.0])
     assert pace.left(0, 1, 100) == ""
     pace.finished(0, 100)
-    assert pace.left(1, 0, 5) == "" and pace.left(1, 0.5, 60) == "about 2 min left in all"
+    assert pace.left(1, 0, 5) == "" and pace.left(1, 0.5, 60) == "about 2 min of training left in all"
     pace.finished(1, 8)
-    assert pace.left(2, 0.5, 2) == "about 2 s left in all"
+    assert pace.left(2, 0.5, 2) == "about 2 s of training left in all"

@@ -164,6 +164,9 @@ def _steps_per_execution(
 ) -> tuple[int, str]:
     """How many batches run in one call, and why."""
     if config.steps_per_execution != "auto":
+        if config.steps_per_epoch is not None and config.steps_per_epoch % config.steps_per_execution:
+            expected = f"a divisor of steps_per_epoch ({config.steps_per_epoch}), beyond which Keras would run on"
+            raise invalid_value("steps_per_execution", expected=expected, received=config.steps_per_execution)
         return config.steps_per_execution, "as set"
     if compressed_layers(model):
         return 1, "a compressed model counts its steps one by one"
@@ -186,7 +189,11 @@ def _steps_per_execution(
         return 1, "a step takes so long that calling it is nothing beside it"
     if steps is None or steps < 2:
         return 1, "the number of steps is not known" if steps is None else "an epoch is one step"
-    return min(_EXECUTED, steps), "steps are short"
+    if config.steps_per_epoch is None:
+        return min(_EXECUTED, steps), "steps are short"
+    # Keras ends an epoch of so many steps only where a call ends.
+    count = max(count for count in range(1, _EXECUTED + 1) if config.steps_per_epoch % count == 0)
+    return count, "steps are short" if count > 1 else "no such number divides steps_per_epoch"
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def measure_variants(
     energy = dict[str, InferenceEnergy]()
     if joules:
         runs = {name: ready_interpreter(x, sample=x.first_sample(sample)).invoke for name, x in lites.items()}
-        energy = measure_in_turn(runs, EnergyMeter(region, components=("cpu", "ram")), ENERGY_SECONDS)
+        energy = measure_in_turn(runs, EnergyMeter(region, components=("cpu",)), ENERGY_SECONDS)
     return [
         _variant(name, export, split, metric, latency[name], energy.get(name)) for name, export in exports.items()
     ]

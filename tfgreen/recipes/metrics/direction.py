@@ -48,7 +48,8 @@ def direction_of(metric: Any) -> Direction:
             return "higher"
         if _ends_with(name, _LOWER):
             return "lower"
-    fix = "Say which is better: direction='higher' or direction='lower'."
+    fix = f"Say which is better: metric=tg.Metric.of(model, '{names[-1]}', direction='higher'), or 'lower'; "
+    fix += "--direction on the command line."
     expected = "a name that tells its direction"
     raise invalid_value(f"metric '{names[-1]}'", expected=expected, received="another", fix=fix)
 

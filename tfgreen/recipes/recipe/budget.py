@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from tfgreen.checks import check_number
 from tfgreen.config import Config
+from tfgreen.errors import invalid_value
 from tfgreen.recipes.recipe.amounts import amount
 
 # Field -> the unit of its numbers.
@@ -61,6 +62,9 @@ class Budget(Config):
                 if name != "max_drop":
                     check_number(name, number, above=0)
                 object.__setattr__(self, name, number)
+        if self.max_size is not None and self.max_gzip is not None and float(self.max_gzip) >= float(self.max_size):
+            expected = f"less than max_size, {self.max_size} bytes, as no file grows when it is gzipped"
+            raise invalid_value("max_gzip", expected=expected, received=self.max_gzip, fix="Leave one of them out.")
 
     @property
     def given(self) -> dict[str, float]:

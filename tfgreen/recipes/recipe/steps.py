@@ -94,9 +94,12 @@ def check_order(steps: Sequence[Step]) -> None:
     if not any(step.name == "convert" and step.settings is not None for step in steps):
         raise invalid_state("No step of the recipe makes a file.", "Add one: convert: {quantization: int8}.")
     compressed: list[str] = []
-    converted = False
+    converted, masked, behind = False, False, ""
     for step in steps:
+        if step.name == "convert":
+            behind = ""
         if step.settings is None or (isinstance(step.settings, Choice) and None in step.settings.options):
+            masked = masked or step.name == "mask_channels"
             continue
         if step.kind.plain and compressed:
             sentence = f"{step.name} stands after {compressed[-1]}, whose layers are compressed."
@@ -105,5 +108,22 @@ def check_order(steps: Sequence[Step]) -> None:
             raise invalid_state(f"{step.name} stands twice.", "Leave one out, or put the step strip between them.")
         if step.kind.reads_file and not converted:
             raise invalid_state(f"{step.name} stands before there is a file.", "Move it behind convert.")
+        if step.name == "prune" and "cluster" in compressed and not _keeps_zeros(steps):
+            sentence = "prune stands after cluster, whose codebooks hold no zero."
+            raise invalid_state(sentence, "Move it before cluster, or write cluster: {preserve_sparsity: true}.")
+        if step.name == "remove_masked_channels" and not masked:
+            raise invalid_state(f"{step.name} stands where no channel is masked.", "Put mask_channels before it.")
+        masked = masked or step.name == "mask_channels"
+        if converted and not step.kind.reads_file and step.name != "convert":
+            behind = behind or step.name
         converted = converted or step.name == "convert"
         compressed = [] if step.kind.strips else compressed + [step.name] * step.kind.compresses
+    if behind:
+        sentence = f"{behind} stands behind the last convert, so that no file holds what comes of it."
+        raise invalid_state(sentence, f"Move it before convert, or put another convert behind {behind}.")
+
+
+def _keeps_zeros(steps: Sequence[Step]) -> bool:
+    """Whether the codebooks of a recipe hold zeros, as far as that is decided."""
+    settings = next((step.settings for step in steps if step.name == "cluster"), None)
+    return not isinstance(settings, Mapping) or settings.get("preserve_sparsity") not in (None, False)

@@ -48,7 +48,7 @@ class Pace:
     Example:
         >>> pace = Pace([0.0, 4.0, 2.0])
         >>> pace.left(1, share=0.5, seconds=60)
-        'about 2 min left in all'
+        'about 2 min of training left in all'
     """
 
     def __init__(self, expected: Sequence[float]) -> None:
@@ -65,7 +65,8 @@ class Pace:
         done, spent = self._done + share * self._expected[number], self._seconds + seconds
         if not done:
             return ""
-        rest = (1 - share) * self._expected[number] + sum(self._expected[number + 1 :])
-        left = rest * spent / done
+        own, rate = (1 - share) * self._expected[number], spent / done
+        of_step = max(own * rate, seconds * (1 - share) / share if share and own else 0.0)
+        left = of_step + sum(self._expected[number + 1 :]) * rate
         told = f"{left / 60:.0f} min" if left >= 90 else f"{max(1, round(left)):d} s"
-        return f"about {told} left in all"
+        return f"about {told} of training left in all"

@@ -20,8 +20,10 @@ from tfgreen.recipes.run.runner import Outcome
 from tfgreen.recipes.run.state import Task
 from tfgreen.recipes.run.steps.export import ORIGINAL
 from tfgreen.recipes.run.store import Store
+from tfgreen.recipes.run.told import own_warnings
 from tfgreen.reports.environment import environment
 from tfgreen.reports.layers import LayerRow, layer_rows
+from tfgreen.reports.metric import Metric
 from tfgreen.reports.report import RunReport
 from tfgreen.reports.variant import Variant
 
@@ -36,7 +38,8 @@ def measured_on(task: Task) -> Split:
 
 def measured(task: Task, outcome: Outcome, store: Store, progress: Progress) -> tuple[Record, Path]:
     """The figures of all files, as a step of their own: from disk where they were measured before; and its folder."""
-    joules = any(step.name == "energy" and step.settings is not None for step in task.recipe.steps)
+    asked = any(step.name == "energy" and step.settings is not None for step in task.recipe.steps)
+    joules = asked or task.recipe.budget.max_joules is not None
     key = step_key(outcome.key, _STEP, NoSettings(), joules, task.region)
     place = store.place(len(task.recipe.steps) + 1, _STEP, key)
     found = store.read(place, key)
@@ -52,7 +55,7 @@ def measured(task: Task, outcome: Outcome, store: Store, progress: Progress) -> 
         layers = layer_rows(last.model, last.lite, before=first.model, x=split.samples(_ROWS))
         spent = account.step
     values = {"variants": [v.to_dict() for v in variants], "layers": [row.to_dict() for row in layers]}
-    notes = tuple(dict.fromkeys(str(w.message) for w in said if issubclass(w.category, UserWarning)))
+    notes = tuple(dict.fromkeys(own_warnings(said)))
     record = Record(name=_STEP, key=key, settings={"split": split.name}, spent=spent, notes=notes, values=values)
     store.write(place, record, state, state, task)
     return record, place
@@ -71,7 +74,7 @@ def make_report(task: Task, outcome: Outcome, record: Record) -> RunReport:
     return RunReport(
         variants=variants,
         title=f"{task.original.name} on {task.data.source}: {task.recipe.name}",
-        metric=report_metric(task.metric),
+        metric=_named_metric(task),
         chosen=chosen.name,
         limits=[*limits, *of_steps, *run_limits(budget, spent)],
         steps=[*(done.told() for done in outcome.records), record.told()],
@@ -82,6 +85,13 @@ def make_report(task: Task, outcome: Outcome, record: Record) -> RunReport:
         environment=environment(),
         seed=task.seed,
     )
+
+
+def _named_metric(task: Task) -> Metric:
+    """The metric by its name; on training data, which says little of other samples, it is called so."""
+    metric = report_metric(task.metric)
+    on_training = task.metric is not None and measured_on(task) is task.data.train
+    return dataclasses.replace(metric, name=f"{metric.name} on training data") if on_training else metric
 
 
 def _with_arena(task: Task, outcome: Outcome, variant: Variant) -> Variant:

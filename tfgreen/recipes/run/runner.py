@@ -27,6 +27,8 @@ from tfgreen.recipes.run.state import State, Task
 from tfgreen.recipes.run.steps.export import ORIGINAL_STEP
 from tfgreen.recipes.run.steps.functions import FUNCTIONS
 from tfgreen.recipes.run.store import Store
+from tfgreen.recipes.run.told import own_warnings
+from tfgreen.reports.curves import Curve
 
 _CANNOT = "Keras cannot keep the model as it is after this step, so that a run that is cut off does it anew: {}."
 
@@ -96,9 +98,12 @@ class _Run:
                 try:
                     key = self._done(number, name, config, key)
                 except InvalidValueError as error:
-                    if name not in self.task.recipe.optional:
+                    if name in self.task.recipe.optional:
+                        self.skipped[self.names[number]] = str(error)
+                        continue
+                    if not number:
                         raise
-                    self.skipped[self.names[number]] = str(error)
+                    raise type(error)(f"Step {number}, {self.names[number]}: {error}") from error
         return Outcome(
             self._state(), tuple(self.records), self.skipped, key, tuple(place for place, _ in self.kept)
         )
@@ -150,10 +155,10 @@ class _Run:
             keras.utils.set_random_seed(seed)
             after = FUNCTIONS[name](before, config, task)
             spent = account.step
-        notes = (*after.notes, *(str(w.message) for w in said if issubclass(w.category, UserWarning)))
+        notes = (*after.notes, *own_warnings(said))
         record = Record(
             name=name, key=key, settings=config.to_dict()["config"], spent=spent, notes=tuple(dict.fromkeys(notes)),
-            curves=after.curves, limits=after.limits, cut=after.cut,
+            curves=_named(after.curves, name, self.names[number]), limits=after.limits, cut=after.cut,
             exports=tuple(export for export in after.exports if export not in before.exports),
         )  # fmt: skip
         if place is not None and self.keeps:
@@ -177,6 +182,12 @@ class _Run:
             places, records = [place for place, _ in self.kept], [record for _, record in self.kept]
             self.state = self.store.restore(places, records, self.task)
         return self.state or State(rebuild(self.task.original, lambda path, layer: layer))
+
+
+def _named(curves: tuple[Curve, ...], verb: str, name: str) -> tuple[Curve, ...]:
+    """The curves of a step under its own name, where several have its verb."""
+    titles = (curve.title.replace(verb, name, 1) if curve.title.startswith(verb) else curve.title for curve in curves)
+    return tuple(dataclasses.replace(curve, title=title) for curve, title in zip(curves, titles))
 
 
 def _config(step: Any) -> Config | None:

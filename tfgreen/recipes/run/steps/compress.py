@@ -34,7 +34,12 @@ _STATISTICS, _BATCH = 4096, 128  # samples that statistics are taken of, and in 
 
 def prune_weights(state: State, settings: PruneStep, task: Task) -> State:
     """Zeros, reached little by little within the next step that trains, or at once where none follows or is needed."""
-    return dataclasses.replace(state, model=prune(state.model, _rising(settings, _steps_ahead(task), task)))
+    steps = _steps_ahead(task)
+    model, notes = prune(state.model, _rising(settings, steps, task)), tuple[str, ...]()
+    if not steps and settings.criterion not in MEASURES:
+        UpdateCompression(model).step()
+        notes = ("all zeros at once, as no step behind it trains",)
+    return dataclasses.replace(state, model=model, notes=notes)
 
 
 def hold_channels(state: State, settings: ChannelPruneConfig, task: Task) -> State:
