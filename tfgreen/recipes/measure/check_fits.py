@@ -113,14 +113,16 @@ def _parts(split: Split) -> Iterator[tuple[Any, Any]]:
 
 def _try(model: keras.Model, spec: CallSpec, split: Split, metric: Metric | None) -> None:
     """Run the model on a few samples, and judge what it gives."""
-    some = split.few(32)
+    some, what = split.few(32), f"Model '{model.name}' fails on samples of {split.name} ({split.source})"
     try:
         arrays = {name: array[:32] for name, array in next(sample_batches(some.samples(32), spec, None)).items()}
-        outputs_of(model, spec, arrays, 32)
+        try:
+            outputs_of(model, spec, arrays, 32)
+        except TfgreenError as error:
+            raise invalid_state(f"{what}: {error}") from error
         if metric is not None and split.has_targets:
             metric.evaluate(model, some)
     except (ValueError, TypeError, tf.errors.OpError) as error:
         if isinstance(error, TfgreenError):
             raise
-        what = f"Model '{model.name}' fails on samples of {split.name} ({split.source})"
         raise invalid_state(f"{what}: {str(error).strip().splitlines()[0]}") from error

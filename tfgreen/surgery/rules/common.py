@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Rule = Callable[["ChannelAnalysis", Call], list[Axes]]
 
+_MIXING = (activations.softmax, activations.log_softmax, activations.sparsemax)
 _DRAWS = 8  # of inputs of an activation: code may take a branch by any of them
 
 
@@ -89,6 +90,8 @@ def _mixes(activation: Any, axes: Axes, place: int) -> bool:
     """Whether a function of some slices along an axis is not, or may not be, these slices of the function of all."""
     if isinstance(activation, keras.Layer):
         return not isinstance(activation, ELEMENTWISE)  # another may have weights
+    if activation in _MIXING:
+        return True  # of which Keras warns where there is one channel
     rng, sizes = np.random.default_rng(0), [2 if labels is None else len(labels) for labels in axes]
     for _ in range(_DRAWS):
         x = rng.normal(0, 3, sizes).astype("float32")
