@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Rule = Callable[["ChannelAnalysis", Call], list[Axes]]
 
+# Not to be tried: Keras warns of them where there is one channel.
 _MIXING = (activations.softmax, activations.log_softmax, activations.sparsemax)
 _DRAWS = 8  # of inputs of an activation: code may take a branch by any of them
 
@@ -81,7 +82,7 @@ def unmixed(a: ChannelAnalysis, call: Call, activation: Any, axes: Axes) -> None
 
 def _keeps_zero(activation: Any, rank: int) -> bool:
     try:
-        return not np.any(np.asarray(activation(keras.ops.zeros((1,) * rank))))
+        return activation not in _MIXING and not np.any(np.asarray(activation(keras.ops.zeros((1,) * rank))))
     except Exception:  # code of the user's, which may fail in any way
         return False
 
@@ -91,7 +92,7 @@ def _mixes(activation: Any, axes: Axes, place: int) -> bool:
     if isinstance(activation, keras.Layer):
         return not isinstance(activation, ELEMENTWISE)  # another may have weights
     if activation in _MIXING:
-        return True  # of which Keras warns where there is one channel
+        return True
     rng, sizes = np.random.default_rng(0), [2 if labels is None else len(labels) for labels in axes]
     for _ in range(_DRAWS):
         x = rng.normal(0, 3, sizes).astype("float32")
