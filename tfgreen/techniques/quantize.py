@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import keras
@@ -21,11 +21,13 @@ from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.paths import check_built_model, naming_dtypes, walk, weights_by_path
+from tfgreen.model.samples import sample_batches
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.calibrate import calibrate
 from tfgreen.quantization.kernels import can_share_scale, has_costly_scales
 from tfgreen.quantization.lowering import OBSERVED
+from tfgreen.quantization.masked_scores import masked_operations
 from tfgreen.quantization.op_classes import inner_operation, is_pass_through
 from tfgreen.quantization.opened import opened
 from tfgreen.quantization.placement import Placement, place_activations
@@ -113,7 +115,8 @@ def rounded(model: keras.Model, config: QuantizeConfig) -> tuple[keras.Model, Ma
     """The copy that :func:`quantize` returns, and the first batch of the calibration data, by the names of the inputs,
     if the model is no subclassed one."""
     check_built_model(model)
-    placements = place_activations(model, lambda path: config.for_layer(path) is None)
+    masked = _masked(model, config)
+    placements = place_activations(model, lambda path: config.for_layer(path) is None or path in masked)
     _check_fits(config, placements)
     placements = _with_given_ranges(model, config, placements)
     work = _Work(model, config, placements)
@@ -123,6 +126,15 @@ def rounded(model: keras.Model, config: QuantizeConfig) -> tuple[keras.Model, Ma
     if not placements or data is None:
         return result, {}
     return result, calibrate(result, data, lambda path: (config.for_layer(path) or config).calibration)
+
+
+def _masked(model: keras.Model, config: QuantizeConfig) -> set[str]:
+    """The operations that hold what a mask leaves of scores; not looked for where data can be read only once."""
+    if config.calibration_data is None or isinstance(config.calibration_data, Iterator):
+        return set()
+    spec = read_call_spec(model)
+    samples = next(iter(sample_batches(config.calibration_data, spec)), {})
+    return masked_operations(model, spec, {name: array[: spec.batch or _FEW] for name, array in samples.items()})
 
 
 def _is_of_whole(pattern: str, path: str) -> bool:
@@ -209,6 +221,7 @@ def _edges(model: keras.Model) -> dict[str, set[str]]:
     return {"input_range": first, "output_range": {source(node).path for node in graph.outputs}}
 
 
+_FEW = 8  # samples that are looked at for masks
 _NOISY = 0.1  # of the variance of an output: more than 8 bits cost
 _MORE_INTEGERS = "a BatchNormalization is fused and each channel has its scale: more integers than it has clusters"
 _SCALE_PER_CHANNEL = "a BatchNormalization is fused, so each channel has its scale: fold it first (tg.fold_batch_norm)"

@@ -227,3 +227,39 @@ def test_an_operator_that_litert_lacks_is_named_after_training_too():
     model = keras.Model(inputs, layers.Dense(2)(ops.where(h > 0, ops.erf(h), h)))
     with pytest.raises(tg.ConversionError, match="Erf, for which LiteRT has no operator. Compute it outside"):
         tg.convert(tg.quantize(model, calibration_data=REAL), quantization="int8")
+
+
+def attended(kind):
+    """Attention in which a mask leaves scores out: its own, a choice or a sum of a user's, constant or of an input."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((6, 8))
+    length = keras.Input((6,), dtype="int32", name="mask")
+    if kind == "causal":
+        y = layers.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True)
+    elif kind == "padding":
+        y = layers.MultiHeadAttention(2, 4)(x, x, attention_mask=length[:, None, :] > 0)
+    else:
+        scores = ops.matmul(layers.Dense(8)(x), ops.transpose(layers.Dense(8)(x), (0, 2, 1)))
+        seen = ops.cast(length[:, None, :], "float32")
+        if kind == "sum":
+            scores = scores + (1 - seen) * -1e9
+        elif kind == "chosen sum":
+            scores = scores + ops.where(seen > 0, 0.0, -1e9)
+        elif kind == "least":
+            scores = ops.where(seen > 0, scores, float(np.finfo("float32").min))
+        else:
+            scores = scores + np.where(np.tri(6), 0.0, -1e9).astype("float32")
+        y = ops.matmul(ops.softmax(scores), layers.Dense(8)(x))
+    model = keras.Model([x, length], layers.Dense(4)(y) + 0.0 * ops.cast(length, "float32")[:, :, None])
+    lengths = RNG.integers(2, 7, 256)
+    return model, [RNG.normal(size=(256, 6, 8)).astype("float32"), (np.arange(6) < lengths[:, None]).astype("int32")]
+
+
+@pytest.mark.parametrize("mode", ["int8", "int16x8"])
+@pytest.mark.parametrize("kind", ["causal", "padding", "sum", "chosen sum", "least", "constant"])
+def test_masked_scores_leave_the_others_their_range(kind, mode):
+    model, x = attended(kind)
+    expected = np.asarray(model(x), np.float64)
+    got = tg.convert(model, quantization=mode, calibration_data=x).predict(x)
+    noise = np.square(expected - got).mean() / np.square(expected - expected.mean(0)).mean()
+    assert -10 * np.log10(noise) > 25

@@ -65,7 +65,9 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
                 raise invalid_state(f"it returns {spec.batch} rows for it. Build it with an open batch size.")
         # The identity makes two outputs (or an input and an output) that are one tensor two.
         result = {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(flat)}
-        replace_operations(tf.compat.v1.get_default_graph(), conversion.samples is not None)
+        has_samples = conversion.samples is not None
+        calibrated = has_samples and conversion.config.integers
+        replace_operations(tf.compat.v1.get_default_graph(), has_samples, calibrated)
         return result
 
     batch = None if conversion.config.dynamic_batch else 1

@@ -11,6 +11,8 @@
   of both behind the sum with the range of what it took before, and then refuses what it made.
 - Keras adds what looks like a bias, a tensor of which all sizes but one are 1, by BiasAdd. One sample of shape (8, 1)
   does, and would be added along the last axis if that has 8 too. Along the first, the converter takes none.
+- What a mask leaves of the scores of a softmax is -1e9, or -3e38. Of a range with that, integers tell no score from
+  another, and attention would be even. Masked scores are as far below the least of the others as makes no difference.
 - Keras's argmax tells 0 from -0 by bits, for which LiteRT has no operator. NumPy's does not, and integers have one 0.
 """
 
@@ -25,17 +27,20 @@ import tensorflow as tf
 from tfgreen.transforms.exporting import isolated, rounding_of, source_of
 
 _INPUT = re.compile(r"input_\d+")  # see export.py
+_NEVER, _BELOW = -1e4, 12.0  # a score that a mask makes, at most; exp(-12) is 6e-6 of the least of the others
 _BOUNDED = ("Tanh", "Sigmoid", "Softmax")  # which the converter gives a range of its own, in float32 too
 
 
-def replace_operations(graph: tf.Graph, has_samples: bool) -> None:
+def replace_operations(graph: tf.Graph, has_samples: bool, calibrated: bool = False) -> None:
     """Replace operations of a graph that is being traced; what stands in their place bears their scope.
 
     Args:
         has_samples: Whether operations between trained ranges get ranges by calibration, and do not stay in float32.
+        calibrated: Whether floats become integers of the ranges that they have on samples.
     """
     trained = any(operation.type.startswith("FakeQuant") for operation in graph.get_operations())
-    for types, make in (*_REPLACED, *([(("Pack", "ConcatV2"), _joined)] if trained and not has_samples else [])):
+    joined = [(("Pack", "ConcatV2"), _joined)] if trained and not has_samples else []
+    for types, make in (*_REPLACED, *joined, *([(("Softmax",), _near_masked)] if calibrated else [])):
         for operation in graph.get_operations():
             if operation.type in types:
                 (old,) = operation.outputs
@@ -68,6 +73,72 @@ def _joined(join: tf.Operation) -> tf.Tensor:
     for index, x in parts.items() if apart else ():
         join._update_input(index, isolated(x))
     return join.outputs[0]
+
+
+def _near_masked(softmax: tf.Operation) -> tf.Tensor:
+    """Let what a softmax reads hold no score further below the others than makes a difference."""
+    choice = _as_computed(source_of(softmax.inputs[0])).op
+    scores, masked = _masked_scores(choice)
+    if scores is not None:
+        least = tf.reduce_min(scores, axis=list(range(scores.shape.rank)), keepdims=True)
+        new = tf.where(masked, least - _BELOW, scores)
+        for reader in choice.outputs[0].consumers():
+            for index, x in enumerate(reader.inputs):
+                if x is choice.outputs[0]:
+                    reader._update_input(index, new)
+    return softmax.outputs[0]
+
+
+def _masked_scores(choice: tf.Operation) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    """Scores, and where a mask leaves none of them: chosen by a condition, or a sum with 0 and -1e9."""
+    if choice.type in ("SelectV2", "Select"):
+        condition, chosen, other = choice.inputs
+        if _is_never(other):
+            return chosen, tf.logical_not(condition)
+        return (other, condition) if _is_never(chosen) else (None, None)
+    if choice.type == "AddV2":
+        for scores, added in (tuple(choice.inputs), tuple(choice.inputs)[::-1]):
+            masked = _masked_by(added)
+            if masked is not None:
+                return scores, masked
+    return None, None
+
+
+def _as_computed(x: tf.Tensor) -> tf.Tensor:
+    """A tensor before the casts that keep it apart from ranges."""
+    while x.op.type == "Cast" and x.op.inputs[0].op.type == "Cast" and x.op.inputs[0].op.inputs[0].dtype == x.dtype:
+        x = x.op.inputs[0].op.inputs[0]
+    return x
+
+
+def _is_never(x: tf.Tensor) -> bool:
+    value = tf.get_static_value(_as_computed(source_of(x)))
+    return value is not None and bool(np.all(value <= _NEVER))
+
+
+def _is_zero(x: tf.Tensor) -> bool:
+    value = tf.get_static_value(_as_computed(source_of(x)))
+    return value is not None and not np.any(value)
+
+
+def _masked_by(added: tf.Tensor) -> tf.Tensor | None:
+    """Where a summand that is 0 or far below is far below: one that is constant, chosen, or a factor of 0 and 1."""
+    added = _as_computed(added)
+    value = tf.get_static_value(added)
+    if value is not None:
+        never = value <= _NEVER
+        return tf.constant(never) if np.any(never) and not np.any(value[~never]) else None
+    if added.op.type == "Mul":
+        for factor, never in (tuple(added.op.inputs), tuple(added.op.inputs)[::-1]):
+            if _is_never(never):
+                return isolated(factor) > 0.5  # in float32: LiteRT compares integers of two scales wrongly
+    if added.op.type in ("SelectV2", "Select"):
+        condition, chosen, other = added.op.inputs
+        if _is_never(chosen) and _is_zero(other):
+            return condition
+        if _is_zero(chosen) and _is_never(other):
+            return tf.logical_not(condition)
+    return None
 
 
 def _squeezed(reduction: tf.Operation) -> tf.Tensor:
