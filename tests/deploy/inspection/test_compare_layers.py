@@ -152,3 +152,14 @@ def test_keep_float_is_not_advised_where_nothing_would_be_left():
     errors = compare_layers(model, lite, x)
     assert errors.worst.layer == "only" and errors.worst.noise > 0.1
     assert not errors.remedies and "keep_float" not in errors.cause and "float16" in errors.cause
+
+
+def test_attention_is_compared_by_what_its_layers_make():
+    x = keras.Input((6, 8))
+    attention = keras.layers.MultiHeadAttention(2, 4, name="attention")
+    model = keras.Model(x, keras.layers.Dense(3, name="head")(attention(x, x)))
+    samples = np.random.default_rng(0).normal(size=(64, 6, 8)).astype("float32")
+    lite = convert(model, quantization="int8", calibration_data=samples)
+    errors = compare_layers(model, lite, samples)
+    assert min(row.sqnr_db for row in errors.layers) > 20
+    assert "its output is that of attention/" in errors.skipped["attention"]

@@ -166,6 +166,7 @@ def _places(lite: LiteRTModel) -> tuple[dict[str, tuple[int, int]], dict[str, st
     graph = lite.parsed.subgraphs[0]
     places: dict[str, tuple[int, int]] = {}
     fused: dict[str, str] = {}
+    around: dict[str, str] = {}  # an operator that does more than a layer does, such as to scale the query of attention
     for number, status in enumerate(lite.audit.operators):
         if status.layers:
             path = status.layers[-1]
@@ -173,7 +174,13 @@ def _places(lite: LiteRTModel) -> tuple[dict[str, tuple[int, int]], dict[str, st
                 places.pop(layer, None)
                 fused[layer] = f"fused into {path}"
             places[path] = (number, int(graph.operators[number].outputs[0]))
-    return places, {layer: why for layer, why in fused.items() if layer not in places}
+            outer = next((layer for layer in status.layers if path.startswith(f"{layer}/")), None)
+            around.update({} if outer is None else {path: f"computed together with a part of {outer}"})
+    for path, (number, _) in places.items():
+        inner = [one for one, (later, _) in places.items() if later > number and one.startswith(f"{path}/")]
+        around.update({path: f"its output is that of {inner[-1]}"} if inner else {})
+    places = {path: place for path, place in places.items() if path not in around}
+    return places, {layer: why for layer, why in {**fused, **around}.items() if layer not in places}
 
 
 def _sources(lite: LiteRTModel, places: Mapping[str, tuple[int, int]]) -> dict[str, list[str]]:
