@@ -154,12 +154,20 @@ def test_keep_float_is_not_advised_where_nothing_would_be_left():
     assert not errors.remedies and "keep_float" not in errors.cause and "float16" in errors.cause
 
 
-def test_attention_is_compared_by_what_its_layers_make():
-    x = keras.Input((6, 8))
-    attention = keras.layers.MultiHeadAttention(2, 4, name="attention")
-    model = keras.Model(x, keras.layers.Dense(3, name="head")(attention(x, x)))
-    samples = np.random.default_rng(0).normal(size=(64, 6, 8)).astype("float32")
-    lite = convert(model, quantization="int8", calibration_data=samples)
-    errors = compare_layers(model, lite, samples)
-    assert min(row.sqnr_db for row in errors.layers) > 20
-    assert "its output is that of attention/" in errors.skipped["attention"]
+def test_a_layer_is_compared_by_an_operator_that_does_what_it_does():
+    models = pytest.importorskip("keras_hub").models
+    sizes = {"vocabulary_size": 50, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+    backbone = models.BertBackbone(max_sequence_length=6, **sizes)
+    rng = np.random.default_rng(0)
+    for weight in backbone.weights:
+        weight.assign(rng.normal(0.1, 0.5, weight.shape))
+    ids = rng.integers(1, 50, (64, 6)).astype("int32")
+    x = {"token_ids": ids, "segment_ids": 0 * ids, "padding_mask": (np.arange(6) < rng.integers(2, 7, (64, 1))) * 1}
+    lite = convert(backbone, quantization="int8", calibration_data=x, sequence_length=6)
+    errors = compare_layers(backbone, lite, x)
+    attention = "transformer_layer_0/self_attention_layer"
+    found = {row.layer: row.sqnr_db for row in errors.layers}
+    assert found[f"{attention}/value_dense"] > 20 and found[f"{attention}/softmax"] > 20  # though scores are masked
+    # LiteRT scales the query within its kernel, and the last of what attention does is the kernel behind it.
+    assert errors.skipped[f"{attention}/query_dense"] == f"computed together with a part of {attention}"
+    assert errors.skipped[attention] == f"its output is that of {attention}/output_dense"
