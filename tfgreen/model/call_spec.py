@@ -38,6 +38,10 @@ def read_call_spec(model: keras.Model) -> CallSpec:
     return CallSpec(structure, specs, bool(named), batch)
 
 
+# How TensorFlow tells of ids that a table does not have, and of more positions than there are.
+_NOT_HELD = r"is not in \[0, |out of range|out of bound|Incompatible shapes|must be (?:equal|compatible)"
+
+
 def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor], training: bool = False) -> Any:
     """Call a model on tensors of shape (batch, *input shape), by the names of its inputs.
 
@@ -53,7 +57,8 @@ def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor],
         return model(packed, training=training)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         count = next(iter(values.values())).shape[0]
-        if spec.batch in (None, count) and isinstance(error, tf.errors.InvalidArgumentError):
+        is_index = isinstance(error, tf.errors.InvalidArgumentError) and re.search(_NOT_HELD, str(error))
+        if spec.batch in (None, count) and is_index:
             raise _cannot_run(model, values, str(error)) from error
         if isinstance(error, TfgreenError) or spec.batch in (None, count):
             raise

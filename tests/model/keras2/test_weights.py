@@ -27,7 +27,7 @@ def write(path, weights):
 
 def load(model, path):
     with h5py.File(path, "r") as file:
-        load_keras2_weights(model, file["model_weights"])
+        load_keras2_weights(model, file["model_weights"], {})
 
 
 def model(*stack):
