@@ -85,6 +85,7 @@ MAPPED = [
 CASES = [(MAPPED[2], "input"), *[(loss, "input") for loss in MAPPED[:2]], (MAPPED[0], "keras")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "masked"),
     [pytest.param(*case, marks=[pytest.mark.slow] if number else []) for number, case in enumerate(CASES)],

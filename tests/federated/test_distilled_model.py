@@ -37,6 +37,7 @@ def simulate(**options: object) -> tg.federated.FederatedRun:
     return tg.federated.simulate(arguments.pop("model_fn", model_fn), arguments.pop("data_fn", data_fn), **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("softmax", [True, False])
 def test_a_model_learns_classes_that_no_client_has_all_of(softmax):
     """From what clients predict, which is all that is sent; a client alone knows two of the four."""
@@ -48,6 +49,7 @@ def test_a_model_learns_classes_that_no_client_has_all_of(softmax):
     assert not np.allclose(*own) and tg.convert(run.model).size_bytes > 0
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_models_and_evaluation_changes_none():
     runs = [simulate(rounds=2, evaluation_data=data) for data in (labelled(9), labelled(9), None)]
     for weights in zip(*(run.model.get_weights() for run in runs)):

@@ -97,6 +97,7 @@ def test_what_has_no_such_accumulator_is_left_as_it_is(layer, shape):
     assert round_in_accumulator(x, Compressed(layer, chains), RANGE) is x
 
 
+@pytest.mark.slow
 def test_a_deep_network_computes_what_its_file_does_to_the_bit():
     """One value in 100,000 that is rounded the other way would become scales of difference at the end."""
     inputs = x = keras.Input((12, 12, 3))

@@ -185,6 +185,7 @@ def test_a_task_of_keras_hub_becomes_a_plain_graph_of_equal_outputs(name):
     assert name == "plain" or type(graph).__name__ == "Functional"
 
 
+@pytest.mark.slow
 def test_the_kernels_of_a_block_that_stays_closed_are_integers_in_the_file():
     model, x = model_of(OwnWeight(name="block")), RNG.normal(size=(64, 6, 16)).astype("float32")
     quantized = tg.quantize(model, calibration_data=x)

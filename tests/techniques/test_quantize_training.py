@@ -16,6 +16,7 @@ from tests.quantized import error_in_scales, fitted, in_int8, quantized, ranges_
 from tests.replicas import on_two_replicas
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranges", ["moving_average", pytest.param("learned", marks=pytest.mark.slow)])
 def test_ranges_and_batch_norm_statistics_move_until_they_are_frozen(ranges, tmp_path):
     model = quantized(varied(zoo.residual()), zoo.sample("residual", 64), ranges=ranges, freeze_after=4)

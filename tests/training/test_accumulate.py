@@ -61,6 +61,7 @@ def test_the_weights_are_those_of_whole_batches(optimizer, batch):
     assert_same_training(network, OPTIMIZERS[optimizer], batch=batch)
 
 
+@pytest.mark.slow
 def test_a_masked_and_a_clustered_and_a_quantized_model():
     schedule = tg.PolynomialDecay(0.0, 0.5, 0, 8, frequency=2)
     assert_same_training(lambda: tg.prune(network(), schedule=schedule), callbacks=lambda: [tg.UpdateCompression()])

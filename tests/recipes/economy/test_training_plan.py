@@ -59,6 +59,7 @@ def test_an_epoch_of_so_many_steps_has_no_more(steps, executed):
         tg.fit(network(), batches, steps_per_epoch=steps, steps_per_execution=5, verbose=0)
 
 
+@pytest.mark.slow
 def test_parts_are_counted_against_the_batches_that_come():
     x, y = arrays()
     batches = tf.data.Dataset.from_tensor_slices((x, y))

@@ -84,6 +84,7 @@ def test_training_needs_targets(tmp_path):
         optimize(tasks.classifier(), data, ["train", "convert"], output=tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "data", "metric"),
     [
@@ -97,6 +98,7 @@ def test_other_tasks(tmp_path, model, data, metric):
     assert all(variant.metric is not None and variant.size_bytes for variant in report.variants)
 
 
+@pytest.mark.slow
 def test_a_second_call_goes_on_and_a_third_begins_anew(tmp_path):
     given = {"model": tasks.classifier(), "data": tasks.points(), "recipe": [{"train": {"epochs": 1}}, "convert"]}
     first = optimize(**given, output=tmp_path / "run")

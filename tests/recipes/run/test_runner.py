@@ -128,6 +128,7 @@ def test_a_spent_budget_ends_training_and_leaves_what_costs_little(saved, tmp_pa
     assert [record.name for record in outcome.records] == ["original", "convert", "check_target"]
 
 
+@pytest.mark.slow
 def test_a_training_that_the_budget_has_cut_goes_on_with_a_larger_one(saved, whole, tmp_path, monkeypatch, done):
     spent = {"calls": 0}
     real = runner.exceeded

@@ -70,6 +70,7 @@ def trained(kind, folder, cut_off_after=None):
     return [variable.numpy() for variable in student.weights], backup.history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_going_on_comes_to_the_same_to_the_bit(tmp_path, kind):
     whole, history = trained(kind, tmp_path / "whole")
