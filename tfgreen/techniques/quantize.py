@@ -95,7 +95,7 @@ def quantize(
     with naming_dtypes(graph):
         result, samples = rounded(graph, config)
         if graph is not model and samples and (noise := _noise(model, result, samples)) > _NOISY:
-            closed, _ = rounded(model, config)  # code may add masks of -1e9 to scores
+            closed, _ = rounded(model, config)  # code may hold numbers that no range fits
             if _noise(model, closed, samples) < noise:
                 return closed
         if samples:

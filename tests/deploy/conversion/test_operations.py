@@ -251,8 +251,9 @@ def attended(kind):
             scores = scores + np.where(np.tri(6), 0.0, -1e9).astype("float32")
         y = ops.matmul(ops.softmax(scores), layers.Dense(8)(x))
     model = keras.Model([x, length], layers.Dense(4)(y) + 0.0 * ops.cast(length, "float32")[:, :, None])
-    lengths = RNG.integers(2, 7, 256)
-    return model, [RNG.normal(size=(256, 6, 8)).astype("float32"), (np.arange(6) < lengths[:, None]).astype("int32")]
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(2, 7, 256)
+    return model, [rng.normal(size=(256, 6, 8)).astype("float32"), (np.arange(6) < lengths[:, None]).astype("int32")]
 
 
 @pytest.mark.parametrize("mode", ["int8", "int16x8"])
