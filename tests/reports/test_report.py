@@ -9,6 +9,7 @@ import pytest
 
 from tests.reports.examples import full, partial, whole_report
 from tfgreen.energy.carbon.break_even import break_even
+from tfgreen.errors import FileError
 from tfgreen.reports.report import RunReport
 from tfgreen.reports.variant import EnergyPerInference
 
@@ -86,3 +87,9 @@ def test_a_break_even_that_never_comes_is_read_back(tmp_path):
 def test_the_verdict_is_about_the_chosen_variant():
     report = whole_report(chosen="float32", limits=[])
     assert report.chosen_variant.name == "float32" and report.verdict.sentence.startswith("float32: accuracy 83.80 %")
+
+
+def test_a_run_that_is_not_finished_is_called_so(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(FileError, match="the run is not finished.*it goes on"):
+        RunReport.load(tmp_path)

@@ -167,6 +167,8 @@ class RunReport:
         """Read a ``report.json``, or the one in a folder."""
         file = Path(path)
         file = file / "report.json" if file.is_dir() else file
+        if not file.exists() and (file.parent / "run.json").exists():
+            raise FileError(f"{file.parent}: the run is not finished and has no report. Run it again: it goes on.")
         try:
             return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
