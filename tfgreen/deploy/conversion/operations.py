@@ -77,15 +77,18 @@ def _joined(join: tf.Operation) -> tf.Tensor:
 
 def _near_masked(softmax: tf.Operation) -> tf.Tensor:
     """Let what a softmax reads hold no score further below the others than makes a difference."""
-    choice = _as_computed(source_of(softmax.inputs[0])).op
-    scores, masked = _masked_scores(choice)
-    if scores is not None:
+    choice = _as_computed(source_of(softmax.inputs[0]))
+    scores, masked = _masked_scores(choice.op)
+    if scores is not None and scores.shape.rank is not None:
+        inner, more = _masked_scores(_as_computed(scores).op)
+        while inner is not None:  # one mask after another
+            scores, masked = inner, tf.logical_or(masked, more)
+            inner, more = _masked_scores(_as_computed(scores).op)
         least = tf.reduce_min(scores, axis=list(range(scores.shape.rank)), keepdims=True)
-        new = tf.where(masked, least - _BELOW, scores)
-        for reader in choice.outputs[0].consumers():
-            for index, x in enumerate(reader.inputs):
-                if x is choice.outputs[0]:
-                    reader._update_input(index, new)
+        reader = softmax  # others may read the scores as they are
+        while reader.inputs[0] is not choice and reader.inputs[0].op is not choice.op:
+            reader = reader.inputs[0].op
+        reader._update_input(0, tf.where(masked, least - _BELOW, scores))
     return softmax.outputs[0]
 
 
