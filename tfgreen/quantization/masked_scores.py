@@ -51,9 +51,9 @@ def masked_operations(model: keras.Model, spec: CallSpec, samples: Mapping[str, 
 
 
 def _is_softmax(layer: keras.Operation) -> bool:
-    activation = getattr(layer, "activation", None)
-    is_layer = isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax
-    return is_layer or operation_name(layer) in ("Softmax", "LogSoftmax")
+    if isinstance(layer, keras.layers.Activation):  # of a dense layer it reads what that layer makes, not scores
+        return layer.activation is keras.activations.softmax
+    return isinstance(layer, keras.layers.Softmax) or operation_name(layer) in ("Softmax", "LogSoftmax")
 
 
 def _holds_masks(values: np.ndarray) -> bool:

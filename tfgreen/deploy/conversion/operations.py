@@ -24,10 +24,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from tfgreen.quantization.masked_scores import NEVER
 from tfgreen.transforms.exporting import isolated, rounding_of, source_of
 
 _INPUT = re.compile(r"input_\d+")  # see export.py
-_NEVER, _BELOW = -1e4, 12.0  # a score that a mask makes, at most; exp(-12) is 6e-6 of the least of the others
+_BELOW = 12.0  # exp(-12) is 6e-6 of the least of the others
 _BOUNDED = ("Tanh", "Sigmoid", "Softmax")  # which the converter gives a range of its own, in float32 too
 
 
@@ -116,7 +117,7 @@ def _as_computed(x: tf.Tensor) -> tf.Tensor:
 
 def _is_never(x: tf.Tensor) -> bool:
     value = tf.get_static_value(_as_computed(source_of(x)))
-    return value is not None and bool(np.all(value <= _NEVER))
+    return value is not None and bool(np.all(value <= NEVER))
 
 
 def _is_zero(x: tf.Tensor) -> bool:
@@ -129,7 +130,7 @@ def _masked_by(added: tf.Tensor) -> tf.Tensor | None:
     added = _as_computed(added)
     value = tf.get_static_value(added)
     if value is not None:
-        never = value <= _NEVER
+        never = value <= NEVER
         return tf.constant(never) if np.any(never) and not np.any(value[~never]) else None
     if added.op.type == "Mul":
         for factor, never in (tuple(added.op.inputs), tuple(added.op.inputs)[::-1]):
