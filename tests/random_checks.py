@@ -145,6 +145,8 @@ def check_file(program: Program, **options: Any) -> None:
         return
     announced = any(FAR in note for note in lite.notes)
     for (name, scale), a, b in zip(lite.output_scales.items(), expected, got, strict=True):
+        if scale and mode == "int16x8":
+            scale *= 256  # as in tg.verify: weights have 8 bits all the same
         scales, ratio = distance(a, b, scale)
         far = scales > FAR_SCALES and ratio < FAR_DB
         assert announced or not far, f"{mode} file: output {name} is {scales:.1f} scales off, {ratio:.1f} dB, unsaid"
