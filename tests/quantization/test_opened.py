@@ -184,6 +184,15 @@ def test_a_model_with_nothing_to_open_or_without_a_graph_is_handed_back():
     assert opened(plain) is plain and opened(subclassed) is subclassed
 
 
+def test_chains_of_weights_are_not_run_as_if_they_were_trained(recwarn):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8, name="dense")])
+    clustered = tg.cluster(tg.prune(model, schedule=tg.ConstantSparsity(0.5, begin_step=0)), number_of_clusters=4)
+    assert opened(clustered) is clustered
+    quantized = tg.quantize(clustered, calibration_data=np.ones((4, 4), "float32"))
+    assert not quantized.get_layer("dense").ran_training
+    assert "trained without its schedule" not in str([warning.message for warning in recwarn])
+
+
 def test_masks_go_where_they_went():
     tokens, block = keras.Input((6,), dtype="int32"), Block(name="block")
     block.supports_masking = True

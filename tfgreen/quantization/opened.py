@@ -28,6 +28,7 @@ from tfgreen.model.internals import (
 )
 from tfgreen.model.paths import own_weights, sublayers, walk
 from tfgreen.quantization.lowering import is_opaque
+from tfgreen.transforms.compressed import Compressed
 from tfgreen.typing import Tensors
 
 
@@ -77,7 +78,7 @@ def opened(model: keras.Model, keep: Callable[[str], bool] = lambda path: False)
 
 def _is_closed(layer: keras.Layer, closed: set[type]) -> bool:
     """Whether a layer can be opened: it is a model with code of its own, or made of layers by such code."""
-    if is_container(layer) or type(layer) in closed:
+    if is_container(layer) or isinstance(layer, Compressed) or type(layer) in closed:
         return False
     return is_functional(layer) or (is_opaque(layer) and any(True for _ in sublayers(layer)) and not own_weights(layer))
 
