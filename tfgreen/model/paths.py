@@ -53,6 +53,8 @@ def sublayers(layer: keras.Layer) -> list[tuple[str, keras.Layer]]:
     tracked = {id(sub): sub for sub in tracked_layers(layer)}
     found: dict[str, keras.Layer] = {}
     for attribute, value in vars(layer).copy().items():  # another thread may listen to the layer meanwhile
+        if not tracked:  # as in most layers from the start
+            break
         if attribute == "_layers" or attribute.startswith("_self_"):  # Keras's and TensorFlow's own bookkeeping
             continue
         for path, sub in leaves_by_path(value, attribute.lstrip("_") or attribute):
