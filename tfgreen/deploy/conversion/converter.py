@@ -21,6 +21,7 @@ from tfgreen.errors import ConversionError
 
 # What the folder of a conversion holds.
 SAVED_MODEL, CALIBRATION, RESULT, FAILURE = "saved_model", "data.npz", "out.tflite", "failed"
+SIGNATURE = "serving_default"  # of the saved model
 STARTED = "worker: TensorFlow is imported\n"  # in a worker's log, before what is worth telling
 
 _LOG_LINES = 15
@@ -108,8 +109,10 @@ def _deprecation_ignored() -> Iterator[None]:
 
 def _convert(folder: Path, settings: ConverterSettings, samples: Sequence[np.ndarray] | None) -> bytes:
     import tensorflow as tf
+    from tensorflow.lite.python.lite import TFLiteSavedModelConverterV2
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / SAVED_MODEL))
+    # What from_saved_model() makes once it has loaded the model, weights and all, to look up the name of its signature.
+    converter = TFLiteSavedModelConverterV2(str(folder / SAVED_MODEL), {tf.saved_model.SERVING}, [SIGNATURE])
     # No runtime reads these 160 bytes, and one of them, kept by a class, differs where two threads convert at once.
     converter.exclude_conversion_metadata = True
     if settings.quantization not in ("float32", "float16"):

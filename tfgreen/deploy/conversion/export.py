@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from tfgreen.deploy.conversion.converter import SAVED_MODEL, errors_only
+from tfgreen.deploy.conversion.converter import SAVED_MODEL, SIGNATURE, errors_only
 from tfgreen.deploy.conversion.open_sizes import open_size_calls
 from tfgreen.deploy.conversion.operations import replace_operations
 from tfgreen.deploy.conversion.record import Conversion, Traced
@@ -91,7 +91,7 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     holder = tf.Module()
     holder.variables_read = list(function.variables)
     with errors_only():
-        tf.saved_model.save(holder, str(folder / SAVED_MODEL), signatures={"serving_default": function})
+        tf.saved_model.save(holder, str(folder / SAVED_MODEL), signatures={SIGNATURE: function})
     single = _without_batch(model, outputs, [*function.structured_outputs.values()])
     note = (
         f"Outputs {single} have no batch axis: the model returns one for a whole batch, and the file, which runs "
