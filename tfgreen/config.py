@@ -23,8 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Config:
     """Base of all settings: plain values, checked on construction, frozen afterwards.
 
-    A subclass is a frozen dataclass that checks its fields in ``__post_init__`` and raises :class:`ValueError` or
-    :class:`TypeError`. A field of data rather than settings (calibration arrays) takes no part in comparison and
+    A subclass is a frozen dataclass that checks its fields in ``__post_init__`` and raises ``ValueError`` or
+    ``TypeError``. A field of data rather than settings (calibration arrays) takes no part in comparison and
     ``to_dict``. A function or an object of a class of the user's, where a field takes one, goes into ``to_dict`` if it
     is registered with ``keras.saving.register_keras_serializable``.
 

@@ -215,7 +215,7 @@ class LiteRTModel:
             threads: CPU threads, at least 1.
             keep_tensors: Whether every tensor can be read after a run, on LiteRT's own kernels instead of XNNPACK.
             input_shapes: Name of an input -> its shape, batch included. What is not given, or open in the file
-                (``None`` in :attr:`inputs`), has the size that the file states: 1 where that is open.
+                (``None`` in ``inputs``), has the size that the file states: 1 where that is open.
 
         Raises:
             ValueError, TypeError: ``threads`` or ``input_shapes`` is something else.

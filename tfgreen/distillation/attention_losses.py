@@ -44,7 +44,7 @@ class AttentionMapDistillation(AttentionLoss):
     attention layers and those derived from them, as KerasHub's mostly are.
 
     Attributes:
-        teacher_layer_name, student_layer_name, layer_map: See :class:`LayerLoss`; an attention layer, or a layer that
+        teacher_layer_name, student_layer_name, layer_map: See :class:`.LayerLoss`; an attention layer, or a layer that
             holds one.
         output, teacher, mask: See :class:`DistillationLoss`.
 
@@ -75,7 +75,7 @@ class AttentionRelationDistillation(AttentionLoss):
     last or, of a deep one, an upper layer in between.
 
     Attributes:
-        teacher_layer_name, student_layer_name, layer_map: See :class:`LayerLoss`; an attention layer, or a layer that
+        teacher_layer_name, student_layer_name, layer_map: See :class:`.LayerLoss`; an attention layer, or a layer that
             holds one.
         relations: Of ``"query"``, ``"key"`` and ``"value"`` those that are compared; their mean counts.
         relation_heads: In how many parts the features are related; it divides both widths. More parts than the models

@@ -32,7 +32,7 @@ class FeatureDistillation(LayerLoss):
     Attributes:
         loss: ``"mse"``, ``"cosine"`` (one minus the cosine, exact also where that is near 0), or any other Keras loss
             by name or as an object. A list or dict holds one for each output.
-        teacher_layer_name, student_layer_name, layer_map: See :class:`LayerLoss`. Without all, the models' outputs are
+        teacher_layer_name, student_layer_name, layer_map: See :class:`.LayerLoss`. Without all, the models' outputs are
             compared as they are: for regression.
         output, teacher, mask: See :class:`DistillationLoss`.
 
@@ -66,7 +66,7 @@ class AttentionTransfer(LayerLoss):
     The squared distance of the maps is summed over the places; the paper's factor of about 1000 is for its mean.
 
     Attributes:
-        teacher_layer_name, student_layer_name, layer_map: See :class:`LayerLoss`; features of shape ``(batch, ...,
+        teacher_layer_name, student_layer_name, layer_map: See :class:`.LayerLoss`; features of shape ``(batch, ...,
             channels)``.
         power: Exponent of the activations in an attention map, > 0.
         output, teacher, mask: See :class:`DistillationLoss`.

@@ -36,7 +36,7 @@ class LogitsDistillation(LogitsLoss):
         loss: ``"kl_divergence"`` (here a divergence), ``"categorical_crossentropy"``, which
             has the same gradient, or the Keras objects of these names. Any other Keras loss is applied to the logits
             (before a final softmax) over the temperature. A list or dict holds one for each output.
-        temperature, activation, from_logits, output, teacher, mask: See :class:`LogitsLoss`. With ``"sigmoid"`` each
+        temperature, activation, from_logits, output, teacher, mask: See :class:`.LogitsLoss`. With ``"sigmoid"`` each
             label is a distribution of its own, and the mean over the labels counts.
 
     Example:
@@ -74,7 +74,7 @@ class DecoupledDistillation(LogitsLoss):
     Attributes:
         alpha: Weight of the divergence between the target and the rest, >= 0.
         beta: Weight of the divergence among the other classes, >= 0; the paper tunes it per teacher, from 1 to 10.
-        temperature, activation, from_logits, output, teacher, mask: See :class:`LogitsLoss`.
+        temperature, activation, from_logits, output, teacher, mask: See :class:`.LogitsLoss`.
 
     Example:
         >>> import numpy as np
@@ -111,7 +111,7 @@ class RelationalDistillation(LogitsLoss):
     Attributes:
         beta: Weight of the relations within a sample, >= 0.
         gamma: Weight of the relations within a class, >= 0.
-        temperature, activation, from_logits, output, teacher, mask: See :class:`LogitsLoss`.
+        temperature, activation, from_logits, output, teacher, mask: See :class:`.LogitsLoss`.
 
     Example:
         >>> import numpy as np

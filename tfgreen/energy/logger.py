@@ -36,7 +36,6 @@ class EnergyLogger(keras.callbacks.Callback):
         epochs: The joules of each epoch, NaN without a reading.
         prediction: The :class:`EnergyPrediction`, or None before the end of an epoch of at least two batches.
         first_prediction: The first of them.
-        reading: The reading of the whole training, once it has ended.
 
     Raises:
         ValueError: The region is unknown, or both ``region`` and ``meter`` are given; at the first epoch, if this

@@ -35,7 +35,6 @@ class PowerLog:
 
     Attributes:
         path: The file.
-        period_s: Seconds between two of the last rows, their median.
 
     Raises:
         ValueError: There is no file, a column or its unit is missing, a row is not a time and a power, times go

@@ -69,7 +69,7 @@ class ActivationRange(keras.layers.Layer):
         self.upper.assign(max(float(upper), 0.0) or (1.0 if lower >= 0 else 0.0))
 
     def start_from(self, histogram: Histogram, calibration: Calibration) -> None:
-        """Start from all that the tensor held over the calibration data, see :meth:`Histogram.range`."""
+        """Start from all that the tensor held over the calibration data."""
         self.set(*histogram.range(calibration, self.bits, is_data=not self.catches_up))
 
     def follow(self, x: Tensor) -> None:

@@ -48,7 +48,7 @@ class RunReport:
         layers: A row per layer of the chosen variant.
         curves: What was recorded over time.
         break_even: When the energy of the run is paid back.
-        environment: That of :func:`tfgreen.reports.environment.environment`.
+        environment: Versions and hardware, as ``tfgreen doctor`` shows them.
         command: The command line that repeats the run.
         seed: Its seed.
 

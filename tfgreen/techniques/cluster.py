@@ -51,7 +51,7 @@ class ClusterConfig(Config):
     Attributes:
         number_of_clusters: How many different values a weight is to have, 2 to 65,536; 3 or more where one is zero.
         centroids_init: How these values are chosen from the weight: ``"kmeans_plus_plus"`` (with Lloyd iterations),
-            ``"linear"``, ``"random"`` or ``"density_based"``; see :func:`tfgreen.transforms.kmeans.initial_centroids`.
+            ``"linear"``, ``"random"`` or ``"density_based"``; see ``tfgreen/transforms/kmeans.py``.
             Or a function ``(values, count) -> centroids`` of arrays of shape (n,) and (at most count,).
         assignment: Which weight takes which value: None for the nearest, or a function ``(weights, centroids) ->
             numbers`` of arrays of shape (n,), (clusters,) and (n,), called for each channel with values of its own.

@@ -141,7 +141,7 @@ class Data(Splits):
 
         Args:
             path: The folder.
-            image_size: Height and width to which images are resized; None leaves it to :meth:`with_image_size`.
+            image_size: Height and width to which images are resized; None leaves it to ``with_image_size``.
             channels: 3, or 1 for gray images.
             options: See :class:`tg.Data`.
 

@@ -115,7 +115,8 @@ class Metric:
         Args:
             model: A compiled model.
             name: As in the history of ``fit``: "accuracy", "loss", or with several outputs "label_accuracy",
-                "label_loss"; "val_" before it is left out. None for the first metric, or the loss where there is none.
+                "label_loss"; ``"val_"`` before it is left out. None for the first metric, or the loss where there is
+                none.
             direction: "higher" or "lower"; None where the name tells.
 
         Raises:
@@ -157,7 +158,7 @@ class Metric:
         return evaluate_metrics(model, split, [self])[self.name]
 
     def value(self, predictions: Mapping[str, Any], targets: Mapping[str, Any], split: Split) -> MetricValue:
-        """The value of what a model predicted of a split, see :func:`predictions_of`."""
+        """The value of what a model predicted of a split."""
         value, count = 0.0, 0
         for judged in self.judged(predictions, targets):
             (part,) = keras_metrics(judged.predictions, judged.targets, [judged.metric]).values()
