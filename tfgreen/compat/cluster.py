@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -163,7 +164,7 @@ def _codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain], confi
         weight: [self_assigning(item, algorithm(weight)) for item in transforms if isinstance(item, Codebook)]
         for weight, transforms in choice.transforms.items()
     }
-    return Choice(found, choice.reason)
+    return dataclasses.replace(choice, transforms=found)
 
 
 class ClusteringSummaries(TrainingBoard):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfgreen.config import Config
 from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
 from tfgreen.model.copy import Copies
-from tfgreen.model.paths import check_no_keras2
+from tfgreen.model.paths import check_no_keras2, join_path
 from tfgreen.techniques.strip import strip
 from tfgreen.transforms.base import Chain
 from tfgreen.transforms.compress import Choice
@@ -68,6 +68,7 @@ class Wrapper(Compressed):
             self.chains = [Chain(weight, transforms) for weight, transforms in choice.transforms.items()]
             if choice.reason:
                 self.reasons = {**self.reasons, self.name: choice.reason}
+            self.reasons.update({join_path(self.name, weight): reason for weight, reason in choice.reasons.items()})
         super()._build_chains()
 
     def get_build_config(self) -> PlainDict:

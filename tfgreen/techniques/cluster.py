@@ -24,7 +24,6 @@ from tfgreen.techniques.overrides import (
     check_overrides,
     check_patterns,
     check_without,
-    settings_for,
     weights_to_compress,
 )
 from tfgreen.transforms.base import Chain, TensorTransform
@@ -66,7 +65,8 @@ class ClusterConfig(Config):
             channel. Off by default, as a network trains better unfolded; for trained models whose file is to keep it.
         seed: For ``"kmeans_plus_plus"`` and ``"random"``.
         layers: Name pattern (``"block*/conv"``) -> another ``ClusterConfig`` for the layers it matches, or None to
-            leave them out. The first pattern that matches counts. Overrides do not nest.
+            leave them out; those inside a block or a task of KerasHub's too. The first pattern that matches counts.
+            Overrides do not nest.
         extra_weights: Patterns of weights (``"depthwise*/kernel"``, ``"*/bias"``) to cluster besides those of
             ``tfgreen/model/weights.py``.
 
@@ -164,10 +164,7 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
 
     def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         check_without(path, layer, chains, Codebook, "clustered")
-        chosen = settings_for(path, config)
-        if chosen is None:
-            return Choice(reason=Reasons.SETTINGS)
-        return codebooks_of(path, layer, chains, chosen)
+        return codebooks_of(path, layer, chains, config)
 
     if config.fold_batch_norm:
         check_plain(model, "Bake it first with tg.strip(model): its zeros stay. Then fold batch normalization.")
@@ -183,19 +180,23 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
 
 def codebooks_of(path: str, layer: keras.Layer, chains: Mapping[str, Chain], config: ClusterConfig) -> Choice:
     """The codebooks of one built layer, which its chains are to get."""
-    variables, channels, reason = weights_by_path(layer), quantizable_weights(layer), ""
+    variables, channels = weights_by_path(layer), quantizable_weights(layer)
     found: dict[str, Sequence[TensorTransform]] = {}
-    for name, axes in weights_to_compress(path, layer, config, "get_clusterable_weights").items():
+    reasons: dict[str, str] = {}
+    for name, (axes, chosen) in weights_to_compress(path, layer, config, "get_clusterable_weights").items():
+        if chosen is None:
+            reasons[name] = Reasons.SETTINGS
+            continue
         before = chains[name].transforms if name in chains else []
         # "Per channel" as in LiteRT, whose depthwise kernels have two axes of channels.
-        channel_axes = channels.get(name, axes.outputs) if config.per_channel else ()
+        channel_axes = channels.get(name, axes.outputs) if chosen.per_channel else ()
         subject = f"{layer_subject(path, layer)}, '{name}'"
-        codebook = _codebook(subject, merged_value(layer, variables[name]), before, channel_axes, config)
+        codebook = _codebook(subject, merged_value(layer, variables[name]), before, channel_axes, chosen)
         if isinstance(codebook, str):
-            reason = codebook
+            reasons[name] = codebook
         else:
             found[name] = [codebook]
-    return Choice(found, reason)
+    return Choice(found, reasons=reasons)
 
 
 def codebook_of_values(

@@ -11,7 +11,7 @@ import keras
 
 from tfgreen.checks import check_instance
 from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
-from tfgreen.model.paths import join_path, replaceable_layers, weights_by_path
+from tfgreen.model.paths import join_path, own_weights, replaceable_layers, sublayers, walk, weights_by_path
 from tfgreen.model.weights import Axes, compressible_weights
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.channel_mask import how_to_bake
@@ -71,12 +71,41 @@ def check_layers(config: LayerSettings, of_model: Sequence[str] = ()) -> None:
     object.__setattr__(config, "layers", dict(config.layers))
 
 
-def settings_for(path: str, config: S) -> S | None:
-    """The override of the first pattern that matches the path of a layer, else the config itself."""
+def settings_for(path: str, config: S, weight: str = "") -> S | None:
+    """The override of the first pattern that matches the path of a layer, else the config itself.
+
+    With the path of a weight within the layer: of the first that matches the layer, or one inside it that holds the
+    weight.
+    """
+    paths = _around(path, weight.rpartition("/")[0])
     for pattern, override in config.layers.items():
-        if fnmatch.fnmatchcase(path, pattern):
+        if any(fnmatch.fnmatchcase(each, pattern) for each in paths):
             return override  # type: ignore[return-value]
     return config
+
+
+def layers_by_weight(model: keras.Model) -> list[tuple[str, ...]]:
+    """For each part of a model that patterns of ``layers`` tell from others, the paths of the layers that it is in: of
+    a block, whose layers have settings of their own, the block's and that of each layer within.
+
+    Example:
+        >>> attention = keras.layers.MultiHeadAttention(2, 4, name="attention")
+        >>> inputs = keras.Input((3, 8))
+        >>> layers_by_weight(keras.Model(inputs, attention(inputs, inputs)))[0]
+        ('attention', 'attention/query_dense')
+    """
+    found: list[tuple[str, ...]] = []
+    for path, layer in replaceable_layers(model):
+        for inside, sub in [("", stands := getattr(layer, "stands_for", layer)), *walk(stands)]:
+            if own_weights(sub) or not sublayers(sub):
+                found.append(_around(path, inside))
+    return found
+
+
+def _around(path: str, inside: str) -> tuple[str, ...]:
+    """The path of a layer, and those of the layers within it that lead to one, and of that one."""
+    names = inside.split("/") if inside else []
+    return (path, *(join_path(path, "/".join(names[:count])) for count in range(1, len(names) + 1)))
 
 
 def all_settings(config: W) -> list[W]:
@@ -85,8 +114,9 @@ def all_settings(config: W) -> list[W]:
     return list(found.values())  # type: ignore[arg-type]
 
 
-def weights_to_compress(path: str, layer: keras.Layer, config: WeightSettings, method: str) -> dict[str, Axes]:
-    """The weights that the table lists for a layer or ``extra_weights`` asks for, by path within the layer.
+def weights_to_compress(path: str, layer: keras.Layer, config: W, method: str) -> dict[str, tuple[Axes, W | None]]:
+    """The weights that the table lists for a layer or ``extra_weights`` asks for, by path within the layer, with the
+    settings of each: None where they leave it out.
 
     A ``method`` of the user's layer (TFMOT's ``get_prunable_weights`` or ``get_clusterable_weights``) that returns
     variables, or pairs of a name and a variable, stands for the table.
@@ -101,10 +131,11 @@ def weights_to_compress(path: str, layer: keras.Layer, config: WeightSettings, m
     for weight, variable in weights.items():
         if id(variable) in own:  # compressed with the weight that it adapts
             continue
-        name = join_path(path, weight)
-        if weight in listed or any(fnmatch.fnmatchcase(name, pattern) for pattern in config.extra_weights):
+        chosen, name = settings_for(path, config, weight), join_path(path, weight)
+        extra = chosen is not None and any(fnmatch.fnmatchcase(name, pattern) for pattern in chosen.extra_weights)
+        if weight in listed or extra:
             default = Axes((-2,), (-1,)) if len(variable.shape) >= 2 else Axes((), (-1,))
-            found[weight] = table.get(weight, default)
+            found[weight] = table.get(weight, default), chosen
     return found
 
 
@@ -119,25 +150,30 @@ def check_without(
 
 def check_patterns(model: keras.Model, config: WeightSettings) -> None:
     """Raise if a pattern of ``layers`` or ``extra_weights`` has no effect in the model."""
+    check_layer_patterns(layers_by_weight(model), config.layers)
     layers = {path: getattr(layer, "stands_for", layer) for path, layer in replaceable_layers(model)}
-    check_layer_patterns(list(layers), config.layers)
+    weights = [(path, weight) for path, layer in layers.items() for weight in weights_by_path(layer)]
     for chosen in all_settings(config):
-        own = {path: layer for path, layer in layers.items() if settings_for(path, config) is chosen}
-        weights = [join_path(path, weight) for path, layer in own.items() for weight in weights_by_path(layer)]
+        own = [join_path(path, weight) for path, weight in weights if settings_for(path, config, weight) is chosen]
         for pattern in chosen.extra_weights:
-            check_matches("extra_weights", pattern, weights)
+            check_matches("extra_weights", pattern, own)
 
 
-def check_layer_patterns(paths: Sequence[str], patterns: Iterable[str]) -> None:
-    """Raise if a pattern of ``layers`` has no effect on layers of these paths."""
-    free = list(paths)
+def check_layer_patterns(parts: Sequence[str | tuple[str, ...]], patterns: Iterable[str]) -> None:
+    """Raise if a pattern of ``layers`` has no effect on layers of these paths, or on parts that are in several."""
+    free = [(part,) if isinstance(part, str) else part for part in parts]
+    known = _each_once(free)
     for pattern in patterns:
-        check_matches("layers", pattern, paths)
-        if not fnmatch.filter(free, pattern):
-            expected = f"a pattern of layers that no earlier pattern matches ({_some(free)})"
+        check_matches("layers", pattern, known)
+        if not any(fnmatch.filter(paths, pattern) for paths in free):
+            expected = f"a pattern of layers that no earlier pattern matches ({_some(_each_once(free))})"
             fix = "The first pattern that matches counts: put the narrower one first."
             raise invalid_value("layers", expected=expected, received=f"'{pattern}'", fix=fix)
-        free = [path for path in free if not fnmatch.fnmatchcase(path, pattern)]
+        free = [paths for paths in free if not fnmatch.filter(paths, pattern)]
+
+
+def _each_once(parts: Iterable[tuple[str, ...]]) -> list[str]:
+    return list(dict.fromkeys(path for paths in parts for path in paths))
 
 
 def check_matches(name: str, pattern: str, paths: Sequence[str]) -> None:
@@ -150,4 +186,5 @@ def check_matches(name: str, pattern: str, paths: Sequence[str]) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
+    names = [name for name in names if name]  # a model that is no graph has no path
     return (", ".join(names[:8]) + (", ..." if len(names) > 8 else "")) or "none"

@@ -21,7 +21,7 @@ from tfgreen.checks import check_integer, check_number, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
 from tfgreen.model.call_spec import read_call_spec
-from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
+from tfgreen.model.paths import check_built_model, join_path, replaceable_layers, weights_by_path
 from tfgreen.model.samples import sample_batches
 from tfgreen.model.weights import Axes, Reasons, compressible_weights
 from tfgreen.techniques.overrides import (
@@ -78,7 +78,8 @@ class PruneConfig(Config):
         loss: For ``"taylor"``: a Keras loss or its name.
         seed: For ``"random"``.
         layers: Name pattern (``"block*/conv"``) -> another ``PruneConfig`` for the layers it matches, or None to keep
-            them dense. The first pattern that matches counts. Overrides do not nest.
+            them dense; those inside a block or a task of KerasHub's (``"bert_backbone/transformer_layer_0"``) too. The
+            first pattern that matches counts. Overrides do not nest.
         extra_weights: Patterns of weights (``"depthwise*/kernel"``, ``"*/bias"``) to prune besides those of
             ``tfgreen/model/weights.py``.
         policy: A callable of the model, such as ``tg.PruneForLatencyOnXNNPack()``. It returns the path of a layer ->
@@ -247,11 +248,9 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
 
     def masks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         check_without(path, layer, chains, Mask, "pruned")
-        chosen = settings_for(path, config)
-        reason = Reasons.SETTINGS if chosen is None else verdicts.get(path, "")
-        if chosen is None or reason:
-            return Choice(reason=reason)
-        return masks_of(path, layer, chosen, numbers, budgets[id(chosen)], importance)
+        if verdicts.get(path) and settings_for(path, config) is not None:
+            return Choice(reason=verdicts[path])
+        return masks_of(path, layer, config, numbers, budgets, importance)
 
     result = compress(model, masks)
     if not has_transform(result, Mask):
@@ -265,30 +264,36 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
 
 
 def masks_of(
-    path: str, layer: keras.Layer, chosen: PruneConfig, numbers: Iterator[int], budget: int = 0,
+    path: str, layer: keras.Layer, config: PruneConfig, numbers: Iterator[int],
+    budgets: Mapping[int, int] = MappingProxyType({}),
     importance: Mapping[str, np.ndarray | None] = MappingProxyType({}),
 ) -> Choice:
-    """The masks of one built layer; ``numbers`` tell its random ones from those of the other layers."""
-    variables, reason = weights_by_path(layer), ""
+    """The masks of one built layer; ``numbers`` tell its random ones from those of the other layers, ``budgets`` of
+    which settings, by ``id``, they are."""
+    variables = weights_by_path(layer)
     found: dict[str, Sequence[TensorTransform]] = {}
-    for weight, axes in weights_to_compress(path, layer, chosen, "get_prunable_weights").items():
+    reasons: dict[str, str] = {}
+    for weight, (axes, chosen) in weights_to_compress(path, layer, config, "get_prunable_weights").items():
+        if chosen is None:
+            reasons[weight] = Reasons.SETTINGS
+            continue
         value = keras.ops.convert_to_numpy(merged_value(layer, variables[weight]))
         _check_weight(path, layer, weight, value, axes, chosen)
         channels = variables[weight].shape[_input_axis(axes)]
         if chosen.m_by_n is not None and channels <= chosen.m_by_n[1] - chosen.m_by_n[0]:
-            reason = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
+            reasons[weight] = Reasons.FEW_CHANNELS.format(channels=channels, m_by_n=chosen.m_by_n)
             continue
         name = f"{path}/{weight}"
         if chosen.criterion in _READ_DATA and name not in importance:
             if weight not in compressible_weights(layer):
                 subject = layer_subject(path, layer)
                 expected = f"weights that criterion='{chosen.criterion}' scores"
-                fix = f"Give the layer another one: layers={{'{path}': PruneConfig(...)}}."
+                fix = f"Give the layer another one: layers={{'{_holder(path, weight)}': PruneConfig(...)}}."
                 raise invalid_value(subject, expected=expected, received=f"'{weight}'", fix=fix)
-            reason = Reasons.NO_INPUTS.format(criterion=chosen.criterion)
+            reasons[weight] = Reasons.NO_INPUTS.format(criterion=chosen.criterion)
             continue
-        found[weight] = [_mask(chosen, axes, next(numbers), budget, importance.get(name))]
-    return Choice(found, reason)
+        found[weight] = [_mask(chosen, axes, next(numbers), budgets.get(id(chosen), 0), importance.get(name))]
+    return Choice(found, reasons=reasons)
 
 
 def _mask(config: PruneConfig, axes: Axes, number: int, budget: int, importance: np.ndarray | None) -> Mask:
@@ -343,10 +348,15 @@ def _importance(
         elif chosen.x is not None and chosen.y is not None and chosen.loss is not None:
             by_variable = taylor_importance(model, chosen.x, chosen.y, chosen.loss)
         for path, layer in replaceable_layers(model):
-            if settings_for(path, config) is chosen:
-                weights = weights_by_path(getattr(layer, "stands_for", layer)).items()
-                found.update({f"{path}/{name}": by_variable[id(v)] for name, v in weights if id(v) in by_variable})
+            for name, v in weights_by_path(getattr(layer, "stands_for", layer)).items():
+                if id(v) in by_variable and settings_for(path, config, name) is chosen:
+                    found[f"{path}/{name}"] = by_variable[id(v)]
     return found
+
+
+def _holder(path: str, weight: str) -> str:
+    """The path of the layer that holds a weight of the layer of a path."""
+    return join_path(path, weight).rpartition("/")[0]
 
 
 def _check_weight(
@@ -359,5 +369,5 @@ def _check_weight(
     matrix = (value.size // outputs, outputs)
     if config.block_size[0] > matrix[0] or config.block_size[1] > matrix[1]:
         expected = f"a block no larger than the weight, a matrix of {matrix}"
-        fix = f"Choose a smaller block_size, or leave the layer out: layers={{'{path}': None}}."
+        fix = f"Choose a smaller block_size, or leave the layer out: layers={{'{_holder(path, weight)}': None}}."
         raise invalid_value(subject, expected=expected, received=config.block_size, fix=fix)

@@ -134,8 +134,9 @@ def summary(model: keras.Model) -> ModelSummary:
             inner, chained = compressed.layer, {weight.chain.weight: weight for weight in compressed.chained}
             float_because = getattr(compressed.activations, "reason", "")
         if inner.weights:
-            reason = reasons.get(path, float_because or Reasons.NOT_COMPRESSED)
-            statuses += _statuses(path or model.name, inner, chained, reason, float_because, listed)
+            general = reasons.get(path, float_because or Reasons.NOT_COMPRESSED)
+            unchanged = {name: reasons.get(join_path(path, name), general) for name in weights_by_path(inner)}
+            statuses += _statuses(path or model.name, inner, chained, unchanged, float_because, listed)
         elif float_because:
             name = type(inner.operation if isinstance(inner, OperationLayer) else inner).__name__
             statuses.append(WeightStatus(path, name, "", (), 0, 0, float_because))
@@ -143,8 +144,8 @@ def summary(model: keras.Model) -> ModelSummary:
 
 
 def _statuses(
-    path: str, layer: keras.Layer, chained: dict[str, ChainedWeight], unchanged_because: str, float_because: str,
-    listed: dict[int, str],
+    path: str, layer: keras.Layer, chained: dict[str, ChainedWeight], unchanged_because: dict[str, str],
+    float_because: str, listed: dict[int, str],
 ) -> list[WeightStatus]:
     weights, left_out = weights_by_path(layer), _left_out(layer)
     candidates, class_name = list(dict.fromkeys([*chained, *compressible_weights(layer)])), type(layer).__name__
@@ -164,7 +165,7 @@ def _statuses(
         nonzeros = _nonzeros(weight.effective() if weight is not None else merged_value(layer, variable))
         dead = Reasons.DEAD if done and not nonzeros else ""
         notes = [note for note in (*(t.note for t in transforms), dead, float_because) if note]
-        reason = "; ".join(notes) if weight is not None else left_out.get(name, unchanged_because)
+        reason = "; ".join(notes) if weight is not None else left_out.get(name, unchanged_because[name])
         statuses.append(WeightStatus(path, class_name, name, done, math.prod(variable.shape), nonzeros, reason))
     return statuses
 

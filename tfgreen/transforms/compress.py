@@ -11,7 +11,7 @@ import keras
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.operation_layer import OperationLayer
-from tfgreen.model.paths import replaceable_layers
+from tfgreen.model.paths import join_path, replaceable_layers
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.weights import Reasons, compressible_weights
 from tfgreen.transforms.base import ActivationHook, Chain, TensorTransform
@@ -22,10 +22,15 @@ from tfgreen.transforms.ties import tied_variables
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What a verb adds to the chains of a layer, by path of the weight within it, and why nothing more (or "")."""
+    """What a verb adds to the chains of a layer, by path of the weight within it, and why nothing more: of the layer
+    as a whole (or ""), and of weights of it, by path."""
 
     transforms: Mapping[str, Sequence[TensorTransform]] = dataclasses.field(default_factory=dict)
     reason: str = ""
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def reason_of(self, weight: str) -> str:
+        return self.reasons.get(weight, self.reason)
 
 
 Choose = Callable[[str, keras.Layer, Mapping[str, Chain]], Choice]
@@ -61,6 +66,7 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize = lambda pat
         choice = choices[path]
         if choice.reason and compressible_weights(inner):  # else the table says why
             reasons[path] = choice.reason
+        reasons.update({join_path(path, weight): reason for weight, reason in choice.reasons.items()})
         rounded = quantize(path, inner)
         if rounded is not None and activations is not None:
             subject = layer_subject(path, inner)
@@ -105,15 +111,17 @@ def _choices(model: keras.Model, choose: Choose) -> dict[str, Choice]:
             transforms = {**choices[path].transforms, weight: shared}
             if others:
                 del transforms[weight]
-            reason = _why_left_alone(others[0], readers, choices) if others else choices[path].reason
-            choices[path] = Choice(transforms, reason)
+            reasons = dict(choices[path].reasons)
+            if others:
+                reasons[weight] = _why_left_alone(others[0], readers, choices)
+            choices[path] = dataclasses.replace(choices[path], transforms=transforms, reasons=reasons)
     return choices
 
 
 def _why_left_alone(other: str, readers: Mapping[str, str], choices: Mapping[str, Choice]) -> str:
     if not readers[other]:
         return Reasons.READ_UNSEEN.format(other=other)
-    return Reasons.SHARED.format(other=other, reason=choices[other].reason or Reasons.NOT_COMPRESSED)
+    return Reasons.SHARED.format(other=other, reason=choices[other].reason_of(readers[other]) or Reasons.NOT_COMPRESSED)
 
 
 def _check_zeros_kept(subject: str, transforms: Sequence[TensorTransform]) -> None:

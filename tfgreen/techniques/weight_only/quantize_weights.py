@@ -16,10 +16,16 @@ from tfgreen.checks import check_integer, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.call_spec import read_call_spec
-from tfgreen.model.paths import check_built_model, replaceable_layers, weights_by_path
+from tfgreen.model.paths import check_built_model, join_path, replaceable_layers, weights_by_path
 from tfgreen.model.samples import sample_batches
 from tfgreen.model.weights import Reasons, row_axes
-from tfgreen.techniques.overrides import check_layer_patterns, check_layers, check_without, settings_for
+from tfgreen.techniques.overrides import (
+    check_layer_patterns,
+    check_layers,
+    check_without,
+    layers_by_weight,
+    settings_for,
+)
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import Choice, compress
@@ -52,7 +58,8 @@ class QuantizeWeightsConfig(Config):
         calibration_data: For these: inputs of shape (samples, ...) in the structure the model takes, a hundred or more.
             No labels are needed.
         layers: Name pattern (``"block*/conv"``) -> another ``QuantizeWeightsConfig`` for the layers it matches, or None
-            to keep them float. The first pattern that matches counts. Overrides do not nest, and have no data.
+            to keep them float; those inside a block or a task of KerasHub's too. The first pattern that matches counts.
+            Overrides do not nest, and have no data.
 
     Raises:
         ValueError, TypeError: A setting is out of range, of another type, or does not go with another.
@@ -127,7 +134,7 @@ def quantize_weights(
     """
     config = resolve_config(QuantizeWeightsConfig, config, options)
     check_built_model(model)
-    check_layer_patterns([path for path, _ in replaceable_layers(model)], config.layers)
+    check_layer_patterns(layers_by_weight(model), config.layers)
     batches = _batches(model, config)
     measured = set(LayerByLayer(model, batches, input_grams).measured) if batches else set[int]()
     known = {key for key, variable in _variables(model).items() if id(variable) in measured}
@@ -136,18 +143,20 @@ def quantize_weights(
     def choose(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:
         for kind in (FakeQuant, IntegerWeights):
             check_without(path, layer, chains, kind, "quantized")
-        chosen = settings_for(path, config)
-        if chosen is None:
-            return Choice(reason=Reasons.SETTINGS)
         variables = weights_by_path(layer)
         found: dict[str, Sequence[TensorTransform]] = {}
+        reasons: dict[str, str] = {}
         for weight, axes in row_axes(layer).items():
+            chosen = settings_for(path, config, weight)
+            if chosen is None:
+                reasons[weight] = Reasons.SETTINGS
+                continue
             before = chains.get(weight, Chain(weight, []))
             value = keras.ops.convert_to_numpy(before.apply(merged_value(layer, variables[weight])))
             subject = f"{layer_subject(path, layer)}, '{weight}'"
             check_finite(value, subject, "They cannot be rounded; load a healthy checkpoint.")
             rows = Rows(value.shape, axes)
-            _check_group(subject, path, rows.shape[0], chosen.group_size)
+            _check_group(subject, join_path(path, weight).rpartition("/")[0], rows.shape[0], chosen.group_size)
             clustered = any(isinstance(transform, Codebook) for transform in before.transforms)
             method: Method = "rtn" if clustered or (path, weight) not in known else chosen.method
             note = "" if method == chosen.method else Reasons.NEAREST.format(method=chosen.method)
@@ -156,7 +165,7 @@ def quantize_weights(
             rounding.start_from(np.asarray(rows.matrix(value)))
             methods[path, weight] = method
             found[weight] = [rounding]
-        return Choice(found)
+        return Choice(found, reasons=reasons)
 
     result = compress(model, choose)
     if not has_transform(result, IntegerWeights):
