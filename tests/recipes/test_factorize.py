@@ -55,6 +55,57 @@ def test_data_says_which_directions_matter():
     np.testing.assert_allclose(result.model.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-3)
 
 
+class Block(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = layers.Dense(256, "relu", name="first"), layers.EinsumDense("abc,cd->abd", (None, 64))
+
+    def build(self, input_shape):
+        self.first.build(input_shape)
+        self.second.build((*input_shape[:-1], 256))
+
+    def call(self, x):
+        return x + self.second(self.first(x))
+
+
+class Task(keras.Model):
+    """A graph of a class of its own, as KerasHub's."""
+
+    def __init__(self, **kwargs):
+        inputs = keras.Input((None, 64))
+        outputs = layers.Dense(3, name="head")(Block(name="two")(Block(name="one")(inputs)))
+        super().__init__(inputs, outputs, **kwargs)
+
+
+def test_layers_inside_a_task_and_its_blocks_are_factorized_and_other_blocks_stay_as_they_are(tmp_path):
+    keras.utils.set_random_seed(0)
+    model, rng = Task(), np.random.default_rng(0)
+    x = rng.normal(size=(4, 5, 64)).astype("float32")
+    model.get_layer("one").first.kernel.assign(rng.normal(size=(64, 3)) @ rng.normal(size=(3, 256)) / 10)
+    result = tg.factorize(model, measure="bytes", energy=0.99999)
+    assert {row.path.partition("/")[0] for row in result.layers} == {"one", "two", "head"}
+    assert [row.path for row in result.layers if not row.reason] == ["one/first"]
+    assert [layer.name for layer in result.model.get_layer("one").get_layer("first").layers] == ["down", "up"]
+    assert isinstance(result.model.get_layer("two"), Block)
+    np.testing.assert_allclose(result.model.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-4)
+    result.model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras", custom_objects={"Block": Block})
+    np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-4)
+    assert not [row for row in tg.factorize(model, measure="bytes", keep=("one",)).layers if row.path[:3] == "one"]
+
+
+def test_a_layer_that_is_called_on_several_lengths_takes_any():
+    dense = layers.EinsumDense("abc,cd->abd", (None, 64), name="shared")
+    inputs = keras.Input((6, 64))
+    outputs = layers.Concatenate(1)([dense(inputs), dense(inputs[:, :2])])
+    model, rng = keras.Model(inputs, outputs), np.random.default_rng(0)
+    dense.kernel.assign(rng.normal(size=(64, 2)) @ rng.normal(size=(2, 64)))
+    result = tg.factorize(model, measure="bytes")
+    assert result.layers[0].rank == 2 and not result.layers[0].reason
+    x = rng.normal(size=(2, 6, 64)).astype("float32")
+    np.testing.assert_allclose(result.model.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-3, atol=1e-3)
+
+
 def test_the_latency_of_inputs_of_open_size_is_measured_on_the_data():
     inputs = keras.Input((None, None, 64))
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(96, 1, name="wide")(inputs)))

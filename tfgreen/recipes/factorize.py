@@ -20,6 +20,7 @@ from tfgreen.model.layer_calls import Around, around_calls
 from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.samples import sample_batches
+from tfgreen.quantization.opened import opened
 from tfgreen.recipes.measured_files import latencies_ms, to_lite
 from tfgreen.surgery.low_rank import LowRank, can_be_factorized, factorized
 from tfgreen.tables import RowResult, TableResult, plain
@@ -160,11 +161,14 @@ def factorize(
     the kernel are left out.
 
     Args:
-        model: A built Sequential or functional model. It is not changed.
+        model: A built Sequential or functional model, or one of a class of its own that is a graph, as KerasHub's are;
+            of blocks (layers made of layers) those inside are factorized too, if their code can be read. It is not
+            changed.
         config: A :class:`FactorizeConfig`; or pass its fields as keyword arguments, which override it.
 
     Returns:
-        A :class:`Factorized`: ``model``, a copy in which a nested model of the layer's name stands for it, and a table.
+        A :class:`Factorized`: ``model``, a copy in which a nested model of the layer's name stands for it, and for each
+            block around it; and a table.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.
@@ -188,16 +192,17 @@ def factorize(
     config = resolve_config(FactorizeConfig, config, options)
     if compressed_layers(model):
         raise invalid_state(f"model '{model.name}' is compressed.", "Factorize it before, or pass tg.strip(model).")
-    found = dict(replaceable_layers(model))
+    graph = opened(model)
+    found = dict(replaceable_layers(graph))
     for pattern in config.keep:
-        if not fnmatch.filter(found, pattern):
+        if not any(fnmatch.filter(_around(path), pattern) for path in found):
             raise invalid_value(f"keep: '{pattern}'", expected="a pattern of a layer's path", received="no match")
     candidates = {
         path: layer
         for path, layer in found.items()
-        if can_be_factorized(layer) and not any(fnmatch.fnmatchcase(path, pattern) for pattern in config.keep)
+        if can_be_factorized(layer) and not any(fnmatch.filter(_around(path), pattern) for pattern in config.keep)
     }
-    grams, shapes, ran = _inputs(model, candidates, config)
+    grams, shapes, ran = _inputs(graph, candidates, config)
     results: list[LayerFactors] = []
     taken: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for path, layer in candidates.items():
@@ -231,7 +236,15 @@ def factorize(
     def replace(path: str, layer: keras.Layer) -> keras.Layer:
         return factorized(layer, *taken[path], shapes[path]) if path in taken else layer
 
-    return Factorized(rebuild(model, replace), tuple(results))
+    around = {above for path in taken for above in _around(path)}
+    graph = opened(model, lambda path: path not in around) if taken else model
+    return Factorized(rebuild(graph, replace), tuple(results))
+
+
+def _around(path: str) -> list[str]:
+    """The path of a layer, and those of the blocks that it is in."""
+    names = path.split("/")
+    return ["/".join(names[:count]) for count in range(1, len(names) + 1)]
 
 
 def _inputs(
@@ -239,8 +252,12 @@ def _inputs(
 ) -> tuple[dict[str, np.ndarray], dict[str, Shape], dict[str, Shape]]:
     """The mean of the products of the rows that each layer takes in, if there is data, the shape of its inputs, and
     that with which they came."""
-    nodes = LayerGraph(model).nodes
-    shapes = {node.path: node.input_shapes[0] for node in nodes if node.path in candidates}
+    shapes: dict[str, Shape] = {}
+    for node in LayerGraph(model).nodes:
+        if node.path in candidates:
+            shape = node.input_shapes[0]
+            pairs = zip(shape, shapes.get(node.path, shape), strict=True)
+            shapes[node.path] = tuple(size if size == other else None for size, other in pairs)
     if config.calibration_data is None:
         return {}, shapes, {}
     paths = {id(layer): path for path, layer in candidates.items()}
