@@ -17,12 +17,14 @@ from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.convert import convert
 from tfgreen.deploy.inspection.benchmark import benchmark
 from tfgreen.deploy.litert_model import load_litert
+from tfgreen.deploy.verify import verify
 from tfgreen.errors import ConversionError, InvalidTypeError, InvalidValueError
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.structure import match
 from tfgreen.techniques.cluster import ClusterConfig, cluster
 from tfgreen.techniques.quantize import quantize
 from tfgreen.techniques.quantize_config import QuantizeConfig
+from tfgreen.techniques.weight_only.quantize_weights import quantize_weights
 from tfgreen.version import __version__
 
 SEQUENTIAL, BATCHNORM = (pytest.param(name, marks=pytest.mark.slow) for name in ("sequential", "batchnorm"))
@@ -288,6 +290,31 @@ def test_a_layer_asked_to_be_4_bits_that_cannot_is_int8_and_shadowed_patterns_ar
     for names, message in (({"plan": "int4"}, "'plan'"), ({"*": "int4", "plain": "int8"}, "no earlier pattern")):
         with pytest.raises(InvalidValueError, match=message):
             convert(model, int8(x, layers=names))
+
+
+class Positions(layers.Layer):
+    """As KerasHub's: a slice of a table, as long as the sequence."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(8, shape[-1]), name="table")
+
+    def call(self, x):
+        return x + ops.slice(self.table, (0, 0), (ops.shape(x)[1], x.shape[-1]))
+
+
+def test_ids_and_lengths_that_a_model_does_not_have_are_errors_that_say_so():
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    model = keras.Model(tokens, layers.Dense(2)(Positions()(layers.Embedding(9, 4)(tokens))))
+    too_long = "cannot run on inputs of shapes.*Expected size.*sequences no longer than its positions"
+    with pytest.raises(InvalidValueError, match=too_long):
+        convert(model, sequence_length=9)
+    with pytest.raises(InvalidValueError, match=too_long):
+        quantize_weights(model, method="gptq", calibration_data=np.zeros((4, 9), "int32"))
+    lite = convert(model, sequence_length=8)
+    data = np.full((2, 8), 9, "int32")
+    for run in (lambda: lite.predict(data), lambda: benchmark(lite, x=data), lambda: verify(model, lite, data)):
+        with pytest.raises(InvalidValueError, match="an id that a table of the model does not have.*Pass ids from 0"):
+            run()
 
 
 def test_sequences_of_open_length_get_the_one_that_is_asked_for():

@@ -39,7 +39,10 @@ def read_call_spec(model: keras.Model) -> CallSpec:
 
 
 # How TensorFlow tells of ids that a table does not have, and of more positions than there are.
-_NOT_HELD = r"is not in \[0, |out of range|out of bound|Incompatible shapes|must be (?:equal|compatible)"
+_NOT_HELD = (
+    r"is not in \[0, |Expected size\[\d+\] in \[|out of range|out of bound|Incompatible shapes|"
+    r"must be (?:equal|compatible)"
+)
 
 
 def call_model(model: keras.Model, spec: CallSpec, values: Mapping[str, Tensor], training: bool = False) -> Any:

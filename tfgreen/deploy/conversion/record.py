@@ -11,7 +11,7 @@ import numpy as np
 from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.storage.integer_weights import StoredIntegers
 from tfgreen.errors import ConversionError, InvalidValueError, invalid_value
-from tfgreen.model.call_spec import read_call_spec
+from tfgreen.model.call_spec import call_model, keeping_state, read_call_spec
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.samples import sample_arrays
@@ -134,6 +134,8 @@ def read(model: keras.Model, config: ConvertConfig) -> Conversion:
         expected = "'float32' for a model with integer inputs, which stay as they are"
         raise invalid_value("input_dtype", expected=expected, received="'int8'")
     samples = None if config.calibration_data is None else sample_arrays(config.calibration_data, spec)
+    if config.sequence_length is not None:
+        _check_length(model, spec)
     notes = () if config.integers else _notes_on_weights(model)
     if hasattr(model, "generate"):
         notes += (_ONE_PASS,)
@@ -155,6 +157,21 @@ def _of_length(spec: CallSpec, length: int | None) -> CallSpec:
         expected = f"the length of the model's sequences, of which the inputs {shapes} leave none open"
         raise invalid_value("sequence_length", expected=expected, received=length, fix=fix)
     return dataclasses.replace(spec, inputs=tuple(inputs))
+
+
+def _check_length(model: keras.Model, spec: CallSpec) -> None:
+    """Raise where a model has no positions for sequences as long as they are to be."""
+    if any(None in item.shape or item.dtype == "string" for item in spec.inputs):
+        return
+    shapes = {item.name: (spec.batch or 1, *(size or 1 for size in item.shape)) for item in spec.inputs}
+    zeros = {item.name: np.zeros(shapes[item.name], item.dtype) for item in spec.inputs}
+    with keeping_state(model):
+        try:
+            call_model(model, spec, zeros)
+        except InvalidValueError:
+            raise
+        except Exception:  # noqa: B902 - whatever else it is, the converter says what it means by it
+            return
 
 
 def _notes_on_weights(model: keras.Model) -> tuple[str, ...]:

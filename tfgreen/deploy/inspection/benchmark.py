@@ -18,6 +18,7 @@ from tfgreen.config import named_options
 from tfgreen.deploy.inspection.sparse_inference import NO_KERNEL_ON_X86, runs_on_x86, stores_sparse
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.contents import TensorInfo
+from tfgreen.deploy.tflite.interpreter import naming_failures
 from tfgreen.errors import ConversionError, invalid_state
 from tfgreen.files import temporary_folder
 from tfgreen.structure import rename
@@ -237,11 +238,12 @@ def slower_notes(results: Mapping[str, BenchmarkResult], quantizations: Mapping[
 def time_in_turn(interpreters: Mapping[_Key, Interpreter], runs: int, warmup: int) -> dict[_Key, list[int]]:
     """Run each interpreter once per round; return the nanoseconds of each run after the first ``warmup`` rounds."""
     times: dict[_Key, list[int]] = {key: [] for key in interpreters}
-    for _ in range(warmup + runs):
-        for key, interpreter in interpreters.items():
-            start = time.perf_counter_ns()
-            interpreter.invoke()
-            times[key].append(time.perf_counter_ns() - start)
+    with naming_failures():
+        for _ in range(warmup + runs):
+            for key, interpreter in interpreters.items():
+                start = time.perf_counter_ns()
+                interpreter.invoke()
+                times[key].append(time.perf_counter_ns() - start)
     return {key: found[warmup:] for key, found in times.items()}
 
 

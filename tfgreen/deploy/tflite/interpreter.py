@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfgreen.deploy.tflite.contents import TensorInfo
-from tfgreen.errors import ConversionError
+from tfgreen.errors import ConversionError, invalid_state
 
 Sample = Mapping[int, np.ndarray]  # index of an input -> what it stores
 _BLOCK = 256  # samples quantized at a time: a float64 copy of a whole data set could fill the memory
@@ -36,10 +38,23 @@ def new_interpreter(
 
 
 def invoke(interpreter: Interpreter, when: str = "") -> None:
-    """Run once; a failure is a ``ConversionError`` that says ``when``."""
-    try:
+    """Run once; a failure is an error that says ``when``, as in :func:`naming_failures`."""
+    with naming_failures(when):
         interpreter.invoke()
+
+
+@contextlib.contextmanager
+def naming_failures(when: str = "") -> Iterator[None]:
+    """Where the block fails in LiteRT, raise a ``ConversionError`` that says ``when``; a ``ValueError`` if an id that
+    is looked up is none of its table."""
+    try:
+        yield
     except RuntimeError as error:
+        if re.search(r"gather.* out of bounds|indices_has_only_positive_elements", str(error)):
+            raise invalid_state(
+                f"the inputs hold an id that a table of the model does not have{when} (LiteRT: {error}).",
+                "Pass ids from 0 to one below the number of its rows, as the tokenizer of the model makes them.",
+            ) from error
         raise ConversionError(f"the LiteRT interpreter fails{when}: {error}") from error
 
 
