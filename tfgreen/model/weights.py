@@ -43,6 +43,7 @@ class Reasons:
     SETTINGS = "the settings leave it out"
     NO_INPUTS = "criterion='{criterion}' knows no inputs that its weights multiply; give it another one by layers="
     FEW_CHANNELS = "{channels} input channels are too few for zeros with m_by_n={m_by_n}"
+    ONE_INPUT = "each of its outputs has one weight: a scale for each would take as much as they do"
     FEW_WEIGHTS = "{where} has {size} weights, no more than the {clusters} clusters"
     EQUAL_WEIGHTS = "all its weights are equal"
     DEAD = "all its weights are zero: the layer is dead; leave it out, or ask for less"

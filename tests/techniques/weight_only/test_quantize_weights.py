@@ -89,6 +89,20 @@ def test_tables_are_rounded_row_by_row_and_the_summary_says_what_was_done_to_eac
     assert rows["head", "kernel"].done == () and "settings leave it out" in rows["head", "kernel"].reason
 
 
+def test_a_weight_whose_outputs_have_one_input_each_stays_float():
+    class Token(layers.Layer):
+        def build(self, shape):
+            self.token = self.add_weight(shape=(1, 1, shape[-1]), name="token")
+
+        def call(self, x):
+            return x + self.token
+
+    model = keras.Sequential([keras.Input((3, 32)), Token(name="class"), layers.Dense(4, name="out")])
+    rounded = tg.quantize_weights(model, bits=4, group_size=16)
+    found = {status.layer: status.text for status in tg.summary(rounded).weights}
+    assert "each of its outputs has one weight" in found["class"] and found["out"] == "IntegerWeights"
+
+
 def test_one_layer_may_have_settings_of_its_own():
     model = transformer()
     narrow = tg.QuantizeWeightsConfig(bits=4, group_size=16)

@@ -156,6 +156,9 @@ def quantize_weights(
             subject = f"{layer_subject(path, layer)}, '{weight}'"
             check_finite(value, subject, "They cannot be rounded; load a healthy checkpoint.")
             rows = Rows(value.shape, axes)
+            if rows.shape[0] == 1:
+                reasons[weight] = Reasons.ONE_INPUT
+                continue
             _check_group(subject, join_path(path, weight).rpartition("/")[0], rows.shape[0], chosen.group_size)
             clustered = any(isinstance(transform, Codebook) for transform in before.transforms)
             method: Method = "rtn" if clustered or (path, weight) not in known else chosen.method
