@@ -28,6 +28,7 @@ from tfgreen.model.internals import (
 )
 from tfgreen.model.paths import own_weights, sublayers, walk
 from tfgreen.quantization.lowering import is_opaque
+from tfgreen.quantization.shared_graph import let_layers_be_shared
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.typing import Tensors
 
@@ -68,7 +69,7 @@ def opened(model: keras.Model, keep: Callable[[str], bool] = lambda path: False)
         if is_container(model) and not any(_is_closed(la, closed) and not keep(path) for path, la in walk(model)):
             break
         try:
-            return _Opening(closed, keep).run(Copies().of(model))
+            return let_layers_be_shared(_Opening(closed, keep).run(Copies().of(model)))
         except _Closed as reason:
             if reason.cls in closed or reason.cls is type(model):
                 break
