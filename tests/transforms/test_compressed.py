@@ -53,6 +53,76 @@ def test_the_order_of_a_chain_is_the_order_of_its_list():
         np.testing.assert_array_equal(chain.apply(kernel), [[expected]])
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class BuiltInItsCall(layers.Layer):
+    """Without a build() of its own, and with weights from its constructor."""
+
+    def __init__(self, inner: keras.Layer | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.inner, self.dense = inner, layers.Dense(4)
+        self.scale = self.add_weight(shape=(1, 4), initializer="ones", name="scale")
+
+    def call(self, x, other):
+        x = self.dense(x if self.inner is None else self.inner(x, other)) * self.scale
+        return x + other
+
+    def get_config(self):
+        inner = None if self.inner is None else keras.saving.serialize_keras_object(self.inner)
+        return {**super().get_config(), "inner": inner}
+
+    @classmethod
+    def from_config(cls, config):
+        inner = config.pop("inner")
+        return cls(None if inner is None else keras.saving.deserialize_keras_object(inner), **config)
+
+
+@pytest.mark.filterwarnings("ignore:`build:UserWarning")  # Keras's, over the nested one, that it marks as built
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_block_without_a_build_of_its_own_is_loaded_with_its_weights(nested, tmp_path):
+    inputs = keras.Input((4,))
+    block = BuiltInItsCall(BuiltInItsCall() if nested else None, name="block")
+    pruned = tg.prune(keras.Model(inputs, block(inputs, inputs)))
+    pruned.save(tmp_path / "m.keras")
+    loaded, x = tg.load_model(tmp_path / "m.keras"), np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), pruned.predict(x, verbose=0))
+    assert [chain.weight for chain in loaded.get_layer("block").chains] == [
+        chain.weight for chain in pruned.get_layer("block").chains
+    ]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class SaysTooMuch(layers.Dense):
+    """Its config holds what its constructor refuses, as that of a layer of KerasHub's does."""
+
+    def __init__(self, units, gain=1.0, **kwargs):
+        super().__init__(units, **kwargs)
+        self.gain = gain
+
+    def get_config(self):
+        return {**super().get_config(), "gain": self.gain, "doubled": 2 * self.gain}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class TakesMore(layers.Dense):
+    """It takes a name out of the further ones."""
+
+    def __init__(self, units, **kwargs):
+        self.gain = kwargs.pop("gain", 1.0)
+        super().__init__(units, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "gain": self.gain}
+
+
+@pytest.mark.parametrize("cls", [SaysTooMuch, TakesMore])
+def test_a_layer_is_loaded_whatever_its_config_says_beyond_what_its_constructor_takes(cls, tmp_path):
+    pruned = tg.prune(keras.Sequential([keras.Input((4,)), cls(3, gain=2.0, name="out")]))
+    pruned.save(tmp_path / "m.keras")
+    loaded, x = tg.load_model(tmp_path / "m.keras"), np.ones((2, 4), "float32")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), pruned.predict(x, verbose=0))
+    assert type(loaded.get_layer("out").layer) is cls and loaded.get_layer("out").layer.gain == 2.0
+
+
 def test_batch_norm_statistics_inside_a_wrapped_block_are_updated_once_per_step():
     @keras.saving.register_keras_serializable(package="tests")
     class Block(layers.Layer):

@@ -101,10 +101,11 @@ def build_from_configs(layer: keras.Layer, configs: dict[str, PlainDict], path: 
 
     Where it has no ``build()`` of its own, its first call would build its sublayers: they are built here one by one.
     """
-    if layer.built:
+    has_build = type(layer).build not in (keras.Layer.build, keras.Model.build)
+    if layer.built and has_build:  # Keras says so of any other that it has loaded
         return
     config = configs.get(path, {})
-    if config and type(layer).build not in (keras.Layer.build, keras.Model.build):
+    if config and has_build:
         layer.build_from_config(config)
     elif config:
         set_build_config(layer, config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -126,7 +128,41 @@ def serialize_shared(layer: keras.Layer) -> PlainDict:
 
     Keras gives the second config the number of the first, but loses it in the first where that is part of another.
     """
-    return {**keras.saving.serialize_keras_object(layer), "shared_object_id": id(layer)}
+    config = keras.saving.serialize_keras_object(layer)
+    if type(layer).build is keras.Layer.build:  # Keras would take it for built, without weights in its sublayers
+        config.pop("build_config", None)
+    return {**config, "config": _accepted(type(layer), config["config"]), "shared_object_id": id(layer)}
+
+
+def _accepted(cls: type[keras.Layer], config: PlainDict) -> PlainDict:
+    """A config without what the constructor refuses: a class that nobody loads by itself (KerasHub has one) may say
+    more than that takes."""
+    reads_itself = not cls.from_config.__func__.__module__.startswith("keras.")
+    if issubclass(cls, keras.Model) or cls.__module__.startswith("keras.") or reads_itself:
+        return config
+    known: set[str] = set()
+    for base in cls.__mro__:
+        own = vars(base).get("__init__")
+        parameters = {} if own is None else inspect.signature(own).parameters
+        known.update(parameters)
+        if base is keras.Layer or (parameters and not _takes_any(parameters)):
+            break
+    kept = {name: value for name, value in config.items() if name in known}
+    if kept == config or _makes(cls, config) or not _makes(cls, kept):
+        return config
+    return kept
+
+
+def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _makes(cls: type[keras.Layer], config: PlainDict) -> bool:
+    try:
+        cls.from_config(copy.deepcopy(config))
+    except Exception:  # noqa: B902 - a class of the user's may raise anything
+        return False
+    return True
 
 
 class ActivationHook(keras.layers.Layer):
