@@ -79,7 +79,7 @@ def why_unfused(norm: keras.layers.BatchNormalization) -> str:
         return "its class computes something of its own"
     if norm.epsilon < _LEAST_EPSILON:
         return f"its epsilon of {norm.epsilon} is below {_LEAST_EPSILON}, the operator's least"
-    if norm.renorm or norm.synchronized:
+    if getattr(norm, "renorm", False) or norm.synchronized:  # Keras 3.12 does not renormalize
         return "it renormalizes, or synchronizes its statistics, which the operator does not"
     if norm.axis not in (-1, norm.input_spec.ndim - 1):
         return f"its axis {norm.axis} is not the last one"
