@@ -14,6 +14,8 @@ import pytest  # noqa: E402
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
+gc.set_threshold(20_000, 20, 20)  # tracing makes many objects that stay: by default 7 % of the time goes there
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _few_objects_to_collect():
