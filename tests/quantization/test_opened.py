@@ -202,13 +202,15 @@ def test_masks_go_where_they_went():
     equal(model, opened(model), ids)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:keras.*")  # masks that T5 drops
 @pytest.mark.parametrize("name", ["bert", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES)])
 def test_a_task_of_keras_hub_becomes_a_plain_graph_of_equal_outputs(name):
     model = FAMILIES[name]()
     x = samples(model, 4)
     graph = opened(model)
     equal(model, graph, x if isinstance(model.input, dict) else next(iter(x.values())))
-    assert name == "plain" or type(graph).__name__ == "Functional"
+    # Of GPT-2 and Gemma, an embedding is also in the nested model that looks tokens up.
+    assert name == "plain" or type(graph).__name__ == ("SharedGraph" if name in ("gpt2", "gemma") else "Functional")
 
 
 @pytest.mark.slow
