@@ -49,7 +49,35 @@ html_static_path = ["static"]
 html_css_files = ["tfgreen.css"]
 html_logo = html_favicon = "static/logo.svg"
 html_show_sourcelink = html_copy_source = False
-html_theme_options = {"sidebar_hide_name": False, "navigation_with_keys": True}
+html_theme_options = {
+    "sidebar_hide_name": False,
+    "navigation_with_keys": True,
+    "light_css_variables": {
+        "color-brand-primary": "#0b6b4b",
+        "color-brand-content": "#0b6b4b",
+        "color-brand-visited": "#0b6b4b",
+        "color-api-name": "#0b6b4b",
+        "color-api-pre-name": "#5b6b64",
+        "color-background-secondary": "#f6faf8",
+        "color-sidebar-item-background--hover": "#e6f2ec",
+        "color-sidebar-item-background--current": "#e6f2ec",
+        "color-inline-code-background": "#eff5f2",
+        "color-api-background": "#f6faf8",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#5ed3a5",
+        "color-brand-content": "#5ed3a5",
+        "color-brand-visited": "#5ed3a5",
+        "color-api-name": "#5ed3a5",
+        "color-api-pre-name": "#9fb3aa",
+        "color-background-primary": "#101513",
+        "color-background-secondary": "#141b18",
+        "color-sidebar-item-background--hover": "#1c2823",
+        "color-sidebar-item-background--current": "#1c2823",
+        "color-inline-code-background": "#1b2521",
+        "color-api-background": "#141b18",
+    },
+}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -9,8 +9,10 @@ import tfgreen as tg
 from tests import zoo
 from tfgreen.model.paths import (
     check_built_model,
+    holder_of,
     own_parameters,
     own_weights,
+    paths_to,
     replaceable_layers,
     sublayers,
     walk,
@@ -164,3 +166,11 @@ def test_a_model_that_keras_has_quantized_is_named():
     model.get_layer("done").quantize("int8")
     with pytest.raises(tg.TfgreenError, match=r"layers \['done'\] are quantized by Keras.*as it was before"):
         tg.convert(model)
+
+
+def test_a_weight_has_a_layer_that_holds_it_and_a_layer_has_layers_around_it():
+    assert holder_of("block", "dense/kernel") == "block/dense"
+    assert holder_of("dense", "kernel") == "dense"
+    assert holder_of("", "dense/kernel") == "dense"  # a model that is no graph
+    assert paths_to("block/attention/query") == ["block", "block/attention", "block/attention/query"]
+    assert paths_to("dense") == ["dense"]

@@ -80,6 +80,17 @@ def join_path(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
 
+def holder_of(path: str, weight: str) -> str:
+    """The path of the layer that holds a weight, given by its path within the layer at ``path``."""
+    return join_path(path, weight).rpartition("/")[0]
+
+
+def paths_to(path: str) -> list[str]:
+    """The paths of the layers that a layer is in, the outermost first, and its own."""
+    names = path.split("/")
+    return ["/".join(names[:count]) for count in range(1, len(names) + 1)]
+
+
 def walk(layer: keras.Layer, opens: Opens = lambda sub: True) -> Iterator[tuple[str, keras.Layer]]:
     """Every layer below ``layer`` once, depth first, with its path; a shared layer goes by its first path.
 

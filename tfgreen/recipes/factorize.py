@@ -17,7 +17,7 @@ from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.copy import Copies
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.layer_calls import Around, around_calls
-from tfgreen.model.paths import check_built_model, replaceable_layers
+from tfgreen.model.paths import check_built_model, paths_to, replaceable_layers
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.samples import sample_batches
 from tfgreen.quantization.opened import opened
@@ -195,12 +195,12 @@ def factorize(
     graph = opened(model)
     found = dict(replaceable_layers(graph))
     for pattern in config.keep:
-        if not any(fnmatch.filter(_around(path), pattern) for path in found):
+        if not any(fnmatch.filter(paths_to(path), pattern) for path in found):
             raise invalid_value(f"keep: '{pattern}'", expected="a pattern of a layer's path", received="no match")
     candidates = {
         path: layer
         for path, layer in found.items()
-        if can_be_factorized(layer) and not any(fnmatch.filter(_around(path), pattern) for pattern in config.keep)
+        if can_be_factorized(layer) and not any(fnmatch.filter(paths_to(path), pattern) for pattern in config.keep)
     }
     grams, shapes, ran = _inputs(graph, candidates, config)
     results: list[LayerFactors] = []
@@ -236,15 +236,9 @@ def factorize(
     def replace(path: str, layer: keras.Layer) -> keras.Layer:
         return factorized(layer, *taken[path], shapes[path]) if path in taken else layer
 
-    around = {above for path in taken for above in _around(path)}
+    around = {above for path in taken for above in paths_to(path)}
     graph = opened(model, lambda path: path not in around) if taken else model
     return Factorized(rebuild(graph, replace), tuple(results))
-
-
-def _around(path: str) -> list[str]:
-    """The path of a layer, and those of the blocks that it is in."""
-    names = path.split("/")
-    return ["/".join(names[:count]) for count in range(1, len(names) + 1)]
 
 
 def _inputs(

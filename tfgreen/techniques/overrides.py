@@ -11,7 +11,7 @@ import keras
 
 from tfgreen.checks import check_instance
 from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
-from tfgreen.model.paths import join_path, own_weights, replaceable_layers, sublayers, walk, weights_by_path
+from tfgreen.model.paths import join_path, own_weights, paths_to, replaceable_layers, sublayers, walk, weights_by_path
 from tfgreen.model.weights import Axes, compressible_weights
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.channel_mask import how_to_bake
@@ -104,8 +104,7 @@ def layers_by_weight(model: keras.Model) -> list[tuple[str, ...]]:
 
 def _around(path: str, inside: str) -> tuple[str, ...]:
     """The path of a layer, and those of the layers within it that lead to one, and of that one."""
-    names = inside.split("/") if inside else []
-    return (path, *(join_path(path, "/".join(names[:count])) for count in range(1, len(names) + 1)))
+    return (path, *(join_path(path, each) for each in (paths_to(inside) if inside else ())))
 
 
 def all_settings(config: W) -> list[W]:

@@ -21,7 +21,7 @@ from tfgreen.checks import check_integer, check_number, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
 from tfgreen.model.call_spec import read_call_spec
-from tfgreen.model.paths import check_built_model, join_path, replaceable_layers, weights_by_path
+from tfgreen.model.paths import check_built_model, holder_of, replaceable_layers, weights_by_path
 from tfgreen.model.samples import sample_batches
 from tfgreen.model.weights import Axes, Reasons, compressible_weights
 from tfgreen.techniques.overrides import (
@@ -288,7 +288,7 @@ def masks_of(
             if weight not in compressible_weights(layer):
                 subject = layer_subject(path, layer)
                 expected = f"weights that criterion='{chosen.criterion}' scores"
-                fix = f"Give the layer another one: layers={{'{_holder(path, weight)}': PruneConfig(...)}}."
+                fix = f"Give the layer another one: layers={{'{holder_of(path, weight)}': PruneConfig(...)}}."
                 raise invalid_value(subject, expected=expected, received=f"'{weight}'", fix=fix)
             reasons[weight] = Reasons.NO_INPUTS.format(criterion=chosen.criterion)
             continue
@@ -354,11 +354,6 @@ def _importance(
     return found
 
 
-def _holder(path: str, weight: str) -> str:
-    """The path of the layer that holds a weight of the layer of a path."""
-    return join_path(path, weight).rpartition("/")[0]
-
-
 def _check_weight(
     path: str, layer: keras.Layer, weight: str, value: np.ndarray, axes: Axes, config: PruneConfig
 ) -> None:
@@ -369,5 +364,5 @@ def _check_weight(
     matrix = (value.size // outputs, outputs)
     if config.block_size[0] > matrix[0] or config.block_size[1] > matrix[1]:
         expected = f"a block no larger than the weight, a matrix of {matrix}"
-        fix = f"Choose a smaller block_size, or leave the layer out: layers={{'{_holder(path, weight)}': None}}."
+        fix = f"Choose a smaller block_size, or leave the layer out: layers={{'{holder_of(path, weight)}': None}}."
         raise invalid_value(subject, expected=expected, received=config.block_size, fix=fix)

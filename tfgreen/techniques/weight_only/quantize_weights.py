@@ -16,7 +16,7 @@ from tfgreen.checks import check_integer, check_option
 from tfgreen.config import Config, data_field, resolve_config
 from tfgreen.errors import invalid_state, invalid_value, layer_subject
 from tfgreen.model.call_spec import read_call_spec
-from tfgreen.model.paths import check_built_model, join_path, replaceable_layers, weights_by_path
+from tfgreen.model.paths import check_built_model, holder_of, replaceable_layers, weights_by_path
 from tfgreen.model.samples import sample_batches
 from tfgreen.model.weights import Reasons, row_axes
 from tfgreen.techniques.overrides import (
@@ -159,7 +159,7 @@ def quantize_weights(
             if rows.shape[0] == 1:
                 reasons[weight] = Reasons.ONE_INPUT
                 continue
-            _check_group(subject, join_path(path, weight).rpartition("/")[0], rows.shape[0], chosen.group_size)
+            _check_group(subject, holder_of(path, weight), rows.shape[0], chosen.group_size)
             clustered = any(isinstance(transform, Codebook) for transform in before.transforms)
             method: Method = "rtn" if clustered or (path, weight) not in known else chosen.method
             note = "" if method == chosen.method else Reasons.NEAREST.format(method=chosen.method)
