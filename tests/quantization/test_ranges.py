@@ -88,7 +88,7 @@ def test_a_learned_range_has_the_gradients_of_the_paper():
     rounded = keras.ops.convert_to_numpy(y).astype("float64")
     slope = np.where(inside, rounded - x, np.where(x > upper, rounded.max(), rounded.min())) / 1.2
     np.testing.assert_allclose(by_x, upstream * inside, atol=1e-6)
-    np.testing.assert_allclose(by_width, (upstream * slope).sum() / np.sqrt(400 * 255), rtol=1e-4)
+    np.testing.assert_allclose(by_width, (upstream * slope).sum() / np.sqrt(8 * 255), rtol=1e-4)  # 8 features
 
 
 def test_a_learned_range_is_rounded_to_as_it_was_followed_last_whatever_the_optimizer_does():

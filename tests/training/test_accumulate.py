@@ -62,16 +62,41 @@ def test_the_weights_are_those_of_whole_batches(optimizer, batch):
 
 
 @pytest.mark.slow
-def test_a_masked_and_a_clustered_and_a_quantized_model():
+def test_a_masked_and_a_clustered_model():
     schedule = tg.PolynomialDecay(0.0, 0.5, 0, 8, frequency=2)
     assert_same_training(lambda: tg.prune(network(), schedule=schedule), callbacks=lambda: [tg.UpdateCompression()])
-    x, _ = data()
-    assert_same_training(
-        lambda: tg.quantize(network(), calibration_data=x, freeze_after=0), callbacks=lambda: [tg.UpdateCompression()]
-    )
     assert_same_training(
         lambda: tg.cluster(network(), number_of_clusters=4), callbacks=lambda: [tg.UpdateCompression()]
     )
+
+
+RANGES = {
+    "moving": {},
+    "moving, then frozen": {"freeze_after": 4},
+    "frozen": {"freeze_after": 0},
+    "learned": {"ranges": "learned"},
+}
+
+
+@pytest.mark.parametrize("ranges", RANGES)
+@pytest.mark.parametrize("batch", [16, 13])
+def test_a_quantized_model(ranges, batch):
+    """Parts of a batch have other extremes than the whole, and every layer sees what the ranges before it leave."""
+
+    def make():
+        return tg.quantize(network(), calibration_data=data()[0], **RANGES[ranges])
+
+    assert_same_training(make, callbacks=lambda: [tg.UpdateCompression()], batch=batch)
+
+
+@pytest.mark.slow
+def test_a_distiller_of_a_quantized_and_pruned_student():
+    def make():
+        student = tg.prune(network(), schedule=tg.PolynomialDecay(0.0, 0.5, 0, 8, frequency=2))
+        student = tg.quantize(student, calibration_data=data()[0])
+        return tg.Distiller(network(), student, tg.LogitsDistillation(temperature=2.0))
+
+    assert_same_training(make, callbacks=lambda: [tg.UpdateCompression()])
 
 
 def test_a_distiller():
@@ -96,7 +121,7 @@ def trained(parts, wrap=lambda model: model, callbacks=()):
 schedule = tg.PolynomialDecay(0.0, 0.5, 0, 8, frequency=2)
 for wrap in (
     lambda model: tg.prune(model, schedule=schedule),
-    lambda model: tg.quantize(model, calibration_data=x, freeze_after=0),
+    lambda model: tg.quantize(model, calibration_data=x),
 ):
     one, parts = (trained(count, wrap, [tg.UpdateCompression()]) for count in (1, 4))
     assert max(float(np.abs(a - b).max()) for a, b in zip(one, parts)) < 1e-6

@@ -30,6 +30,7 @@ from tfgreen.quantization.rounding import round_average, round_leaky_relu
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.exporting import is_exporting, isolated
+from tfgreen.transforms.whole_batch import given_batch
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 # TensorFlow's operations that must not get the range of what comes before: they compute other values.
@@ -187,6 +188,8 @@ class ActivationQuantizer(ActivationHook):
         return range_(x)
 
     def _follow(self, range_: ActivationRange, x: Tensor) -> None:
+        if given_batch() is not None:  # which has moved it
+            return
         if not self.freezes:
             range_.follow(x)
             return

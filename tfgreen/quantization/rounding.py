@@ -94,9 +94,10 @@ def round_learned(x: Tensor, lower: Tensor, upper: Tensor, width: Tensor, bits: 
         def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
             inside = tf.logical_and(x >= lower, x <= upper)
             # dy/dwidth: the rounding error where not clipped, the end of the range where clipped; over width, as both
-            # scale with it. LSQ divides it by the root of what it sums over, times the number of levels.
+            # scale with it. LSQ divides it by the root of the features of a sample, times the number of levels.
             slope = tf.where(inside, y - x, y) / tf.maximum(tf.abs(width), 1e-6)
-            scale = tf.sign(width) / tf.sqrt(tf.cast(tf.size(x), tf.float32) * levels)
+            features = tf.size(x) // tf.maximum(tf.shape(x)[0], 1) if len(x.shape) else 1
+            scale = tf.sign(width) / tf.sqrt(tf.cast(features, tf.float32) * levels)
             return tf.where(inside, upstream, tf.zeros_like(upstream)), tf.reduce_sum(upstream * slope) * scale
 
         return y, gradient

@@ -21,11 +21,11 @@ import tensorflow as tf
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.internals import keras_mask
 from tfgreen.model.layer_calls import listening
+from tfgreen.quantization.whole_batches import following, following_ranges
 from tfgreen.typing import PlainDict, Tensor, Tensors
 
 # What Keras calls with the data of one batch, and returns the metrics: ``keras.Model.train_step``.
 TrainStep = Callable[[Tensors], PlainDict]
-PASSES = "passes"  # the attribute of a step that says how often it calls the model
 _MEANS = ("sum_over_batch_size", "mean")
 _TOO_SMALL = "samples in the first batch of a device, which accumulate cannot cut into so many parts:"
 
@@ -51,9 +51,10 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
 
     The gradient of each part, and what a step of a user's own returns, counts by what its loss is the mean of: its
     samples, or the valid positions of a mask. Metrics of the model come to what they do for the whole batch; they are
-    to be built before, see :func:`tfgreen.model.internals.build_metrics`. A
-    batch of fewer samples than parts, as an epoch may end in one, goes through one by one; if it is the first one, the
-    step raises, see :func:`naming_small_batches`.
+    to be built before, see :func:`tfgreen.model.internals.build_metrics`. Ranges of a quantized model that move with
+    the batches move by the whole one, see :func:`tfgreen.quantization.whole_batches.following`. A batch of fewer
+    samples than parts, as an epoch may end in one, goes through one by one; if it is the first one, the step raises,
+    see :func:`naming_small_batches`.
 
     Raises:
         ValueError: The model is compiled with a loss that is no mean over the samples, has several optimizers, or has
@@ -61,9 +62,16 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
     """
     _check(model)
     started = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    ranges = following_ranges(model)
 
     @functools.wraps(step)
     def accumulated_step(data: Tensors) -> PlainDict:
+        if not ranges:
+            return step_in_parts(data)
+        with following(model, ranges, keras.utils.unpack_x_y_sample_weight(data)[0]):
+            return step_in_parts(data)
+
+    def step_in_parts(data: Tensors) -> PlainDict:
         samples = _samples(data)
         is_first = tf.equal(model.optimizer.iterations.value, started)
         check = tf.debugging.Assert(tf.logical_or(samples >= parts, ~is_first), [samples, _TOO_SMALL, parts])
@@ -99,7 +107,6 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
             model.optimizer.apply(whole, variables)
         return {**logs, **{name: value / total for name, value in means.items()}}
 
-    vars(accumulated_step)[PASSES] = parts
     return accumulated_step
 
 

@@ -12,7 +12,6 @@ from tfgreen.errors import layer_subject
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.internals import is_container
 from tfgreen.quantization.ranges import MovingAverageRange
-from tfgreen.training.accumulate import PASSES
 from tfgreen.transforms.compressed import compressed_layers
 
 _FACTOR = 8.0
@@ -28,9 +27,8 @@ class InputRanges:
     def __init__(self, model: keras.Model) -> None:
         graph = LayerGraph(model).nodes if is_container(model) else ()  # no other model is rounded at its inputs
         calls = collections.Counter(node.path for node in graph)
-        passes = getattr(model.train_step, PASSES, 1)
         self._before = [
-            (layer_subject(path, layer.layer), range_, range_.numbers(), passes * calls[path])
+            (layer_subject(path, layer.layer), range_, range_.numbers(), calls[path])
             for path, layer in compressed_layers(model)
             if calls[path]
             and layer.activations is not None

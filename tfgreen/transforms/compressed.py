@@ -16,6 +16,7 @@ from tfgreen.model.paths import walk, weights_by_path
 from tfgreen.model.rebuild import build_configs, build_from_configs
 from tfgreen.transforms.base import ActivationHook, Chain, Projection, TensorTransform, serialize_shared
 from tfgreen.transforms.lora import Adapter, adapters
+from tfgreen.transforms.whole_batch import given_batch, kept_batch
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
 
@@ -152,17 +153,24 @@ class Compressed(keras.layers.Layer):
             self.ran_training = True
             if not self.watched and self.scheduled:
                 _warn_unwatched()
-        run = functools.partial(self._run, args, kwargs)
         hook, norm = self.activations, isinstance(self.layer, keras.layers.BatchNormalization)
+        batch = given_batch() if hook is not None and training is True else None
+        given = None if hook is None or batch is None else batch.values(hook)
+        run = functools.partial(self._run, args, kwargs, given)
         if training is True and norm and hook is not None and hook.freezes:
             # The frozen statistics are those that the exported file is folded with.
             outputs, values, losses = keras.ops.cond(hook.frozen(), lambda: run(False, True), lambda: run(True, True))
         else:
             outputs, values, losses = run(training)
         # BatchNorm statistics, seeds, recurrent states, and a weight that the layer sets itself (SpectralNormalization)
-        for variable, value in zip(self._run_variables(), values):
+        variables = self._run_variables()
+        for variable, value in zip(variables, values):
             if value is not None:
                 variable.assign(value)
+        kept = kept_batch()
+        if hook is not None and kept is not None:
+            after = {id(v): v.value if value is None else value for v, value in zip(variables, values)}
+            kept.keep(hook, [after[id(v)] for v in hook.non_trainable_variables])
         for loss in losses:
             self.add_loss(loss)
         return outputs
@@ -171,18 +179,20 @@ class Compressed(keras.layers.Layer):
         return [*self.layer.variables, *(self.activations.variables if self.activations is not None else ())]
 
     def _run(
-        self, args: tuple, kwargs: Mapping[str, object], training: bool | None, every: bool = False
+        self, args: tuple, kwargs: Mapping[str, object], given: list[Tensor] | None, training: bool | None,
+        every: bool = False,
     ) -> tuple[Tensors, list[Tensor | None], list[Tensor]]:
         """Outputs, the new value of each variable that the call set (else None, unless ``every``), and losses."""
         # While an optimizer trains the model it keeps the stored weights projected (masked), see `Projection`. Masking
         # them again would cost two more passes over every weight and gradient.
         projected = training is True and self.watched
-        mapped = [pair for weight in self.chained for pair in weight.mapping(projected)]
-        chained = {id(variable): value for variable, value in mapped}
+        mapped = {id(variable): value for weight in self.chained for variable, value in weight.mapping(projected)}
+        if self.activations is not None and given is not None:
+            mapped.update(zip(map(id, self.activations.non_trainable_variables), given, strict=True))
         # All variables are mapped, not only the chained ones: in an outer StatelessScope (the JAX trainer) the inner
         # layer would otherwise see their values of before that scope.
         variables = self._run_variables()
-        values = [(variable, chained.get(id(variable), variable.value)) for variable in variables]
+        values = [(variable, mapped.get(id(variable), variable.value)) for variable in variables]
         if self._accepts_training:
             kwargs = {**kwargs, "training": training}
         with keras.StatelessScope(state_mapping=values, collect_losses=True) as scope:

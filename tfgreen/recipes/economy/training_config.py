@@ -24,7 +24,8 @@ class TrainingConfig(Config):
         batch_size: Samples of one update, of arrays; batches of a ``tf.data.Dataset`` are taken as they are.
         shuffle: Whether arrays are shuffled before each epoch.
         accumulate: Parts in which a batch goes through the model, >= 1 and at most its samples. The update is that of
-            the whole batch, and the memory that of a part. (A BatchNormalization sees the part.)
+            the whole batch, and the memory that of a part. A BatchNormalization sees the part. Ranges of a quantized
+            model that move with the batches see the whole: it runs through the model once more, without gradients.
         mixed_precision: "bfloat16" or "float16", None for float32. It is left off, and said, where the hardware gains
             nothing from it, as a CPU does not. Weights and exported files stay float32.
         steps_per_execution: Batches that run in one call, or "auto": several where a step takes less than ten
