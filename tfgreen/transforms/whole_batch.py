@@ -1,4 +1,4 @@
-"""What a whole batch leaves in the state of activations, for the parts in which the batch then goes through the model."""
+"""What a whole batch leaves in the state of activations, for the parts in which it then goes through the model."""
 
 from __future__ import annotations
 
