@@ -53,6 +53,7 @@ def own(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_layers_of_the_users_are_imported(run, own, monkeypatch):
     monkeypatch.chdir(own)
     code, _, err = run("profile own.keras")

@@ -30,6 +30,7 @@ def test_the_logger_of_tensorflow_gets_its_level_back():
     assert logger.level == before
 
 
+@pytest.mark.slow
 def test_tensorflow_and_litert_start_without_a_word():
     code = "from tfgreen.cli.quiet import start_litert, start_tensorflow; start_tensorflow(); start_litert()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -41,6 +41,7 @@ def test_every_initialization_gives_so_many_values(init):
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"cluster_gradient_aggregation": GradientAggregation.AVG}, {"cluster_per_channel": True}],

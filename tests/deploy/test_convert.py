@@ -150,6 +150,7 @@ def test_recurrent_layers_are_unrolled_for_int8_and_the_note_says_so():
     assert any("step by step" in note and "bidirectional/forward_layer" in note for note in lite.notes)
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_converter_is_an_error_that_names_the_layer():
     # TensorFlow 2.21 dies of SIGSEGV here. No fixed number of steps: the layer cannot be unrolled.
     sequence = keras.Input((None, 4))
@@ -163,6 +164,7 @@ def test_a_crash_of_the_converter_is_an_error_that_names_the_layer():
         np.testing.assert_allclose(lite.predict(data[:, :steps]), model(data[:, :steps]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loop_that_int8_can_take_converts_in_a_process_of_its_own():
     class Halve(layers.Layer):
         def call(self, x):
@@ -354,6 +356,7 @@ def test_nothing_is_printed(capfd):
     assert capfd.readouterr().out == ""  # native code logs to the standard error of the process, which is the user's
 
 
+@pytest.mark.slow
 def test_two_threads_convert_and_the_process_keeps_its_streams():
     code = """
 import os, threading

@@ -72,6 +72,7 @@ def stored_bits(lite) -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [SEQUENTIAL, BATCHNORM, "functional", "residual", "separable", "subclassed"])
 def test_int4_without_training_stores_4_bits_and_computes_as_the_rounded_model(name):
     model, x = cases.model(name), sample(name, 64)
@@ -128,6 +129,7 @@ def test_a_pattern_that_matches_no_layer_is_an_error_with_near_names():
         convert(cases.model("functional"), int8(sample("functional", 64), keep_float=("hiden",)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["percentile", "mse"])
 @pytest.mark.parametrize("name", [SEQUENTIAL, "functional", "residual", "multi_io", "attention"])
 def test_ranges_found_otherwise_keep_the_file_integer_and_near(name, method):

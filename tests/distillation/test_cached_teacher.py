@@ -59,6 +59,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"shuffle": True}, {"shuffle": True, "validation_split": 0.25}])
 def test_training_with_the_cache_is_training_without_it_though_samples_are_shuffled(tmp_path, options):
     x, y = data()

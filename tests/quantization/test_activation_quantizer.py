@@ -159,6 +159,7 @@ JOINS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", JOINS)
 def test_what_is_concatenated_is_rounded_to_one_range_and_nothing_is_clipped(kind):
     inputs = keras.Input((6,))

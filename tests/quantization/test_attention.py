@@ -46,6 +46,7 @@ def test_the_mask_of_an_embedding_reaches_it():
     assert np.abs(got - expected).mean() < 0.05 * np.abs(expected).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_file_holds_integers_and_computes_the_same(kind):
     keras.utils.set_random_seed(0)

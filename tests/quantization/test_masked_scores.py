@@ -32,6 +32,7 @@ def test_large_numbers_are_no_masks():
     assert found(keras.Model(x, ops.where(x > 0, x, -1e9)), sound) == set()  # nothing reads them as scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sum", "chosen sum", "least", "constant"])
 def test_a_model_trains_with_scores_that_can_be_told_apart(kind):
     model, x = attended(kind)

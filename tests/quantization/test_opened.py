@@ -102,6 +102,7 @@ def test_a_block_becomes_a_graph_of_equal_outputs_names_and_weights_and_is_not_t
     assert len(set(sums)) == 3  # dropout drops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [LooksAtTraining, OwnWeight, ReadsAKernel, CallsTwoWays])
 def test_what_cannot_be_read_stays_closed(cls):
     model = model_of(cls(name="block"))
@@ -119,6 +120,7 @@ def test_a_layer_that_a_pattern_names_stays_closed_and_float():
     assert is_container(inside.get_layer("block"))
 
 
+@pytest.mark.slow
 def test_of_several_outputs_none_is_rounded_to_the_range_of_another():
     inputs = keras.Input((6, 16))
     x, bias = ReturnsAMask(name="block")(inputs)

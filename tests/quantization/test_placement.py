@@ -305,6 +305,7 @@ class CallLimit:
             raise RuntimeError(f"more than {self.limit} calls")
 
 
+@pytest.mark.slow
 def test_placement_visits_each_node_of_a_dense_net_a_few_times_though_its_paths_are_beyond_count():
     model = keras.applications.DenseNet121(weights=None, input_shape=(96, 96, 3), classes=10)
     head = ("pool4", "conv5", "bn", "relu", "avg_pool", "predictions")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 import tfgreen as tg
@@ -27,6 +28,7 @@ class LanguageModel(keras.Model):
         self.backbone = backbone
 
 
+@pytest.mark.slow
 def test_a_layer_that_a_nested_model_shares_is_loaded_once(tmp_path):
     model, x = LanguageModel(), np.random.default_rng(0).integers(0, 9, (16, 4))
     quantized = tg.quantize(model, calibration_data=x)

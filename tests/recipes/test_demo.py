@@ -49,6 +49,7 @@ def figures(report):
     return [(v.name, v.metric, v.size_bytes, v.gzip_bytes, v.sparsity) for v in report.variants]
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own(quick, tmp_path, capsys):
     model, data = classifier(), made_up("uint8")
     before = model.get_weights()
@@ -87,6 +88,7 @@ def test_a_model_of_ones_own(quick, tmp_path, capsys):
     assert "prune while training: epoch 2 of 2" in said
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_files(quick, tmp_path):
     reports = []
     for name in ("a", "b"):
@@ -100,6 +102,7 @@ def test_equal_seeds_give_equal_files(quick, tmp_path):
     assert all(v.co2e_kg is None and "region" in v.reasons["co2e_kg"] for v in reports[0].variants)
 
 
+@pytest.mark.slow
 def test_a_subclassed_model(quick, tmp_path):
     model = zoo.TwoLayerNet(16)
     model(np.zeros((1, 6), "float32"))

@@ -14,6 +14,7 @@ from tests.surgery.cases import outputs, randomized
 AT_ONCE = tg.ConstantSparsity(0.5, begin_step=0, frequency=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["residual", "nested", "multi_io", "subclassed", "lstm", "attention"])
 def test_what_is_masked_and_removed_is_what_is_pruned(name):
     model, x = randomized(zoo.ZOO[name]()), zoo.sample(name, 8)
@@ -27,6 +28,7 @@ def test_what_is_masked_and_removed_is_what_is_pruned(name):
         np.testing.assert_allclose(one, soft, rtol=1e-4, atol=1e-5 * np.abs(soft).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["residual", "lstm", "subclassed"])
 def test_channels_go_one_after_the_other_in_training(name, tmp_path):
     model, x, y = zoo.ZOO[name](), zoo.sample(name, 32), zoo.targets(name, 32)

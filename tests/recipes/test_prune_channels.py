@@ -66,6 +66,7 @@ def test_what_goes_is_what_scores_least_and_the_rest_computes_the_same():
     np.testing.assert_array_equal(slim.get_layer("d0").kernel, model.get_layer("d0").kernel.numpy()[:, kept])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["target_macs", "target_parameters"])
 @pytest.mark.parametrize("scope", get_args(Scope))
 def test_counts_are_met_with_as_few_channels_as_widths_allow(target, scope):
@@ -92,6 +93,7 @@ def test_the_size_of_an_int8_file_is_met():
     assert 12_000 < size <= 15_000
 
 
+@pytest.mark.slow
 def test_latency_is_measured():
     x = inputs = keras.Input((32, 32, 3))
     for _ in range(3):

@@ -59,6 +59,7 @@ def test_a_good_int8_file_is_taken_as_it_is():
     assert again.trials == result.trials  # a generator is read once
 
 
+@pytest.mark.slow
 def test_equalization_is_enough_where_channels_lie_apart():
     model = failing()
     result = search_precision(model, X, score=closeness(model), max_drop=0.08)
@@ -71,6 +72,7 @@ def test_equalization_is_enough_where_channels_lie_apart():
     np.testing.assert_allclose(result.model.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_it_the_two_layers_around_the_lost_tensor_stay_float():
     model = failing()
     result = search_precision(model, X, score=closeness(model), max_drop=0.05, equalize_first=False)
@@ -83,6 +85,7 @@ def test_without_it_the_two_layers_around_the_lost_tensor_stay_float():
     assert lines[-1] == "Kept in float: dw, norm, relu, mix." and len(lines) == 3 + len(result.trials)
 
 
+@pytest.mark.slow
 def test_what_no_int8_layer_can_keep_to_is_an_error():
     model = failing()
     scores = iter([1.0, *[0.0] * 99])
@@ -93,6 +96,7 @@ def test_what_no_int8_layer_can_keep_to_is_an_error():
         search_precision(model, X, score=closeness(model), max_drop=0.0)
 
 
+@pytest.mark.slow
 def test_layers_that_the_config_keeps_stay_float_too():
     model = failing()
     config = tg.ConvertConfig(quantization="int8", keep_float=("out",), calibration="mse")

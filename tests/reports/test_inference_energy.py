@@ -37,6 +37,7 @@ def test_keras_models_run_as_graphs(networks):
     assert tg.inference_energy(networks["small"], X, seconds=0.1, meter=meter).source == "external"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.mostly_slow())
 def test_every_zoo_model_is_measured(name):
     x = zoo.sample(name, 2)

@@ -188,6 +188,7 @@ def test_batch_normalization_is_folded_first_so_that_the_file_keeps_the_codebook
         tg.cluster(tg.prune(model, tg.PruneConfig(schedule=HALF)), config(fold_batch_norm=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"jit_compile": True}, {"steps_per_execution": 2}, {"run_eagerly": True}], ids=str
 )
@@ -236,6 +237,7 @@ def test_mixed_precision_and_float16():
     assert len(kernels) == 3 and all(len(np.unique(kernel)) <= 4 for kernel in kernels.values())
 
 
+@pytest.mark.slow
 def test_training_resumes_where_it_was_saved(tmp_path):
     def start() -> keras.Model:
         keras.backend.clear_session(free_memory=False)
@@ -252,6 +254,7 @@ def test_training_resumes_where_it_was_saved(tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_centroids_and_stored_weights_are_trained_and_the_latter_change_their_centroids():
     model = tg.cluster(zoo.functional(), config(frequency=1))
     codebook = model.get_layer("hidden").chains[0].transforms[0]

@@ -61,6 +61,7 @@ def test_centroids_and_assignments_are_those_of_the_users_functions(per_channel,
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_algorithm_of_ones_own_for_one_layer_trains_and_survives_saving(tmp_path):
     config = tg.ClusterConfig(number_of_clusters=4, layers={"conv": tg.ClusterConfig(assignment=below)})
     assert tg.ClusterConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -91,6 +92,7 @@ def test_what_is_no_function_is_refused():
         tg.ClusterConfig(assignment=lambda weights, centroids: weights).to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [4, 14])
 def test_quantization_keeps_a_stripped_codebook_per_channel(count):
     """With 14 clusters a channel of 18 weights has hardly any value twice."""

@@ -26,6 +26,7 @@ def _clustered(model: keras.Model, fold: bool) -> keras.Model:
 LONGER = zoo.slow("functional", "concat", "nested")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sequential", "residual", *LONGER])
 @pytest.mark.parametrize("stripped", [False, True])
 def test_zeros_and_clusters_are_counted_in_the_integers(name, stripped):
@@ -102,6 +103,7 @@ def test_the_order_of_the_verbs_does_not_matter_for_what_is_kept():
     assert [status.done for status in tg.summary(model).weights] == [("Mask", "FakeQuant")] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["functional", "sequential"])
 def test_a_model_that_was_clustered_and_stripped_keeps_its_values_if_asked_to(name):
     keras.utils.set_random_seed(0)

@@ -42,6 +42,7 @@ def test_scopes_and_chance_reach_the_sparsity_on_every_model(name, settings, tmp
     assert zeros(keras.models.load_model(tmp_path / "m.keras")) == zeros(pruned)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sequential", "residual", "separable", "lstm", "attention", "custom_layer", "nested"])
 def test_criteria_from_data_run_on_every_kind_of_layer(name, tmp_path):
     x, y = zoo.sample(name, 40), zoo.targets(name, 40)

@@ -24,6 +24,7 @@ def floats(model: keras.Model) -> set[str]:
     return {s.layer for s in tg.summary(model).weights if any(word in s.reason for word in words)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in zoo.mostly_slow() if name != "subclassed"])
 def test_the_file_needs_no_data_is_integer_and_computes_as_the_trained_model_does(name):
     model = fitted(quantized(varied(zoo.ZOO[name]()), zoo.sample(name, 64)), name)
@@ -182,6 +183,7 @@ STAYS_FLOAT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build, operator, reason", STAYS_FLOAT.values(), ids=STAYS_FLOAT)
 def test_layers_that_stay_float_are_reported_and_refused_if_strict(build, operator, reason, tmp_path):
     model, x = build()
@@ -205,6 +207,7 @@ def integers(layer: keras.Layer) -> np.ndarray:
     return np.round(channels_first / scale.reshape(-1, *[1] * (kernel.ndim - 1)))
 
 
+@pytest.mark.slow
 def test_weights_are_the_integers_that_the_keras_side_rounds_to():
     model = fitted(quantized(varied(zoo.residual()), zoo.sample("residual", 64)), "residual", epochs=2)
     stored = [weight.values for weight in in_int8(model).weights.values()]
@@ -212,6 +215,7 @@ def test_weights_are_the_integers_that_the_keras_side_rounds_to():
         assert any(np.array_equal(values, integers(model.get_layer(name))) for values in stored)
 
 
+@pytest.mark.slow
 def test_trained_ranges_are_those_of_the_file():
     model = fitted(quantized(varied(zoo.residual()), zoo.sample("residual", 64)), "residual", epochs=2)
     details = in_int8(model).new_interpreter().get_tensor_details()
@@ -276,6 +280,7 @@ def test_an_average_of_part_of_a_map_keeps_the_range_of_its_input():
     assert lite.operators["AVERAGE_POOL_2D"] == 1 and not lite.float_operators
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["inputs", "dense"])
 @pytest.mark.parametrize("kind", ["MultiHeadAttention", "GroupQueryAttention"])
 def test_attention_of_one_tensor_to_another_converts(kind, before):

@@ -49,6 +49,7 @@ def dtypes(lite: tg.LiteRTModel) -> list[str]:
     return [str(lite.weights[name].values.dtype) for name in sorted(lite.weights, key=lambda name: name.split("/")[-2])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [("a",), ("b",), ("c",), ("b", "relu"), ("a", "b"), ("a", "c")], ids="-".join)
 def test_layers_kept_in_float_are_float_in_the_file_and_the_others_are_not(kept):
     inputs = keras.Input((8, 8, 4))

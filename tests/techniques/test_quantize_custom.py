@@ -29,6 +29,7 @@ def quantizations(lite: tg.LiteRTModel) -> dict[str, tuple[float, int]]:
     return {d["name"]: d["quantization"] for d in details if d["dtype"] == np.int8 and d["quantization"][0]}
 
 
+@pytest.mark.slow
 def test_the_ends_of_a_model_get_the_ranges_that_are_given_and_keep_them_in_training():
     model = quantized(network(), X, input_range=(-2.0, 2.0), output_range=(-1.0, 4.0))
     model.compile("adam", "mse")
@@ -70,6 +71,7 @@ def test_a_given_range_without_effect_is_refused(settings):
         quantized(network(), X, **settings)
 
 
+@pytest.mark.slow
 def test_symmetric_activations_have_zero_point_0_in_the_file():
     model = quantized(network(), X, symmetric_activations=True)
     for lower, upper in ranges_of(model).values():
@@ -93,6 +95,7 @@ def probe_network() -> keras.Model:
     return keras.Sequential([keras.Input((4,)), layers.Activation("relu")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 4])
 def test_weights_per_tensor_have_one_scale_in_the_file(bits):
     model = quantized(network(), X, weight_granularity="per_tensor", weight_bits=bits)
@@ -123,6 +126,7 @@ class PowersOfTwo(tg.TensorTransform):
         return {**super().get_config(), "smallest": self.smallest}
 
 
+@pytest.mark.slow
 def test_a_transform_of_the_user_stands_in_the_place_of_the_rounding(tmp_path):
     override = tg.QuantizeConfig(weight_transform=PowersOfTwo(0.125))
     config = tg.QuantizeConfig(layers={"head": override})

@@ -64,6 +64,7 @@ def test_gradients_do_not_explode_where_batch_normalization_has_not_settled():
     assert largest[1] < 10 * largest[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [
@@ -90,6 +91,7 @@ def test_activity_regularizers_are_kept_and_see_the_output(layer, tmp_path):
     assert [type(one.layers[-1].activity_regularizer) for one in (model,)] == [keras.regularizers.L2]
 
 
+@pytest.mark.slow
 def test_ids_in_a_float_input_are_not_rounded():
     inputs = keras.Input((3,))
     ids = keras.ops.cast(inputs, "int32")

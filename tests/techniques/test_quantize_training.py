@@ -37,6 +37,7 @@ def test_ranges_and_batch_norm_statistics_move_until_they_are_frozen(ranges, tmp
     assert error_in_scales(loaded, in_int8(loaded), zoo.sample("residual", 32)) <= 0.05
 
 
+@pytest.mark.slow
 def test_frozen_ranges_need_the_callback_that_counts_and_say_so():
     model = quantized(zoo.residual(), zoo.sample("residual"), freeze_after=4)
     model.compile("adam", zoo.loss("residual"))
@@ -44,6 +45,7 @@ def test_frozen_ranges_need_the_callback_that_counts_and_say_so():
         model.fit(zoo.sample("residual"), zoo.targets("residual"), verbose=0)
 
 
+@pytest.mark.slow
 def test_learned_ranges_get_gradients_and_fixed_ones_stay():
     x = zoo.sample("residual", 32)
     learned = fitted(quantized(zoo.residual(), x, ranges="learned"), "residual")
@@ -122,6 +124,7 @@ def test_jit_compiled_training_gives_the_same_weights(name):
         np.testing.assert_allclose(one, other, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains_and_converts():
     inputs = keras.Input((8, 8, 4))
     x = layers.Conv2D(4, 3, dtype="mixed_float16")(inputs)
@@ -168,6 +171,7 @@ def prune(model: keras.Model, sparsity: float = 0.75) -> keras.Model:
     return tg.prune(model, tg.PruneConfig(schedule=tg.ConstantSparsity(sparsity, begin_step=0, frequency=1)))
 
 
+@pytest.mark.slow
 def test_pruned_and_quantized_in_either_order_keeps_the_zeros_in_the_file():
     x = zoo.sample("residual", 64)
     first = fitted(quantized(fitted(prune(varied(zoo.residual())), "residual"), x), "residual")
@@ -178,6 +182,7 @@ def test_pruned_and_quantized_in_either_order_keeps_the_zeros_in_the_file():
         assert error_in_scales(model, in_int8(model), x) <= 0.1
 
 
+@pytest.mark.slow
 def test_a_pruned_and_stripped_model_keeps_its_zeros_if_asked_to(tmp_path):
     x = zoo.sample("residual", 64)
     plain = tg.strip(fitted(prune(varied(zoo.residual())), "residual"))

@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 import tfgreen as tg
 from tests import zoo
 
 
+@pytest.mark.slow
 def test_profile_of_a_model_that_is_still_being_pruned(capfd, tmp_path):
     pruned = tg.prune(zoo.functional(), tg.PruneConfig(schedule=tg.ConstantSparsity(0.5, begin_step=0)))
     pruned.save(tmp_path / "pruned.keras")

@@ -39,6 +39,7 @@ def test_ranges_of_several_inputs_are_those_of_their_samples_and_the_filters_sta
         assert found[f"input_{i}"] == pytest.approx(2 * size / 255, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["multi_io", *slow("functional")])
 def test_a_process_of_its_own_makes_the_same_file(name, tmp_path):
     model = ZOO[name]()
@@ -66,6 +67,7 @@ def test_the_logger_of_tensorflow_keeps_its_errors_and_what_other_threads_say(ca
     assert {record.message for record in caplog.records} == {"wrong", "another's"} and logger.filters == filters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [run_converter, run_in_worker])
 def test_its_reason_is_in_the_error(run, tmp_path):
     inputs = keras.Input((4, 4))
@@ -75,6 +77,7 @@ def test_its_reason_is_in_the_error(run, tmp_path):
     assert not (tmp_path / RESULT).exists()
 
 
+@pytest.mark.slow
 def test_a_crash_is_an_error_that_says_how_the_process_ended(tmp_path):
     message = "(?s)TensorFlow's converter crashed: its process ended with 1.*end of its log:.*ValueError: Object arrays"
     with pytest.raises(ConversionError, match=message) as info:

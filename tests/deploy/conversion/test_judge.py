@@ -117,6 +117,7 @@ def damaged(content: bytes) -> tg.LiteRTModel:
     return tg.LiteRTModel(write(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["residual", "attention"])
 def test_a_wrong_file_of_a_trained_model_is_announced_without_samples(name, monkeypatch):
     model = trained(name)

@@ -54,6 +54,7 @@ def sample(model: keras.Model, count: int, *sizes: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, *shape)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_file_computes_what_the_model_does_at_any_size(name):
     model = built(name)

@@ -44,6 +44,7 @@ def model_of(name):
     return keras.Model(inputs, layers.Dense(3)(layers.Dense(8, "relu")(make(inputs)))), x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_models_with_categories_convert_in_floats_and_integers(name):
     model, x = model_of(name)

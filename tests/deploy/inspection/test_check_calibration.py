@@ -102,6 +102,7 @@ def digits():
     return x.reshape(-1, 8, 8, 1).astype("float32") / 16, y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scale, steps, momentum", [(1.0, 1, 0.99), (1.0, 60, 0.99), (255.0, 12, 0.99), (255.0, 60, 0.9)]
 )

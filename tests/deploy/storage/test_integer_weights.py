@@ -53,6 +53,7 @@ def test_a_float_file_computes_what_the_model_does_from_integers(settings):
     assert lite.quantization == "dynamic" and tg.verify(rounded, lite, x).passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["8 bits", "4 bits", "groups", "awq"])
 def test_a_dynamic_file_computes_with_the_integers(name):
     model, x = transformer(), tokens()

@@ -29,6 +29,7 @@ def _quantized(name: str, bits: int) -> tuple[keras.Model, np.ndarray]:
     return model, x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sequential", "separable", *zoo.slow("residual", "batchnorm")])
 def test_a_file_stores_the_trained_15_values_in_half_the_bytes_and_computes_the_same(name):
     model, x = _quantized(name, 4)

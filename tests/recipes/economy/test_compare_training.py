@@ -21,6 +21,7 @@ def data():
     return x, x[:, :1]
 
 
+@pytest.mark.slow
 def test_each_training_stands_beside_the_plain_one_of_its_round():
     model = network()
     before = model.get_weights()

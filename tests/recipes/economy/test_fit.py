@@ -43,6 +43,7 @@ DATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DATA)
 def test_it_trains_as_keras_does_on_data_of_every_kind(kind):
     run = tg.fit(network(), DATA[kind](), epochs=4, batch_size=16, shuffle=False, verbose=0)
@@ -197,6 +198,7 @@ def test_a_metric_stops_in_its_direction_and_one_without_is_named():
         tg.fit(model, (x, [y, x[:, :1]]), early_stopping="o2_level", verbose=0)
 
 
+@pytest.mark.slow
 def test_samples_that_are_left_out_count_as_seen():
     model = network()
     logger = tg.EnergyLogger(verbose=False)

@@ -123,6 +123,7 @@ def test_data_that_keras_would_stumble_over_is_refused():
         tg.fit(network(), (x[:0], y[:0]), verbose=0)
 
 
+@pytest.mark.slow
 def test_a_quantized_model_in_parts_is_not_told_that_its_data_is_of_another_scale():
     x, y = arrays()
 
@@ -195,6 +196,7 @@ def test_many_machines_train_in_a_loop_of_ones_own_and_fit_says_so():
     assert found[0] == found[1] and found[0].count(0.0) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"keep_fraction": 0.5}, {"accumulate": 2, "schedule": "cosine"}], ids=str)
 def test_a_distiller_trains_with_what_it_can(options):
     losses = keras.distillation.LogitsDistillation()

@@ -108,6 +108,7 @@ def several():
     return model, parts, y, tg.Metric("mae", output="price")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [regression, segmentation, several])
 def test_any_task(task):
     model, x, y, metric = task()

@@ -46,6 +46,7 @@ METRICS = {  # and the same in NumPy
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METRICS)
 def test_the_interval_is_as_wide_as_the_metric_varies_between_draws(name):
     make, reference = METRICS[name]

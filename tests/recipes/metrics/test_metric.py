@@ -22,6 +22,7 @@ def two_outputs():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["arrays", "dataset"])
 def test_the_values_of_the_model_are_those_of_keras_and_those_of_the_file_are_near(form):
     y = {"label": RNG.integers(0, 2, 40), "size": RNG.normal(size=(40, 1)).astype("float32")}

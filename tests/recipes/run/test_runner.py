@@ -77,6 +77,7 @@ def whole(saved, tmp_path_factory):
     return result(run(saved, tmp_path_factory.mktemp("whole") / "steps"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_taken_from_disk(saved, whole, tmp_path, done):
     assert result(run(saved, tmp_path)) == whole
     assert done == ["original", "prune", "distill", "cluster", "train", "convert", "check_target"]
@@ -103,6 +104,7 @@ CUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", CUTS)
 def test_a_run_that_is_cut_off_comes_to_the_same(saved, whole, tmp_path, monkeypatch, where):
     owner, name, calls = CUTS[where]
@@ -160,6 +162,7 @@ class Unsaveable(keras.Model):
         return self.out(self.hidden(x))
 
 
+@pytest.mark.slow
 def test_a_model_that_keras_cannot_save_is_carried_in_memory(tmp_path):
     model = Unsaveable(2)
     model(np.zeros((1, 8), "float32"))

@@ -126,6 +126,7 @@ def test_a_killed_process_loses_no_candidate(tmp_path):
     assert len({tuple(one.settings.items()) for one in tried}) == 8
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_candidates(tmp_path):
     path = tmp_path / "journal"
     command = [sys.executable, "-m", "tests.recipes.search.problems", str(path), "10"]

@@ -50,6 +50,7 @@ def found(model, tmp_path_factory):
     return search(model, points(), RECIPE, output=folder, max_drop=0.5, **FAST), folder
 
 
+@pytest.mark.slow
 def test_the_front_is_measured_on_test_data_and_written_with_what_makes_it(found):
     result, folder = found
     assert len(result.candidates) == 4 and result.front and result.best in result.front

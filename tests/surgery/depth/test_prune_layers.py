@@ -20,6 +20,7 @@ def test_the_layers_that_do_least_go_first():
     assert left == [["block_0", "block_2", "block_3"], ["block_0", "block_2"], ["block_2"]]
 
 
+@pytest.mark.slow
 def test_it_is_never_further_off_than_layers_at_random_and_leaves_the_model_alone():
     keras.utils.set_random_seed(0)
     model, x = encoder(4), np.random.default_rng(0).integers(1, 20, (32, 6)).astype("int32")

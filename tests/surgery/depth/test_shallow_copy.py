@@ -21,6 +21,7 @@ def the_same(shallow: keras.Model, expected: keras.Model, x: np.ndarray, path: o
     np.testing.assert_array_equal(keras.models.load_model(path)(x), outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_calls_of_a_graph_are_left_out(norm_first, tmp_path):
     model = encoder(4, norm_first=norm_first)
@@ -63,6 +64,7 @@ def test_what_was_adapted_and_the_state_of_layers_is_kept():
     np.testing.assert_array_equal(shallow.layers[0].mean, norm.mean)
 
 
+@pytest.mark.slow
 def test_a_copy_trains():
     shallow = tg.shallow_copy(encoder(3), 1)
     shallow.compile("adam", "mse")

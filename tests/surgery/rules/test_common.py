@@ -33,6 +33,7 @@ KNOWN = "celu elu exponential gelu hard_sigmoid leaky_relu mish relu6 selu sigmo
 ALONE = [lambda x: x, lambda x: ops.gelu(x, True), lambda x: x * ops.tanh(x), tf.nn.relu, keras.activations.swish]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [*KNOWN, *ALONE])
 def test_a_function_of_each_channel_alone_lets_them_go(activation):
     model = between(layers.Dense(6, activation), *FLAT)

@@ -50,6 +50,7 @@ def test_other_calibration_data_gives_other_weights_and_the_same_gives_the_same(
     assert np.abs(kernel(x) - kernel(x * np.linspace(0.1, 10, 16, dtype="float32"))).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["rtn", "gptq", "awq"])
 def test_it_trains_saves_loads_and_strips(method, tmp_path):
     model, x = transformer(), tokens()
