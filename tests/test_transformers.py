@@ -51,6 +51,7 @@ def train_a_step(model: keras.Model, x: Any) -> None:
               callbacks=[tg.UpdateCompression()])
 
 
+@pytest.mark.slow
 @every_family
 def test_the_file_after_quantization_aware_training_is_as_integer_as_after_post_training(name):
     model, x = made(name)

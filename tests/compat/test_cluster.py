@@ -66,6 +66,7 @@ def test_training_moves_the_values_and_the_assignments(options, tmp_path):
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), expected)
 
 
+@pytest.mark.slow
 def test_zeros_stay_zeros_through_training_and_loading(tmp_path):
     model = net()
     kernel = model.layers[0].kernel

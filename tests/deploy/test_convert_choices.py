@@ -155,6 +155,7 @@ def test_percentile_leaves_an_outlier_out_and_minmax_does_not():
     assert errors["percentile"] < errors["minmax"] / 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantization", ["float32", "dynamic", "int8"])
 @pytest.mark.parametrize("name", zoo.mostly_slow())
 def test_a_dynamic_batch_takes_any_number_of_samples_at_once(name, quantization):

@@ -365,6 +365,7 @@ def test_tf_data_and_pydataset_train_as_arrays_do():
     assert histories[1] == histories[2] == pytest.approx(histories[0], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 2}])
 def test_every_way_of_running_a_step_gives_the_same(options):
     x, y = data()

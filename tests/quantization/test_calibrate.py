@@ -32,6 +32,7 @@ def test_ranges_are_the_extremes_of_the_tensors_before_they_are_rounded():
         np.testing.assert_allclose(found[name], ends, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_computed_of_a_batch_is_calibrated_sample_by_sample_as_the_file_runs():
     inputs = keras.Input((8,), name="x")
     mean = keras.ops.mean(layers.Dense(8, name="dense")(inputs), axis=0, keepdims=True)

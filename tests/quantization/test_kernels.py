@@ -176,6 +176,7 @@ def test_the_range_before_a_layer_is_found_past_pass_through_layers():
     assert range_before(out) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(8, 8, 4), (9, 9, 4)])
 def test_a_kernel_of_one_scale_is_exported_fused_and_computes_the_same(shape):
     x = normal(*shape)

@@ -89,6 +89,7 @@ def equal(one: keras.Model, other: keras.Model, x) -> None:
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Block, Outer])
 def test_a_block_becomes_a_graph_of_equal_outputs_names_and_weights_and_is_not_touched(cls):
     model, x = model_of(cls(name="block")), RNG.normal(size=(4, 6, 16)).astype("float32")

@@ -41,6 +41,7 @@ def test_figures_and_reasons_are_shown_in_columns():
     assert html.count("<table ") == 2 and "1 of 2 layers narrower" in html and html.count("background") == 5
 
 
+@pytest.mark.slow
 def test_what_was_not_narrowed_is_said():
     normed = layers.SpectralNormalization(layers.Dense(4), name="normed")
     model = keras.Sequential([keras.Input((6,)), normed, layers.Dense(2)])
@@ -67,6 +68,7 @@ def test_a_model_beside_itself():
     assert found.size_bytes[0] == found.size_bytes[1] and None not in found.latency_ms
 
 
+@pytest.mark.slow
 def test_latency_of_inputs_of_open_size_is_that_of_the_data():
     inputs = keras.Input((None, None, 3))
     x = layers.Conv2D(16, 3, padding="same")(inputs)

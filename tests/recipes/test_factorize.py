@@ -106,6 +106,7 @@ def test_a_layer_that_is_called_on_several_lengths_takes_any():
     np.testing.assert_allclose(result.model.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_latency_of_inputs_of_open_size_is_measured_on_the_data():
     inputs = keras.Input((None, None, 64))
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(96, 1, name="wide")(inputs)))

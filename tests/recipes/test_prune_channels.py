@@ -37,6 +37,7 @@ def stack(*widths: int) -> keras.Model:
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "criterion", "scope"), CASES)
 def test_a_smaller_model_of_the_same_kind(name, criterion, scope):
     model, x = randomized(zoo.ZOO[name]()), zoo.sample(name, 8)

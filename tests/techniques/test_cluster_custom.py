@@ -113,6 +113,7 @@ def test_zeros_alone_are_no_codebook():
         quantized(pruned, X, preserve_clusters=True)
 
 
+@pytest.mark.slow
 def test_zeros_are_kept_beside_clusters_where_one_kernel_has_none():
     """TFMOT then gives up the zeros of the other layers of the class."""
     model = network()

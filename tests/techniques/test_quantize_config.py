@@ -12,6 +12,7 @@ from tests import zoo
 from tests.quantized import error_in_scales, in_int8, normal, quantized, ranges_of, varied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibration", ["minmax", "percentile", "mse"])
 def test_each_calibration_starts_from_a_range_of_its_own(calibration):
     x = zoo.sample("functional", 2048)

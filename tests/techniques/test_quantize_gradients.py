@@ -50,6 +50,7 @@ def test_the_file_rounds_the_probabilities_that_training_did_not():
     assert tg.verify(model, lite, X).passed
 
 
+@pytest.mark.slow
 def test_gradients_do_not_explode_where_batch_normalization_has_not_settled():
     x = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
     y = np.random.default_rng(1).integers(0, 3, 32)

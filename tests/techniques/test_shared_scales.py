@@ -50,6 +50,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", KEPT)
 def test_lost_channels_are_said_with_a_remedy_that_works(form):
     model = detector(form)

@@ -47,6 +47,7 @@ def test_run_takes_the_recipe_first(run, recipe, tmp_path, quick):
     assert "12 samples of test" in splits or "12 test samples" in splits
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_off_goes_on(run, recipe, tmp_path, quick, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -132,6 +132,7 @@ def test_a_wrong_file_of_a_trained_model_is_announced_without_samples(name, monk
         tg.convert(model, quantization="int8", strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic"])
 def test_a_wrong_file_of_floats_is_announced_without_samples(quantization, monkeypatch):
     model = zoo.ZOO["residual"]()

@@ -159,6 +159,7 @@ def test_callbacks_of_ones_own_see_each_batch():
     assert seen == list(range(10)) and "LambdaCallback is called for each batch" in run.savings["steps_per_execution"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["split", "data", "list"])
 def test_validation_data_is_taken_in_the_forms_of_data(kind):
     x, y = arrays()

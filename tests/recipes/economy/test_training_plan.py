@@ -28,6 +28,7 @@ def test_the_learning_rate_falls_along_a_cosine():
     assert float(model.optimizer.learning_rate) == pytest.approx(0.025)
 
 
+@pytest.mark.slow
 def test_short_steps_run_several_at_once_and_those_of_compressed_models_do_not():
     assert tg.fit(network(), arrays(), batch_size=8, verbose=0).savings["steps_per_execution"].startswith("on: 8")
     pruned = tg.prune(network(), schedule=tg.ConstantSparsity(0.5, begin_step=0))
@@ -47,6 +48,7 @@ class Seen(keras.callbacks.Callback):
         self.updates.append(int(self.model.optimizer.iterations) - sum(self.updates))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "executed"), [(12, 12), (34, 2), (17, 1)])
 def test_an_epoch_of_so_many_steps_has_no_more(steps, executed):
     x, y = arrays()

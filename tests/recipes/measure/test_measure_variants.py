@@ -34,6 +34,7 @@ def exports():
     return {"float32": Export(model, tg.convert(model)), "int8": Export(model, tg.convert(model, int8))}
 
 
+@pytest.mark.slow
 def test_every_figure_is_read_off_the_file(exports, tmp_path):
     for variant in measure_variants(exports, TEST, tg.Metric("accuracy"), region="DEU"):
         lite = exports[variant.name].lite

@@ -37,6 +37,7 @@ def task():
     return Task(model, data, Metric("accuracy"), RECIPE)
 
 
+@pytest.mark.slow
 def test_a_candidate_is_measured_on_validation_data_and_its_times_once(task, tmp_path):
     done = []
 

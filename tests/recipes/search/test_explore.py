@@ -110,6 +110,7 @@ def test_bounds_that_nothing_meets_end_with_no_front_and_no_training():
     assert {one.outcome for one in tried} == {"infeasible"} and not any(one.stages[-1].epochs for one in tried)
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_candidate(tmp_path):
     path = tmp_path / "journal"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -82,12 +82,14 @@ def test_it_reads_as_a_table_with_the_cost_and_shows_a_plot(found):
     assert "<svg" in html and "<table" in html and "candidates on the front" in repr(result)
 
 
+@pytest.mark.slow
 def test_the_same_call_goes_on_with_what_is_there(found, model):
     before, folder = found
     again = search(model, points(), RECIPE, output=folder, max_drop=0.5, **FAST)
     assert [one.stages for one in again.candidates] == [one.stages for one in before.candidates]
 
 
+@pytest.mark.slow
 def test_another_budget_model_or_data_is_another_study(found, model):
     before, folder = found
     other = search(model, points(), RECIPE, output=folder, max_drop=0.5, max_size=100, **{**FAST, "trials": 2})
