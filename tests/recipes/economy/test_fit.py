@@ -131,8 +131,10 @@ def test_models_and_data_that_do_not_fit_are_named():
         tg.fit(network(), endless, verbose=0)
     assert len(tg.fit(network(), endless, epochs=2, steps_per_epoch=3, verbose=0).epoch) == 2
     none = tf.data.Dataset.from_tensor_slices((x, y)).batch(16).filter(lambda *_: False)
-    with pytest.raises(ValueError, match="expected at least one batch"), pytest.warns(UserWarning, match="ran out"):
-        tg.fit(network(), none, verbose=0)
+    for name, given in (("data", (none, None)), ("validation_data", ((x, y), none))):
+        expected = f"^{name}: expected at least one batch"
+        with pytest.raises(ValueError, match=expected), pytest.warns(UserWarning, match="ran out"):
+            tg.fit(network(), given[0], validation_data=given[1], verbose=0)
     unknown = tf.data.Dataset.from_tensor_slices((x, y)).batch(16).filter(lambda *_: True)
     with pytest.raises(ValueError, match="unknown length"):
         tg.fit(network(), unknown, schedule="cosine", verbose=0)

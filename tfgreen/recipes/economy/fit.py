@@ -81,7 +81,7 @@ def planned(
     check_compiled(model)
     arguments = fit_arguments(model, data, config)
     validation = validation_arguments(model, validation_data, data, config)
-    plan = make_plan(model, config, arguments, callbacks, validation is not None)
+    plan = make_plan(model, config, arguments, callbacks, validation)
     return {**arguments, "validation_data": validation}, plan
 
 

@@ -91,16 +91,23 @@ def callback_list(callbacks: Any) -> list[keras.callbacks.Callback]:
 
 
 class AnyBatch(keras.callbacks.Callback):
-    """Raises at the end of the first epoch unless there was a batch, for data of which the length is not known."""
+    """Raises at the end of an epoch, or of a validation, of no batch: for data of which the length is not known."""
 
-    _seen = False
+    _training = _testing = False
 
     def on_train_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
-        self._seen = True
+        self._training = True
 
     def on_epoch_end(self, epoch: int, logs: PlainDict | None = None) -> None:
-        if not self._seen:
+        if not self._training:
             raise invalid_value("data", expected="at least one batch", received="a dataset of none")
+
+    def on_test_batch_end(self, batch: int, logs: PlainDict | None = None) -> None:
+        self._testing = True
+
+    def on_test_end(self, logs: PlainDict | None = None) -> None:
+        if not self._testing:
+            raise invalid_value("validation_data", expected="at least one batch", received="a dataset of none")
 
 
 @contextlib.contextmanager

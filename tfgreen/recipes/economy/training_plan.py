@@ -47,7 +47,7 @@ def make_plan(
     config: TrainingConfig,
     arguments: PlainDict,
     callbacks: Sequence[keras.callbacks.Callback],
-    validates: bool = False,
+    validation: Any = None,
 ) -> Plan:
     """Turn on what a config asks for and the model, the data and the machine gain from."""
     plan = Plan()
@@ -55,16 +55,17 @@ def make_plan(
     if config.accumulate > 1 or config.early_stopping is not None:
         names = metric_names(model, arguments)  # which builds them
         if config.early_stopping is not None and names is None:
-            plan.callbacks.append(KnownMetric(config.early_stopping, validates))
+            plan.callbacks.append(KnownMetric(config.early_stopping, validation is not None))
         elif config.early_stopping is not None:
-            check_metric("early_stopping", config.early_stopping, names or (), validates)
+            check_metric("early_stopping", config.early_stopping, names or (), validation is not None)
     if config.early_stopping is not None:
         plan.stopping = keras.callbacks.EarlyStopping(
             config.early_stopping, patience=config.patience, restore_best_weights=True,
             mode=better_is(model, config.early_stopping),
         )  # fmt: skip
         plan.callbacks.append(plan.stopping)
-    if isinstance(arguments["x"], tf.data.Dataset) and int(arguments["x"].cardinality()) < 0:
+    datasets = [data for data in (arguments["x"], validation) if isinstance(data, tf.data.Dataset)]
+    if any(int(data.cardinality()) < 0 for data in datasets):
         plan.callbacks.append(AnyBatch())
     norms = [layer for _, layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)]
     if norms and config.fuse_batch_norm:
