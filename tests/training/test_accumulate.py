@@ -182,6 +182,75 @@ def test_positions_of_a_mask_count():
     assert furthest(*found) < 1e-6
 
 
+@pytest.mark.parametrize("masking", ["layer", "class to ignore", "both"])
+def test_the_loss_of_masked_positions_is_that_of_whole_batches(masking):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 6, 3)).astype("float32"), rng.integers(0, 4, (20, 6))
+    x[::3, 3:], y[:5, 2:] = 0, 0
+    found = []
+    for parts in (1, 3):
+        keras.utils.set_random_seed(0)
+        mask = [] if masking == "class to ignore" else [layers.Masking()]
+        model = keras.Sequential([keras.Input((6, 3)), *mask, layers.Dense(4)])
+        ignored = None if masking == "layer" else 0
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignored)
+        model.compile(keras.optimizers.SGD(0.5), loss, metrics=["accuracy"])
+        run = tg.fit(model, (x, y), epochs=2, batch_size=8, accumulate=parts, shuffle=False, verbose=0)
+        found.append((model.get_weights(), run.history))
+    assert furthest(found[0][0], found[1][0]) < 1e-6
+    for name, values in found[0][1].items():
+        np.testing.assert_allclose(values, found[1][1][name], rtol=1e-5, err_msg=name)
+
+
+def test_a_loss_of_one_number_for_a_batch_is_warned_of():
+    def root(y_true, y_pred):
+        return tf.sqrt(tf.reduce_mean(tf.square(y_true - y_pred)))
+
+    model = keras.Sequential([keras.Input((12,)), layers.Dense(1)])
+    model.compile("sgd", root)
+    x, _ = data()
+    with pytest.warns(UserWarning, match="loss 'root' returns one number for a batch"):
+        tg.fit(model, (x, x[:, :1]), batch_size=16, accumulate=2, verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras says so of a generator
+def test_a_batch_of_nothing_changes_nothing():
+    x, _ = data()
+
+    def batches():
+        yield from ((x[a:b], x[a:b, :1]) for a, b in ((0, 8), (8, 8), (8, 17), (17, 22)))
+
+    signature = tuple(tf.TensorSpec((None, size)) for size in (12, 1))
+    found = []
+    for parts in (1, 4):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((12,)), layers.Dense(1)])
+        model.compile("sgd", "mse", metrics=["mae"])
+        given = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        run = tg.fit(model, given, accumulate=parts, verbose=0)
+        found.append((model.get_weights(), run.history))
+    assert furthest(found[0][0], found[1][0]) < 1e-6
+    for name in ("loss", "mae"):
+        assert found[0][1][name] == pytest.approx(found[1][1][name])
+
+
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
+def test_nothing_to_train_and_a_short_last_batch():
+    model = network()
+    model.trainable = False
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = data()
+    assert np.isfinite(tg.fit(model, (x, y), epochs=2, batch_size=17, accumulate=3, verbose=0).history["loss"]).all()
+
+
+def test_a_model_of_a_fixed_batch_size_is_refused():
+    model = keras.Sequential([keras.Input((6, 3), batch_size=10), layers.LSTM(4, stateful=True), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x = np.ones((20, 6, 3), "float32")
+    with pytest.raises(ValueError, match="open batch size.*one of 10 at its input"):
+        tg.fit(model, (x, x[:, 0, :2]), batch_size=10, accumulate=2, verbose=0)
+
+
 def test_a_step_of_a_users_own_and_the_state_of_layers():
     class Own(keras.Model):
         def __init__(self):

@@ -157,3 +157,16 @@ def test_a_file_that_holds_no_records_is_named(tmp_path):
         file.write_bytes(content)
         with pytest.raises((tg.FileError, ValueError), match=message):
             tg.pipeline(file, parse=lambda record: record)
+
+
+def test_several_inputs_in_a_list_are_taken_as_fit_takes_them():
+    x = np.arange(12, dtype="float32").reshape(6, 2)
+    for data, first in ((([x, x + 1], x[:, 0]), lambda batch: batch[0]), ([x, x + 1], lambda batch: batch[0])):
+        one, other = first(next(iter(tg.pipeline(data, batch=4, shuffle=False))))
+        np.testing.assert_array_equal(one, x[:4])
+        np.testing.assert_array_equal(other, x[:4] + 1)
+
+
+def test_a_function_that_returns_nothing_is_named():
+    with pytest.raises(ValueError, match="augment: expected a function that returns the sample.*one that returns None"):
+        tg.pipeline((np.ones((4, 2)), np.ones(4)), augment=lambda x, y: None)

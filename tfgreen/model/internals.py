@@ -313,6 +313,13 @@ def build_metrics(model: keras.Model, batch: Tensors) -> None:
     model._symbolic_build(data_batch=batch)
 
 
+def compiled_losses(model: keras.Model) -> list[keras.losses.Loss]:
+    """The losses that a compiled model computes, of functions too, once they are built."""
+    compiled = getattr(model, "_compile_loss", None)
+    flat = getattr(compiled, "_flat_losses", None) or ()
+    return [one.loss for one in flat]
+
+
 def keras_mask(tensor: Tensor) -> Tensor | None:
     """The mask that Keras keeps beside a tensor."""
     mask: Tensor | None = getattr(tensor, "_keras_mask", None)

@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
-from tfgreen.model.internals import keras_mask
+from tfgreen.model.internals import compiled_losses, keras_mask
 from tfgreen.model.layer_calls import listening
 from tfgreen.quantization.whole_batches import following, following_ranges
 from tfgreen.typing import PlainDict, Tensor, Tensors
@@ -32,18 +32,25 @@ _TOO_SMALL = "samples in the first batch of a device, which accumulate cannot cu
 
 @dataclasses.dataclass
 class _Part:
-    """The calls of ``optimizer.apply`` that the step made for one part, and the count that its loss is the mean of."""
+    """What one part of a batch came to: its calls of ``optimizer.apply``, and what its loss is the mean of."""
 
     updates: list[tuple[list[Any], Any]]
     count: Any
     share: Any  # of the samples of the batch
-    results: list[Any] = dataclasses.field(default_factory=list)  # of metrics, which hold the earlier parts too
+    masked: bool = False  # whether the count is not the number of samples
+    means: list[tuple[keras.metrics.Mean, Any, Any]] = dataclasses.field(default_factory=list)  # with value and weight
+    results: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)  # of metrics, which hold earlier parts too
 
     def values_of(self, logs: PlainDict) -> PlainDict:
         """What a step of a user's own returns that is no result of a metric, but a value of this part alone."""
-        known = {id(result) for result in self.results}
+        known = {id(result) for _, result in self.results}
         values = {name: tf.convert_to_tensor(value) for name, value in logs.items() if id(value) not in known}
         return {name: value for name, value in values.items() if value.dtype.is_floating}
+
+    def again(self, logs: PlainDict, metric: keras.metrics.Mean) -> PlainDict:
+        """The result that a metric has by now, by the name that the step gave it."""
+        known = {id(result) for one, result in self.results if one is metric}
+        return {name: metric.result() for name, value in logs.items() if id(value) in known}
 
 
 def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
@@ -74,12 +81,14 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
     def step_in_parts(data: Tensors) -> PlainDict:
         samples = _samples(data)
         is_first = tf.equal(model.optimizer.iterations.value, started)
-        check = tf.debugging.Assert(tf.logical_or(samples >= parts, ~is_first), [samples, _TOO_SMALL, parts])
+        is_enough = tf.logical_or(samples >= parts, ~is_first) if model.trainable_variables else True  # none is counted
+        check = tf.debugging.Assert(is_enough, [samples, _TOO_SMALL, parts])
         number_of_parts = min(parts, samples) if isinstance(samples, int) else parts
         sums: list[tuple[list[Any], Any]] = []
         total: Any = 0.0
         logs: PlainDict = {}
-        means: PlainDict = {}
+        values: PlainDict = {}
+        means: dict[int, tuple[keras.metrics.Mean, Any, Any]] = {}
         for number in range(number_of_parts):
             first, end = (-(-samples * i // number_of_parts) for i in (number, number + 1))  # the first is never empty
             may_be_empty = number > 0 and not isinstance(samples, int)
@@ -92,20 +101,28 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
                 # A tf.cond would leave an empty part out, but not hold what layers assign under MirroredStrategy.
                 state = {id(v): (v, tf.identity(v.value)) for v in _state(model)} if may_be_empty else {}
                 count = tf.cast(end - first, "float32")
-                part = _Part([], count, count / tf.cast(samples, "float32"))
+                part = _Part([], count, tf.math.divide_no_nan(count, tf.cast(samples, "float32")))
                 with _collecting(model, part):
                     logs = step(tf.nest.map_structure(functools.partial(_rows, first=first, end=end), data))
                 for variable, before in state.values():
                     variable.assign(tf.where(empty, before, variable.value))
-            count = tf.where(empty, 0.0, part.count)
+            # A batch may hold nothing, or nothing but masked positions: then all parts count alike.
+            count = tf.where(empty, 0.0, tf.maximum(part.count, 1e-12))
             sums = _added(sums, part.updates, count)
             for name, value in part.values_of(logs).items():
-                means[name] = means.get(name, 0.0) + tf.cast(value, "float32") * count
+                values[name] = values.get(name, 0.0) + tf.cast(value, "float32") * count
+            for metric, value, weight in part.means:
+                _, earlier, weights = means.get(id(metric), (metric, 0.0, 0.0))
+                weight = tf.where(empty, 0.0, tf.cast(weight, "float32"))
+                means[id(metric)] = metric, earlier + tf.cast(value, "float32") * count, weights + weight
             total += count
         for gradients, variables in sums:
             whole = [g if g is None else g / tf.cast(total, g.dtype) for g in gradients]
             model.optimizer.apply(whole, variables)
-        return {**logs, **{name: value / total for name, value in means.items()}}
+        for metric, value, weight in means.values():
+            metric.update_state(value / total, weight)
+            logs = {**logs, **part.again(logs, metric)}
+        return {**logs, **{name: value / total for name, value in values.items()}}
 
     return accumulated_step
 
@@ -142,6 +159,11 @@ def _check(model: keras.Model) -> None:
     if getattr(model.optimizer, "gradient_accumulation_steps", None):
         expected, received = "an optimizer without gradient_accumulation_steps", "one that accumulates itself"
         raise invalid_value("optimizer", expected=expected, received=received, fix="Set one of the two.")
+    for tensor in getattr(model, "inputs", None) or ():
+        if tensor.shape and tensor.shape[0] is not None:
+            expected = "an open batch size, as its batches go through it in parts"
+            received = f"one of {tensor.shape[0]} at its input '{tensor.name}'"
+            raise invalid_value(f"model '{model.name}'", expected=expected, received=received, fix=fix)
     for loss in keras.tree.flatten(model.loss):
         reduction = getattr(loss, "reduction", None)
         if isinstance(loss, keras.losses.Loss) and reduction not in _MEANS:
@@ -173,32 +195,55 @@ def _collecting(model: keras.Model, part: _Part) -> Iterator[None]:
     def apply(optimizer: Any, call: Any, gradients: Iterable[Any], variables: Any = None) -> None:
         part.updates.append((list(gradients), variables))
 
+    masks: list[Tensor] = []  # that losses made by themselves, as of a class to ignore
+
+    def of_loss(loss: Any, call: Any, *args: Any, **kwargs: Any) -> Tensor:
+        found = call(*args, **kwargs)
+        if not len(found.shape):
+            warnings.warn(
+                f"loss '{loss.name}' returns one number for a batch. accumulate averages those of the parts, which is "
+                "that of the whole batch only where it is a mean over samples: return a number for each sample.",
+                stacklevel=2,
+            )
+        masks.extend(mask for mask in [keras_mask(found)] if mask is not None)
+        return found
+
     def compute_loss(model: Any, call: Any, *args: Any, **kwargs: Any) -> Tensor:
-        y_pred = kwargs["y_pred"] if "y_pred" in kwargs else args[2]
-        masks = [mask for leaf in keras.tree.flatten(y_pred) if (mask := keras_mask(leaf)) is not None]
-        if masks and len(keras.tree.flatten(y_pred)) > 1:
+        masks.clear()
+        loss = call(*args, **kwargs)
+        leaves = keras.tree.flatten(kwargs["y_pred"] if "y_pred" in kwargs else args[2])
+        masks.extend(mask for leaf in leaves if (mask := keras_mask(leaf)) is not None)
+        if masks and len(leaves) > 1:
             warnings.warn(
                 "accumulate counts the parts of a batch by their samples, while outputs have masks of their own: the "
                 "update is that of the whole batch only where all parts have as many valid positions.",
                 stacklevel=2,
             )
         elif masks:
-            part.count = tf.reduce_sum(tf.cast(masks[0], "float32"))
-        return call(*args, **kwargs)
+            valid = functools.reduce(tf.logical_and, masks)
+            part.count, part.masked = tf.reduce_sum(tf.cast(valid, "float32")), True
+        return loss
 
     def update_state(metric: Any, call: Any, values: Any, sample_weight: Any = None) -> Any:
-        if sample_weight is None and not tf.convert_to_tensor(values).shape.rank:  # a mean of the part, as of a loss
-            sample_weight = part.share
-        return call(values, sample_weight)
+        if tf.convert_to_tensor(values).shape.rank:
+            return call(values, sample_weight)
+        weight = part.share if sample_weight is None else sample_weight  # a mean of the part, as of a loss
+        if not part.masked:
+            return call(values, weight)
+        part.means.append((metric, values, weight))
+        return None
 
     def result(metric: Any, call: Any) -> Any:
         found = call()
-        part.results += keras.tree.flatten(found)
+        part.results += [(metric, one) for one in keras.tree.flatten(found)]
         return found
 
+    losses = {(loss, "call"): of_loss for loss in compiled_losses(model)}
     means = {(metric, "update_state"): update_state for metric in model.metrics if type(metric) is keras.metrics.Mean}
     results = {(metric, "result"): result for metric in model.metrics}
-    with listening({(model, "compute_loss"): compute_loss, (model.optimizer, "apply"): apply, **means, **results}):
+    steps: dict[tuple[Any, str], Callable[..., Any]] = {(model, "compute_loss"): compute_loss}
+    steps[model.optimizer, "apply"] = apply
+    with listening({**steps, **losses, **means, **results}):
         yield
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,9 @@ def _check_traces(name: str, function: Callable[..., Tensors], samples: tf.data.
     try:
         samples.map(function)
     except Exception as error:
+        if "'output_shapes' of 0" in str(error):  # so tf.data says it
+            expected = "a function that returns the sample it makes"
+            raise invalid_value(name, expected=expected, received="one that returns None") from error
         said = str(error).strip().splitlines()[-1:]
         received = f"one that fails with {': '.join([type(error).__name__, *said])}"
         fix = "Use tf.image and tf.random, or wrap NumPy with tf.numpy_function."
@@ -176,9 +179,17 @@ def _samples(
         raise invalid_type("data", expected=expected, received=data)
     if len(lengths) != 1 or 0 in lengths:
         raise invalid_value("data", expected="arrays of as many samples, at least one", received=sorted(lengths))
+    data = (_with_tuples(data),) if isinstance(data, list) else _with_tuples(data)
     with tf.device("cpu"):  # where the stages of tf.data run
         tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
     return tf.data.Dataset.from_tensor_slices(tensors), tensors, lambda: of_arrays(tensors)
+
+
+def _with_tuples(data: Any) -> Any:
+    """Data with a tuple for each list of arrays, such as the inputs of a model: tf.data would stack those of a list."""
+    if isinstance(data, Mapping):
+        return {name: _with_tuples(value) for name, value in data.items()}
+    return tuple(map(_with_tuples, data)) if isinstance(data, (list, tuple)) else data
 
 
 def _check_single(dataset: tf.data.Dataset) -> None:

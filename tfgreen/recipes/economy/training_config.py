@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 
 import keras
 
-from tfgreen.checks import check_bool, check_instance, check_integer, check_number, check_option
+from tfgreen.checks import check_bool, check_instance, check_integer, check_number, check_option, is_option
 from tfgreen.config import Config
 from tfgreen.energy.budget import EnergyBudget
 from tfgreen.errors import invalid_value
@@ -76,6 +76,9 @@ class TrainingConfig(Config):
         if self.mixed_precision is not None:
             check_option("mixed_precision", self.mixed_precision, ("bfloat16", "float16"))
         if self.steps_per_execution != "auto":
+            if isinstance(self.steps_per_execution, str):
+                expected = "'auto' or an integer >= 1"
+                raise invalid_value("steps_per_execution", expected=expected, received=repr(self.steps_per_execution))
             check_integer("steps_per_execution", self.steps_per_execution, minimum=1)
         check_instance("early_stopping", self.early_stopping, (str, type(None)), "the name of a metric or None")
         if self.early_stopping == "":
@@ -94,7 +97,9 @@ class TrainingConfig(Config):
             raise invalid_value("early_stopping", expected=expected, received=self.early_stopping, fix=fix)
         check_integer("steps_per_epoch", self.steps_per_epoch, minimum=1, optional=True)
         if self.schedule is not None and not isinstance(self.schedule, keras.optimizers.schedules.LearningRateSchedule):
-            check_option("schedule", self.schedule, ("cosine",))
+            if not is_option(self.schedule, ("cosine",)):
+                expected = "'cosine' or a keras.optimizers.schedules.LearningRateSchedule"
+                raise invalid_value("schedule", expected=expected, received=repr(self.schedule))
 
 
 class TrainingOptions(TypedDict, total=False):
