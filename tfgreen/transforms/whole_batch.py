@@ -51,21 +51,20 @@ def given_batch() -> WholeBatch | None:
     return _given.get()
 
 
-@contextlib.contextmanager
-def keeping(batch: WholeBatch) -> Iterator[None]:
+def keeping(batch: WholeBatch) -> contextlib.AbstractContextManager[None]:
     """In the block, layers note their values in ``batch``."""
-    token = _kept.set(batch)
-    try:
-        yield
-    finally:
-        _kept.reset(token)
+    return _holding(_kept, batch)
+
+
+def giving(batch: WholeBatch) -> contextlib.AbstractContextManager[None]:
+    """In the block, layers have the values of ``batch``, and do not move them."""
+    return _holding(_given, batch)
 
 
 @contextlib.contextmanager
-def giving(batch: WholeBatch) -> Iterator[None]:
-    """In the block, layers have the values of ``batch``, and do not move them."""
-    token = _given.set(batch)
+def _holding(variable: contextvars.ContextVar[WholeBatch | None], batch: WholeBatch) -> Iterator[None]:
+    token = variable.set(batch)
     try:
         yield
     finally:
-        _given.reset(token)
+        variable.reset(token)
