@@ -167,6 +167,8 @@ def test_several_inputs_in_a_list_are_taken_as_fit_takes_them():
         np.testing.assert_array_equal(other, x[:4] + 1)
 
 
-def test_a_function_that_returns_nothing_is_named():
-    with pytest.raises(ValueError, match="augment: expected a function that returns the sample.*one that returns None"):
-        tg.pipeline((np.ones((4, 2)), np.ones(4)), augment=lambda x, y: None)
+@pytest.mark.parametrize("name", ["augment", "parse"])
+@pytest.mark.parametrize("nothing", [None, (None, None), ()])
+def test_a_function_that_returns_nothing_is_named(name, nothing):
+    with pytest.raises(ValueError, match=f"{name}: expected a function that returns the sample.*one that returns None"):
+        tg.pipeline((np.ones((4, 2)), np.ones(4)), **{name: lambda x, y: nothing})
