@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import tfgreen as tg
-from tfgreen.quantization.whole_batches import following_ranges
+from tfgreen.quantization.following import following_ranges
 from tfgreen.transforms.whole_batch import WholeBatch, given_batch, giving, keeping, kept_batch
 
 

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tfgreen.errors import invalid_state, invalid_type, invalid_value
 from tfgreen.model.internals import compiled_losses, keras_mask
 from tfgreen.model.layer_calls import listening
-from tfgreen.quantization.whole_batches import following, following_ranges
+from tfgreen.quantization.following import following, following_ranges
 from tfgreen.typing import PlainDict, Tensor, Tensors
 
 # What Keras calls with the data of one batch, and returns the metrics: ``keras.Model.train_step``.
@@ -59,7 +59,7 @@ def accumulated(model: keras.Model, step: TrainStep, parts: int) -> TrainStep:
     The gradient of each part, and what a step of a user's own returns, counts by what its loss is the mean of: its
     samples, or the valid positions of a mask. Metrics of the model come to what they do for the whole batch; they are
     to be built before, see :func:`tfgreen.model.internals.build_metrics`. Ranges of a quantized model that move with
-    the batches move by the whole one, see :func:`tfgreen.quantization.whole_batches.following`. A batch of fewer
+    the batches move by the whole one, see :func:`tfgreen.quantization.following.following`. A batch of fewer
     samples than parts, as an epoch may end in one, goes through one by one; if it is the first one, the step raises,
     see :func:`naming_small_batches`.
 

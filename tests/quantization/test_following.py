@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import tfgreen as tg
-from tfgreen.quantization.whole_batches import following, following_ranges
+from tfgreen.quantization.following import following, following_ranges
 
 X = np.random.default_rng(0).normal(size=(32, 12)).astype("float32")
 
