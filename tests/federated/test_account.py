@@ -24,7 +24,14 @@ def test_the_history_has_a_value_per_round():
 
 def test_a_missing_reading_is_no_zero():
     assert run(None).joules is None and run(None).history["joules"] == [None, 1.5]
-    assert "no energy reading" in repr(run(None)) and total([1, None]) is None and total([1, 2]) == 3
+    assert "no energy reading" in repr(run(None)) and "nothing was heard" not in str(run(None))
+    assert total([1, None]) is None and total([1, 2]) == 3
+
+
+def test_one_that_died_is_left_out_of_the_energy_and_said():
+    clients = (ClientRound(0, 10, 100, 10, 1.0, ""), ClientRound(3, 0, 50, 0, None, "it died", answered=False))
+    dead = FederatedRun(keras.Sequential(), (Round(1, clients, 0.5, None, {}),), "estimate", (), lambda client: None)
+    assert dead.joules == 1.5 and "without that of 1 training of which nothing was heard" in str(dead)
 
 
 def test_it_prints_its_rounds_and_what_was_refused():

@@ -59,5 +59,10 @@ def test_equal_seeds_give_equal_models_and_evaluation_changes_none():
 
 @pytest.mark.parametrize("public", [np.ones((0, 6)), 3, [np.ones((2, 6)), np.ones((3, 6))]], ids=["none", "no", "two"])
 def test_public_data_are_samples(public):
-    with pytest.raises(ValueError, match="public_data: expected samples, received"):
+    with pytest.raises((ValueError, TypeError), match="public_data: expected"):
         simulate(public_data=public)
+
+
+def test_public_data_come_without_targets():
+    with pytest.raises(ValueError, match="public_data: expected one array .*a tuple of 2 arrays. Pass the inputs"):
+        simulate(public_data=(PUBLIC, np.zeros(len(PUBLIC))))

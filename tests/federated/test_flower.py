@@ -65,11 +65,26 @@ def test_a_differentially_private_wrapper_runs(strategies):
     assert simulate(strategy=wrapped, rounds=2).history["updates"] == [4, 4]
 
 
+def test_a_strategy_knows_the_losses_of_the_clients(strategies):
+    run = simulate(strategy=strategies.QFedAvg(client_learning_rate=0.05, **options()), rounds=3)
+    assert run.history["updates"] == [4, 4, 4] and run.history["loss"][-1] < run.history["loss"][0]
+    with pytest.raises(ValueError, match="FedMedian cannot aggregate 4 updates: no median"):
+        simulate(strategy=no_median(strategies)(**options()), rounds=1)
+
+
+def no_median(strategies):
+    class FedMedian(strategies.FedMedian):
+        def aggregate_train(self, *_):
+            raise RuntimeError("no median")
+
+    return FedMedian
+
+
 def test_what_clients_do_not_do_and_too_few_clients_are_refused(strategies):
     clips = strategies.DifferentialPrivacyClientSideFixedClipping(strategies.FedAvg(**options()), 0.1, 0.5, 4)
     with pytest.raises(ValueError, match="Clipping wants its clients to use clipping_norm.*mods="):
         simulate(strategy=clips, rounds=1)
-    with pytest.raises(ValueError, match="clients: expected as many clients as the strategy wants .*received 4"):
+    with pytest.raises(ValueError, match="clients: expected at least the 9 that the strategy wants, received 4. Lower"):
         simulate(strategy=strategies.FedAvg(**options(min_available_nodes=9)), rounds=1)
 
 

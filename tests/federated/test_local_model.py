@@ -26,9 +26,10 @@ def test_a_training_depends_on_nothing_that_another_client_left():
     local = local_model()
     start = local.shared()
     first, again = ClientState(), ClientState()
-    trained = local.train(start, first, data(0), (0, 1, 0), [])
+    trained, loss = local.train(start, first, data(0), (0, 1, 0), [])
     local.train(start, ClientState(), data(1), (0, 1, 1), [])
-    repeated = local.train(start, again, data(0), (0, 1, 0), [])
+    repeated, loss_again = local.train(start, again, data(0), (0, 1, 0), [])
+    assert loss == loss_again > 0
     for a, b in zip([*trained, *first.optimizer, *first.statistics], [*repeated, *again.optimizer, *again.statistics]):
         np.testing.assert_array_equal(a, b)
     assert int(first.optimizer[0]) == 3 and sample_count(data(0)) == 10  # three batches, of 4, 4 and 2

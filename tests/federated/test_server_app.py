@@ -51,7 +51,7 @@ def test_weights_and_bytes_are_those_of_the_simulation(options):
     assert run.joules > 0 and all(c.joules > 0 for each in run.rounds for c in each.clients)
     if model is model_fn:
         assert run.history["loss"] == expected.history["loss"]
-    with pytest.raises(ValueError, match="statistics of BatchNormalization are at the clients"):
+    with pytest.raises(ValueError, match="statistics of BatchNormalization.* is at the clients"):
         run.client_model(0)
 
 
@@ -152,16 +152,85 @@ def test_a_client_that_lost_all_gets_all_weights_the_time_after():
     assert sent[2, 12] > 2 * sent[2, 11] and sent[3, 13] > 2 * sent[3, 11]
 
 
+def test_settings_that_differ_are_said_and_not_blamed_on_the_model():
+    other = tg.federated.FederatedConfig(clients=2, rounds=1, codec=tg.UpdateCodec(bits=4))
+    for public, config, words in ((None, other, "bits=4"), (data_fn(9)[0], None, "shared: predictions on public_data")):
+        mine = config or tg.federated.FederatedConfig(clients=2, rounds=1)
+        client_app = tg.federated.client(model_fn, data_fn, mine, public_data=public)
+        ours = tg.federated.FederatedConfig(clients=2, rounds=1)
+        run, _ = run_apps(client_app, lambda finished: tg.federated.server(model_fn, ours, finished=finished), 2)
+        assert run.history["updates"] == [0] and "No update was used" in run.notes[-1]
+        assert "client 0: settings: expected those of the server (shared: weights" in run.refused[0]
+        assert words in run.refused[0]
+
+
+def test_public_data_are_shared_as_in_the_simulation():
+    public = data_fn(9)[0]
+    config = tg.federated.FederatedConfig(clients=3, rounds=3, batch_size=8)
+    client_app = tg.federated.client(model_fn, data_fn, config, public_data=public)
+
+    def server_app(finished):
+        return tg.federated.server(model_fn, config, finished=finished, public_data=public)
+
+    run, _ = run_apps(client_app, server_app, 3)
+    expected = simulate(clients=3, rounds=3, public_data=public)
+    np.testing.assert_array_equal(weights(run), weights(expected))
+    assert run.bytes_up == expected.bytes_up
+
+
+def test_two_nodes_of_one_number_are_refused_and_one_started_again_is_not():
+    def between(grid, client, reply):
+        if grid.round == 1 and client == 1:
+            grid.contexts[12].node_config["partition-id"] = 0
+        if grid.round == 2 and client == 2:
+            grid.contexts[14] = grid.contexts.pop(13)  # a restart: Flower gives it another number
+        return reply
+
+    run, _ = federate(between)
+    assert run.history["updates"] == [3, 2, 2]
+    assert "partition-id: expected a number that no other SuperNode has, received 0" in run.refused[0]
+    assert [c.client for c in run.rounds[2].clients if not c.refused] == [0, 2]
+
+
+def test_what_a_client_raises_is_said_with_its_number():
+    def fails(client):
+        if client == 1:
+            raise RuntimeError("no data today")
+        return data_fn(client)
+
+    run, _ = federate(data=fails)
+    assert run.refused[0] == "round 1, client 1: it raised RuntimeError: no data today"
+    assert run.history["updates"] == [2, 2, 2] and run.joules > 0
+
+    def no_model():
+        raise MemoryError("none left")
+
+    config = tg.federated.FederatedConfig(clients=2, rounds=1)
+    broken = tg.federated.client(no_model, data_fn, config)
+    run, _ = run_apps(broken, lambda finished: tg.federated.server(model_fn, config, finished=finished), 2)
+    assert "client 0: it raised MemoryError: none left" in run.refused[0]
+
+
 def test_fewer_clients_than_wanted_and_wrong_arguments_are_named():
     config = tg.federated.FederatedConfig(clients=3, rounds=1)
     client_app = tg.federated.client(model_fn, data_fn, config)
     with pytest.raises(ValueError, match="1 of 3 clients connected within 0.01 seconds. Start more SuperNodes"):
         run_apps(client_app, lambda finished: tg.federated.server(model_fn, config, timeout=0.01), 1)
     wants = strategies.FedAvg(fraction_evaluate=0.0, min_available_nodes=9)
-    with pytest.raises(ValueError, match="clients: expected as many clients as the strategy wants.*received 3"):
+    with pytest.raises(ValueError, match="clients: expected at least the 9 that the strategy wants, received 3"):
         federate(strategy=wants)
     with pytest.raises(TypeError, match="finished: expected a function"):
         tg.federated.server(model_fn, config, finished=3)
+    for wrong in ("FedAvg", strategies.FedAvg):
+        with pytest.raises(TypeError, match="strategy: expected a strategy of flwr"):
+            tg.federated.server(model_fn, config, strategy=wrong)
+    with pytest.raises(TypeError, match="public_data: expected samples"):
+        tg.federated.server(model_fn, config, public_data="a")
+    for mods in (print, [3]):
+        with pytest.raises(TypeError, match="mods: expected a list of mods"):
+            tg.federated.client(model_fn, data_fn, config, mods=mods)
+    with pytest.raises(TypeError, match="callbacks_fn: expected a function"):
+        tg.federated.client(model_fn, data_fn, config, callbacks_fn=[])
     with pytest.raises(ValueError, match="timeout: expected a number"):
         tg.federated.server(model_fn, config, timeout=0)
     with pytest.raises(ValueError, match="config: expected clients and rounds"):

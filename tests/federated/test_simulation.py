@@ -168,6 +168,75 @@ def test_a_pruned_model_keeps_its_zeros_and_sends_less():
     assert tg.convert(tg.strip(run.model)).size_bytes > 0
 
 
+def test_a_clustered_model_sends_no_assignments_and_keeps_its_clusters():
+    def wide_fn() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(400), keras.layers.Dense(3)])
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+        return model
+
+    def clustered_fn() -> keras.Model:
+        model = tg.cluster(tg.prune(wide_fn(), schedule=tg.ConstantSparsity(0.5, 0, 0)), number_of_clusters=16)
+        tg.UpdateCompression(model).step()
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+        return model
+
+    options = {"rounds": 4, "clients": 2, "codec": tg.UpdateCodec(top_k=0.5)}
+    run = simulate(model_fn=clustered_fn, callbacks_fn=lambda: [tg.UpdateCompression()], **options)
+    assert run.history["loss"][-1] < 0.5 * run.history["loss"][0]
+    assert run.bytes_up < 1.1 * simulate(model_fn=wide_fn, **options).bytes_up
+    for layer in tg.strip(run.model).layers:
+        assert len(np.unique(layer.kernel)) <= 17
+    # What a weight is assigned to is the nearest of the centroids that the server averaged.
+    for layer in run.model.layers:
+        (weight,) = layer.chained
+        masked, codebook = weight.chain.transforms[0].apply(weight.value), weight.chain.transforms[1]
+        table = np.asarray(codebook.values())
+        nearest = np.abs(np.asarray(masked)[..., None] - table).min(-1)
+        np.testing.assert_allclose(np.abs(np.asarray(masked) - table[np.asarray(codebook.assignments)]), nearest)
+
+
+def test_callbacks_stop_a_training_as_in_fit():
+    epochs = []
+
+    def callbacks() -> list[keras.callbacks.Callback]:
+        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
+        return [keras.callbacks.EarlyStopping("loss", min_delta=1e6, patience=0), told]
+
+    simulate(clients=1, rounds=2, epochs=8, callbacks_fn=callbacks)
+    assert epochs == [0, 1, 0, 1]
+
+
+def test_the_shared_model_is_evaluated_with_weights_and_by_functions():
+    x, y = data_fn(99)
+    whole, first = simulate(rounds=1), simulate(rounds=1, evaluation_data=(x, y, np.r_[np.ones(10), np.zeros(30)]))
+    half = simulate(rounds=1, evaluation_data=(x[:10], y[:10]))
+    assert first.history["loss"][0] == pytest.approx(half.history["loss"][0] / 4, rel=1e-5)  # of 40 samples
+    assert whole.history["loss"] != first.history["loss"]
+    assert simulate(rounds=1, evaluation_data=lambda model: {"error": np.float32(3)}).history["error"] == [3.0]
+
+
+def test_a_client_that_raises_is_named_and_the_round_goes_on_unless_all_do():
+    def fails(client: int) -> tuple[np.ndarray, np.ndarray]:
+        if client == 2:
+            raise OSError("no disk\n today")
+        x, y = data_fn(client)
+        return (x[:, :4], y) if client == 1 else (x, y)
+
+    run = simulate(data_fn=fails, rounds=2)
+    assert run.history["updates"] == [2, 2] and run.joules > 0
+    assert "round 1, client 1: it raised InvalidArgumentError: Matrix size-incompatible" in run.refused[0]
+    assert run.refused[1] == "round 1, client 2: it raised OSError: no disk"
+    with pytest.raises(ValueError, match="All clients of round 1 have raised; client 0: it raised IndexError: gone"):
+        simulate(data_fn=gone, rounds=1)
+    lost = simulate(transmit=lambda *_: None, rounds=1)
+    assert lost.notes == ("No update was used in any round: the model is that of the start.",)
+
+
+def gone(client: int) -> tuple[np.ndarray, np.ndarray]:
+    raise IndexError("gone")
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -180,6 +249,22 @@ def test_a_pruned_model_keeps_its_zeros_and_sends_less():
         ({"codec": "int8"}, "codec: expected a tg.UpdateCodec or None"),
         ({"strategy": 3}, "strategy: expected a strategy of flwr"),
         ({"client": 3}, "Did you mean 'clients'"),
+        ({"region": "DE"}, "region: "),
+        ({"region": 3}, "region: expected an ISO 3166"),
+        ({"model_fn": model_fn()}, "model_fn: expected a function, received Sequential. Pass a function that makes it"),
+        ({"callbacks_fn": []}, "callbacks_fn: expected a function, received list"),
+        ({"callbacks_fn": lambda: None}, "callbacks_fn, its result: expected a list of Keras callbacks"),
+        ({"callbacks_fn": lambda: [3]}, "callbacks_fn, in its result: expected a Keras callback, received int"),
+        ({"transmit": 3}, "transmit: expected a function"),
+        ({"transmit": lambda *_: 3}, "transmit, its result: expected bytes, or None"),
+        ({"strategy": tg.UpdateCodec}, "strategy: expected a strategy of .* Call it"),
+        ({"public_data": 3}, "public_data: expected samples as arrays, received int"),
+        ({"public_data": "a"}, "public_data: expected samples as arrays, received str"),
+        ({"public_data": np.ones((4, 5))}, "public_data of input .*: expected shape"),
+        ({"evaluation_data": lambda model: None}, "evaluation_data: expected a function that returns a dict"),
+        ({"evaluation_data": lambda model: {1: "a"}}, "evaluation_data: expected a function that returns a dict"),
+        ({"evaluation_data": lambda model: {"bytes_up": 1}}, r"evaluation_data: .*account, received \['bytes_up'\]"),
+        ({"data_fn": lambda client: ([[1.0] * 6], [[1.0] * 3])}, "data of client 0: .*np.array"),
     ],
 )
 def test_wrong_arguments_are_named(options, words):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import keras
 
 
+ACCOUNT = ("bytes_up", "bytes_down", "joules", "updates")  # what a history has besides metrics
+
+
 @dataclasses.dataclass(frozen=True)
 class ClientRound:
     """What one client did in one round.
@@ -25,6 +28,7 @@ class ClientRound:
         bytes_down, bytes_up: That it got and sent.
         joules: Of its training and of coding its update, or None where there is no reading.
         refused: Why its update was not used, or "".
+        answered: False of one that died or was late: what it took is not known, and not counted.
     """
 
     client: int
@@ -33,6 +37,7 @@ class ClientRound:
     bytes_up: int
     joules: float | None
     refused: str
+    answered: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +90,7 @@ class FederatedRun(TableResult):
 
     @property
     def joules(self) -> float | None:
-        """Of clients and server, or None where a reading is missing."""
+        """Of the server and of clients that answered, or None where a reading is missing."""
         return total(self.history["joules"])
 
     @property
@@ -106,7 +111,9 @@ class FederatedRun(TableResult):
         found: dict[str, list] = {
             "bytes_up": [sum(c.bytes_up for c in each.clients) for each in self.rounds],
             "bytes_down": [sum(c.bytes_down for c in each.clients) for each in self.rounds],
-            "joules": [total([*(c.joules for c in each.clients), each.server_joules]) for each in self.rounds],
+            "joules": [
+                total([*(c.joules for c in each.clients if c.answered), each.server_joules]) for each in self.rounds
+            ],
             "updates": [sum(not c.refused for c in each.clients) for each in self.rounds],
         }
         for name in dict.fromkeys(name for each in self.rounds for name in each.metrics):
@@ -128,7 +135,7 @@ class FederatedRun(TableResult):
             ValueError: There is no such metric.
         """
         history = self.history
-        known = [name for name in history if name not in ("bytes_up", "bytes_down", "joules", "updates")]
+        known = [name for name in history if name not in ACCOUNT]
         if metric not in known:
             fix = "" if known else "Pass evaluation_data to tg.federated.simulate."
             raise invalid_value("metric", expected=f"one of {known}", received=metric, fix=fix)
@@ -154,7 +161,9 @@ class FederatedRun(TableResult):
         return rows
 
     def _remarks(self) -> list[str]:
-        return [self._headline(), *self.refused, *self.notes]
+        lost = sum(not client.answered for each in self.rounds for client in each.clients)
+        uncounted = [f"The energy is without that of {counted(lost, 'training')} of which nothing was heard."]
+        return [self._headline(), *self.refused, *self.notes, *(uncounted if lost and self.joules is not None else [])]
 
     def to_dict(self) -> PlainDict:
         """Plain values: the rounds, the history, and the sums; without the model."""

@@ -6,6 +6,7 @@ shared weights and their version, its optimizer's state, its statistics, and wha
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,22 +17,26 @@ import numpy as np
 from typing_extensions import Unpack
 
 from tfgreen.energy.meter import EnergyMeter
-from tfgreen.errors import InvalidValueError, TfgreenError, invalid_state
+from tfgreen.errors import InvalidValueError, TfgreenError, invalid_state, invalid_type, invalid_value
 from tfgreen.federated.aggregation import PLAIN
 from tfgreen.federated.arguments import (
     CallbacksFunction,
     DataFunction,
+    check_function,
+    check_public,
     checked_pair,
+    made_callbacks,
     resolve_settings,
     sample_count,
 )
 from tfgreen.federated.coding.weight_coding import is_float
-from tfgreen.federated.config import FederatedConfig, FederatedOptions
+from tfgreen.federated.config import FederatedConfig, FederatedOptions, settings_of_clients
 from tfgreen.federated.distilled_model import local_model
-from tfgreen.federated.flower import PROXIMAL, float_arrays, flower_app, with_floats
+from tfgreen.federated.flower import PROXIMAL, TRAIN_LOSS, float_arrays, flower_app, with_floats
 from tfgreen.federated.link import ARRAYS, CONFIG, EXAMPLES, LINK, METRICS, Answer, coded_arrays, coded_bytes
 from tfgreen.federated.local_model import ClientState, LocalModel
-from tfgreen.typing import Arrays
+from tfgreen.federated.rounds import raised_reason
+from tfgreen.typing import Samples
 
 NamedWeights = Mapping[str, np.ndarray]
 
@@ -43,7 +48,7 @@ def client(
     *,
     callbacks_fn: CallbacksFunction | None = None,
     mods: Sequence[Callable[..., Any]] = (),
-    public_data: Arrays | None = None,
+    public_data: Samples | None = None,
     **options: Unpack[FederatedOptions],
 ) -> Any:
     """Make the ClientApp of a federated training, for SuperNodes of Flower's.
@@ -74,6 +79,10 @@ def client(
         >>> client_app = tg.federated.client(model_fn, data_fn, config)  # doctest: +SKIP
     """
     settings = resolve_settings(config, options, model_fn=model_fn, data_fn=data_fn)
+    check_function("callbacks_fn", callbacks_fn)
+    if not isinstance(mods, (list, tuple)) or not all(map(callable, mods)):
+        raise invalid_type("mods", expected="a list of mods of Flower's, which are functions", received=mods)
+    check_public(public_data)
     app = flower_app("clientapp").ClientApp()
     app.train()(_Client(model_fn, data_fn, settings, callbacks_fn, mods, public_data).train)
     return app
@@ -85,7 +94,7 @@ class _Client:
     def __init__(
         self, model_fn: Callable[[], keras.Model], data_fn: DataFunction, config: FederatedConfig,
         callbacks_fn: CallbacksFunction | None, mods: Sequence[Callable[..., Any]],
-        public_data: Arrays | None,
+        public_data: Samples | None,
     ) -> None:
         self._model_fn, self._data_fn, self._config = model_fn, data_fn, config
         self._callbacks_fn, self._mods, self._public_data = callbacks_fn, mods, public_data
@@ -96,21 +105,31 @@ class _Client:
         """The reply to a message that asks for a training; what the user got wrong is said in it."""
         app = flower_app()
         number = context.node_config.get("partition-id", 0)
+        records, answer = {}, Answer(number, 0, None)
         with self._lock, EnergyMeter(region=self._config.region) as meter:
-            self._made = local = self._made or local_model(self._model_fn, self._config, self._public_data)
-            state, weights = _restored(context.state, local)
-            records = {}
             try:
-                weights = _received(message.content, state, weights)
-                update, samples, metrics = self._trained(local, message, context, number, state, weights)
-                records = {ARRAYS: coded_arrays([update]), METRICS: metrics}
-                answer = Answer(number, samples, state.version)
-            except TfgreenError as error:
-                answer = Answer(number, 0, state.version, refused=str(error))
-            _keep(context.state, local, state, weights)
-        reading = meter.reading
-        answer = Answer(number, answer.samples, state.version, reading.joules, reading.co2e_kg, answer.refused)
+                self._made = local = self._made or local_model(self._model_fn, self._config, self._public_data)
+                state, weights = _restored(context.state, local)
+            except Exception as error:
+                answer = Answer(number, 0, None, refused=_reason(error))
+            else:
+                try:
+                    self._check_settings(message.content.config_records.get(LINK, {}))
+                    weights = _received(message.content, state, weights)
+                    update, samples, metrics = self._trained(local, message, context, number, state, weights)
+                    records = {ARRAYS: coded_arrays([update]), METRICS: metrics}
+                    answer = Answer(number, samples, state.version)
+                except Exception as error:
+                    answer = Answer(number, 0, state.version, refused=_reason(error))
+                _keep(context.state, local, state, weights)
+        answer = dataclasses.replace(answer, joules=meter.reading.joules, co2e_kg=meter.reading.co2e_kg)
         return app.Message(app.RecordDict({**records, LINK: answer.record()}), reply_to=message)
+
+    def _check_settings(self, link: Mapping[str, Any]) -> None:
+        own = settings_of_clients(self._config, predictions=self._public_data is not None)
+        if link.get("settings", own) != own:
+            fix = "Give tg.federated.client and tg.federated.server the same config, and public_data to both or none."
+            raise invalid_value("settings", expected=f"those of the server ({link['settings']})", received=own, fix=fix)
 
     def _trained(
         self, local: LocalModel, message: Any, context: Any, number: int, state: ClientState,
@@ -121,14 +140,14 @@ class _Client:
         data = checked_pair(f"data of client {number}", self._data_fn(number))
         config = message.content.config_records.get(CONFIG, {})
         seed = (self._config.seed, config.get("server-round", 0), number)
-        callbacks = self._callbacks_fn() if self._callbacks_fn is not None else []
+        callbacks = made_callbacks(self._callbacks_fn)
         trained: list[np.ndarray] = []
 
         def innermost(asked: Any, _: Any) -> Any:
             start = with_floats(list(weights.values()), asked.content[ARRAYS].to_numpy_ndarrays())
             proximal = asked.content.config_records.get(CONFIG, {}).get(PROXIMAL, 0.0)
-            trained[:] = local.train(start, state, data, seed, callbacks, proximal)
-            metrics = app.MetricRecord({EXAMPLES: sample_count(data)})
+            trained[:], loss = local.train(start, state, data, seed, callbacks, proximal)
+            metrics = app.MetricRecord({EXAMPLES: sample_count(data), TRAIN_LOSS: loss})
             return app.Message(app.RecordDict({ARRAYS: _named(trained, local), METRICS: metrics}), reply_to=asked)
 
         call = innermost
@@ -143,6 +162,11 @@ class _Client:
         if update is None:
             raise InvalidValueError(refused)
         return update, sample_count(data), reply.content[METRICS]
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no update, for the server: what the user got wrong, or whatever a function of the user's raised."""
+    return str(error) if isinstance(error, TfgreenError) else raised_reason(error)
 
 
 def _modified(mod: Callable[..., Any], call: Callable[..., Any], message: Any, context: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 
 from tfgreen.checks import check_instance, check_integer, check_number, check_option
 from tfgreen.config import Config
+from tfgreen.energy.carbon.grid import grid_intensity
 from tfgreen.errors import invalid_value
 from tfgreen.federated.coding.codec import UpdateCodec
 
@@ -33,7 +34,8 @@ class FederatedConfig(Config):
         region: For CO2e, as for :class:`tg.EnergyMeter`.
 
     Raises:
-        ValueError: A setting is out of its range, or fewer clients than ``clients_per_round`` exist.
+        ValueError: A setting is out of its range, fewer clients than ``clients_per_round`` exist, or the region is not
+            known.
         TypeError: A setting is of the wrong type.
 
     Example:
@@ -69,6 +71,15 @@ class FederatedConfig(Config):
         check_option("statistics", self.statistics, ("local", "shared"))
         check_number("max_update_ratio", self.max_update_ratio, above=1, optional=True)
         check_integer("seed", self.seed, minimum=0, maximum=2**32 - 1)
+        if self.region is not None:
+            grid_intensity(self.region)
+
+
+def settings_of_clients(config: FederatedConfig, predictions: bool) -> str:
+    """What clients and server must agree on, in words; ``predictions`` says that they share these and no weights."""
+    names = ("codec", "epochs", "batch_size", "statistics", "seed")
+    what = "predictions on public_data" if predictions else "weights"
+    return ", ".join([f"shared: {what}", *(f"{name}={getattr(config, name)}" for name in names)])
 
 
 class FederatedOptions(TypedDict, total=False):

@@ -15,25 +15,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfgreen.errors import invalid_value
 from tfgreen.federated.arguments import check_model
 from tfgreen.federated.config import FederatedConfig
 from tfgreen.federated.local_model import ClientState, LocalModel, assign, rows_of, values_of
-from tfgreen.typing import Arrays, Tensors
+from tfgreen.model.call_spec import read_call_spec
+from tfgreen.model.samples import sample_arrays
+from tfgreen.structure import pack
+from tfgreen.typing import Samples, Tensors
 
 _BATCH = 256
 
 
 def local_model(
-    model_fn: Callable[[], keras.Model], config: FederatedConfig, public_data: Arrays | None = None
+    model_fn: Callable[[], keras.Model], config: FederatedConfig, public_data: Samples | None = None
 ) -> LocalModel:
     """The model of ``model_fn``, of which the seed is set; with public data one that shares predictions."""
-    if public_data is not None:
-        lengths = {np.shape(array)[0] if np.ndim(array) else 0 for array in keras.tree.flatten(public_data)}
-        if len(lengths) != 1 or lengths == {0}:
-            fix = "It is what the model takes: an array, or arrays of one length, without targets."
-            raise invalid_value("public_data", expected="samples", received=f"{sorted(lengths)} samples", fix=fix)
-        public_data = keras.tree.map_structure(np.asarray, public_data)
     keras.utils.set_random_seed(config.seed)
     model = check_model(model_fn())
     return LocalModel(model, config) if public_data is None else DistilledModel(model, config, public_data)
@@ -46,11 +42,15 @@ class DistilledModel(LocalModel):
         model: Built and compiled; it is trained in place.
         config: How clients train.
         public: Samples that all have, without targets.
+
+    Raises:
+        ValueError, TypeError: They are not what the model takes.
     """
 
-    def __init__(self, model: keras.Model, config: FederatedConfig, public: Arrays) -> None:
+    def __init__(self, model: keras.Model, config: FederatedConfig, public: Samples) -> None:
         super().__init__(model, config)
-        self._public = public
+        spec = read_call_spec(model)
+        self._public = pack(spec.structure, sample_arrays(public, spec, "public_data"))
         self._kept = list({id(variable): variable for variable in model.weights}.values())
         self._shared = []
         self._start = self._server = values_of(self._kept)
@@ -94,14 +94,14 @@ class DistilledModel(LocalModel):
     def train(
         self, weights: Sequence[np.ndarray], state: ClientState, data: tuple[Any, ...], seed: Sequence[int],
         callbacks: Sequence[keras.callbacks.Callback], proximal: float = 0.0,
-    ) -> list[np.ndarray]:
-        """Learn from what all predict, then from a client's own data, and return what it predicts now."""
+    ) -> tuple[list[np.ndarray], float]:
+        """Learn from what all predict, then from a client's own data; return what it predicts now, and its loss."""
         self.load(weights, state)
         if any(array.any() for array in weights):
             self._learn(weights, seed)
         state.statistics = values_of(self._kept)
-        super().train(weights, state, data, seed, callbacks, proximal)
-        return self._predictions()
+        _, loss = super().train(weights, state, data, seed, callbacks, proximal)
+        return self._predictions(), loss
 
     def update(
         self, before: Mapping[str, np.ndarray], after: Sequence[np.ndarray], state: ClientState

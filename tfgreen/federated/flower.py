@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.federated.aggregation import Reply, average
 from tfgreen.federated.coding.weight_coding import is_float
 
 PROXIMAL = "proximal-mu"  # what FedProx tells its clients
+TRAIN_LOSS = "train_loss"  # what QFedAvg wants to know of them
 _KNOWN = {"server-round", PROXIMAL}
 _EXAMPLES = "num-examples"
 
@@ -51,11 +52,9 @@ class FlowerStrategy:
     def __init__(
         self, strategy: Any, nodes: Callable[[], Iterable[int]], seed: int, asks: int = 4, runs: bool = False
     ) -> None:
-        if not callable(getattr(strategy, "configure_train", None)):
-            expected = "a strategy of flwr.serverapp.strategy, such as FedAvg()"
-            raise invalid_type("strategy", expected=expected, received=strategy)
         self._app = flower_app()
-        self._strategy, self._nodes, self._seed, self._runs = strategy, _Nodes(nodes, asks), seed, runs
+        wanted = max(int(getattr(strategy, name, 0) or 0) for name in ("min_available_nodes", "min_train_nodes"))
+        self._strategy, self._nodes, self._seed, self._runs = strategy, _Nodes(nodes, asks, wanted), seed, runs
         self._messages: dict[int, Any] = {}
 
     def drawn(self, number: int, weights: Sequence[np.ndarray]) -> dict[int, Mapping[str, Any]]:
@@ -89,7 +88,11 @@ class FlowerStrategy:
                 metrics = app.MetricRecord({**reply.metrics, _EXAMPLES: reply.samples})
                 content = app.RecordDict({"arrays": arrays, "metrics": metrics})
                 messages.append(app.Message(content, reply_to=self._messages[reply.node]))
-            record, _ = self._strategy.aggregate_train(number, messages)
+            try:
+                record, _ = self._strategy.aggregate_train(number, messages)
+            except Exception as error:  # Flower's, and whatever a strategy of the user's raises
+                sentence = f"{type(self._strategy).__name__} cannot aggregate {len(replies)} updates: {error}"
+                raise invalid_state(sentence) from error
         if record is None:
             sentence = f"{type(self._strategy).__name__} made no weights of {len(replies)} updates."
             raise invalid_state(sentence, "Have more clients train in a round.")
@@ -130,16 +133,17 @@ def _no_federation() -> Iterator[None]:
 class _Nodes:
     """What a strategy asks of Flower's grid: which nodes there are."""
 
-    def __init__(self, nodes: Callable[[], Iterable[int]], asks: int) -> None:
-        self._get, self._asks = nodes, asks
+    def __init__(self, nodes: Callable[[], Iterable[int]], asks: int, wanted: int) -> None:
+        self._get, self._asks, self._wanted = nodes, asks, wanted
         self.asked = 0
 
     def get_node_ids(self) -> list[int]:
         found = list(self._get())
         self.asked += 1
         if self.asked > self._asks:
-            expected = "as many clients as the strategy wants (min_available_nodes, min_train_nodes)"
-            raise invalid_value("clients", expected=expected, received=len(found))
+            expected = f"at least the {self._wanted} that the strategy wants"
+            fix = "Lower its min_available_nodes and min_train_nodes, or have more clients."
+            raise invalid_value("clients", expected=expected, received=len(found), fix=fix)
         return found
 
 

@@ -18,6 +18,7 @@ from tfgreen.errors import InvalidValueError
 from tfgreen.federated.account import FederatedRun, Round
 from tfgreen.federated.aggregation import PLAIN
 from tfgreen.federated.arguments import sample_count
+from tfgreen.federated.clusters import Clusters
 from tfgreen.federated.coding.codec import UpdateState
 from tfgreen.federated.config import FederatedConfig
 from tfgreen.federated.proximal import ProximalTerm
@@ -54,7 +55,8 @@ class LocalModel:
         self.model = model
         self._config = config
         kept = statistics_of(model) if config.statistics == "local" else []
-        ids = {id(variable) for variable in kept}
+        self._clusters = Clusters(model)
+        ids = {id(variable) for variable in [*kept, *self._clusters.variables]}
         self._kept = kept
         self._shared = [variable for variable in model.weights if id(variable) not in ids]
         seeds = [variable for variable in model.variables if variable.name == "seed_generator_state"]
@@ -98,6 +100,7 @@ class LocalModel:
         assign(self._shared, weights)
         own = None if state is None else state.statistics
         assign(self._kept, self._start if own is None else own)
+        self._clusters.assign()
 
     def publish(self, weights: Sequence[np.ndarray]) -> None:
         """Learn of the server's new weights; those of a model are put in when they are needed."""
@@ -115,20 +118,24 @@ class LocalModel:
         """What a training came to, with the model of the shared weights."""
         self.reset(list(weights.values()))
         notes = [_STATISTICS_NOTE] if self.keeps_statistics else []
+        if all(client.refused for each in rounds for client in each.clients):
+            notes.append("No update was used in any round: the model is that of the start.")
         return FederatedRun(self.model, rounds, source, tuple(notes), client_model)
 
-    def evaluate(self, x: Any, y: Any) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """The metrics of the compiled model, as ``keras.Model.evaluate`` gives them."""
-        found = self.model.evaluate(x, y, batch_size=_EVALUATION_BATCH, verbose=0, return_dict=True)
+        options = {"batch_size": _EVALUATION_BATCH, "verbose": 0, "return_dict": True}
+        found = self.model.evaluate(x, y, sample_weight=sample_weight, **options)
         return {name: float(value) for name, value in found.items()}
 
     def train(
         self, weights: Sequence[np.ndarray], state: ClientState, data: tuple[Any, ...], seed: Sequence[int],
         callbacks: Sequence[keras.callbacks.Callback], proximal: float = 0.0,
-    ) -> list[np.ndarray]:
-        """Train from shared weights on a client's data, and return them; the state is brought up to date.
+    ) -> tuple[list[np.ndarray], float]:
+        """Train from shared weights on a client's data; return them and the loss of the last epoch.
 
-        ``proximal`` is the weight of the term of FedProx that holds weights to those at the start.
+        The state is brought up to date. ``proximal`` is the weight of the term of FedProx that holds weights to those
+        at the start.
 
         This is ``fit`` without its dataset, of which making one takes longer than most clients' rounds.
         """
@@ -141,21 +148,29 @@ class LocalModel:
         rows, batch = sample_count(data), self._config.batch_size
         params = {"epochs": self._config.epochs, "steps": -(-rows // batch), "verbose": 0}
         told = keras.callbacks.CallbackList(list(callbacks), model=self.model, **params)
+        logs: dict[str, Any] = {}
         self._proximal.start(proximal)
-        told.on_train_begin()
-        for epoch in range(self._config.epochs):
-            told.on_epoch_begin(epoch)
-            self.model.reset_metrics()
-            order, logs = rng.permutation(rows), {}
-            for step, start in enumerate(range(0, rows, batch)):
-                told.on_train_batch_begin(step)
-                logs = self.model.train_on_batch(*rows_of(data, order[start : start + batch]), return_dict=True)
-                told.on_train_batch_end(step, logs)
-            told.on_epoch_end(epoch, logs)
-        told.on_train_end()
-        self._proximal.end()
+        try:
+            self.model.stop_training = False  # a callback sets it
+            told.on_train_begin()
+            for epoch in range(self._config.epochs):
+                told.on_epoch_begin(epoch)
+                self.model.reset_metrics()
+                order = rng.permutation(rows)
+                for step, start in enumerate(range(0, rows, batch)):
+                    told.on_train_batch_begin(step)
+                    logs = self.model.train_on_batch(*rows_of(data, order[start : start + batch]), return_dict=True)
+                    told.on_train_batch_end(step, logs)
+                    if self.model.stop_training:
+                        break
+                told.on_epoch_end(epoch, logs)
+                if self.model.stop_training:
+                    break
+            told.on_train_end(logs)
+        finally:
+            self._proximal.end()
         state.optimizer, state.statistics = values_of(optimizer.variables), values_of(self._kept)
-        return self.shared()
+        return self.shared(), float(logs["loss"])
 
     def update(
         self, before: Mapping[str, np.ndarray], after: Sequence[np.ndarray], state: ClientState

@@ -12,17 +12,22 @@ from tfgreen.energy.meter import EnergyMeter
 from tfgreen.errors import InvalidValueError
 from tfgreen.federated.account import ClientRound, Round, total
 from tfgreen.federated.aggregation import PLAIN, Broadcast, Reply, average, outliers
+from tfgreen.federated.arguments import checked_metrics
 from tfgreen.federated.coding.weight_coding import is_float
 from tfgreen.federated.config import FederatedConfig
 from tfgreen.federated.flower import FlowerStrategy
 from tfgreen.federated.local_model import ClientState, LocalModel
+
+# How TensorFlow begins an error, before it says what is wrong.
+_WHERE = ("Graph execution error", "Detected at node", "<stack traces unavailable>", "File \"")
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrival:
     """What came back from a client that was asked to train; ``update`` is None where nothing did.
 
-    ``metrics`` are what strategies of Flower's are to know, beside the number of samples.
+    ``metrics`` are what strategies of Flower's are to know, beside the number of samples. ``answered`` says that the
+    client told how it went, of itself.
     """
 
     client: int
@@ -34,6 +39,14 @@ class Arrival:
     refused: str = ""
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     node: int = 0
+    answered: bool = True
+
+
+def raised_reason(error: Exception) -> str:
+    """What a client raised, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_WHERE)] or lines
+    return f"it raised {': '.join([type(error).__name__, *told[:1]])}"
 
 
 class Rounds:
@@ -67,8 +80,9 @@ class Rounds:
         for each in arrivals:
             sent = 0 if each.update is None else len(each.update)
             reason = refused.get(each.client, "")
-            parts.append(ClientRound(each.client, each.samples, each.bytes_down, sent, each.joules, reason))
-        co2e = total([*(each.co2e_kg for each in arrivals), reading.co2e_kg])
+            took = (each.samples, each.bytes_down, sent, each.joules)
+            parts.append(ClientRound(each.client, *took, refused=reason, answered=each.answered))
+        co2e = total([*(each.co2e_kg for each in arrivals if each.answered), reading.co2e_kg])
         return Round(number, tuple(parts), reading.joules, co2e, metrics)
 
     def _decoded(self, arrivals: Sequence[Arrival]) -> tuple[list[Reply], dict[int, str]]:
@@ -121,7 +135,7 @@ class Rounds:
         for state in states:
             self._local.load(list(self.broadcast.weights.values()), state)
             if callable(self._evaluation):
-                found.append(self._evaluation(self._local.model))
+                found.append(checked_metrics(self._evaluation(self._local.model)))
             else:
                 found.append(self._local.evaluate(*self._evaluation))
         return {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]}

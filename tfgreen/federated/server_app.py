@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,17 +11,17 @@ import keras
 from typing_extensions import Unpack
 
 from tfgreen.checks import check_number
-from tfgreen.errors import InvalidValueError, invalid_state, invalid_type
+from tfgreen.errors import InvalidValueError, invalid_state, invalid_type, invalid_value
 from tfgreen.federated.account import FederatedRun, Round
 from tfgreen.federated.aggregation import drawn
-from tfgreen.federated.arguments import checked_evaluation, resolve_settings
-from tfgreen.federated.config import FederatedConfig, FederatedOptions
+from tfgreen.federated.arguments import check_public, check_strategy, checked_evaluation, resolve_settings
+from tfgreen.federated.config import FederatedConfig, FederatedOptions, settings_of_clients
 from tfgreen.federated.distilled_model import local_model
 from tfgreen.federated.flower import FlowerStrategy, flower_app
 from tfgreen.federated.link import ARRAYS, CONFIG, EXAMPLES, LINK, METRICS, Answer, coded_arrays, coded_bytes
 from tfgreen.federated.local_model import LocalModel
 from tfgreen.federated.rounds import Arrival, Rounds
-from tfgreen.typing import Arrays
+from tfgreen.typing import Samples
 
 
 def server(
@@ -31,7 +32,7 @@ def server(
     evaluation_data: tuple[Any, Any] | Callable[[keras.Model], Mapping[str, float]] | None = None,
     finished: Callable[[FederatedRun], object] | None = None,
     timeout: float = 600.0,
-    public_data: Arrays | None = None,
+    public_data: Samples | None = None,
     **options: Unpack[FederatedOptions],
 ) -> Any:
     """Make the ServerApp of a federated training, for a SuperLink of Flower's.
@@ -64,6 +65,8 @@ def server(
         >>> server_app = tg.federated.server(model_fn, config, finished=print)  # doctest: +SKIP
     """
     settings = resolve_settings(config, options, model_fn=model_fn)
+    check_strategy(strategy)
+    check_public(public_data)
     evaluation_data = checked_evaluation(evaluation_data)
     check_number("timeout", timeout, above=0)
     if finished is not None and not callable(finished):
@@ -73,7 +76,8 @@ def server(
     @app.main()
     def main(grid: Any, context: Any) -> None:
         local = local_model(model_fn, settings, public_data)
-        run = _Federation(grid, local, settings, strategy, evaluation_data, timeout).run()
+        agreed = settings_of_clients(settings, predictions=public_data is not None)
+        run = _Federation(grid, local, settings, agreed, strategy, evaluation_data, timeout).run()
         if finished is not None:
             finished(run)
 
@@ -84,9 +88,11 @@ class _Federation:
     """A training over Flower's grid: which nodes there are, and what each of them knows."""
 
     def __init__(
-        self, grid: Any, local: LocalModel, config: FederatedConfig, strategy: Any, evaluation: Any, timeout: float
+        self, grid: Any, local: LocalModel, config: FederatedConfig, agreed: str, strategy: Any, evaluation: Any,
+        timeout: float,
     ) -> None:
         self._grid, self._local, self._config, self._timeout = grid, local, config, timeout
+        self._agreed = agreed
         self._flower = None
         if strategy is not None:
             asks = max(2, int(timeout))
@@ -119,7 +125,7 @@ class _Federation:
         for node, config in asked.items():
             base, updates = self._broadcast.updates_for(self._versions.get(node))
             sent[node] = sum(map(len, updates))
-            link = {"base": -1 if base is None else base, "version": self._broadcast.version}
+            link = {"base": -1 if base is None else base, "version": self._broadcast.version, "settings": self._agreed}
             content = {ARRAYS: coded_arrays(updates), CONFIG: app.ConfigRecord({**config, "server-round": number})}
             content[LINK] = app.ConfigRecord(link)
             messages.append(app.Message(app.RecordDict(content), dst_node_id=node, message_type="train"))
@@ -134,7 +140,7 @@ class _Federation:
         client = self._numbers.get(node, node)
         if reply is None or reply.has_error():
             reason = f"nothing arrived within {self._timeout:g} seconds" if reply is None else reply.error.reason
-            return Arrival(client, 0, down, None, refused=reason, node=node)
+            return Arrival(client, 0, down, None, refused=reason, node=node, answered=False)
         update = None
         try:
             answer = Answer.read(reply.content)
@@ -147,14 +153,22 @@ class _Federation:
             metrics = dict(reply.content.metric_records.get(METRICS, {}))
         except InvalidValueError as error:
             self._versions[node] = None
-            return Arrival(client, 0, down, update, refused=str(error), node=node)
+            return Arrival(client, 0, down, update, refused=str(error), node=node, answered=False)
         metrics.pop(EXAMPLES, None)
         return Arrival(client, answer.samples, down, update, *account, metrics, node)
 
     def _number(self, node: int, said: int) -> int:
-        """The number that a node said first, or that of Flower's where another node has it."""
-        taken = {number for other, number in self._numbers.items() if other != node}
-        return self._numbers.setdefault(node, node if said in taken else said)
+        """The number that a node said first.
+
+        Raises:
+            ValueError: Another node that is connected has it, so that both train on the same data.
+        """
+        others = [other for other, number in self._numbers.items() if number == said and other != node]
+        connected = set(self._grid.get_node_ids()) if others else set()
+        if connected & set(others):
+            fix = "Start each SuperNode with one of its own: --node-config \"partition-id=1\"."
+            raise invalid_value("partition-id", expected="a number that no other SuperNode has", received=said, fix=fix)
+        return self._numbers.setdefault(node, said)
 
 
 def _alike(arrivals: Sequence[Arrival]) -> list[Arrival]:
@@ -166,13 +180,14 @@ def _alike(arrivals: Sequence[Arrival]) -> list[Arrival]:
         right = all(isinstance(value, (int, float)) and abs(value) < float("inf") for value in each.metrics.values())
         if not each.refused and (tuple(sorted(each.metrics)) != usual or not right):
             reason = f"its metrics {sorted(each.metrics)} are not those of the others, {list(usual)}, or no numbers"
-            each = Arrival(each.client, 0, each.bytes_down, each.update, refused=reason, node=each.node)
+            each = dataclasses.replace(each, samples=0, refused=reason, metrics={})
         found.append(each)
     return found
 
 
 def _client_model(client: int) -> keras.Model:
     raise invalid_state(
-        "The statistics of BatchNormalization are at the clients, which run elsewhere.",
-        "Train with statistics='shared', or take tg.recalibrate_batch_norm(run.model, x).",
+        "What only a client has (statistics of BatchNormalization, or weights beside public_data) is at the clients, "
+        "which run elsewhere.",
+        "Take run.model. For statistics train with statistics='shared', or call tg.recalibrate_batch_norm(model, x).",
     )

@@ -8,25 +8,30 @@ from typing import Any
 import keras
 from typing_extensions import Unpack
 
+from tfgreen.checks import check_instance
 from tfgreen.energy.meter import EnergyMeter
-from tfgreen.errors import invalid_value
+from tfgreen.errors import TfgreenError, invalid_state, invalid_value
 from tfgreen.federated.account import FederatedRun, Round
 from tfgreen.federated.aggregation import drawn
 from tfgreen.federated.arguments import (
     CallbacksFunction,
     DataFunction,
+    check_function,
+    check_public,
+    check_strategy,
     checked_evaluation,
     checked_pair,
+    made_callbacks,
     resolve_settings,
     sample_count,
 )
 from tfgreen.federated.config import FederatedConfig, FederatedOptions
 from tfgreen.federated.distilled_model import local_model
-from tfgreen.federated.flower import PROXIMAL, FlowerStrategy
+from tfgreen.federated.flower import PROXIMAL, TRAIN_LOSS, FlowerStrategy
 from tfgreen.federated.local_model import ClientState, LocalModel
-from tfgreen.federated.rounds import Arrival, Rounds
+from tfgreen.federated.rounds import Arrival, Rounds, raised_reason
 from tfgreen.model.rebuild import compiled_copy
-from tfgreen.typing import Arrays
+from tfgreen.typing import Samples
 
 FIRST_NODE = 1  # Flower's numbers begin there
 
@@ -43,7 +48,7 @@ def simulate(
     strategy: Any = None,
     callbacks_fn: CallbacksFunction | None = None,
     transmit: Transmit | None = None,
-    public_data: Arrays | None = None,
+    public_data: Samples | None = None,
     **options: Unpack[FederatedOptions],
 ) -> FederatedRun:
     """Train a model by clients that share compressed updates, all of them in this process and one after the other.
@@ -55,7 +60,8 @@ def simulate(
     ``statistics``). The updates are no secret: compression protects nothing.
 
     An update that is damaged, of another version or model, not finite, or far larger than the others is refused, named
-    in the result, and the round goes on. A round without any update leaves the weights as they are.
+    in the result, and the round goes on; so it does without a client that raises, unless all do. A round without any
+    update leaves the weights as they are.
 
     Args:
         model_fn: Makes, compiles and returns the model; called once, with Keras's seed set. A compressed one
@@ -66,12 +72,14 @@ def simulate(
         evaluation_data: ``(x, y)`` for the metrics of the compiled model after each round, or a function from the model
             to metrics by name. Where clients keep statistics it is the mean over those that have trained.
         strategy: A strategy of Flower's (``flwr.serverapp.strategy``; ``pip install tfgreen[federated]``), which then
-            draws the clients and aggregates; None averages by samples. It is handed decoded weights. Those that are
-            not trained (statistics, ranges of ``tg.quantize``) stay between the least and the most of the clients.
-        callbacks_fn: Makes the Keras callbacks of one client's training, ``[tg.UpdateCompression()]`` for a compressed
-            model.
+            draws the clients and aggregates; None averages by samples. It is handed decoded weights, and the loss of
+            the last epoch as ``train_loss``. What it keeps, such as momenta, goes on in the next call: make one for
+            each. Weights that are not trained (statistics, ranges of ``tg.quantize``) stay between the least and the
+            most of the clients.
+        callbacks_fn: Makes the list of Keras callbacks of one client's training, ``[tg.UpdateCompression()]`` for a
+            compressed model.
         transmit: From the round, the client and its update to what arrives, to try what a lossy network does.
-        public_data: Samples that all have, without targets, in the structure of the model's inputs. With them clients
+        public_data: Samples that all have, without targets, as the model takes them. With them clients
             share what they predict on these instead of weights, and each has a model of its own; that of the result
             has learned from the averages.
 
@@ -79,12 +87,17 @@ def simulate(
         The model, and bytes, joules and metrics by round and by client.
 
     Raises:
-        ValueError: A setting does not fit, the model is not built and compiled, or a client has no samples.
+        ValueError: A setting does not fit, the model is not built and compiled, a client has no samples, or all clients
+            of a round have raised.
         TypeError: An argument is of another type.
 
     The example is that of :mod:`tg.federated`.
     """
     settings = resolve_settings(config, options, model_fn=model_fn, data_fn=data_fn)
+    check_function("callbacks_fn", callbacks_fn)
+    check_function("transmit", transmit)
+    check_public(public_data)
+    check_strategy(strategy)
     evaluation_data = checked_evaluation(evaluation_data)
     local = local_model(model_fn, settings, public_data)
     flower = None
@@ -113,18 +126,28 @@ class _Simulation:
         return self._local.result(self._broadcast.weights, rounds, source, self._client_model)
 
     def _round(self, number: int) -> Round:
-        arrivals = []
+        arrivals, raised = [], []
         for node, asked in self._drawn(number).items():
             client = node - FIRST_NODE
             state = self._clients.setdefault(client, ClientState())
             down = sum(map(len, self._broadcast.updates_for(state.version)[1]))
             with self._meter:
-                samples, update, refused = self._trained(number, client, state, asked)
+                try:
+                    samples, update, refused, metrics = self._trained(number, client, state, asked)
+                except TfgreenError:
+                    raise
+                except Exception as error:  # whatever data, a model or a callback of the user's raises
+                    raised.append(error)
+                    samples, update, refused, metrics = 0, None, raised_reason(error), {}
             state.version, reading = self._broadcast.version, self._meter.reading
             if update is not None and self._transmit is not None:
                 update = self._transmit(number, client, update)
-            account = (reading.joules, reading.co2e_kg, refused)
+                check_instance("transmit, its result", update, (bytes, type(None)), "bytes, or None for a lost update")
+            account = (reading.joules, reading.co2e_kg, refused, metrics)
             arrivals.append(Arrival(client, samples, down, update, *account, node=node))
+        if raised and len(raised) == len(arrivals):
+            sentence = f"All clients of round {number} have raised; client {arrivals[0].client}: {arrivals[0].refused}."
+            raise invalid_state(sentence, "Mend data_fn, model_fn or callbacks_fn.") from raised[0]
         return self._rounds.finish(number, arrivals, list(self._clients.values()))
 
     def _drawn(self, number: int) -> Mapping[int, Mapping[str, Any]]:
@@ -138,14 +161,14 @@ class _Simulation:
 
     def _trained(
         self, number: int, client: int, state: ClientState, asked: Mapping[str, Any]
-    ) -> tuple[int, bytes | None, str]:
-        """A client's samples, its update, and why there is none."""
+    ) -> tuple[int, bytes | None, str, dict[str, float]]:
+        """A client's samples, its update, why there is none, and its metrics."""
         data = checked_pair(f"data of client {client}", self._data_fn(client))
         before = self._broadcast.weights
-        callbacks = self._callbacks_fn() if self._callbacks_fn is not None else []
-        seed = (self._config.seed, number, client)
-        after = self._local.train(list(before.values()), state, data, seed, callbacks, asked.get(PROXIMAL, 0.0))
-        return sample_count(data), *self._local.update(before, after, state)
+        callbacks = made_callbacks(self._callbacks_fn)
+        seed, proximal = (self._config.seed, number, client), asked.get(PROXIMAL, 0.0)
+        after, loss = self._local.train(list(before.values()), state, data, seed, callbacks, proximal)
+        return sample_count(data), *self._local.update(before, after, state), {TRAIN_LOSS: loss}
 
     def _client_model(self, client: int) -> keras.Model:
         state = self._clients.get(client)

@@ -102,7 +102,7 @@ class Codebook(TensorTransform):
             table[: len(found), channel] = found
             table[len(found) :, channel] = found[-1] if len(found) else 0  # a channel with fewer repeats its last one
         self.centroids.assign(table.reshape(self.centroids.shape))
-        self._assign(weight, self.values())
+        self.assign(weight)
 
     def apply(self, weight: Tensor) -> Tensor:
         if is_exporting():
@@ -145,6 +145,11 @@ class Codebook(TensorTransform):
         for codebook, weight, name in zip(transforms, weights, names):
             codebook._refresh(weight, name)
 
+    @property
+    def assigned(self) -> list[keras.Variable]:
+        """The variables that :meth:`assign` sets."""
+        return [self.assignments, *([self.sizes] if self.gradient_aggregation == "average" else [])]
+
     def _refresh(self, weight: Tensor, name: str) -> None:
         weight, table = tf.convert_to_tensor(weight), self.values()
         for values in (_view(weight), table):
@@ -153,6 +158,10 @@ class Codebook(TensorTransform):
         if (counts.max(axis=0) == counts.sum(axis=0)).all():
             fix = "The layer is dead: lower the learning rate, or leave it out with layers={...: None}."
             raise invalid_state(f"{name}: all weights have fallen to one centroid.", fix)
+
+    def assign(self, weight: Tensor) -> None:
+        """Give each weight the number of its nearest centroid."""
+        self._assign(weight, self.values())
 
     def _assign(self, weight: Tensor, table: np.ndarray) -> np.ndarray:
         """Give each weight the number of its nearest centroid; return :meth:`counts`."""

@@ -141,13 +141,14 @@ class UpdateCodec(Config):
     ) -> Sequence[np.ndarray | None]:
         if state is None or not self.error_feedback:
             return [None] * len(weights)
-        if not isinstance(state, Sequence) or len(state) != len(weights):
+        if not isinstance(state, Sequence) or isinstance(state, str) or len(state) != len(weights):
             expected = f"what encode returned for these {len(weights)} weights"
-            raise invalid_value("state", expected=expected, received=f"{type(state).__name__} of other length")
+            length = f" of {len(state)}" if isinstance(state, Sequence) else ""
+            raise invalid_value("state", expected=expected, received=f"{type(state).__name__}{length}")
         for rest, name, weight in zip(state, names, weights):
-            if rest is not None and (rest.shape != weight.shape or not is_float(weight)):
+            if rest is not None and (np.shape(rest) != weight.shape or not is_float(weight)):
                 expected = f"what is left of {weight.dtype.name} of shape {weight.shape}"
-                raise invalid_value(f"state of {name}", expected=expected, received=f"shape {rest.shape}")
+                raise invalid_value(f"state of {name}", expected=expected, received=f"shape {np.shape(rest)}")
         return state
 
 
@@ -214,7 +215,7 @@ def _opened(
         raise invalid_value("update", expected=expected, received=len(update), fix=fix)
     body = update[_HEADER.size :]
     if zlib.crc32(body, zlib.crc32(update[: _HEADER.size - _CHECKSUM])) != checksum:
-        raise damaged("update", "one whose checksum is another")
+        raise damaged("update", "bytes whose checksum is another than it says")
     if count != len(arrays) or names_checksum != _names_checksum(before):
         which = f"{count} weights" if count != len(arrays) else "weights of other names"
         fix = "Client and server must have the same model."
