@@ -149,7 +149,9 @@ def test_settings_are_checked(settings, message):
 def demo(*arguments, **options):
     code = "import sys; from tfgreen.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "demo", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    # As on a terminal, also where the tests run in the background, which ignores Ctrl-C.
+    attended = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **attended, **options)
 
 
 @pytest.mark.slow

@@ -20,6 +20,23 @@ def test_the_largest_are_taken_and_of_equal_ones_the_first(values, count):
     assert largest_places(magnitude, count).tolist() == sorted(expected)
 
 
+@pytest.mark.parametrize("kind", ["spread", "equal", "zeros", "sorted", "first"])
+@pytest.mark.parametrize("count", [1, 5_000, 99_999])
+def test_of_many_they_are_those_that_sorting_finds(kind, count):
+    rng = np.random.default_rng(0)
+    magnitude = np.abs(rng.normal(size=100_000)).astype("float32")
+    if kind == "equal":
+        magnitude = np.ceil(magnitude * 4) / 4
+    elif kind == "zeros":
+        magnitude *= rng.random(magnitude.size) < 0.05
+    elif kind == "sorted":
+        magnitude.sort()
+    elif kind == "first":  # the sample sees one place in twelve
+        magnitude[::12] *= 100
+    order = np.argsort(-magnitude, kind="stable")[:count]
+    np.testing.assert_array_equal(largest_places(magnitude, count), np.sort(order[magnitude[order] > 0]))
+
+
 @pytest.mark.parametrize("options", [{}, {"top_k": 0.9}], ids=str)
 @pytest.mark.parametrize("count", [40_000, 40_001])
 def test_codes_in_halves_decode_to_the_same_and_are_hardly_larger(options, count):
