@@ -118,7 +118,7 @@ def row(
     wanted = "" if reach is None else f"   to reach: {reach[0]} x, -{reach[2 if classes == 'two' else 1]}"
     return (
         f"{classes:6} {title:28} up {runs[0].bytes_up / 1e6:6.2f} MB {statistics.mean(ups):5.1f} x   "
-        f"down {statistics.mean(downs):4.1f} x   {mean:5.1f} % {statistics.mean(lost):+5.1f}   {energy}{wanted}"
+        f"down {statistics.mean(downs):4.1f} x   {mean:5.1f} % {statistics.mean(lost):+6.2f}   {energy}{wanted}"
     )
 
 
