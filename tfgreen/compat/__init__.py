@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from tfgreen.compat.unknown import unknown_name
 from tfgreen.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ __all__ = ["__version__", *_MODULES]
 def __getattr__(name: str) -> object:
     # On first use, so that an import of tfgreen.compat imports neither Keras nor TensorFlow.
     if name not in _MODULES:
-        raise AttributeError(f"module 'tfgreen.compat' has no attribute '{name}'")
+        raise unknown_name(__name__, name, __all__)
     value = globals()[name] = importlib.import_module(_MODULES[name])
     return value
 

@@ -9,3 +9,6 @@ from tfgreen.compat.cluster import cluster_weights as cluster_weights
 from tfgreen.compat.cluster import strip_clustering as strip_clustering
 from tfgreen.compat.clustering.keras import clusterable_layer as clusterable_layer
 from tfgreen.compat.clustering.keras import experimental as experimental
+from tfgreen.compat.unknown import unknown_names as _unknown_names
+
+__getattr__ = _unknown_names(__name__)
