@@ -93,8 +93,8 @@ def table() -> str:
     counts = Counter(text.partition(":")[0] for text in states.values())
     share = (counts["present"] + counts["answered"]) / len(states)
     lines = [
-        f"Made by `scripts/tfmot_table.py` with TFMOT {version('tensorflow-model-optimization')}. It says what the "
-        "words mean.",
+        f"Made by `scripts/tfmot_table.py` with TFMOT {version('tensorflow-model-optimization')}. A name that is "
+        "*present* does its work; one that is *answered* raises, and says what there is instead.",
         "",
         f"{len(states)} names: {counts['present']} present, {counts['answered']} answered, {counts['not']} not "
         f"({share:.1%} present or answered).",

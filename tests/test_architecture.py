@@ -31,6 +31,7 @@ ORDER = (
 MAY_IMPORT = {
     **{name: set(BASE) for name in BASE},
     **{name: {*BASE, *ORDER[:place]} for place, name in enumerate(ORDER)},
+    "__main__": {"cli"},
     "compat": {*BASE, *ORDER},
     "energy": {*BASE, "model"},  # the account knows nothing of what is counted
     "cli": {*BASE, *ORDER, "energy"},

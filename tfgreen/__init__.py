@@ -348,16 +348,18 @@ def _register_serializable() -> None:
         importlib.import_module(module)
 
 
-def __getattr__(name: str) -> object:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'tfgreen' has no attribute '{name}'")
-    if name == "load_model":
-        _register_serializable()
-    if _PUBLIC[name] == __name__:
-        return importlib.import_module(f"{__name__}.{name}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # for which a module with __getattr__ would have every name
+
+    def __getattr__(name: str) -> object:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'tfgreen' has no attribute '{name}'")
+        if name == "load_model":
+            _register_serializable()
+        if _PUBLIC[name] == __name__:
+            return importlib.import_module(f"{__name__}.{name}")
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -143,3 +143,25 @@ def test_nothing_else_can_be_clustered(value):
         clustering.cluster_weights(value, 4)
     with pytest.raises(ValueError, match="Expected model to be a `keras.Model` instance but got: "):
         clustering.strip_clustering(value)
+
+
+class WithBias(layers.Dense, clustering.ClusterableLayer):
+    def get_clusterable_weights(self):
+        return [("kernel", self.kernel), ("bias", self.bias)]
+
+
+def test_a_weight_that_is_asked_for_and_not_clustered_is_told():
+    with pytest.warns(UserWarning, match=r"\(WithBias\): 'bias' is not clustered: "):
+        clustering.cluster_weights(keras.Sequential([keras.Input((10,)), WithBias(8)]), 4)
+
+
+def test_misspelt_arguments_and_the_module_of_the_tutorial():
+    from tfgreen.compat.clustering.keras.experimental import cluster
+
+    assert cluster.cluster_weights is clustering.cluster_weights
+    for to_cluster in (net(), layers.Dense(3)):
+        with pytest.raises(TypeError, match="'preserve_sparcity' is no argument of cluster_weights. Did you mean"):
+            clustering.cluster_weights(to_cluster, 4, preserve_sparcity=True)
+    with pytest.raises(TypeError, match="Did you mean 'pruning_schedule'"):
+        tfmot.sparsity.keras.prune_low_magnitude(net(), pruning_shedule=3)
+    assert clustering.cluster_weights(layers.Dense(3), 4, name="mine").name == "mine"

@@ -122,3 +122,25 @@ def test_xnnpack_prunes_the_convolutions_of_1x1():
     assert [path for path, _ in compressed_layers(pruned)] == ["pointwise"]
     with pytest.raises(ValueError, match="Subclassed models are not supported currently"):
         sparsity.PruneForLatencyOnXNNPack().ensure_model_supports_pruning(keras.Model())
+
+
+@keras.saving.register_keras_serializable(package="test_compat")
+class InTfmotsWay(sparsity.PruningSchedule):
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, step):
+        return self._should_prune_in_step(step, 0, -1, 2), self.share
+
+    def get_config(self):
+        return {"class_name": type(self).__name__, "config": {"share": self.share}}
+
+
+def test_a_schedule_whose_config_is_written_as_tfmots_are_is_loaded(tmp_path):
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    sparsity.prune_low_magnitude(model, InTfmotsWay(0.25)).save(tmp_path / "model.keras")
+    with sparsity.prune_scope():
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded.compile("sgd", "mse")
+    loaded.fit(np.ones((4, 8)), np.ones((4, 4)), verbose=0, callbacks=[sparsity.UpdatePruningStep()])
+    assert (np.asarray(sparsity.strip_pruning(loaded).layers[0].kernel) == 0).sum() == 8

@@ -193,7 +193,37 @@ def test_zeros_and_clusters_are_kept_without_a_callback():
     assert len(np.unique(found)) <= 4 and (found[values == 0] == 0).all()
     stripped = combine.strip_clustering_cqat(clustered)
     np.testing.assert_array_equal(stripped.predict(X, verbose=0), clustered.predict(X, verbose=0))
-    assert stripped is not clustered and qk.QuantizeWrapperV2 is qk.QuantizeWrapper
+    assert stripped is not clustered and isinstance(stripped.get_layer("head"), qk.QuantizeWrapperV2)
+    kernel = keras.ops.convert_to_numpy(stripped.get_layer("head").layer.kernel)
+    assert len(np.unique(kernel)) <= 4 and (kernel[values == 0] == 0).all()  # as TFMOT's tutorial counts them
+    assert not any(isinstance(item, SelfAssigning) for item in chain(stripped, "head"))
+    assert tf.lite.TFLiteConverter.from_keras_model(stripped).convert()
+    assert tg.verify(stripped, tg.convert(stripped, quantization="int8"), X).passed
+
+
+def test_wrappers_are_known_and_not_made_by_hand():
+    assert isinstance(qk.quantize_model(net()).get_layer("head"), qk.QuantizeWrapper)
+    assert not isinstance(layers.Dense(3), qk.QuantizeWrapper)
+    with pytest.raises(ValueError, match="QuantizeWrapperV2 of TFMOT has no counterpart.*quantize_annotate_layer"):
+        qk.QuantizeWrapperV2(layers.Dense(3), None)
+
+
+def test_a_layout_transform_of_ones_own_and_what_is_no_scheme_are_refused():
+    class Rewrites(qk.QuantizeLayoutTransform):
+        def apply(self, model, layer_quantize_map):
+            return model, layer_quantize_map
+
+    class Scheme(qk.default_8bit.Default8BitQuantizeScheme):
+        def get_layout_transformer(self):
+            return Rewrites()
+
+    annotated = qk.quantize_annotate_model(net())
+    with pytest.raises(ValueError, match="Rewrites, a layout transform of one's own.*clone_model"):
+        qk.quantize_apply(annotated, Scheme())
+    with pytest.raises(TypeError, match="scheme: expected a QuantizeScheme, received str"):
+        qk.quantize_apply(annotated, "x")
+    with pytest.raises(TypeError, match="quantize_scope: expected dicts of name -> class, received str"):
+        qk.quantize_scope("x")
 
 
 def test_another_converter_is_warned_of():

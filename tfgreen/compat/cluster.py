@@ -6,15 +6,17 @@ import abc
 import contextlib
 import dataclasses
 import enum
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 
 from tfgreen.compat.algorithm import ClusteringAlgorithm, self_assigning
+from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
-from tfgreen.compat.wrapper import Wrapper, on_any, on_unbuilt, stripped
-from tfgreen.errors import InvalidValueError
+from tfgreen.compat.wrapper import Wrapper, check_keywords, on_any, on_unbuilt, stripped
+from tfgreen.errors import InvalidValueError, layer_subject
 from tfgreen.model.paths import check_built_model
 from tfgreen.reports.training_board import TrainingBoard
 from tfgreen.techniques.cluster import ClusterConfig, codebooks_of
@@ -116,6 +118,8 @@ def cluster_weights(
     """
     tell_difference("cluster_weights", _DIFFERENCE)
     own: dict[str, Any] = dict(kwargs)
+    names = ("preserve_sparsity", "cluster_per_channel", "cluster_gradient_aggregation")
+    check_keywords("cluster_weights", cluster_weights, kwargs, names)
     zero = bool(own.pop("preserve_sparsity", False))
     per_channel = bool(own.pop("cluster_per_channel", False))
     average = str(getattr(own.get("cluster_gradient_aggregation"), "value", "")).endswith("AVG")
@@ -159,6 +163,8 @@ def _codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain], confi
     if any(isinstance(transform, Codebook) for chain in chains.values() for transform in chain.transforms):
         return Choice()
     choice = codebooks_of(path, layer, chains, config)
+    for weight, reason in choice.reasons.items() if isinstance(layer, ClusterableLayer) else ():
+        warnings.warn(f"{layer_subject(path, layer)}: '{weight}' is not clustered: {reason}.", stacklevel=2)
     algorithm = getattr(layer, "get_clusterable_algorithm", lambda weight: None)
     found = {
         weight: [self_assigning(item, algorithm(weight)) for item in transforms if isinstance(item, Codebook)]
@@ -181,8 +187,8 @@ class ClusteringSummaries(TrainingBoard):
 
 
 def cluster_scope() -> contextlib.AbstractContextManager[None]:
-    """A context in which clustered models load: any does, as their classes are known to Keras."""
-    return contextlib.nullcontext()
+    """A context in which clustered models load; their classes are known to Keras without it."""
+    return keras.saving.custom_object_scope(wrapped_by_tfmot("ClusterWeights"))
 
 
 def strip_clustering(model: L) -> L:

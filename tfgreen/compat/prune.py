@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import keras
 
 from tfgreen.compat.pruning_bases import PruningPolicy
+from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
-from tfgreen.compat.wrapper import Wrapper, on_any, on_unbuilt, stripped
+from tfgreen.compat.wrapper import Wrapper, check_keywords, on_any, on_unbuilt, stripped
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.reports.training_board import TrainingBoard
@@ -86,6 +87,7 @@ def prune_low_magnitude(
         16
     """
     tell_difference("prune_low_magnitude", _DIFFERENCE)
+    check_keywords("prune_low_magnitude", prune_low_magnitude, kwargs)
     config = _config(pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n)
 
     def of_layer(layer: keras.Layer) -> keras.Layer:
@@ -188,8 +190,8 @@ class PruningSummaries(TrainingBoard):
 
 
 def prune_scope() -> contextlib.AbstractContextManager[None]:
-    """A context in which pruned models load: any does, as their classes are known to Keras."""
-    return contextlib.nullcontext()
+    """A context in which pruned models load; their classes are known to Keras without it."""
+    return keras.saving.custom_object_scope(wrapped_by_tfmot("PruneLowMagnitude"))
 
 
 def strip_pruning(model: L) -> L:

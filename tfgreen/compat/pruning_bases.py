@@ -26,7 +26,8 @@ class PruningSchedule(abc.ABC):
 
     @classmethod
     def from_config(cls, config: PlainDict) -> PruningSchedule:
-        return cls(**config)
+        # Those of TFMOT say {"class_name": ..., "config": {...}}.
+        return cls(**(config["config"] if set(config) == {"class_name", "config"} else config))
 
     @staticmethod
     def _should_prune_in_step(step: int, begin_step: int, end_step: int, frequency: int) -> bool:

@@ -8,16 +8,20 @@ from collections.abc import Mapping
 
 import keras
 
+from tfgreen.checks import check_instance
 from tfgreen.compat.algorithm import without_callback
 from tfgreen.compat.annotate import QuantizeAnnotate, check_quantizable, quantize_annotate_model
+from tfgreen.compat.answered import Answered
 from tfgreen.compat.quantize_config import (
     Default8BitQuantizeScheme,
     DefaultQuantizeConfig,
     QuantizeConfig,
     QuantizeScheme,
+    check_own_layout,
 )
 from tfgreen.compat.quantizers import RangeQuantizer
 from tfgreen.compat.ranges import FirstBatchRange, as_range
+from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import raise_answer, tell_difference
 from tfgreen.compat.weights import QuantizedWeight, Unrounded
 from tfgreen.errors import InvalidValueError
@@ -27,9 +31,10 @@ from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.placement import Placement, place_activations
 from tfgreen.techniques.quantize import quantize
 from tfgreen.techniques.quantize_config import QuantizeConfig as Settings
-from tfgreen.transforms.base import TensorTransform
+from tfgreen.transforms.base import Chain, TensorTransform
+from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import Choice, compress
-from tfgreen.transforms.compressed import Compressed as QuantizeWrapper
+from tfgreen.transforms.compressed import Compressed, unproject
 from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.typing import PlainDict, Samples
 
@@ -38,7 +43,24 @@ _DIFFERENCE = (
     "before a ReLU too, and per output channel in depthwise and transposed convolutions; layers keep their names; "
     "those that LiteRT computes in floats are left so, and named by tg.summary."
 )
-QuantizeWrapperV2 = QuantizeWrapper
+
+
+class _OfCompressed(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Compressed)
+
+
+class QuantizeWrapper(Answered, metaclass=_OfCompressed):
+    """The class of layers that are quantized, for ``isinstance``; it cannot be made."""
+
+    way = (
+        "Mark the layer with quantize_annotate_layer(layer, quantize_config) in its model, and call "
+        "quantize_apply(model): it makes the wrappers."
+    )
+
+
+class QuantizeWrapperV2(QuantizeWrapper):
+    """The same."""
 
 
 def quantize_model(
@@ -90,6 +112,8 @@ def quantize_apply(
         TypeError: It is of Keras 2.
     """
     check_quantizable("model", model)
+    check_instance("scheme", scheme, QuantizeScheme, "a QuantizeScheme")
+    check_own_layout(scheme)
     tell_difference("quantize_apply", _DIFFERENCE)
     layers = dict(replaceable_layers(model))
     marked = {path: layer for path, layer in layers.items() if isinstance(layer, QuantizeAnnotate)}
@@ -160,14 +184,43 @@ def _own_weights(layer: keras.Layer, config: QuantizeConfig | None, place: Place
 
 
 def quantize_scope(*args: Mapping[str, object]) -> contextlib.AbstractContextManager[None]:
-    """A context in which models load that hold the classes of these dicts of name -> class."""
-    return keras.saving.custom_object_scope({name: item for names in args for name, item in names.items()})
+    """A context in which models load that hold the classes of these dicts of name -> class.
+
+    Raises:
+        TypeError: One is no dict.
+    """
+    for names in args:
+        check_instance("quantize_scope", names, Mapping, "dicts of name -> class")
+    own = {name: item for names in args for name, item in names.items()}
+    return keras.saving.custom_object_scope({**wrapped_by_tfmot("QuantizeLayer", "QuantizeWrapperV2"), **own})
 
 
 def strip_clustering_cqat(to_strip: keras.Model) -> keras.Model:
-    """Return a copy of a model that was trained by a cluster-preserving scheme: it converts as it is."""
+    """Return a copy of a model that was trained by a cluster-preserving scheme, with the shared values as weights.
+
+    It still rounds as it was trained to. ``tg.convert`` makes an integer file of it; TensorFlow's converter makes one
+    that computes in floats.
+
+    Raises:
+        ValueError: It is no Sequential or functional model that is built.
+        TypeError: It is of Keras 2.
+    """
     check_quantizable("to_strip", to_strip)
-    return rebuild(to_strip, lambda path, layer: layer)
+
+    def without_codebooks(path: str, layer: keras.Layer) -> keras.Layer:
+        if not any(isinstance(item, Codebook) for chain in getattr(layer, "chains", ()) for item in chain.transforms):
+            return layer
+        chains = []
+        for weight in layer.chained:
+            value, rest = weight.value, list(weight.chain.transforms)
+            while any(isinstance(item, Codebook) for item in rest):
+                value = rest.pop(0).apply(value)
+            weight.variable.assign(value)
+            unproject(weight.variable)
+            chains += [Chain(weight.chain.weight, rest)] if rest else []
+        return Compressed(layer.layer, chains, layer.activations, layer.reasons, name=layer.name)
+
+    return rebuild(to_strip, without_codebooks)
 
 
 def fix_input_output_range(

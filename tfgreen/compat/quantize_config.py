@@ -104,7 +104,7 @@ class QuantizeScheme(abc.ABC):
 
     @abc.abstractmethod
     def get_layout_transformer(self) -> QuantizeLayoutTransform:
-        """The rewriting of the model; not called."""
+        """The rewriting of the model: one of one's own is refused."""
 
     @abc.abstractmethod
     def get_quantize_registry(self) -> QuantizeRegistry:
@@ -113,6 +113,17 @@ class QuantizeScheme(abc.ABC):
     def settings(self) -> PlainDict:
         """Fields of ``tg.QuantizeConfig`` that the scheme stands for."""
         return {}
+
+
+def check_own_layout(scheme: QuantizeScheme) -> None:
+    """Refuse a scheme that rewrites models, which would not be done."""
+    layout = scheme.get_layout_transformer()
+    if layout is not None and type(layout).apply is not QuantizeLayoutTransform.apply:
+        way = (
+            "Replace layers with keras.models.clone_model(model, clone_function=...) before it is quantized, and "
+            "return QuantizeLayoutTransform() from get_layout_transformer."
+        )
+        raise_answer(f"{type(layout).__name__}, a layout transform of one's own,", way)
 
 
 class Default8BitQuantizeLayoutTransform(QuantizeLayoutTransform):

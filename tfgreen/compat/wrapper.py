@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfgreen.config import Config
+from tfgreen.config import Config, check_options
 from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
 from tfgreen.model.copy import Copies
 from tfgreen.model.paths import check_no_keras2, join_path
@@ -63,7 +63,8 @@ class Wrapper(Compressed):
         if getattr(self, "config", None) is not None and not self.chains:
             if not tf.executing_eagerly():
                 sentence = f"{layer_subject(self.name, self.layer)} gets its weights only when training begins."
-                raise invalid_state(sentence, "Begin the model with a keras.Input, or call model.build(input_shape).")
+                fix = "Begin the model with a keras.Input, or call it on a batch before fit: model(x[:1])."
+                raise invalid_state(sentence, fix)
             choice = self.choose()
             self.chains = [Chain(weight, transforms) for weight, transforms in choice.transforms.items()]
             if choice.reason:
@@ -85,6 +86,21 @@ class Wrapper(Compressed):
         chains = [keras.saving.deserialize_keras_object(chain) for chain in config.pop("chains")]
         own = config.pop("config", None)
         return cls(layer, chains, config=None if own is None else Config.from_dict(own), **config)
+
+
+# What Keras takes for any layer, and its Keras 2 took.
+_OF_ANY_LAYER = (
+    "name", "dtype", "trainable", "activity_regularizer", "autocast", "input_shape", "batch_input_shape", "input_dim",
+    "batch_size", "dynamic", "weights",
+)
+
+
+def check_keywords(
+    name: str, function: Callable[..., object], given: Mapping[str, object], own: Sequence[str] = ()
+) -> None:
+    """Refuse keyword arguments that neither a function, its wrapper (``own``) nor a layer has."""
+    parameters = [each for each in inspect.signature(function).parameters if each != "kwargs"]
+    check_options([each for each in given if each not in _OF_ANY_LAYER], [*parameters, *own], f"argument of {name}")
 
 
 Each = Callable[[keras.Layer], keras.Layer]

@@ -145,8 +145,9 @@ class UpdateCompression(keras.callbacks.Callback):
         self._check_finite()
         if text := shortfall(self.model):
             warnings.warn(
-                f"{text} Train on, or end it earlier: an epoch has as many steps as batches. (So far: callbacks listed "
-                "after tg.UpdateCompression() may restore other weights, whose masks tg.summary(model) tells.)",
+                f"{text} Train on, or end it earlier: an epoch has as many steps as batches. (A callback listed after "
+                "tg.UpdateCompression() may still put back weights of an earlier step: tg.summary(model) says what "
+                "then holds.)",
                 stacklevel=2,
             )
         for _, layer in compressed_layers(self.model):

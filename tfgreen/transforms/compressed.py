@@ -323,6 +323,6 @@ def _warn_unwatched() -> None:
     # One text for all layers, so that Python shows it once; at trace time, so in the first step of the first epoch.
     warnings.warn(
         "A compressed model is being trained without its schedule: nothing updates its masks and the like, so they "
-        "stay as they are. Pass callbacks=[tg.UpdateCompression()] to fit.",
+        "stay as they are. Pass callbacks=[tg.UpdateCompression()] (UpdatePruningStep() of tfgreen.compat) to fit.",
         stacklevel=2,
     )
