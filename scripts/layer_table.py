@@ -141,7 +141,7 @@ def main(names: list[str]) -> None:
     found = read(TABLE.read_text()) if names else {}
     found |= run([(name, mode) for name in names or layer_classes() for mode in MODES])
     source = f"Made by `scripts/layer_table.py` with Keras {keras.__version__} and TensorFlow {version('tensorflow')}."
-    TABLE.write_text(f"{source} It says what the words mean.\n\n{summary(found)}\n\n{table(found)}\n")
+    TABLE.write_text(f"{source} Its docstring says what the words mean.\n\n{summary(found)}\n\n{table(found)}\n")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ import functools
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
-from tfgreen.checks import check_instance
 from tfgreen.errors import InvalidTypeError, invalid_type, invalid_value
 from tfgreen.tables import html_table
 from tfgreen.typing import PlainDict
@@ -34,6 +33,8 @@ class Config:
         >>> tg.Config.from_dict(config.to_dict()) == config
         True
     """
+
+    shown_in: ClassVar[str] = "tg"  # where its users find it, for errors
 
     def __new__(cls: type[C], *args: object, **options: object) -> C:
         check_options(options, [field.name for field in dataclasses.fields(cls)], f"field of {cls.__name__}")
@@ -75,9 +76,11 @@ def resolve_config(cls: type[C], config: C | None, options: Mapping[str, object]
 
     An option that is no field of the config is an error that names the nearest field.
     """
-    if config is not None:
-        check_instance("config", config, cls, f"a tg.{cls.__name__}")
-    check_options(options, [field.name for field in dataclasses.fields(cls)], f"field of tg.{cls.__name__}")
+    name, names = f"{cls.shown_in}.{cls.__name__}", [field.name for field in dataclasses.fields(cls)]
+    if config is not None and not isinstance(config, cls):
+        fix = f"Pass settings by their names, such as {names[0]}=..."
+        raise invalid_type("config", expected=f"a {name}", received=config, fix=fix)
+    check_options(options, names, f"field of {name}")
     return cls(**options) if config is None else dataclasses.replace(config, **options)
 
 

@@ -44,6 +44,8 @@ class FederatedConfig(Config):
         0.1
     """
 
+    shown_in = "tg.federated"
+
     clients: int
     rounds: int
     clients_per_round: int | None = None
