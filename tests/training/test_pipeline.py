@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 
 import keras
@@ -34,6 +35,15 @@ def test_arrays_come_in_batches_shuffled_anew_and_augmented_anew():
     x = {int(label): row for rows, labels in batches for row, label in zip(rows.numpy(), labels)}
     again = {int(label): row for rows, labels in batches for row, label in zip(rows.numpy(), labels)}
     assert all(0 <= x[i][0] - 2 * i < 1 for i in x) and any(not np.array_equal(x[i], again[i]) for i in x)
+
+
+def test_the_smaller_batch_is_the_last_though_it_is_done_before_others():
+    def slow(x, y):
+        tf.numpy_function(lambda _: time.sleep(0.002), [y], [])
+        return x, y
+
+    batches = tg.pipeline(arrays(801), augment=slow, batch=8)
+    assert [[len(y) for _, y in batches] for _ in range(3)] == [[8] * 100 + [1]] * 3
 
 
 def test_a_seed_gives_the_same_order_and_no_shuffling_that_of_the_data():

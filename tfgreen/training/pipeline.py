@@ -103,17 +103,16 @@ def pipeline(
     picked = samples if is_read else tf.data.Dataset.range(count)
     if shuffle:
         picked = picked.shuffle(min(count, _BUFFER) if is_read and count > 0 else max(count, _BUFFER), seed=seed)
-    options = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": seed is not None or not shuffle}
     whole = augment is None or _of_one_shape(samples)
     if augment is not None:
         _check_traces("augment", augment, samples)
     if augment is not None and not whole:
-        picked = picked.map(augment, **options)
+        picked = picked.map(augment, tf.data.AUTOTUNE)
     batches = picked.batch(batch, num_parallel_calls=tf.data.AUTOTUNE)
     if not is_read:
         batches = batches.map(lambda rows: keras.tree.map_structure(lambda array: tf.gather(array, rows), arrays))
     if augment is not None and whole:
-        batches = batches.map(_of_batches(augment, samples), **options)
+        batches = batches.map(_of_batches(augment, samples), tf.data.AUTOTUNE)  # in order: the smaller one stays last
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
