@@ -20,6 +20,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+TASKS = 260  # of one process: TensorFlow keeps the functions of each fit, and Python walks over what is kept
+
 
 def work(tasks: Any, results: Any) -> None:
     """Take seeds and checks until None comes, and report what is wrong with each."""
@@ -51,19 +53,20 @@ def main() -> int:
     context, start = multiprocessing.get_context("spawn"), time.monotonic()
     while todo:
         tasks, results = context.Queue(), context.Queue()
-        for task in [*todo, None]:
+        now, todo = todo[:TASKS], todo[TASKS:]
+        for task in [*now, None]:
             tasks.put(task)
         process = context.Process(target=work, args=(tasks, results))
         process.start()
-        while todo:
+        while now:
             try:
                 seed, check, found, program = results.get(timeout=1)
             except queue.Empty:
                 if process.is_alive():
                     continue
-                seed, check, _ = todo[0]
+                seed, check, _ = now[0]
                 found, program = f"the process ended with {process.exitcode}", str(random_program(seed))
-            todo.pop(0)
+            now.pop(0)
             if found:
                 failed[check] += 1
                 print(f"--- seed {seed}, {check}: {found}\n{program}", flush=True)
@@ -71,6 +74,7 @@ def main() -> int:
                 print(f"up to seed {seed}: {time.monotonic() - start:.0f} s", flush=True)
             if not process.is_alive() and results.empty():
                 break
+        todo = now + todo  # what a process that ended has left
         process.join(timeout=30)
     models = options.seeds[1] - options.seeds[0]
     print(f"{models} models, {time.monotonic() - start:.0f} s; failures: {dict(failed) or 'none'}")
