@@ -132,3 +132,21 @@ def test_outputs_without_a_batch_axis_are_those_of_each_sample(count):
     np.testing.assert_allclose(scalars, x.mean(axis=1), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(same, x)
     np.testing.assert_array_equal(halves, x.reshape(-1, 2))
+
+
+class Counted(keras.layers.Layer):
+    calls = 0
+
+    def call(self, x):
+        self.calls += 1
+        return x
+
+
+@pytest.mark.parametrize("shape, runs", [((6,), 1), ((None,), 2)])
+def test_a_batch_is_run_once_where_the_shapes_of_outputs_tell_that_rows_are_samples(shape, runs):
+    counted = Counted()
+    x = keras.Input(shape, name="x")
+    model = keras.Model(x, counted(x))
+    counted.calls = 0
+    (y,) = outputs_of(model, read_call_spec(model), {"x": np.ones((4, 6), "float32")}, 8)
+    assert y.shape == (4, 6) and counted.calls == runs

@@ -103,7 +103,8 @@ def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarr
     count = len(next(iter(arrays.values())))
     slices = spec.slices(count, size)
     parts, rows = [run(slices[0])], min(count, size)
-    alone = run(slice(1)) if spec.batch is None and rows > 1 else []
+    open_batch = spec.batch is None and rows > 1
+    alone = run(slice(1)) if open_batch and not _are_rows(model, spec, parts[0], rows) else []
     shapes_differ = any(len(x) != rows * len(one) for x, one in zip(parts[0], alone))
     if shapes_differ or layers_without_batch(model):
         return [np.concatenate(output) for output in zip(*map(run, spec.slices(count, 1)))]
@@ -111,6 +112,14 @@ def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarr
         again = len(parts) * (spec.batch or size) - part.start  # samples of the batch before
         parts.append([leaf[again:] for leaf in run(part)])
     return [np.concatenate(output) for output in zip(*parts)]
+
+
+def _are_rows(model: keras.Model, spec: CallSpec, outputs: list[np.ndarray], rows: int) -> bool:
+    """Whether outputs are known to have the batch axis first, without a run of one sample: loops take long."""
+    tensors = keras.tree.flatten(getattr(model, "outputs", None) or [])
+    closed = all(None not in item.shape for item in spec.inputs)  # else the open axis may be another one
+    open_first = bool(tensors) and all(tuple(tensor.shape[:1]) == (None,) for tensor in tensors)
+    return closed and open_first and all(len(x) == rows for x in outputs)
 
 
 @contextlib.contextmanager
