@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from tfgreen.cli.command import Command
-from tfgreen.cli.values import image_size, share, whole
+from tfgreen.cli.values import folder, image_size, share, whole
 from tfgreen.errors import InvalidValueError
 from tfgreen.version import __version__
 
@@ -84,8 +84,10 @@ def add_folder(
     required: bool = False,
 ) -> None:
     """The same for a command whose results go into a folder."""
-    told = "" if default is None else f" (default: {'the current one' if default == '.' else default})"
-    parser.add_argument("--output", metavar="DIR", default=default, required=required, help=help + told)
+    told = "" if default is None else f" (default: {default})"
+    parser.add_argument(
+        "--output", metavar="DIR", type=folder, default=default, required=required, help=help + told
+    )
     add_printing(parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -15,6 +16,13 @@ def whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return integer
+
+
+def folder(text: str) -> str:
+    """The path of a folder, that may be none yet."""
+    if Path(text).suffix in (".tflite", ".keras", ".h5", ".html", ".json") and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, files in it have names, received '{text}'")
+    return text
 
 
 def layer_mode(text: str) -> tuple[str, str]:

@@ -24,6 +24,8 @@ from tfgreen.cli.entry import COMMANDS
         (["convert", "m"], []),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["nonsense", "--"], []),
+        (["optimize", "m.keras", "--recipe", "b"], ["balanced"]),
+        (["devices", "--device", "m"], ["mobile-snapdragon-855"]),
     ],
 )
 def test_what_may_come_next(words, expected):
@@ -35,6 +37,7 @@ def test_all_commands_and_options_are_offered(run):
     assert run("completion fish =conv")[1] == "convert\n"
     code, out, _ = run("completion zsh =verify =--")
     assert code == 0 and {"--data", "--json", "--unsafe", "--help"} <= set(out.split("\n"))
+    assert run("completion")[2].endswith("required: shell; see 'tfgreen completion --help'\n")
     code, _, err = run("completion csh")
     assert code == 2 and "invalid choice: 'csh'" in err
 

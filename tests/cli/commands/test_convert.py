@@ -46,6 +46,15 @@ def test_convert_with_choices_and_a_target(run, files, tmp_path):
     assert code != 0 and "--quantization int8" in err and not (tmp_path / "none").exists()
 
 
+def test_convert_to_a_file_of_a_name(run, files, tmp_path):
+    path = tmp_path / "new" / "small.tflite"
+    code, out, _ = run(f"convert @model.keras --quantization float16 --output {path} --json")
+    assert code == 0 and json.loads(out)["path"] == str(path) and os.listdir(tmp_path / "new") == ["small.tflite"]
+    (tmp_path / "folder.tflite").mkdir()
+    code, out, _ = run(f"convert @model.keras --output {tmp_path}/folder.tflite")
+    assert code == 0 and os.listdir(tmp_path / "folder.tflite") == ["model-float32.tflite"]
+
+
 def test_a_quantized_model_converts_without_data(run, files, tmp_path):
     model = tg.load_model(files / "model.keras")
     x = np.random.default_rng(0).random((32, *model.input_shape[1:]), np.float32)

@@ -26,6 +26,22 @@ compdef _tfgreen tfgreen""",
 }
 
 
+def _recipes() -> Sequence[str]:
+    from tfgreen.recipes.recipe.built_in import names
+
+    return names()
+
+
+def _devices() -> Sequence[str]:
+    from tfgreen.energy.devices.profile import device_names
+
+    return device_names()
+
+
+# What an argument may be that takes the name of a file too, or so many that its parser does not list them.
+_NAMES = {"recipe": _recipes, "devices": _devices}
+
+
 def completion(arguments: argparse.Namespace) -> int:
     """Print what makes a shell complete the commands and options of tfgreen: have the shell read it when it starts."""
     if arguments.words:
@@ -55,7 +71,7 @@ def completions(words: Sequence[str], parsers: dict[str, argparse.ArgumentParser
         named = {option: action for action in actions for option in action.option_strings}
         last = named.get(before[-1])
         if last is not None and last.nargs != 0:
-            found = list(last.choices or ())
+            found = list(last.choices or _NAMES.get(last.dest, list)())
         elif word.startswith("-"):
             found = [option for option in named if option.startswith("--") or word == option]
         else:
@@ -65,7 +81,7 @@ def completions(words: Sequence[str], parsers: dict[str, argparse.ArgumentParser
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=tuple(_SCRIPTS), help="for bash: eval \"$(tfgreen completion bash)\"")
-    parser.add_argument("words", nargs="*", metavar="WORD", help=argparse.SUPPRESS)
+    parser.add_argument("words", nargs="*", default=[], metavar="WORD", help=argparse.SUPPRESS)
 
 
 COMMAND = Command(completion, _add_arguments, ("tfgreen completion bash",))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tfgreen as tg
-from tfgreen.cli.arguments import add_data, add_folder, add_model
+from tfgreen.cli.arguments import add_data, add_model, add_printing
 from tfgreen.cli.command import OK, Command
 from tfgreen.cli.data import load_samples
 from tfgreen.cli.models import check_files, load_keras
@@ -31,7 +31,10 @@ def convert(arguments: argparse.Namespace) -> int:
             f"--data: expected with int8, int16x8 and int4 only, received --quantization {arguments.quantization}."
         )
     samples = None if arguments.data is None else load_samples(arguments, "train", "test")
-    with made_folder(arguments.output) as folder:
+    target = Path(arguments.output)
+    if target.suffix != ".tflite" or target.is_dir():
+        target /= f"{Path(arguments.model).stem}-{arguments.quantization}.tflite"
+    with made_folder(target.parent) as folder:
         progress = start_tensorflow(arguments)
         model = load_keras(arguments, arguments.model)
         with progress.step(f"convert to {arguments.quantization}"):
@@ -39,7 +42,7 @@ def convert(arguments: argparse.Namespace) -> int:
         findings = tg.check_target(lite, arguments.runs_on) if arguments.runs_on else []
         if any(finding.severity == "error" for finding in findings):
             raise ConversionError(" ".join(str(finding) for finding in findings))
-        path = lite.save(folder / f"{Path(arguments.model).stem}-{arguments.quantization}.tflite")
+        path = lite.save(folder / target.name)
     operators, notes = dict(lite.operators), [*lite.notes, *map(str, findings)]
     facts = {"path": str(path), "quantization": lite.quantization, "size_bytes": lite.size_bytes}
     lines = [
@@ -83,7 +86,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "store what is not 0 only (default: auto, where it is worth it; float32 and float16)"
     parser.add_argument("--sparse-weights", choices=("auto", "yes", "no"), default="auto", help=help)
     parser.add_argument("--runs-on", choices=("xnnpack", "tflm", "edgetpu"), help="fail if it cannot run the file")
-    add_folder(parser, ".")
+    help = "the file to write, or a folder, where its name becomes MODEL-MODE.tflite (default: the current one)"
+    parser.add_argument("--output", metavar="FILE.tflite", default=".", help=help)
+    add_printing(parser)
 
 
 COMMAND = Command(
@@ -91,6 +96,6 @@ COMMAND = Command(
     _add_arguments,
     (
         "tfgreen convert model.keras --quantization int8 --data data.npz --output out",
-        "tfgreen convert model.keras --quantization float16 --runs-on xnnpack --json",
+        "tfgreen convert model.keras --quantization float16 --runs-on xnnpack --output small.tflite --json",
     ),
 )
