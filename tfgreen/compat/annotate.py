@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tfgreen.compat.quantize_config import QuantizeConfig
-from tfgreen.compat.wrapper import Wrapper
+from tfgreen.compat.wrappers.wrapper import Wrapper
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.internals import is_container
 from tfgreen.model.paths import check_no_keras2

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import abc
 import contextlib
-import dataclasses
-import enum
-import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 
-from tfgreen.compat.algorithm import ClusteringAlgorithm, self_assigning
+from tfgreen.compat.clusterable import METHODS, CentroidInitialization
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
-from tfgreen.compat.wrapper import Wrapper, check_keywords, on_any, on_unbuilt, stripped
-from tfgreen.errors import InvalidValueError, layer_subject
+from tfgreen.compat.wrappers.clustered import ClusterWeights, codebooks
+from tfgreen.compat.wrappers.wrapper import check_keywords, on_any, on_unbuilt, stripped
+from tfgreen.errors import InvalidValueError
 from tfgreen.model.paths import check_built_model
 from tfgreen.reports.training_board import TrainingBoard
-from tfgreen.techniques.cluster import ClusterConfig, codebooks_of
-from tfgreen.transforms.base import Chain
-from tfgreen.transforms.codebook import Codebook
-from tfgreen.transforms.compress import Choice, compress
+from tfgreen.techniques.cluster import ClusterConfig
+from tfgreen.transforms.base import ActivationHook, Chain
+from tfgreen.transforms.compress import compress
 from tfgreen.transforms.kmeans import Initialization
 
 if TYPE_CHECKING:
@@ -47,44 +43,6 @@ _TAKES = (
     "`cluster_weights` can only cluster an object of the following types: keras.models.Sequential, keras functional "
     "model, keras.layers.Layer, list of keras.layers.Layer. You passed an object of type: {}."
 )
-
-
-class CentroidInitialization(str, enum.Enum):
-    """How the values that weights share are chosen."""
-
-    LINEAR = "CentroidInitialization.LINEAR"
-    RANDOM = "CentroidInitialization.RANDOM"
-    DENSITY_BASED = "CentroidInitialization.DENSITY_BASED"
-    KMEANS_PLUS_PLUS = "CentroidInitialization.KMEANS_PLUS_PLUS"
-
-
-_METHODS: dict[CentroidInitialization, Initialization] = {
-    CentroidInitialization.LINEAR: "linear", CentroidInitialization.RANDOM: "random",
-    CentroidInitialization.DENSITY_BASED: "density_based", CentroidInitialization.KMEANS_PLUS_PLUS: "kmeans_plus_plus",
-}
-
-
-class ClusterableLayer(abc.ABC):
-    """Mark of a layer that says itself which of its weights are clustered, and perhaps how."""
-
-    @abc.abstractmethod
-    def get_clusterable_weights(self) -> list[tuple[str, keras.Variable]]:
-        """The weights to cluster with a name for each; the layer is built."""
-
-    def get_clusterable_algorithm(self, weight_name: str) -> type[ClusteringAlgorithm] | None:
-        """The subclass of :class:`ClusteringAlgorithm` for the weight of a name; None for the nearest value."""
-        return None
-
-
-@keras.saving.register_keras_serializable(package="tfgreen")
-class ClusterWeights(Wrapper):
-    """A layer that is clustered as soon as it has weights."""
-
-    config: ClusterConfig | None
-    prefix = "cluster_"
-
-    def choose(self) -> Choice:
-        return _codebooks(self.name, self.layer, {}, self.config or ClusterConfig())
 
 
 def cluster_weights(
@@ -132,11 +90,14 @@ def cluster_weights(
     def of_layer(layer: keras.Layer) -> keras.Layer:
         return ClusterWeights(layer, config=config, **own)
 
+    def wrap(layer: keras.Layer, chains: Sequence[Chain], activations: ActivationHook | None) -> ClusterWeights:
+        return ClusterWeights.of_model(layer, chains, activations, config)
+
     def of_model(model: keras.Model) -> keras.Model:
         if not model.built:
             return on_unbuilt(model, of_layer, _TAKES)
         check_built_model(model)
-        return compress(model, lambda path, layer, chains: _codebooks(path, layer, chains, config))
+        return compress(model, lambda path, layer, chains: codebooks(path, layer, chains, config), wrap=wrap)
 
     result: L = on_any(to_cluster, of_layer, of_model, _TAKES)
     return result
@@ -152,25 +113,11 @@ def _checked(number: int, zero: bool) -> int:
 
 def _method(init: CentroidInitialization | str) -> Initialization:
     try:
-        return _METHODS[CentroidInitialization(init)]
+        return METHODS[CentroidInitialization(init)]
     except ValueError as error:
-        expected = ", ".join(map(str, _METHODS))
+        expected = ", ".join(map(str, METHODS))
         text = f"Cluster centroid initialization {init} not supported. Expected one of {expected}."
         raise InvalidValueError(text) from error
-
-
-def _codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain], config: ClusterConfig) -> Choice:
-    if any(isinstance(transform, Codebook) for chain in chains.values() for transform in chain.transforms):
-        return Choice()
-    choice = codebooks_of(path, layer, chains, config)
-    for weight, reason in choice.reasons.items() if isinstance(layer, ClusterableLayer) else ():
-        warnings.warn(f"{layer_subject(path, layer)}: '{weight}' is not clustered: {reason}.", stacklevel=2)
-    algorithm = getattr(layer, "get_clusterable_algorithm", lambda weight: None)
-    found = {
-        weight: [self_assigning(item, algorithm(weight)) for item in transforms if isinstance(item, Codebook)]
-        for weight, transforms in choice.transforms.items()
-    }
-    return dataclasses.replace(choice, transforms=found)
 
 
 class ClusteringSummaries(TrainingBoard):

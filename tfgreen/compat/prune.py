@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -13,14 +13,15 @@ import keras
 from tfgreen.compat.pruning_bases import PruningPolicy
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
-from tfgreen.compat.wrapper import Wrapper, check_keywords, on_any, on_unbuilt, stripped
+from tfgreen.compat.wrappers.pruned import PruneLowMagnitude
+from tfgreen.compat.wrappers.wrapper import check_keywords, on_any, on_unbuilt, stripped
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.reports.training_board import TrainingBoard
 from tfgreen.techniques.prune import PruneConfig, masks_of
 from tfgreen.training.callbacks import UpdateCompression
 from tfgreen.training.schedules import ConstantSparsity, ScheduleLike, as_schedule
-from tfgreen.transforms.base import Chain
+from tfgreen.transforms.base import ActivationHook, Chain
 from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.compressed import has_transform
 from tfgreen.transforms.mask import Mask
@@ -37,17 +38,6 @@ _TAKES = (
     "`prune_low_magnitude` can only prune an object of the following types: keras.models.Sequential, keras functional "
     "model, keras.layers.Layer, list of keras.layers.Layer. You passed an object of type: {}."
 )
-
-
-@keras.saving.register_keras_serializable(package="tfgreen")
-class PruneLowMagnitude(Wrapper):
-    """A layer that is pruned as soon as it has weights."""
-
-    config: PruneConfig | None
-    prefix = "prune_low_magnitude_"
-
-    def choose(self) -> Choice:
-        return masks_of(self.name, self.layer, self.config or PruneConfig(), itertools.count(1))
 
 
 def prune_low_magnitude(
@@ -100,8 +90,10 @@ def prune_low_magnitude(
 def _config(
     schedule: ScheduleLike, block_size: tuple[int, int], pooling: Pooling, m_by_n: tuple[int, int] | None
 ) -> PruneConfig:
+    if m_by_n is not None and [type(number) for number in m_by_n] != [int, int]:
+        raise InvalidValueError(f"sparsity_m_by_n must be a tuple or list of 2 integers, received: {m_by_n!r}.")
     goal = as_schedule(schedule).goal
-    if isinstance(m_by_n, (tuple, list)) and len(m_by_n) == 2 and goal is not None and goal[1] < m_by_n[0] / m_by_n[1]:
+    if m_by_n is not None and goal is not None and goal[1] < m_by_n[0] / m_by_n[1]:
         schedule = ConstantSparsity(m_by_n[0] / m_by_n[1], 0)  # TFMOT goes by no schedule here; this one is too low
     return PruneConfig(schedule=schedule, block_size=block_size, block_pooling=pooling, m_by_n=m_by_n)
 
@@ -121,7 +113,10 @@ def _prune_model(model: keras.Model, config: PruneConfig, policy: PruningPolicy 
             return Choice(reason="" if pruned else "the pruning policy does not allow it")
         return masks_of(path, layer, config, numbers)
 
-    result = compress(model, choose)
+    def wrap(layer: keras.Layer, chains: Sequence[Chain], activations: ActivationHook | None) -> PruneLowMagnitude:
+        return PruneLowMagnitude.of_model(layer, chains, activations, config)
+
+    result = compress(model, choose, wrap=wrap)
     if not has_transform(result, Mask):
         text = f"model '{model.name}' has no weight that can be pruned; tg.summary(model) says why for each layer."
         warnings.warn(text, stacklevel=3)

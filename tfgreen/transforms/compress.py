@@ -35,14 +35,18 @@ class Choice:
 
 Choose = Callable[[str, keras.Layer, Mapping[str, Chain]], Choice]
 Quantize = Callable[[str, keras.Operation], ActivationHook | None]
+Wrap = Callable[[keras.Layer, Sequence[Chain], ActivationHook | None], Compressed]
 
 
-def compress(model: keras.Model, choose: Choose, quantize: Quantize = lambda path, operation: None) -> keras.Model:
+def compress(
+    model: keras.Model, choose: Choose, quantize: Quantize = lambda path, operation: None, wrap: Wrap = Compressed
+) -> keras.Model:
     """Return a copy of a built model with transforms added to the chains of its weights, each at its ``order``.
 
     ``choose`` is called once per layer of the model with its path, the layer (bare of its chains) and the chains it
     has, by weight. A weight that several layers read gets the transforms that are chosen for the first, and none if a
     layer leaves it out. ``quantize``, called for raw operations (``x + y``) too, says where activations are rounded.
+    ``wrap`` makes the compressed layer, of a subclass where it is to have more than its chains.
 
     Example:
         >>> import keras
@@ -79,7 +83,7 @@ def compress(model: keras.Model, choose: Choose, quantize: Quantize = lambda pat
         for variable in inner.variables:
             unproject(variable)
         new_chains = [Chain(weight, items) for weight, items in transforms.items()]
-        return Compressed(inner, new_chains, rounded or activations)
+        return wrap(inner, new_chains, rounded or activations)
 
     def replace_operation(path: str, operation: keras.Operation) -> keras.Operation:
         rounded = quantize(path, operation)

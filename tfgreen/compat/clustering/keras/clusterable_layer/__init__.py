@@ -1,3 +1,3 @@
 """TFMOT's ``clustering.keras.clusterable_layer``."""
 
-from tfgreen.compat.cluster import ClusterableLayer as ClusterableLayer
+from tfgreen.compat.clusterable import ClusterableLayer as ClusterableLayer

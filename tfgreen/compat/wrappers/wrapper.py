@@ -8,13 +8,14 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from typing_extensions import Self
 
 from tfgreen.config import Config, check_options
 from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
 from tfgreen.model.copy import Copies
 from tfgreen.model.paths import check_no_keras2, join_path
 from tfgreen.techniques.strip import strip
-from tfgreen.transforms.base import Chain
+from tfgreen.transforms.base import ActivationHook, Chain
 from tfgreen.transforms.compress import Choice
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.typing import PlainDict, Tensors
@@ -37,16 +38,31 @@ class Wrapper(Compressed):
         return instance
 
     def __init__(
-        self, layer: keras.Layer, chains: Sequence[Chain] = (), *, config: Config | None = None, **kwargs: Any
+        self,
+        layer: keras.Layer,
+        chains: Sequence[Chain] = (),
+        activations: ActivationHook | None = None,
+        *,
+        config: Config | None = None,
+        **kwargs: Any,
     ) -> None:
         if config is not None and layer.weights:
             layer = Copies().of(layer)
-        super().__init__(layer, chains, **{"name": f"{self.prefix}{layer.name}", **kwargs})
+        super().__init__(layer, chains, activations, **{"name": f"{self.prefix}{layer.name}", **kwargs})
         self.config = config
         if getattr(layer, "_input_shape_arg", None) is not None:  # with which a Sequential model begins
             self._input_shape_arg = layer._input_shape_arg
         if layer.built:
             self._build_chains()
+
+    @classmethod
+    def of_model(
+        cls, layer: keras.Layer, chains: Sequence[Chain], activations: ActivationHook | None, config: Config
+    ) -> Self:
+        """The wrapper of a layer of a model, which is built: it has its chains and keeps its name."""
+        result = cls(layer, chains, activations, name=layer.name)
+        result.config = config
+        return result
 
     def __call__(self, *args: Tensors, **kwargs: object) -> Tensors:
         if not self.layer.built and type(self.layer).build in (keras.Layer.build, keras.Model.build):
@@ -80,12 +96,11 @@ class Wrapper(Compressed):
         return {**super().get_config(), **own}
 
     @classmethod
-    def from_config(cls, config: PlainDict) -> Wrapper:
-        config = dict(config)
-        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
-        chains = [keras.saving.deserialize_keras_object(chain) for chain in config.pop("chains")]
-        own = config.pop("config", None)
-        return cls(layer, chains, config=None if own is None else Config.from_dict(own), **config)
+    def from_config(cls, config: PlainDict) -> Self:
+        own = config.get("config")
+        result = super().from_config({name: value for name, value in config.items() if name != "config"})
+        result.config = None if own is None else Config.from_dict(own)
+        return result
 
 
 # What Keras takes for any layer, and its Keras 2 took.

@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 
 from tfgreen.compat.prune import PruneLowMagnitude
-from tfgreen.compat.wrapper import Wrapper
+from tfgreen.compat.wrappers.wrapper import Wrapper
 from tfgreen.techniques.prune import PruneConfig
 
 
