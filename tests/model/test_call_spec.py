@@ -150,3 +150,12 @@ def test_a_batch_is_run_once_where_the_shapes_of_outputs_tell_that_rows_are_samp
     counted.calls = 0
     (y,) = outputs_of(model, read_call_spec(model), {"x": np.ones((4, 6), "float32")}, 8)
     assert y.shape == (4, 6) and counted.calls == runs
+
+
+def test_loops_over_time_compute_the_same_and_fail_with_the_same_words():
+    model = keras.Sequential([keras.Input((6,), name="ids"), layers.Embedding(9, 4), layers.GRU(3), layers.Dense(2)])
+    ids = np.random.default_rng(0).integers(0, 9, (20, 6))
+    (y,) = outputs_of(model, read_call_spec(model), {"ids": ids}, 8)
+    np.testing.assert_allclose(y, model(ids), atol=1e-6)
+    with pytest.raises(tg.InvalidValueError, match=r"cannot run on inputs of shapes .*indices\[0,0\] = 9 is not in"):
+        outputs_of(model, read_call_spec(model), {"ids": ids * 0 + 9}, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -95,9 +96,18 @@ def outputs_of(model: keras.Model, spec: CallSpec, arrays: Mapping[str, np.ndarr
         >>> outputs_of(model, read_call_spec(model), {"x": np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])}, 32)
         [array([2., 4.], dtype=float32)]
     """
+    # A loop over time takes as long in Python, step by step, as its trace does, and more the longer it is.
+    has_loops = any(isinstance(layer, keras.layers.RNN) for _, layer in walk(model))
+    traced = tf.function(functools.partial(call_model, model, spec), autograph=False) if has_loops else None
 
     def run(part: slice) -> list[np.ndarray]:
-        result = call_model(model, spec, {name: array[part] for name, array in arrays.items()})
+        values = {name: array[part] for name, array in arrays.items()}
+        result = None
+        if traced is not None:
+            with contextlib.suppress(Exception):  # which is raised below, in the words of the layer
+                result = traced(values)
+        if result is None:
+            result = call_model(model, spec, values)
         return [np.atleast_1d(leaf) for leaf in name_leaves(result, lambda _, index: str(index))[1]]
 
     count = len(next(iter(arrays.values())))
