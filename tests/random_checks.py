@@ -104,7 +104,7 @@ def save_and_load(model: keras.Model) -> keras.Model:
 @functools.lru_cache(maxsize=1)
 def keras_saves(program: Program) -> bool:
     """Whether Keras saves and loads the model: what it cannot save is not expected of a compressed model."""
-    if re.search(r"(?<!')\brelu\b", str(program)):
+    if re.search(r"(?<!['.])\brelu\b", str(program)):
         return False  # Keras loads its own function of this name, which is another though its outputs may be equal
     x = program.data(SAMPLES)
     try:
