@@ -49,6 +49,17 @@ def test_the_default_config_lists_weights_and_activations():
     assert config.set_quantize_weights(layer, []) is None and config.set_quantize_activations(layer, []) is None
 
 
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [(layers.ReLU(), 1), (layers.Activation("relu"), 1), (layers.Add(), 1), (layers.Dropout(0.1), 0),
+     (layers.Flatten(), 0), (layers.MaxPooling2D(2), 0)],
+    ids=["ReLU", "Activation", "Add", "Dropout", "Flatten", "MaxPooling2D"],
+)
+def test_an_output_has_a_quantizer_where_litert_rounds_it(layer, count):
+    config = N.DefaultNBitQuantizeRegistry(num_bits_activation=6).get_quantize_config(layer)
+    assert [quantizer.num_bits for quantizer in config.get_output_quantizers(layer)] == [6] * count
+
+
 def test_registries_and_transforms_keep_their_arguments():
     registry = N.DefaultNBitQuantizeRegistry(True, 4, 6)
     assert (registry.disable_per_axis, registry.num_bits_weight, registry.num_bits_activation) == (True, 4, 6)

@@ -24,7 +24,9 @@ from tfgreen.compat.ranges import FirstBatchRange, as_range
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import raise_answer, tell_difference
 from tfgreen.compat.weights import QuantizedWeight, Unrounded
+from tfgreen.compat.wrappers.quantized import Quantized
 from tfgreen.errors import InvalidValueError
+from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.weights import quantizable_weights
@@ -133,7 +135,24 @@ def quantize_apply(
     if own:
         places = place_activations(plain, lambda path: path in kept)
         result = compress(result, lambda path, layer, chains: _own_weights(layer, own.get(path), places.get(path)))
-    return without_callback(result)
+    return _with_configs(without_callback(result), own, scheme)
+
+
+def _with_configs(model: keras.Model, own: Mapping[str, QuantizeConfig], scheme: QuantizeScheme) -> keras.Model:
+    registry = scheme.get_quantize_registry()
+    supports = getattr(registry, "supports", lambda layer: True)
+
+    def swap(path: str, layer: keras.Layer) -> keras.Layer:
+        if not isinstance(layer, Compressed):
+            return layer
+        given = own.get(path)
+        if given is None and supports(layer.layer):
+            given = registry.get_quantize_config(layer.layer)
+        return Quantized.of(layer, given)
+
+    result: keras.Model = rebuild(model, swap)
+    fuse_training(result)
+    return result
 
 
 def _settings(found: PlainDict, calibration_data: Samples | None) -> Settings:
@@ -159,8 +178,8 @@ def _configs(
 
 def _override(config: QuantizeConfig, layer: keras.Layer, settings: Settings) -> Settings:
     outputs = [
-        *config.get_output_quantizers(layer),
-        *(quantizer for _, quantizer in config.get_activations_and_quantizers(layer)),
+        *(config.get_output_quantizers(layer) or ()),
+        *(quantizer for _, quantizer in config.get_activations_and_quantizers(layer) or ()),
     ]
     ranges = as_range(outputs[0]) if outputs else settings.ranges
     transform = Unrounded() if quantizable_weights(layer) else None
@@ -173,7 +192,7 @@ def _own_weights(layer: keras.Layer, config: QuantizeConfig | None, place: Place
     paths = {id(variable): path for path, variable in weights_by_path(layer).items()}
     channels, fused = quantizable_weights(layer), place is not None and place.fused
     found: dict[str, list[TensorTransform]] = {}
-    for variable, quantizer in config.get_weights_and_quantizers(layer):
+    for variable, quantizer in config.get_weights_and_quantizers(layer) or ():
         path = paths[id(variable)]
         if isinstance(quantizer, RangeQuantizer) and quantizer.fits_weights and path in channels:
             axes = channels[path] if quantizer.per_axis else ()
@@ -218,7 +237,8 @@ def strip_clustering_cqat(to_strip: keras.Model) -> keras.Model:
             weight.variable.assign(value)
             unproject(weight.variable)
             chains += [Chain(weight.chain.weight, rest)] if rest else []
-        return Compressed(layer.layer, chains, layer.activations, layer.reasons, name=layer.name)
+        config = getattr(layer, "_quantize_config", None)
+        return Quantized(layer.layer, chains, layer.activations, layer.reasons, name=layer.name, quantize_config=config)
 
     return rebuild(to_strip, without_codebooks)
 

@@ -12,6 +12,8 @@ from tfgreen.compat.quantizers import LastValueQuantizer, MovingAverageQuantizer
 from tfgreen.compat.told import raise_answer
 from tfgreen.model.paths import weights_by_path
 from tfgreen.model.weights import quantizable_weights
+from tfgreen.quantization.lowering import OBSERVED, lowering_of
+from tfgreen.quantization.op_classes import is_identity
 from tfgreen.typing import PlainDict, Tensor
 
 
@@ -54,16 +56,29 @@ class QuantizeConfig(abc.ABC):
 
 @keras.saving.register_keras_serializable(package="tfgreen")
 class DefaultQuantizeConfig(QuantizeConfig):
-    """Stands for what ``tg.quantize`` does to a layer by itself; its lists say what that comes to."""
+    """Stands for what ``tg.quantize`` does to a layer by itself; its lists say what that comes to.
+
+    Args:
+        per_axis: Whether weights have a scale per output channel where LiteRT takes one.
+        num_bits_weight: Of weights.
+        num_bits_activation: Of activations.
+    """
+
+    def __init__(self, per_axis: bool = True, num_bits_weight: int = 8, num_bits_activation: int = 8) -> None:
+        self.per_axis = per_axis
+        self.num_bits_weight = num_bits_weight
+        self.num_bits_activation = num_bits_activation
 
     def get_weights_and_quantizers(self, layer: keras.Layer) -> list[tuple[keras.Variable, Quantizer]]:
         weights = weights_by_path(layer)
         channels = quantizable_weights(layer).items()
-        return [(weights[path], LastValueQuantizer(8, bool(axes), True, True)) for path, axes in channels]
+        per_axis = {path: self.per_axis and bool(axes) for path, axes in channels}
+        bits = self.num_bits_weight
+        return [(weights[path], LastValueQuantizer(bits, each, True, True)) for path, each in per_axis.items()]
 
     def get_activations_and_quantizers(self, layer: keras.Layer) -> list[tuple[Callable[..., Any], Quantizer]]:
-        activation = getattr(layer, "activation", None)
-        return [] if activation is None else [(activation, MovingAverageQuantizer(8, False, False, False))]
+        activation = None if isinstance(layer, keras.layers.Activation) else getattr(layer, "activation", None)
+        return [] if activation is None else [(activation, self._moving_average())]
 
     def set_quantize_weights(self, layer: keras.Layer, quantize_weights: list[Tensor]) -> None:
         """Nothing: weights are quantized without being set."""
@@ -72,10 +87,23 @@ class DefaultQuantizeConfig(QuantizeConfig):
         """Nothing: activations are quantized without being set."""
 
     def get_output_quantizers(self, layer: keras.Layer) -> list[Quantizer]:
-        return []
+        if getattr(layer, "activation", None) is not None and not isinstance(layer, keras.layers.Activation):
+            return []  # among the activations
+        row = lowering_of(layer)
+        rounds = row.output == OBSERVED and not row.reason and not is_identity(layer)
+        return [self._moving_average()] if rounds else []
+
+    def _moving_average(self) -> MovingAverageQuantizer:
+        return MovingAverageQuantizer(self.num_bits_activation, False, False, False)
 
     def get_config(self) -> PlainDict:
-        return {}
+        return {name: getattr(self, name) for name in ("per_axis", "num_bits_weight", "num_bits_activation")}
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.get_config() == other.get_config()
+
+    def __hash__(self) -> int:
+        return hash(str(self.get_config()))
 
 
 class QuantizeRegistry(abc.ABC):
@@ -145,7 +173,7 @@ class Default8BitQuantizeRegistry(QuantizeRegistry):
         self.disable_per_axis = disable_per_axis
 
     def get_quantize_config(self, layer: keras.Layer) -> QuantizeConfig:
-        return DefaultQuantizeConfig()
+        return DefaultQuantizeConfig(not self.disable_per_axis)
 
 
 class DefaultNBitQuantizeRegistry(Default8BitQuantizeRegistry):
@@ -157,6 +185,9 @@ class DefaultNBitQuantizeRegistry(Default8BitQuantizeRegistry):
         super().__init__(disable_per_axis)
         self.num_bits_weight = num_bits_weight
         self.num_bits_activation = num_bits_activation
+
+    def get_quantize_config(self, layer: keras.Layer) -> QuantizeConfig:
+        return DefaultQuantizeConfig(not self.disable_per_axis, self.num_bits_weight, self.num_bits_activation)
 
 
 class Default8BitQuantizeScheme(QuantizeScheme):
@@ -194,6 +225,9 @@ class DefaultNBitQuantizeScheme(Default8BitQuantizeScheme):
         super().__init__(disable_per_axis)
         self.num_bits_weight = num_bits_weight
         self.num_bits_activation = num_bits_activation
+
+    def get_quantize_registry(self) -> QuantizeRegistry:
+        return DefaultNBitQuantizeRegistry(self.disable_per_axis, self.num_bits_weight, self.num_bits_activation)
 
     def settings(self) -> PlainDict:
         bits = {"weight_bits": self.num_bits_weight, "activation_bits": self.num_bits_activation}

@@ -33,6 +33,10 @@ class FirstBatchRange(MovingAverageRange):
         super().set(lower, upper)
         self.seen.assign(True)
 
+    @property
+    def is_set(self) -> bool:
+        return bool(self.seen.numpy())
+
     def follow(self, x: Tensor) -> None:
         seen, empty = self.seen.value, ops.max(ops.abs(x)) == 0
         ends = ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0)
@@ -44,8 +48,8 @@ class FirstBatchRange(MovingAverageRange):
     def round(self, x: Tensor, training: bool = False) -> Tensor:
         if is_exporting():
             with tf.init_scope():
-                seen = bool(self.seen.numpy())
-            if not seen:
+                is_set = self.is_set
+            if not is_set:
                 raise invalid_state(
                     "The quantized model has not seen a training batch, so that its activations have no ranges.",
                     "Fit it, or pass calibration_data=x[:512] to quantize_model or quantize_apply.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from typing import NoReturn
 
@@ -16,7 +17,15 @@ class TfmotWarning(UserWarning):
 @functools.cache
 def tell_difference(name: str, text: str) -> None:
     """Warn, once in a process, of what a name of TFMOT's does better and therefore differently."""
-    warnings.warn(f"{name} differs from TFMOT on purpose: {text}", TfmotWarning, stacklevel=3)
+    warnings.warn(f"{name} differs from TFMOT on purpose: {text}", TfmotWarning, stacklevel=_calls_inside() + 1)
+
+
+def _calls_inside() -> int:
+    """How many calls of tfgreen lie between here and the user's line."""
+    frame, calls = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_back.f_globals.get("__name__", "").startswith("tfgreen."):
+        frame, calls = frame.f_back, calls + 1
+    return calls
 
 
 def raise_answer(name: str, way: str) -> NoReturn:

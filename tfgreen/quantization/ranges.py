@@ -84,6 +84,11 @@ class ActivationRange(keras.layers.Layer):
             upper = -lower * share
         return lower, upper
 
+    @property
+    def is_set(self) -> bool:
+        """Whether it says what the tensor holds: from calibration data, or a training batch."""
+        return True
+
     def numbers(self) -> np.ndarray:
         """The range at present, ``[lower, upper]``."""
         return np.array([ops.convert_to_numpy(end) for end in self.ends()])

@@ -15,6 +15,7 @@ from tfgreen.model.paths import join_path, replaceable_layers
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.weights import Reasons, compressible_weights
 from tfgreen.transforms.base import ActivationHook, Chain, TensorTransform
+from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compressed import Compressed, CompressedModel, compressed_in, compressed_layers, unproject
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.ties import tied_variables
@@ -131,7 +132,8 @@ def _why_left_alone(other: str, readers: Mapping[str, str], choices: Mapping[str
 def _check_zeros_kept(subject: str, transforms: Sequence[TensorTransform]) -> None:
     loses = next((transform for transform in transforms if not transform.keeps_zeros), None)
     if loses is not None and isinstance(transforms[0], Mask):
-        expected, received = "transforms that keep the zeros of a mask", f"a {type(loses).__name__} without zero"
+        what = "values to share" if isinstance(loses, Codebook) else f"a {type(loses).__name__}"
+        expected, received = "transforms that keep the zeros of a mask", f"{what} without zero"
         raise invalid_value(subject, expected=expected, received=received, fix="Cluster with preserve_sparsity=True.")
 
 

@@ -23,6 +23,7 @@ from tfgreen.model.paths import walk
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.kernels import has_costly_scales
 from tfgreen.quantization.lowering import LOSES_IN_INTEGERS
+from tfgreen.quantization.ranges import ActivationRange
 from tfgreen.structure import Structure, leaf_names, name_leaves
 from tfgreen.transforms.base import Chain
 from tfgreen.transforms.compressed import chained_weights
@@ -42,8 +43,8 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
     in the file, which microcontrollers lack.
 
     Raises:
-        ConversionError: The model cannot be traced with a batch of one sample, or a layer of it looks values up in a
-            table or writes to a variable.
+        ConversionError: The model cannot be traced with a batch of one sample, no range of it has seen data, or a layer
+            of it looks values up in a table or writes to a variable.
     """
     import tensorflow as tf
 
@@ -70,6 +71,7 @@ def export(conversion: Conversion, folder: Path) -> Conversion:
         replace_operations(tf.compat.v1.get_default_graph(), has_samples, calibrated)
         return result
 
+    _check_ranges(model)
     batch = None if conversion.config.dynamic_batch else 1
     signature = [tf.TensorSpec((batch, *x.shape), x.dtype, name=f"input_{i}") for i, x in enumerate(spec.inputs)]
     updates = keras.StatelessScope()  # keeps the seeds of layers that draw numbers in inference too out of the file
@@ -143,6 +145,15 @@ def _keeps_float(conversion: Conversion, layers: Iterable[keras.Layer]) -> bool:
     hooks = [getattr(layer, "activations", None) for layer in layers]
     reasons = {hook.reason for hook in hooks if isinstance(hook, ActivationQuantizer)}
     return conversion.config.keeps_float or not reasons.isdisjoint(LOSES_IN_INTEGERS)
+
+
+def _check_ranges(model: keras.Model) -> None:
+    ranges = [layer for _, layer in walk(model) if isinstance(layer, ActivationRange) and layer.built]
+    if ranges and not any(range_.is_set for range_ in ranges):
+        raise ConversionError(
+            f"model '{model.name}' was quantized without calibration data and has not seen a training batch, so that "
+            "its activations have no ranges. Fit it, or pass calibration_data=x[:512] when it is quantized."
+        )
 
 
 def _check_no_tables(conversion: Conversion, nodes: list[tf.compat.v1.NodeDef], paths: list[str]) -> None:
