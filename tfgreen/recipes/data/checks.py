@@ -42,6 +42,19 @@ def check_arrays(subject: str, arrays: Any, count: int | None = None) -> int:
     return count or 0
 
 
+def check_weights(subject: str, arrays: Any, count: int) -> None:
+    """Raise unless all the arrays hold a weight for each sample, and one above 0."""
+    check_arrays(subject, arrays, count)
+    for name, array in named_leaves(arrays).items():
+        whole = f"{subject}/{name}" if name else subject
+        if array.dtype.kind in "SU":
+            raise invalid_value(whole, expected="an array of numbers", received=f"dtype {array.dtype}")
+        least, most = float(array.min()), float(array.max())
+        if least < 0 or most == 0:
+            received = f"{least:g}" if least < 0 else "0 for every sample"
+            raise invalid_value(whole, expected="weights from 0, and one above it", received=received)
+
+
 def check_array(subject: str, array: Any) -> None:
     """Raise unless an array holds finite numbers, or texts, for at least one sample."""
     if not isinstance(array, np.ndarray):

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfgreen.checks import check_integer
 from tfgreen.errors import invalid_state, invalid_value
-from tfgreen.recipes.data.checks import check_arrays, named_leaves, stratum
+from tfgreen.recipes.data.checks import check_arrays, check_weights, named_leaves, stratum
 from tfgreen.structure import leaf_names, name_leaves, pack
 from tfgreen.typing import Arrays, PlainDict, Shape
 
@@ -82,7 +82,7 @@ class Split:
             if y is not None:
                 check_arrays(f"y_{name}", y, count)
             if sample_weight is not None:
-                check_arrays(f"sample_weight_{name}", sample_weight, count)
+                check_weights(f"sample_weight_{name}", sample_weight, count)
         else:
             self._check_dataset()
 
