@@ -28,7 +28,8 @@ def work(tasks: Any, results: Any) -> None:
     from tests.random_checks import CHECKS, failure
     from tests.random_models import random_program, shrunk
 
-    while (task := tasks.get()) is not None:
+    parent = multiprocessing.parent_process()
+    while (task := tasks.get()) is not None and parent is not None and parent.is_alive():
         seed, check, shrink = task
         program = random_program(seed)
         found = failure(CHECKS[check], program)
