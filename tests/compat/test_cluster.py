@@ -165,3 +165,23 @@ def test_misspelt_arguments_and_the_module_of_the_tutorial():
     with pytest.raises(TypeError, match="Did you mean 'pruning_schedule'"):
         tfmot.sparsity.keras.prune_low_magnitude(net(), pruning_shedule=3)
     assert clustering.cluster_weights(layers.Dense(3), 4, name="mine").name == "mine"
+
+
+def test_a_model_without_weights_or_values_to_share_is_not_passed_over():
+    class Unbuilt(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = layers.Dense(4)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Unbuilt()
+    with pytest.warns(UserWarning, match="despite not being actually built"):
+        model.build((1, 5))
+    with pytest.raises(ValueError, match="can only cluster an object of the following types"):
+        clustering.cluster_weights(model, 4)
+    norm = keras.Sequential([keras.Input((4,)), layers.BatchNormalization()])
+    with pytest.warns(UserWarning, match="has no weight that is clustered") as caught:
+        clustering.cluster_weights(norm, 4)
+    assert caught[0].filename == __file__

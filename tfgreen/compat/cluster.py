@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,13 +13,15 @@ from tfgreen.compat.clusterable import METHODS, CentroidInitialization
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
 from tfgreen.compat.wrappers.clustered import ClusterWeights, codebooks
-from tfgreen.compat.wrappers.wrapper import check_keywords, on_any, on_unbuilt, stripped
+from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt, stripped
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.paths import check_built_model
 from tfgreen.reports.training_board import TrainingBoard
 from tfgreen.techniques.cluster import ClusterConfig
 from tfgreen.transforms.base import ActivationHook, Chain
+from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import compress
+from tfgreen.transforms.compressed import has_transform
 from tfgreen.transforms.kmeans import Initialization
 
 if TYPE_CHECKING:
@@ -94,10 +97,14 @@ def cluster_weights(
         return ClusterWeights.of_model(layer, chains, activations, config)
 
     def of_model(model: keras.Model) -> keras.Model:
-        if not model.built:
+        if is_unbuilt(model):
             return on_unbuilt(model, of_layer, _TAKES)
         check_built_model(model)
-        return compress(model, lambda path, layer, chains: codebooks(path, layer, chains, config), wrap=wrap)
+        result = compress(model, lambda path, layer, chains: codebooks(path, layer, chains, config), wrap=wrap)
+        if not has_transform(result, Codebook):
+            text = f"model '{model.name}' has no weight that is clustered; tg.summary(model) says why for each layer."
+            warnings.warn(text, stacklevel=4)
+        return result
 
     result: L = on_any(to_cluster, of_layer, of_model, _TAKES)
     return result

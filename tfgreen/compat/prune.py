@@ -14,7 +14,7 @@ from tfgreen.compat.pruning_bases import PruningPolicy
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
 from tfgreen.compat.wrappers.pruned import PruneLowMagnitude
-from tfgreen.compat.wrappers.wrapper import check_keywords, on_any, on_unbuilt, stripped
+from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt, stripped
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.reports.training_board import TrainingBoard
@@ -101,7 +101,7 @@ def _config(
 def _prune_model(model: keras.Model, config: PruneConfig, policy: PruningPolicy | None) -> keras.Model:
     if policy is not None:
         policy.ensure_model_supports_pruning(model)
-    if not model.built:
+    if is_unbuilt(model):
         return on_unbuilt(model, lambda layer: PruneLowMagnitude(layer, config=config), _TAKES)
     check_built_model(model)
     refused = [] if policy is None else [p for p, layer in replaceable_layers(model) if not policy.allow_pruning(layer)]

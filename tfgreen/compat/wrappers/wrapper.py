@@ -13,6 +13,7 @@ from typing_extensions import Self
 from tfgreen.config import Config, check_options
 from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
 from tfgreen.model.copy import Copies
+from tfgreen.model.internals import is_container
 from tfgreen.model.paths import check_no_keras2, join_path
 from tfgreen.techniques.strip import strip
 from tfgreen.transforms.base import ActivationHook, Chain
@@ -133,6 +134,11 @@ def on_any(value: Any, of_layer: Each, of_model: Callable[[keras.Model], keras.M
     if isinstance(value, keras.Layer):
         return of_layer(value)
     raise InvalidValueError(takes.format(type(value).__name__))
+
+
+def is_unbuilt(model: keras.Model) -> bool:
+    """Whether a model has no weights yet: Keras may take a subclassed one for built whose layers are not."""
+    return not model.built or not (model.weights or is_container(model))
 
 
 def on_unbuilt(model: keras.Model, of_layer: Each, takes: str) -> keras.Model:
