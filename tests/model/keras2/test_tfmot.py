@@ -61,6 +61,16 @@ def test_masks_and_centroids_are_baked_into_the_weights_they_belong_to():
         np.testing.assert_array_equal(baked(arrays, {"outer": "head"})[0][1], expected[name])
 
 
+def test_weights_of_a_layer_that_was_wrapped_without_any_are_in_the_place_of_the_wrappers():
+    kernel, mask = np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]])
+    arrays = [("wrap/kernel:0", kernel), ("wrap/mask:0", mask), ("wrap/pruning_step:0", np.array(1))]
+    ((name, array),) = baked(arrays, {"wrap": "dense"})
+    assert name == "dense/kernel:0" and array.tolist() == [[0.0, 2.0]]
+    ((name, array),) = baked([("note/cell/kernel:0", kernel)], {"note": "lstm"})
+    assert name == "lstm/cell/kernel:0" and array is kernel
+    assert baked([("quantize_layer/quantize_layer_min:0", np.array(0.0))], {"quantize_layer": ""}) == []
+
+
 def test_a_keras_file_of_tfmot_says_how_it_is_saved_again(tmp_path):
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(path, "w") as archive:

@@ -17,6 +17,11 @@ WRAPPERS = (
     "QuantizeWrapper", "QuantizeWrapperV2",
 )
 _INPUT = "QuantizeLayer"
+# Variables of the wrappers themselves. A layer that had no weights when it was wrapped has its own beside them.
+_OWN = re.compile(
+    r"(mask|threshold)(_\d+)?|pruning_step|optimizer_step|(cluster_centroids|pulling_indices|ori_weights_vars)_.*"
+    r"|.*_(min|max)"
+)
 _ACTIVATIONS = ("QuantizeAwareActivation", "NoOpActivation")
 
 
@@ -48,7 +53,12 @@ def _bare(layer: Mapping[str, Any]) -> dict[str, Any]:
 def baked(arrays: list[tuple[str, np.ndarray]], wrapped: Mapping[str, str]) -> list[tuple[str, np.ndarray]]:
     """The weights of the layers inside, by name and in the order of the file, given all that a group of it holds."""
     own = [(name.split("/")[0], name.split("/")[-1].split(":")[0], array) for name, array in arrays]
-    result = [item for item, (scope, _, _) in zip(arrays, own) if scope not in wrapped]
+    result = []
+    for (name, array), (scope, leaf, _) in zip(arrays, own):
+        if scope not in wrapped:
+            result.append((name, array))
+        elif wrapped[scope] and not _OWN.fullmatch(leaf):
+            result.append((name.replace(scope, wrapped[scope], 1), array))
     used: set[int] = set()
     for scope, leaf, array in own:
         if scope not in wrapped:
