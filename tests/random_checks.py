@@ -94,7 +94,7 @@ def float_step(program: Program) -> tuple[float, float]:
 
 
 def save_and_load(model: keras.Model) -> keras.Model:
-    objects = {name: NAMES[name] for name in ("Doubled", "softsign_of_mine")}
+    objects = {name: NAMES[name] for name in ("Doubled", "FeedForward", "softsign_of_mine")}
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model.keras")
         model.save(path)

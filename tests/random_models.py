@@ -36,6 +36,17 @@ class Doubled(layers.Layer):
         return self.dense(x) * self.gain
 
 
+class FeedForward(layers.Layer):
+    """A block as examples write it: its layers in a model that its code makes, without names."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.ffn = keras.Sequential([layers.Dense(units, activation="relu"), layers.Dense(units)])
+
+    def call(self, x):
+        return self.ffn(x)
+
+
 class Coded(layers.Layer):
     """A layer whose code does something of its own with what a dense layer returns: one of ``CODE``."""
 
@@ -89,7 +100,8 @@ def by_width(x):
 NAMES: dict[str, Any] = {
     "Coded": Coded, "by_width": by_width, "tf": tf,
     "keras": keras, "layers": layers, "ops": ops, "np": np,
-    "Doubled": Doubled, "softsign_of_mine": softsign_of_mine, "relu": relu, "adapted": adapted,
+    "Doubled": Doubled, "FeedForward": FeedForward,
+    "softsign_of_mine": softsign_of_mine, "relu": relu, "adapted": adapted,
 }
 
 
@@ -415,7 +427,7 @@ class _Writer:
             "layers.Identity()", "layers.UnitNormalization()", "layers.ActivityRegularization(l2=1e-4)",
             f"layers.Rescaling({self.rng.uniform(-1, 1):.2f}, {self.rng.normal():.2f})",
             f"adapted({shape}, {self.number(0, 9)})", f"layers.Lambda(lambda v: v * {self.rng.uniform(0.5, 2):.2f})",
-            f"Doubled({units})",
+            f"Doubled({units})", f"FeedForward({units})",
         ]
         if len(shape) == 1:
             own = [f"layers.RepeatVector({self.number(2, 4)})", f"layers.Reshape((-1, {self.divisor(last)}))"]

@@ -174,3 +174,52 @@ def test_a_weight_has_a_layer_that_holds_it_and_a_layer_has_layers_around_it():
     assert holder_of("", "dense/kernel") == "dense"  # a model that is no graph
     assert paths_to("block/attention/query") == ["block", "block/attention", "block/attention/query"]
     assert paths_to("dense") == ["dense"]
+
+
+@keras.saving.register_keras_serializable("tests")
+class FeedForward(keras.Layer):
+    """A block as Keras's examples write it: a model that its code makes, of layers without names and one with."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        parts = [layers.Dense(2 * units, "relu"), layers.Dense(units, name="dense_with_name"), layers.Dense(units)]
+        self.ffn = keras.Sequential(parts)
+
+    def call(self, x):
+        return self.ffn(x)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def test_layers_that_code_makes_have_the_same_paths_each_time():
+    found = []
+    for _ in range(2):
+        block = FeedForward(4)
+        block(np.ones((1, 4)))
+        found.append(list(weights_by_path(block)))
+    kernels = [path for path in found[0] if path.endswith("kernel")]
+    assert found[0] == found[1] and kernels == ["ffn/dense/kernel", "ffn/dense_with_name/kernel", "ffn/dense_1/kernel"]
+
+
+@pytest.mark.parametrize("verb", [
+    tg.prune, tg.cluster, lambda model: tg.quantize(model, calibration_data=np.ones((8, 4), "float32")),
+])  # fmt: skip
+@pytest.mark.parametrize("is_graph", [True, False])
+def test_what_is_compressed_in_code_is_saved_and_loaded(verb, is_graph, tmp_path):
+    class Plain(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.block, self.head = FeedForward(4), layers.Dense(2)
+
+        def call(self, x):
+            return self.head(self.block(x))
+
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), FeedForward(4), layers.Dense(2)]) if is_graph else Plain()
+    model(x)
+    compressed = verb(model)
+    compressed.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects={"Plain": Plain})
+    np.testing.assert_array_equal(loaded(x), compressed(x))

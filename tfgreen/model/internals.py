@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from keras.src.backend import compute_output_spec
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.trainers.trainer import Trainer
+from keras.src.utils.naming import to_snake_case
 from keras.src.utils.tracking import Tracker
 
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
@@ -30,6 +32,11 @@ def is_container(layer: keras.Operation) -> bool:
     if type(layer) is keras.Sequential:
         return layer.built and layer._functional is not None  # a deferred Sequential has no graph yet
     return isinstance(layer, Functional) and functional_like_constructor(type(layer))
+
+
+def is_named_by_keras(layer: keras.Layer) -> bool:
+    """Whether a layer bears the name that Keras gives to one of its class, which it numbers in each process anew."""
+    return re.fullmatch(rf"{to_snake_case(type(layer).__name__)}(_\d+)?", layer.name) is not None
 
 
 def is_graph(layer: keras.Layer) -> bool:

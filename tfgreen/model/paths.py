@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from tfgreen.errors import ConversionError, TfgreenError, invalid_type, invalid_value
-from tfgreen.model.internals import is_container, is_graph, tracked_layers, tracked_variables
+from tfgreen.model.internals import is_container, is_graph, is_named_by_keras, tracked_layers, tracked_variables
 from tfgreen.structure import unique_name
 
 Opens = Callable[[keras.Layer], bool]
@@ -42,14 +43,16 @@ def check_no_keras2(argument: str, value: object) -> None:
         raise invalid_type(argument, expected="a model or layer of Keras 3", received=value, fix=fix)
 
 
-def sublayers(layer: keras.Layer) -> list[tuple[str, keras.Layer]]:
+def sublayers(layer: keras.Layer, in_code: bool = False) -> list[tuple[str, keras.Layer]]:
     """The direct sublayers of a layer, under names that are equal in every process.
 
     The layers of a graph go by the names that its config holds; those of any other layer, whose names Keras numbers
-    anew in each process, by the attribute that holds them (``"query_dense"``, ``"blocks/0"``).
+    anew in each process, by the attribute that holds them (``"query_dense"``, ``"blocks/0"``). A graph that the code of
+    a layer makes (``in_code``) has no config: what Keras has named in it is numbered within it, from ``"dense"``.
     """
     if is_graph(layer):
-        return [(sub.name, sub) for sub in layer.layers if not isinstance(sub, keras.layers.InputLayer)]
+        named = [(sub.name, sub) for sub in layer.layers if not isinstance(sub, keras.layers.InputLayer)]
+        return _numbered(named) if in_code else named
     tracked = {id(sub): sub for sub in tracked_layers(layer)}
     found: dict[str, keras.Layer] = {}
     for attribute, value in vars(layer).copy().items():  # another thread may listen to the layer meanwhile
@@ -63,6 +66,16 @@ def sublayers(layer: keras.Layer) -> list[tuple[str, keras.Layer]]:
                     path = f"_{path}"
                 found[path] = sub
     found.update({sub.name: sub for sub in tracked.values()})
+    return list(found.items())
+
+
+def _numbered(named: Sequence[tuple[str, keras.Layer]]) -> list[tuple[str, keras.Layer]]:
+    """The layers of a graph, those with a name of Keras's (``"dense_7"``) numbered anew in their order."""
+    given = {name for name, sub in named if not is_named_by_keras(sub)}
+    found: dict[str, keras.Layer] = {}
+    for name, sub in named:
+        kind = re.sub(r"_\d+$", "", name)
+        found[name if name in given else unique_name(kind, {*found, *given})] = sub
     return list(found.items())
 
 
@@ -98,15 +111,15 @@ def walk(layer: keras.Layer, opens: Opens = lambda sub: True) -> Iterator[tuple[
     """
     seen: set[int] = set()
 
-    def visit(parent: keras.Layer, path: str) -> Iterator[tuple[str, keras.Layer]]:
-        for name, sub in sublayers(parent):
+    def visit(parent: keras.Layer, path: str, in_code: bool) -> Iterator[tuple[str, keras.Layer]]:
+        for name, sub in sublayers(parent, in_code):
             if id(sub) not in seen:
                 seen.add(id(sub))
                 yield join_path(path, name), sub
                 if opens(sub):
-                    yield from visit(sub, join_path(path, name))
+                    yield from visit(sub, join_path(path, name), in_code or not is_graph(parent))
 
-    return visit(layer, "")
+    return visit(layer, "", False)
 
 
 def replaceable_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:

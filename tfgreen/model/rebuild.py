@@ -18,11 +18,12 @@ from tfgreen.model.internals import (
     copy_input,
     input_layers,
     is_container,
+    is_graph,
     on_copies,
     replay,
     set_build_config,
 )
-from tfgreen.model.paths import check_built_model, replaceable_layers, sublayers, walk
+from tfgreen.model.paths import check_built_model, join_path, replaceable_layers, sublayers, walk
 from tfgreen.typing import PlainDict, Tensor
 
 Replace = Callable[[str, keras.Layer], keras.Operation | None]
@@ -96,7 +97,9 @@ def build_configs(layer: keras.Layer) -> dict[str, PlainDict]:
     return {path: config for path, config in configs.items() if config}
 
 
-def build_from_configs(layer: keras.Layer, configs: dict[str, PlainDict], path: str = "") -> None:
+def build_from_configs(
+    layer: keras.Layer, configs: dict[str, PlainDict], path: str = "", in_code: bool = False
+) -> None:
     """Build a layer as the one was whose :func:`build_configs` are given.
 
     Where it has no ``build()`` of its own, its first call would build its sublayers: they are built here one by one.
@@ -109,8 +112,8 @@ def build_from_configs(layer: keras.Layer, configs: dict[str, PlainDict], path: 
         layer.build_from_config(config)
     elif config:
         set_build_config(layer, config)
-    for name, sub in sublayers(layer):
-        build_from_configs(sub, configs, f"{path}/{name}" if path else name)
+    for name, sub in sublayers(layer, in_code):
+        build_from_configs(sub, configs, join_path(path, name), in_code or not is_graph(layer))
     layer.built = True
 
 
