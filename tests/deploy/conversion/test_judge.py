@@ -229,3 +229,21 @@ def test_an_output_without_a_batch_axis_is_one_for_each_sample(axis, calibration
     lite = tg.convert(model, quantization="int8", calibration_data=x, calibration=calibration)
     assert any("no batch axis" in note and "one for each sample" in note for note in lite.notes)
     assert not any("far from" in note for note in lite.notes) and tg.verify(model, lite, x).passed
+
+
+@pytest.mark.parametrize("sharpness, is_flat", [(0.5, True), (20.0, False)])
+def test_a_softmax_of_many_classes_that_are_all_unlikely_is_announced_with_a_remedy_that_works(sharpness, is_flat):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(128, 16)).astype("float32")
+    model = keras.Sequential([keras.Input((16,)), layers.Dense(16), layers.Dense(600, "softmax", name="classes")])
+    kernel = sharpness * rng.normal(size=(16, 600)) / 4
+    model.set_weights([np.eye(16), np.zeros(16), kernel, np.zeros(600)])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        lite = tg.convert(model, quantization="int8", calibration_data=x)
+    assert any("hardly above 1/256" in str(one.message) for one in told) == is_flat
+    assert any("hardly above 1/256" in note for note in lite.notes) == is_flat
+    if is_flat:
+        kept = tg.convert(model, quantization="int8", calibration_data=x, keep_float=("classes",))
+        classes = [np.argmax(one(x), axis=-1) for one in (model, kept.predict)]
+        assert not any("1/256" in note for note in kept.notes) and np.mean(classes[0] == classes[1]) > 0.95

@@ -40,6 +40,10 @@ _DATA = "the calibration data"
 _UNSEEN_FIX = "(fixed sizes, and trained ranges or tables to look up, would): look with tg.verify(model, lite, x)."
 _SAMPLES, _MORE_SAMPLES = 8, 128
 _LEAST_EQUAL_MADE = 0.5  # integers of made-up samples, between classes as often as not; that may be chance
+_FLAT = (
+    "Its probabilities are hardly above 1/256, the step of an 8-bit softmax: let the file return what goes "
+    "into the softmax, keep that layer in float32 (keep_float), or train the model until it is surer."
+)
 _LEAST_RANGE = 3e-6  # below which the converter widens ranges
 _MUCH_OF_RANGE = 64.0  # scales of 255, which no outlier has made too wide
 
@@ -157,6 +161,9 @@ def _cause(
             "Its values are too small for TensorFlow's converter, which makes no 8-bit range narrower than 1e-6: train "
             "the model on larger targets, and divide after the file, or try quantization='int16x8'."
         )
+    flat = [lite.output_scales[name] == 1 / 256 for name, output in far.items() if output.is_wide]
+    if any(flat):
+        return _FLAT
     if any(output.level_scales > _MUCH_OF_RANGE for output in wide):
         return (
             "Its values lie close together and far from zero, which the range of integers holds too: train the model "

@@ -65,6 +65,7 @@ def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> Outp
         >>> str(distance(expected, np.clip(expected, -0.25, 0.25), 0.01))
         'it is 25.0 scales off on average, signal over noise 6.0 dB'
     """
+    flat = scale == 1 / 256 and _is_flat(expected, scale)
     expected, got = (x.astype(np.float64).reshape(len(x), -1) for x in (expected, got))
     scale = scale or float(np.ptp(expected)) / 255 or float(np.abs(expected).max(initial=0.0)) / 255 or 1.0
     error, deviation = expected - got, expected - np.median(expected, axis=0)
@@ -74,12 +75,20 @@ def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> Outp
     sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
     constant = got.size > 1 and float(np.ptp(got)) == 0 and math.sqrt(signal) > _FAR_SCALES * scale
     scales = float(np.median(np.abs(error).mean(axis=1))) / scale
-    # The scale of a softmax or sigmoid holds whatever the data, and a constant output has no range to be too wide.
-    signal_scales = math.inf if scale == 1 / 256 or signal == 0 else math.sqrt(signal) / scale
+    signal_scales = math.inf if (scale == 1 / 256 and not flat) or signal == 0 else math.sqrt(signal) / scale
     level = float(np.median(np.abs(expected))) / scale
     much = max(_JUMP * float(np.ptp(expected)), _FAR_SCALES * scale)
     jumps = 0.0 if scale == 1 / 256 else float((np.abs(error) >= much).mean())
     return OutputDistance(scales, sqnr if np.isfinite(error).all() else math.nan, signal_scales, constant, level, jumps)
+
+
+def _is_flat(expected: np.ndarray, scale: float) -> bool:
+    """Whether an output is a softmax of which not even the likeliest class is many scales from 0."""
+    if expected.ndim < 2:
+        return False
+    rows = expected.reshape(-1, expected.shape[-1]).astype(np.float64)
+    is_softmax = np.allclose(rows.sum(axis=1), 1.0, atol=1e-3)
+    return bool(is_softmax and np.median(rows.max(axis=1)) < _FAR_SCALES * scale)
 
 
 @dataclasses.dataclass(frozen=True)
