@@ -135,7 +135,8 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
     training has moved it. Bake it with ``tg.strip``, and write the small file with ``tg.save_compressed``.
 
     ``tfgreen/model/weights.py`` lists the kernels. One with no more weights than clusters is left as it is; one with
-    no more different values than clusters gets a cluster for each of them. ``tg.summary`` shows both.
+    no more different values than clusters gets a cluster for each of them. ``tg.summary`` shows both. A constraint of a
+    kernel holds for what is trained; the values that its weights share need not keep it.
 
     Args:
         model: Any built Keras 3 model, pruned before or not. It is not changed.

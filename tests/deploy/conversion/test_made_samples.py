@@ -45,6 +45,18 @@ def test_features_that_a_normalization_knows_lie_within_its_deviations():
     assert (np.abs(samples - [5, 1e6]) <= [2.5, 2.5e4]).all()
 
 
+def test_one_reader_may_know_each_feature_and_another_the_whole():
+    x = keras.Input((3,), name="features")
+    data = RNG.normal(size=(64, 3)) * [1, 2, 3]
+    norm = layers.Normalization()
+    norm.adapt(data)
+    out = layers.Dense(2)(layers.Concatenate()([norm(x), layers.Dense(2, "tanh")(x[:, :1])]))
+    samples = made([x], out, [data])["features"]
+    assert samples.shape == (8, 3) and (np.abs(samples) <= [2.5, 5, 7.5]).all()
+    model = tg.quantize(keras.Model(x, out), calibration_data=data)
+    assert tg.verify(model, tg.convert(model, quantization="int8"), data).passed
+
+
 def test_nothing_is_made_up_of_what_nothing_is_known():
     number, x = keras.Input((3,), dtype="int32", name="number"), keras.Input((3,), name="x")
     out = layers.Dense(2)(x) + layers.Dense(2)(keras.ops.cast(number, "float32") / 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import keras
@@ -40,8 +41,9 @@ def made_samples(conversion: Conversion, count: int) -> dict[str, np.ndarray]:
         node = nodes[layers[item.name]]
         found = [*_limits(node), *([_DTYPES[item.dtype]] if item.dtype in _DTYPES else [])]
         if found or not node.consumers:  # what nothing reads may be anything
-            lower = np.max([low for low, _ in found], axis=0) if found else np.zeros(())
-            upper = np.min([high for _, high in found], axis=0) if found else np.ones(())
+            # One limit may be of the whole input, another of each of its features.
+            lower = functools.reduce(np.maximum, [low for low, _ in found]) if found else np.zeros(())
+            upper = functools.reduce(np.minimum, [high for _, high in found]) if found else np.ones(())
             samples[item.name] = _drawn(item, node, (lower, upper), count, rng)
     return samples
 
