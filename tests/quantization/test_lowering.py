@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+import tfgreen as tg
 from tests.quantized import normal, varied
 from tfgreen.quantization.lowering import (
     ACTIVATIONS,
@@ -123,3 +126,23 @@ def test_what_follows_the_sums_of_a_kernel_can_be_run_on_its_own(layer):
     ours = lowering.activate(layer, lambda index, value: asked.append(index) or value, sums)
     np.testing.assert_allclose(ours, layer(ROW), atol=1e-6)
     assert asked == list(range(len(lowering.inside)))
+
+
+@pytest.mark.parametrize("activations", [("tanh", "sigmoid"), ("relu", "relu"), (None, "sigmoid")])
+@pytest.mark.parametrize("shape, conv", [
+    ((24, 6), functools.partial(layers.Conv1D, 6, 2, dilation_rate=2, padding="causal")),
+    ((12, 10, 4), functools.partial(layers.Conv2D, 4, 3, dilation_rate=(2, 1), padding="same")),
+    ((12, 10, 4), functools.partial(layers.Conv2D, 4, 3, dilation_rate=2, use_bias=False)),
+])  # fmt: skip
+def test_dilated_kernels_of_one_tensor_are_integer_operators(shape, conv, activations):
+    rng = np.random.default_rng(0)
+    data, x = rng.normal(size=(64, *shape)).astype("float32"), keras.Input(shape)
+    y = layers.Dense(shape[-1])(x)
+    model = keras.Model(x, layers.Dense(3)(layers.Multiply()([conv(activation=one)(y) for one in activations])))
+    for weight in model.weights:
+        weight.assign(weight + 0.1 * rng.normal(size=weight.shape))  # biases too, as trained
+    quantized = tg.quantize(model, calibration_data=data)
+    lite = tg.convert(quantized, quantization="int8")
+    assert not lite.audit.float_layers and lite.operators["CONV_2D"] == 2 and "SPACE_TO_BATCH_ND" not in lite.operators
+    report = tg.verify(quantized, lite, data)
+    assert report.passed, report

@@ -144,7 +144,25 @@ def _run_opaque(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Map
 
 
 def _run_kernel(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
-    return layer(*args, **kwargs)
+    if not is_exporting() or not _is_dilated(layer):
+        return layer(*args, **kwargs)
+    # TensorFlow moves the places between its weights into the batch and back, so that it has a gradient. The converter
+    # makes one operator of that, but not where two kernels take in the same: their operators then have no ranges.
+    x, padding = ops.cast(args[0], layer.compute_dtype), layer.padding
+    if padding == "causal":
+        x, padding = ops.pad(x, [[0, 0], [layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0], [0, 0]]), "valid"
+    conv = tf.nn.conv1d if isinstance(layer, layers.Conv1D) else tf.nn.conv2d
+    x = conv(x, tf.convert_to_tensor(layer.kernel), 1, padding.upper(), dilations=layer.dilation_rate)
+    if layer.use_bias:
+        x = ops.add(x, ops.cast(layer.bias, x.dtype))
+    return layer.activation(x) if layer.activation is not None else x
+
+
+def _is_dilated(layer: keras.Layer) -> bool:
+    """Whether a kernel leaves places out, and LiteRT has an operator for that."""
+    if not is_own(layer, (layers.Conv1D, layers.Conv2D)) or layer.data_format != "channels_last":
+        return False
+    return layer.groups == 1 and max(layer.dilation_rate) > 1
 
 
 def _activate(layer: keras.Layer, quantize: Quantize, x: Tensor) -> Tensor:
@@ -258,7 +276,7 @@ def _activation(layer: keras.Layer) -> Lowering:
 def _with_activation(layer: keras.Layer, inside: tuple[Range, ...], run: Run) -> Lowering:
     """A kernel and its activation: fused into one operator, or two with a range between them."""
     if layer.activation is activations.linear or (layer.activation in FUSED and can_fuse_relu(layer)):
-        return Lowering(inside, run=run if inside else None, activate=_activate)
+        return Lowering(inside, run=run if inside or _is_dilated(layer) else None, activate=_activate)
     row, first = _activation(layer), len(inside)
 
     def activate(layer: keras.Layer, quantize: Quantize, x: Tensor) -> Tensor:
