@@ -247,3 +247,23 @@ def test_a_softmax_of_many_classes_that_are_all_unlikely_is_announced_with_a_rem
         kept = tg.convert(model, quantization="int8", calibration_data=x, keep_float=("classes",))
         classes = [np.argmax(one(x), axis=-1) for one in (model, kept.predict)]
         assert not any("1/256" in note for note in kept.notes) and np.mean(classes[0] == classes[1]) > 0.95
+
+
+@pytest.mark.parametrize("rows_of", [
+    lambda x: keras.ops.max(x, axis=0, keepdims=True),  # of a set
+    lambda x: keras.ops.matmul(x, keras.ops.transpose(x)),  # each with each
+], ids=["set", "pairs"])  # fmt: skip
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_rows_that_are_no_samples_are_refused_with_a_remedy_that_works(rows_of, quantization):
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    samples = {"calibration_data": x} if quantization == "int8" else {}
+    nodes = keras.Input(batch_shape=(20, 4), name="nodes")
+    with pytest.raises(tg.ConversionError, match="its rows are not those of the samples.*keras.Input"):
+        tg.convert(keras.Model(nodes, rows_of(layers.Dense(4)(nodes))), quantization=quantization, **samples)
+    whole = keras.Input((20, 4), name="nodes")
+    y = rows_of(layers.Dense(4)(keras.ops.reshape(whole, (20, 4))))
+    model = keras.Model(whole, keras.ops.expand_dims(y, 0))
+    if samples:
+        samples = {"calibration_data": x[np.newaxis]}
+    lite = tg.convert(model, quantization=quantization, **samples)
+    np.testing.assert_allclose(lite.predict(x[np.newaxis]), model(x[np.newaxis]), atol=0.2 if samples else 1e-4)
