@@ -28,5 +28,5 @@ def test_what_is_understood():
 )
 def test_what_is_not(read, texts):
     for text in texts:
-        with pytest.raises(argparse.ArgumentTypeError, match="expected .*, received '"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected .*, received (a file, )?'"):
             read(text)

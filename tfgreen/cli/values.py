@@ -21,7 +21,7 @@ def whole(least: int) -> Callable[[str], int]:
 def folder(text: str) -> str:
     """The path of a folder, that may be none yet."""
     if Path(text).suffix in (".tflite", ".keras", ".h5", ".html", ".json") and not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"expected a folder, files in it have names, received '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a folder to write to, received a file, '{text}'")
     return text
 
 
