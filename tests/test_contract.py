@@ -91,7 +91,7 @@ VERBS = {
 
 COMPRESSES = [name for name, verb in VERBS.items() if verb.compresses]
 everywhere = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-over_the_zoo = pytest.mark.parametrize("name", zoo.mostly_slow("lstm"))
+over_the_zoo = pytest.mark.parametrize("name", zoo.mostly_slow("lstm", "residual"))
 
 
 def flat_predictions(model: keras.Model, x: Any) -> list[np.ndarray]:
@@ -253,7 +253,7 @@ def test_two_transforms_share_one_chain_appended_to_a_trained_and_saved_one(name
             assert len(np.unique(keras.ops.convert_to_numpy(plain[path]))) <= 15
 
 
-@pytest.mark.parametrize("name", zoo.mostly_slow())
+@pytest.mark.parametrize("name", zoo.mostly_slow("lstm", "residual", "nested"))
 def test_the_distiller_trains_the_student_alone_saves_loads_and_its_student_converts(name, tmp_path):
     teacher, student, x, y = zoo.ZOO[name](), zoo.ZOO[name](), zoo.sample(name), zoo.targets(name)
     several = name == "multi_io"

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import tfgreen as tg
+from tests import zoo
 from tests.replicas import on_two_replicas
 
 SAMPLES = 53  # batches of 16 end in one of 5
@@ -56,7 +57,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("batch", [16, 13, 26])  # the last of 5, of 1, of 1 sample
+@pytest.mark.parametrize("batch", [13, *zoo.slow(16, 26)])  # the last of 1, of 5, of 1 sample
 def test_the_weights_are_those_of_whole_batches(optimizer, batch):
     assert_same_training(network, OPTIMIZERS[optimizer], batch=batch)
 
@@ -79,7 +80,7 @@ RANGES = {
 
 
 @pytest.mark.parametrize("ranges", RANGES)
-@pytest.mark.parametrize("batch", [16, 13])
+@pytest.mark.parametrize("batch", [13, *zoo.slow(16)])
 def test_a_quantized_model(ranges, batch):
     """Parts of a batch have other extremes than the whole, and every layer sees what the ranges before it leave."""
 
