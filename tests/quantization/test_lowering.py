@@ -133,6 +133,8 @@ def test_what_follows_the_sums_of_a_kernel_can_be_run_on_its_own(layer):
     ((24, 6), functools.partial(layers.Conv1D, 6, 2, dilation_rate=2, padding="causal")),
     ((12, 10, 4), functools.partial(layers.Conv2D, 4, 3, dilation_rate=(2, 1), padding="same")),
     ((12, 10, 4), functools.partial(layers.Conv2D, 4, 3, dilation_rate=2, use_bias=False)),
+    ((12, 10, 4), functools.partial(layers.Conv2D, 4, 3, dilation_rate=2, groups=2)),
+    ((12, 10, 4), functools.partial(layers.DepthwiseConv2D, 3, dilation_rate=2, padding="same")),
 ])  # fmt: skip
 def test_dilated_kernels_of_one_tensor_are_integer_operators(shape, conv, activations):
     rng = np.random.default_rng(0)
@@ -143,6 +145,7 @@ def test_dilated_kernels_of_one_tensor_are_integer_operators(shape, conv, activa
         weight.assign(weight + 0.1 * rng.normal(size=weight.shape))  # biases too, as trained
     quantized = tg.quantize(model, calibration_data=data)
     lite = tg.convert(quantized, quantization="int8")
-    assert not lite.audit.float_layers and lite.operators["CONV_2D"] == 2 and "SPACE_TO_BATCH_ND" not in lite.operators
+    assert not lite.audit.float_layers and "SPACE_TO_BATCH_ND" not in lite.operators
+    assert lite.operators.get("CONV_2D", 0) + lite.operators.get("DEPTHWISE_CONV_2D", 0) == 2
     report = tg.verify(quantized, lite, data)
     assert report.passed, report

@@ -151,8 +151,15 @@ def _run_kernel(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Map
     x, padding = ops.cast(args[0], layer.compute_dtype), layer.padding
     if padding == "causal":
         x, padding = ops.pad(x, [[0, 0], [layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0], [0, 0]]), "valid"
-    conv = tf.nn.conv1d if isinstance(layer, layers.Conv1D) else tf.nn.conv2d
-    x = conv(x, tf.convert_to_tensor(layer.kernel), 1, padding.upper(), dilations=layer.dilation_rate)
+    kernel, padding = tf.convert_to_tensor(layer.kernel), padding.upper()
+    if isinstance(layer, layers.DepthwiseConv2D):
+        rates = [1, *layer.dilation_rate, 1]
+        x = tf.raw_ops.DepthwiseConv2dNative(
+            input=x, filter=kernel, strides=[1, 1, 1, 1], padding=padding, dilations=rates
+        )
+    else:
+        conv = tf.nn.conv1d if isinstance(layer, layers.Conv1D) else tf.nn.conv2d
+        x = conv(x, kernel, 1, padding, dilations=layer.dilation_rate)
     if layer.use_bias:
         x = ops.add(x, ops.cast(layer.bias, x.dtype))
     return layer.activation(x) if layer.activation is not None else x
@@ -160,9 +167,8 @@ def _run_kernel(layer: keras.Layer, quantize: Quantize, args: tuple, kwargs: Map
 
 def _is_dilated(layer: keras.Layer) -> bool:
     """Whether a kernel leaves places out, and LiteRT has an operator for that."""
-    if not is_own(layer, (layers.Conv1D, layers.Conv2D)) or layer.data_format != "channels_last":
-        return False
-    return layer.groups == 1 and max(layer.dilation_rate) > 1
+    has_operator = is_own(layer, (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D))
+    return has_operator and layer.data_format == "channels_last" and max(layer.dilation_rate) > 1
 
 
 def _activate(layer: keras.Layer, quantize: Quantize, x: Tensor) -> Tensor:
