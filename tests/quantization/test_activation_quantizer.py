@@ -11,7 +11,8 @@ from keras import layers
 
 import tfgreen as tg
 from tests.quantized import error_in_scales, in_int8, normal, quantized
-from tfgreen.quantization.activation_quantizer import ActivationQuantizer
+from tfgreen.model.graph import LayerGraph
+from tfgreen.quantization.activation_quantizer import ActivationQuantizer, ranges_of_consumer, ranges_of_input
 from tfgreen.quantization.placement import Placement
 from tfgreen.quantization.ranges import ActivationRange, LearnedRange, MovingAverageRange
 from tfgreen.transforms.compressed import Compressed
@@ -266,3 +267,26 @@ def test_the_cap_of_the_logits_of_a_table_is_computed_in_integers():
     assert error_in_scales(trained, lite, x) < 0.05
     float_error = np.abs(trained.predict(x, verbose=0) - model.predict(x, verbose=0)).mean()
     assert float_error < 3 * lite.output_scales["table"]
+
+
+READ = np.random.default_rng(0).uniform(-1, 3, (64, 4, 2)).astype("float32")
+
+
+def test_each_reader_has_the_range_of_the_tensor_behind_layers_that_pass_it_on():
+    x = keras.Input((4, 2), name="x")
+    flat = layers.Dense(3, name="dense")(layers.Flatten(name="flat")(x))
+    norm = layers.Normalization(mean=[0.0, 1.0], variance=[1.0, 1e9], name="norm")(x)
+    model = tg.quantize(keras.Model(x, [flat, layers.Conv1D(2, 2, name="conv")(norm)]), calibration_data=READ)
+    (source,) = LayerGraph(model).inputs
+    # The normalization takes in float32, because no scale fits its features.
+    assert {consumer.path: ranges_of_consumer(source, consumer) for consumer in source.consumers}["norm"] == []
+    (range_,) = ranges_of_input(source)
+    np.testing.assert_allclose(range_.numbers(), [READ.min(), READ.max()], atol=0.02)
+
+
+def test_a_join_has_the_range_of_what_it_makes():
+    x = keras.Input((4, 2), name="x")
+    both = layers.Concatenate(name="both")([x, layers.Rescaling(5.0)(x)])
+    model = tg.quantize(keras.Model(x, layers.Conv1D(2, 2)(both)), calibration_data=READ)
+    (source,) = LayerGraph(model).inputs
+    assert abs(max(range_.numbers()[1] for range_ in ranges_of_input(source)) - 5 * READ.max()) < 0.1

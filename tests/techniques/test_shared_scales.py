@@ -113,7 +113,43 @@ def test_channels_of_like_ranges_are_no_loss(form, size):
 
 def test_where_no_float_layer_helps_outputs_of_their_own_are_advised():
     inputs = keras.Input((7,), name="x")
-    model = keras.Model(inputs, layers.Dense(7, kernel_initializer="identity")(inputs))  # none would be left
-    x = X[:, :7] * np.array([300] * 4 + [1] * 3)
+    model = keras.Model(inputs, layers.Dense(7)(inputs))  # none would be left
+    model.layers[-1].kernel.assign(np.diag([300.0] * 4 + [1.0] * 3))
     with pytest.warns(UserWarning, match=r"\[4, 5, 6\].*Return them as outputs of their own"):
-        tg.quantize(model, calibration_data=x)
+        tg.quantize(model, calibration_data=X[:, :7])
+
+
+TABLE = X[:, :3] * np.array([1.0, 50.0, 4000.0], "float32")
+
+
+def reading(form: str) -> keras.Model:
+    """A model of a table whose columns share no scale, read raw and, or, normalized."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3, 1) if form == "series" else (3,), name="table")
+    norm = layers.Normalization(name="norm")
+    norm.adapt(TABLE)
+    net = {
+        "raw": lambda x: layers.Dense(8, name="first")(x),
+        "both": lambda x: layers.Concatenate()([norm(x), layers.Dense(8, name="first")(x)]),
+        "reshaped": lambda x: layers.Dense(8, name="first")(layers.Flatten(name="flat")(layers.Reshape((3, 1))(x))),
+        "normalized": norm,
+    }[form](inputs)
+    return keras.Model(inputs, layers.Dense(2, name="out")(layers.Dense(8, "relu")(net)))
+
+
+@pytest.mark.parametrize("form", ["raw", "both", "reshaped"])
+def test_lost_features_of_an_input_are_said_with_remedies_that_work(form):
+    model = reading(form)
+    with pytest.warns(UserWarning, match=r"Features \[0, 1\] \(last axis\) of input 'table' are lost") as caught:
+        tg.quantize(model, calibration_data=TABLE)
+    said = next(str(entry.message) for entry in caught if "Features" in str(entry.message))
+    keep = eval(said.partition("keep_float=")[2].rstrip("."))
+    assert "first" in keep
+    tg.quantize(model, calibration_data=TABLE, keep_float=keep)  # a warning would be an error
+    tg.quantize(reading("normalized"), calibration_data=TABLE)
+    with pytest.raises(ValueError, match=r"strict=True, but: Features \[0, 1\]"):
+        tg.quantize(model, calibration_data=TABLE, strict=True, keep_float=("norm",) if form == "both" else ())
+
+
+def test_features_of_like_size_are_no_loss():
+    tg.quantize(reading("raw"), calibration_data=TABLE / [1, 40, 1000])

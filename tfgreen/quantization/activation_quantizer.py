@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfgreen.model.graph import LayerNode
 from tfgreen.model.internals import calls_of, producing_call
 from tfgreen.quantization.kernels import (
     fused_kernel,
@@ -234,6 +235,37 @@ def range_before(compressed: Compressed) -> ActivationRange | None:
         found = {*hook.input_ranges[:1]}
     source = found.pop() if len(found) == 1 else None
     return source if source is not None and source.recorder is None else None
+
+
+def ranges_of_consumer(node: LayerNode, consumer: LayerNode) -> list[ActivationRange]:
+    """The ranges to which a layer of a quantized model rounds what it takes in of a node; empty where it does not.
+
+    Example:
+        >>> import keras, numpy as np, tfgreen as tg
+        >>> from tfgreen.model.graph import LayerGraph
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> quantized = tg.quantize(model, calibration_data=np.linspace(-2, 8, 512).reshape(256, 2))
+        >>> (source,) = LayerGraph(quantized).inputs
+        >>> [range_.numbers().round().tolist() for range_ in ranges_of_consumer(source, source.consumers[0])]
+        [[-2.0, 8.0]]
+    """
+    hook = getattr(consumer.layer, "activations", None)
+    if not isinstance(hook, ActivationQuantizer):
+        return []
+    inputs = zip(hook.placement.inputs, hook.input_ranges)
+    found = [range_ for index, range_ in inputs if consumer.producers[index] is node]
+    if is_concat_like(inner_operation(consumer.layer)) and hook.output_range is not None:
+        found.append(hook.output_range)
+    return found
+
+
+def ranges_of_input(node: LayerNode) -> Iterator[ActivationRange]:
+    """Each range to which the values of a node are rounded first, by what takes them in or layers that pass them on."""
+    for consumer in node.consumers:
+        found = ranges_of_consumer(node, consumer)
+        yield from found
+        if not found and is_pass_through(inner_operation(consumer.layer)):
+            yield from ranges_of_input(consumer)
 
 
 def _range_of(tensor: keras.KerasTensor) -> ActivationRange | None:

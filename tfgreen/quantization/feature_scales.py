@@ -60,6 +60,24 @@ def lost_channels(
     return [int(channel) for channel in np.flatnonzero(lost)]
 
 
+def lost_features(values: np.ndarray, rounded: np.ndarray) -> list[int]:
+    """The features (along the last axis) of an input of shape ``(samples, ..., features)`` of whose variance little is
+    left by rounding to one scale, because others are much larger.
+
+    Example:
+        >>> celsius_and_pascal = np.array([[21.0, 99_000.0], [23.0, 102_000.0], [18.0, 101_000.0]])
+        >>> lost_features(celsius_and_pascal, 400 * np.round(celsius_and_pascal / 400))
+        [0]
+    """
+    if values.ndim < 2 or not values.size:
+        return []
+    rows, noise = (x.astype(np.float64).reshape(-1, values.shape[-1]) for x in (values, values - rounded))
+    most = np.percentile(np.abs(rows), 90, axis=0)
+    varied = rows.var(axis=0)
+    lost = (varied > 0) & ((noise**2).mean(axis=0) > _NOISE * varied) & (most * _SMALLER < most.max())
+    return [int(feature) for feature in np.flatnonzero(lost)]
+
+
 def statistics(layer: keras.Operation) -> tuple[np.ndarray, np.ndarray]:
     """The mean and deviation of each feature; zeros where the layer does not know."""
     if is_own(layer, (layers.Normalization,)) and not layer.invert:

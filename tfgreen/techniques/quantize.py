@@ -35,7 +35,7 @@ from tfgreen.structure import pack
 from tfgreen.techniques.cluster import codebook_of_values
 from tfgreen.techniques.overrides import check_layer_patterns, check_matches, check_without
 from tfgreen.techniques.quantize_config import QuantizeConfig, QuantizeOptions
-from tfgreen.techniques.shared_scales import shared_scale_loss
+from tfgreen.techniques.shared_scales import input_scale_loss, shared_scale_loss
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import Choice, compress
@@ -151,7 +151,9 @@ def _look(model: keras.Model, config: QuantizeConfig, result: keras.Model, sampl
         return rounded(model, dataclasses.replace(config, calibration_data=data, keep_float=kept, strict=False))[0]
 
     got = call_model(result, spec, samples)
-    text = shared_scale_loss(model, spec, samples, got, keras.tree.map_structure(lambda _: None, got), retry)
+    scales = keras.tree.map_structure(lambda _: None, got)
+    text = input_scale_loss(result, spec, samples, retry)
+    text = text or shared_scale_loss(model, spec, samples, got, scales, retry)
     if text and config.strict:
         raise invalid_state(f"strict=True, but: {text}", "Or leave strict out.")
     if text:

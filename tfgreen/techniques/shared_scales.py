@@ -1,5 +1,5 @@
-"""Say where outputs of a model lose channels to a scale that they share with larger ones, with a remedy that was tried.
-"""
+"""Say where inputs or outputs of a model lose channels to a scale that they share with larger ones, with a remedy that
+was tried."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy as np
 from tfgreen.errors import TfgreenError
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.model.internals import is_container
+from tfgreen.model.internals import input_layers, is_container
 from tfgreen.model.weights import is_own
-from tfgreen.quantization.feature_scales import lost_channels
+from tfgreen.quantization.feature_scales import lost_channels, lost_features
+from tfgreen.quantization.activation_quantizer import ranges_of_input
 from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_identity, is_pass_through
-from tfgreen.structure import CallSpec
+from tfgreen.structure import CallSpec, match
 from tfgreen.typing import Tensors
+
+_MOST = 10  # features that are listed
 
 Retry = Callable[[tuple[str, ...]], keras.Model]
 
@@ -60,6 +63,68 @@ def shared_scale_loss(
     helps = not any(lost_channels(expected[index], better[index], None, axis) for index, axis in found)
     remedy = f"Let it compute in float32: keep_float={paths}." if helps else "Return them as outputs of their own."
     return text + remedy
+
+
+def input_scale_loss(
+    quantized: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray], retry: Retry
+) -> str:
+    """A sentence on the features of its inputs that a quantized model has lost, and a remedy; "" if there are none.
+
+    Args:
+        quantized: The model, rounded as its file rounds.
+        spec: What it is called with.
+        samples: An array for each input, by name.
+        retry: The quantized form in Keras, given the layers to keep in float.
+    """
+    found = _lost_features(quantized, spec, samples)
+    if not found:
+        return ""
+    nodes = _inputs(quantized, spec)
+    readers = tuple(dict.fromkeys(path for name in found for path in _readers(nodes[name])))
+    which = "; ".join(f"{_listed(features)} (last axis) of input '{name}'" for name, features in found.items())
+    text = (
+        f"Features {which} are lost: they share a scale with features over 20 times as large. Scale each by itself "
+        "first, with an adapted keras.layers.Normalization"
+    )
+    try:
+        helps = not _lost_features(retry(readers), spec, samples)
+    except TfgreenError:
+        helps = False
+    return f"{text}, or let what reads it compute in float32: keep_float={readers}." if helps else f"{text}."
+
+
+def _lost_features(
+    quantized: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray]
+) -> dict[str, list[int]]:
+    """The features that each input loses where they are rounded, by its name."""
+    found: dict[str, list[int]] = {}
+    for name, node in _inputs(quantized, spec).items() if is_container(quantized) else ():
+        x = samples[name]
+        lost = {
+            feature
+            for range_ in (ranges_of_input(node) if x.dtype.kind == "f" else ())
+            for feature in lost_features(x, keras.ops.convert_to_numpy(range_.round(keras.ops.cast(x, "float32"))))
+        }
+        if lost:
+            found[name] = sorted(lost)
+    return found
+
+
+def _inputs(model: keras.Model, spec: CallSpec) -> dict[str, LayerNode]:
+    nodes = {node.layer: node for node in LayerGraph(model).inputs}
+    return {name: nodes[layer] for name, layer in match(spec.structure, input_layers(model), "model").items()}
+
+
+def _readers(node: LayerNode) -> Iterator[str]:
+    """The layers that take a tensor in, with those that take it from what passes it on."""
+    for consumer in node.consumers:
+        yield consumer.path
+        if is_pass_through(inner_operation(consumer.layer)):
+            yield from _readers(consumer)
+
+
+def _listed(numbers: list[int]) -> str:
+    return str(numbers) if len(numbers) <= _MOST else f"{numbers[:_MOST]} and {len(numbers) - _MOST} more"
 
 
 def channel_axes(model: keras.Model) -> list[tuple[int, ...]]:

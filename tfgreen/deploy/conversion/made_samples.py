@@ -11,10 +11,9 @@ import numpy as np
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import input_layers, is_container
-from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.feature_scales import statistics
-from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_pass_through
-from tfgreen.quantization.ranges import ActivationRange
+from tfgreen.quantization.activation_quantizer import ranges_of_consumer
+from tfgreen.quantization.op_classes import inner_operation, is_pass_through
 from tfgreen.structure import InputSpec, match
 
 _DEVIATIONS = 2.0
@@ -60,12 +59,7 @@ def _drawn(item: InputSpec, node: LayerNode, limits: Limits, count: int, rng: np
 def _limits(node: LayerNode) -> Iterator[Limits]:
     """The least and largest numbers that each layer which takes a tensor in can do with."""
     for then in node.consumers:
-        layer, hook = inner_operation(then.layer), getattr(then.layer, "activations", None)
-        ranges: list[ActivationRange] = []
-        if isinstance(hook, ActivationQuantizer):
-            inputs = zip(hook.placement.inputs, hook.input_ranges)
-            ranges = [range_ for index, range_ in inputs if then.producers[index] is node]
-            ranges += [hook.output_range] if is_concat_like(layer) and hook.output_range is not None else []
+        layer, ranges = inner_operation(then.layer), ranges_of_consumer(node, then)
         mean, deviation = statistics(layer)
         if isinstance(layer, keras.layers.Embedding) and then.takes_indices:
             yield np.array(0.0), np.array(layer.input_dim - 1.0)
