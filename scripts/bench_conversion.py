@@ -39,7 +39,7 @@ from common import load_data, resnet8
 import tfgreen as tg
 
 MODES = ("float32", "float16", "dynamic", "int8")
-SHAPES = {"resnet8": (32, 32, 3), "mobilenet_v2": (160, 160, 3)}
+SHAPES = {"resnet8": (32, 32, 3), "mobilenet_v2": (160, 160, 3), "lstm": (50, 8), "gru": (100, 8), "two_way": (50, 8)}
 
 
 def smooth(count: int, shape: tuple[int, ...], low: float, high: float, seed: int) -> np.ndarray:
@@ -120,6 +120,12 @@ def network(name: str) -> keras.Model:
     keras.utils.set_random_seed(0)
     if name == "resnet8":
         return resnet8(keras)
+    recurrent = {
+        "lstm": keras.layers.LSTM(16), "gru": keras.layers.GRU(16),
+        "two_way": keras.layers.Bidirectional(keras.layers.LSTM(16)),
+    }  # fmt: skip
+    if name in recurrent:
+        return keras.Sequential([keras.Input(SHAPES[name]), recurrent[name], keras.layers.Dense(3)])
     return keras.applications.MobileNetV2(input_shape=SHAPES[name], weights=None)
 
 
@@ -195,7 +201,8 @@ def look(names: list[str], modes: list[str], rounds: int, samples: int) -> None:
     steps = {name: counted(getattr(module, name)) for name in ("runs_at_sizes", "try_file", "check_sizes", "judge")}
     print(f"{'median of ' + str(rounds):21} {'ms':>16} {'share':>6} {'CPU ms':>16} {'share':>6}")
     for name in names:
-        model, data = network(name), smooth(samples, SHAPES[name], 0, 255, seed=0)
+        low, high = (0, 255) if len(SHAPES[name]) == 3 else (-1, 1)
+        model, data = network(name), smooth(samples, SHAPES[name], low, high, seed=0)
         for mode in modes:
             found = []
             with mock.patch.multiple(module, Apart=Counted, **steps):

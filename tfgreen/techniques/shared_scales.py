@@ -13,8 +13,8 @@ from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import input_layers, is_container
 from tfgreen.model.weights import is_own
-from tfgreen.quantization.feature_scales import lost_channels, lost_features
 from tfgreen.quantization.activation_quantizer import ranges_of_input
+from tfgreen.quantization.feature_scales import lost_channels, lost_features
 from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_identity, is_pass_through
 from tfgreen.structure import CallSpec, match
 from tfgreen.typing import Tensors

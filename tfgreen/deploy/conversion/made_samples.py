@@ -11,8 +11,8 @@ import numpy as np
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import input_layers, is_container
-from tfgreen.quantization.feature_scales import statistics
 from tfgreen.quantization.activation_quantizer import ranges_of_consumer
+from tfgreen.quantization.feature_scales import statistics
 from tfgreen.quantization.op_classes import inner_operation, is_pass_through
 from tfgreen.structure import InputSpec, match
 
