@@ -51,7 +51,7 @@ def test_from_model_and_data_to_report(tmp_path):
     assert report.chosen == "mine-int8" and report.verdict.holds is False
     files = {"recipe.yaml", "model.tflite", "float32.tflite", "model.keras"}
     reports = {"report.json", "report.html", "report.md"}
-    assert set(os.listdir(tmp_path / "run")) == {*files, *reports, ".lock", "run.json", "steps"}
+    assert set(os.listdir(tmp_path / "run")) == {*files, *reports, ".lock", ".owner", "run.json", "steps"}
     assert RunReport.load(tmp_path / "run").to_dict() == report.to_dict()
     assert Recipe.from_file(tmp_path / "run" / "recipe.yaml").budget == Budget(
         max_drop=0.9, max_size=2000, max_hours=1

@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
+
 from tfgreen.errors import FileError
 from tfgreen.files import check_path
 from tfgreen.typing import FilePath
 
 RUN_FILE = "run.json"
-_LOCK = ".lock"
+_LOCK, _OWNER = ".lock", ".owner"
 
 
 def check_run_folder(output: FilePath) -> Path:
@@ -35,19 +37,17 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         FileError: Another run holds it; the text names its process.
     """
-    import fcntl  # which Windows has not
-
-    with open(folder / _LOCK, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            by = f"process {owner}" if (owner := file.read().strip()) else "another process"
-            raise FileError(f"{folder}: {by} is running here. Wait for it, or name another folder.") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    lock, owner = filelock.FileLock(folder / _LOCK), folder / _OWNER
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        by = f"process {owner.read_text(encoding='utf-8')}" if owner.exists() else "another process"
+        raise FileError(f"{folder}: {by} is running here. Wait for it, or name another folder.") from error
+    try:
+        owner.write_text(str(os.getpid()), encoding="utf-8")
         yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 from pathlib import Path
-from typing import Any
 
+import filelock
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -69,12 +67,10 @@ class _FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._held: Any = None
+        self._lock = filelock.FileLock(f"{path}.lock")
 
     def acquire(self) -> bool:
-        file = open(f"{self._path}.lock", "ab")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        self._held = file
+        self._lock.acquire(poll_interval=0.005)
         with open(self._path, "rb+") as journal:
             journal.seek(0, os.SEEK_END)
             end = journal.tell()
@@ -86,5 +82,4 @@ class _FileLock:
         return True
 
     def release(self) -> None:
-        with contextlib.closing(self._held):
-            fcntl.flock(self._held, fcntl.LOCK_UN)
+        self._lock.release()
