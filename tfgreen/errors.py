@@ -6,6 +6,7 @@ line and exit, while anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 E = TypeVar("E", bound="TfgreenError")
@@ -65,3 +66,14 @@ def invalid_state(sentence: str, fix: str = "") -> InvalidValueError:
 def layer_subject(path: str, layer: object) -> str:
     """Name a layer in an error: its path in the model and its class."""
     return f"layer '{path}' ({type(layer).__name__})"
+
+
+def listed(items: Sequence[object], most: int = 10) -> str:
+    """The first of many items, and how many more there are.
+
+    Example:
+        >>> listed(range(14))
+        '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] and 4 more'
+    """
+    rest = len(items) - most
+    return f"{[*items[:most]]}" + (f" and {rest} more" if rest > 0 else "")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import keras
 import numpy as np
 
-from tfgreen.errors import TfgreenError
+from tfgreen.errors import TfgreenError, listed
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import input_layers, is_container
@@ -18,8 +18,6 @@ from tfgreen.quantization.feature_scales import lost_channels, lost_features
 from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_identity, is_pass_through
 from tfgreen.structure import CallSpec, match
 from tfgreen.typing import Tensors
-
-_MOST = 10  # features that are listed
 
 Retry = Callable[[tuple[str, ...]], keras.Model]
 
@@ -81,7 +79,7 @@ def input_scale_loss(
         return ""
     nodes = _inputs(quantized, spec)
     readers = tuple(dict.fromkeys(path for name in found for path in _readers(nodes[name])))
-    which = "; ".join(f"{_listed(features)} (last axis) of input '{name}'" for name, features in found.items())
+    which = "; ".join(f"{listed(features)} (last axis) of input '{name}'" for name, features in found.items())
     text = (
         f"Features {which} are lost: they share a scale with features over 20 times as large. Scale each by itself "
         "first, with an adapted keras.layers.Normalization"
@@ -121,10 +119,6 @@ def _readers(node: LayerNode) -> Iterator[str]:
         yield consumer.path
         if is_pass_through(inner_operation(consumer.layer)):
             yield from _readers(consumer)
-
-
-def _listed(numbers: list[int]) -> str:
-    return str(numbers) if len(numbers) <= _MOST else f"{numbers[:_MOST]} and {len(numbers) - _MOST} more"
 
 
 def channel_axes(model: keras.Model) -> list[tuple[int, ...]]:

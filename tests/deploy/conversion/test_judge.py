@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import keras
@@ -267,3 +268,29 @@ def test_rows_that_are_no_samples_are_refused_with_a_remedy_that_works(rows_of, 
         samples = {"calibration_data": x[np.newaxis]}
     lite = tg.convert(model, quantization=quantization, **samples)
     np.testing.assert_allclose(lite.predict(x[np.newaxis]), model(x[np.newaxis]), atol=0.2 if samples else 1e-4)
+
+
+@pytest.mark.parametrize("largest, rows", [(1e3, [7]), (1e5, [390]), (1e5, [2, 3, 40])])
+def test_outliers_are_named_where_leaving_them_out_helps(largest, rows):
+    model, x = dense_regression(400)
+    data = x.copy()
+    data[rows] *= largest
+    with pytest.warns(UserWarning, match=f"far from model.*samples {re.escape(str(rows))} .*leave them out"):
+        tg.convert(model, quantization="int8", calibration_data=data)
+    lite = tg.convert(model, quantization="int8", calibration_data=np.delete(data, rows, axis=0))
+    assert not any("far from" in note for note in lite.notes) and tg.verify(model, lite, x).passed
+
+
+def test_a_calibration_is_advised_where_it_helps():
+    model, x = dense_regression(20_000)
+    x[11, 2] = 4000.0
+    with pytest.warns(UserWarning, match="try calibration='percentile'"):
+        tg.convert(model, quantization="int8", calibration_data=x)
+    lite = tg.convert(model, quantization="int8", calibration_data=x, calibration="percentile")
+    assert not any("far from" in note for note in lite.notes) and tg.verify(model, lite, x[12:500]).passed
+
+
+def dense_regression(samples: int) -> tuple[keras.Model, np.ndarray]:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(32, "relu"), layers.Dense(3)])
+    return model, np.random.default_rng(0).normal(size=(samples, 8)).astype("float32")

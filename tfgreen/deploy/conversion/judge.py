@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from collections.abc import Mapping
 
 import keras
@@ -24,15 +25,15 @@ from tfgreen.deploy.inspection.output_errors import DEFAULT_LIMITS
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata
 from tfgreen.deploy.tflite.writing import write
-from tfgreen.errors import ConversionError
+from tfgreen.errors import ConversionError, listed
 from tfgreen.model.call_spec import keeping_state, outputs_of
 from tfgreen.model.internals import is_container
 from tfgreen.model.samples import random_samples
 from tfgreen.quantization.feature_scales import lost_channels
+from tfgreen.quantization.histogram import Calibration
 from tfgreen.structure import match, pack
 from tfgreen.techniques.quantize import is_quantized
 from tfgreen.techniques.shared_scales import shared_scale_loss
-from tfgreen.typing import Arrays
 
 FAR = "The file is far from model"  # how the note begins
 _UNSEEN = "The file was not compared with the model, because its ranges do not say what goes into"
@@ -44,6 +45,7 @@ _FLAT = (
     "Its probabilities are hardly above 1/256, the step of an 8-bit softmax: let the file return what goes "
     "into the softmax, keep that layer in float32 (keep_float), or train the model until it is surer."
 )
+_OUTLIER, _FEW_OUTLIERS = 4.0, 0.05  # times the median sample; of the samples
 _LEAST_RANGE = 3e-6  # below which the converter widens ranges
 _MUCH_OF_RANGE = 64.0  # scales of 255, which no outlier has made too wide
 
@@ -155,7 +157,10 @@ def _loss(conversion: Conversion, lite: LiteRTModel) -> str:
 
 
 def _cause(
-    conversion: Conversion, lite: LiteRTModel, samples: Arrays, far: Mapping[str, OutputDistance]
+    conversion: Conversion,
+    lite: LiteRTModel,
+    samples: Mapping[str, np.ndarray],
+    far: Mapping[str, OutputDistance],
 ) -> str:
     errors = compare_layers(conversion.original, lite, samples)
     wide = [output for output in far.values() if output.is_wide]
@@ -173,9 +178,40 @@ def _cause(
             "on targets less their mean, and add that after the file."
         )
     placed = lite.quantization == "int8" and is_container(conversion.original) and not is_quantized(conversion.original)
-    if wide and placed and conversion.config.calibration == "minmax":
-        return "An outlier in the calibration data makes its range too wide: try calibration='percentile'."
-    return errors.cause
+    return (_outlier(conversion) if wide and placed else "") or errors.cause
+
+
+def _outlier(conversion: Conversion) -> str:
+    """What of the calibration data makes ranges too wide, with the remedy that a copy of the model shows to help."""
+    model, spec, whole = conversion.original, conversion.spec, conversion.samples or {}
+    size = np.max([_most(x) / (np.median(_most(x)) or 1.0) for x in whole.values()], axis=0)
+    outliers = np.flatnonzero(size > _OUTLIER)
+    rest = {name: np.delete(x, outliers, axis=0) for name, x in whole.items()}
+    few = {name: x[:_SAMPLES] for name, x in rest.items()}
+    if len(outliers) > _FEW_OUTLIERS * len(size) or not len(few[spec.inputs[0].name]):
+        return ""
+    expected = outputs_of(model, spec, few, _SAMPLES)
+
+    def helps(calibration: Calibration, samples: Mapping[str, np.ndarray]) -> bool:
+        config = dataclasses.replace(conversion.config, calibration=calibration)
+        again, _ = with_ranges(dataclasses.replace(conversion, model=model, config=config, samples=samples))
+        got = outputs_of(again, spec, few, _SAMPLES)
+        return not any(distance(x, y, None).is_far for x, y in zip(expected, got) if x.dtype.kind == "f")
+
+    for calibration in typing.get_args(Calibration):
+        if calibration != conversion.config.calibration and helps(calibration, whole):
+            return f"An outlier in the calibration data makes its range too wide: try calibration='{calibration}'."
+    if len(outliers) and helps(conversion.config.calibration, rest):
+        return (
+            f"Calibration samples {listed(outliers.tolist())} hold numbers up to {size.max():.0f} times as large as "
+            "those of the others, and make its range too wide: leave them out."
+        )
+    return ""
+
+
+def _most(x: np.ndarray) -> np.ndarray:
+    """The largest magnitude in each sample."""
+    return np.abs(x.astype(np.float64)).reshape(len(x), -1).max(axis=1, initial=0.0)
 
 
 def with_notes(lite: LiteRTModel, *notes: str) -> LiteRTModel:
