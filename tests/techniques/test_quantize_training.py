@@ -162,6 +162,24 @@ for ranges in ("moving_average", "learned"):
     )
 
 
+@pytest.mark.slow
+def test_all_may_happen_in_the_scope_of_a_strategy():
+    on_two_replicas(
+        """
+x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+with strategy.scope():
+    for ranges in ("moving_average", "learned", "fixed"):
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(1)])
+        pruned = tg.prune(model, schedule=tg.ConstantSparsity(0.5, begin_step=0))
+        quantized = tg.quantize(pruned, calibration_data=x, ranges=ranges, freeze_after=3)
+        quantized.compile("adam", "mse")
+        quantized.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[tg.UpdateCompression()])
+        lite = tg.convert(quantized, quantization="int8")
+        assert tg.verify(quantized, lite, x).passed and str(tg.summary(quantized)) and tg.strip(quantized).built
+"""
+    )
+
+
 def zeros_in(lite: tg.LiteRTModel) -> list[float]:
     """Share of zeros in each kernel of the file, in integers."""
     return sorted(weight.zeros / weight.values.size for weight in lite.weights.values())

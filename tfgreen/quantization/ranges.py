@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tfgreen.checks import check_bool, check_option
@@ -91,7 +92,8 @@ class ActivationRange(keras.layers.Layer):
 
     def numbers(self) -> np.ndarray:
         """The range at present, ``[lower, upper]``."""
-        return np.array([ops.convert_to_numpy(end) for end in self.ends()])
+        # In the scope of a strategy, np.array takes no scalar variable that lies on several devices.
+        return np.array([tf.identity(end).numpy() for end in self.ends()])
 
     def call(self, x: Tensor, rounds: bool = True, training: bool | None = None) -> Tensor:
         if self.recorder is not None:
