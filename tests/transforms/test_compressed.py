@@ -91,6 +91,41 @@ def test_a_block_without_a_build_of_its_own_is_loaded_with_its_weights(nested, t
 
 
 @keras.saving.register_keras_serializable(package="tests")
+class BuildsAPart(layers.Layer):
+    """Its build() makes a weight, its first call the rest; or makes layers, too."""
+
+    def __init__(self, late=False, **kwargs):
+        super().__init__(**kwargs)
+        self.late, self.dense = late, None if late else layers.Dense(4, "relu")
+
+    def build(self, shape):
+        self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones", name="gamma")
+        if self.late:
+            self.parts = {"all": [layers.Dense(4, name="part"), layers.Dense(4, name="part")]}
+
+    def call(self, x):
+        for layer in self.parts["all"] if self.late else [self.dense]:
+            x = layer(x * self.gamma)
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "late": self.late}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("verb", ["prune", "cluster", "quantize"])
+def test_a_block_that_builds_a_part_of_its_weights_is_loaded_with_all(verb, late, tmp_path):
+    inputs, x = keras.Input((4,)), np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    model = keras.Model(inputs, layers.Dense(2)(BuildsAPart(late, name="block")(inputs)))
+    options = {"cluster": {"number_of_clusters": 4}, "quantize": {"calibration_data": x}}
+    compressed = getattr(tg, verb)(model, **options.get(verb, {}))
+    compressed.save(tmp_path / "m.keras")
+    loaded = tg.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), compressed.predict(x, verbose=0))
+    assert [w.shape for w in loaded.weights] == [w.shape for w in compressed.weights]
+
+
+@keras.saving.register_keras_serializable(package="tests")
 class SaysTooMuch(layers.Dense):
     """Its config holds what its constructor refuses, as that of a layer of KerasHub's does."""
 

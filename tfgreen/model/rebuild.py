@@ -102,19 +102,16 @@ def build_from_configs(
 ) -> None:
     """Build a layer as the one was whose :func:`build_configs` are given.
 
-    Where it has no ``build()`` of its own, its first call would build its sublayers: they are built here one by one.
+    What its own ``build()`` does not build, its first call would: such sublayers are built here one by one.
     """
-    has_build = type(layer).build not in (keras.Layer.build, keras.Model.build)
-    if layer.built and has_build:  # Keras says so of any other that it has loaded
-        return
-    config = configs.get(path, {})
-    if config and has_build:
-        layer.build_from_config(config)
-    elif config:
+    config, has_build = configs.get(path, {}), type(layer).build not in (keras.Layer.build, keras.Model.build)
+    if not has_build and config:
         set_build_config(layer, config)
+    elif config and not layer.built:  # Keras says so of any layer that it has loaded
+        layer.build_from_config(config)
     for name, sub in sublayers(layer, in_code):
         build_from_configs(sub, configs, join_path(path, name), in_code or not is_graph(layer))
-    layer.built = True
+    layer.built = layer.built or not has_build
 
 
 def _pass_on(first: Tensor, *args: object, **kwargs: object) -> Tensor:

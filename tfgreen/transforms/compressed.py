@@ -98,7 +98,10 @@ class Compressed(keras.layers.Layer):
         self.supports_masking = layer.supports_masking
         self._accepts_training = "training" in inspect.signature(layer.call).parameters
         self.trainable = layer.trainable
-        if layer.built:
+        # Of a layer that Keras has loaded, what its first call would build may not be there yet, but will be by
+        # `build_from_config`.
+        is_whole = all(sub.built for _, sub in walk(layer))
+        if layer.built and (is_whole or {chain.weight for chain in self.chains} <= {*weights_by_path(layer)}):
             self._build_chains()
 
     def _build_chains(self) -> None:
