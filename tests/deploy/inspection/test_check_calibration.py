@@ -77,6 +77,11 @@ def test_data_that_was_rescaled_before_the_model_does_it_is_seen():
     assert not any("multiplies" in text for text in check_calibration(offset, images()))
 
 
+def test_a_rescaling_of_what_the_model_returns_says_nothing_of_the_data():
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.Rescaling(1e-3)])
+    assert not check_calibration(model, images())
+
+
 def test_a_normalization_layer_knows_its_data():
     norm = layers.Normalization(name="norm")
     x = images()

@@ -14,7 +14,7 @@ from tfgreen.deploy.inspection.findings import Finding, Findings
 from tfgreen.model.batch_norm import norm_parameters
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.layer_calls import around_calls
-from tfgreen.model.paths import check_built_model, walk
+from tfgreen.model.paths import check_built_model, own_weights, walk
 from tfgreen.model.samples import sample_arrays
 from tfgreen.structure import CallSpec, InputSpec
 from tfgreen.typing import Samples, Tensor
@@ -142,19 +142,30 @@ def _run(
 
 
 def _recording(layers: Mapping[str, keras.Layer], rows: dict[str, list[np.ndarray]]) -> AbstractContextManager[None]:
-    """Put outputs of the layers that know a scale, and no others, into ``rows`` up to the first normalization."""
+    """Put outputs of the layers that know a scale, and no others, into ``rows`` up to the first normalization; those of
+    a ``Rescaling`` where it comes before all weights, since what it takes in is no data after them."""
     normalizing = (keras.layers.Normalization, keras.layers.BatchNormalization)
     known = {layer: path for path, layer in layers.items() if isinstance(layer, (keras.layers.Rescaling, *normalizing))}
+    weighted = {layer for layer in layers.values() if layer not in known and _has_kernel(layer)}
+    passed = set[keras.Layer]()
 
     def around(layer: keras.Layer, call: Callable[..., Tensor], /, *args: Any, **kwargs: Any) -> Tensor:
-        output, path = call(*args, **kwargs), known[layer]
+        output, path = call(*args, **kwargs), known.get(layer, "")
+        if layer in weighted:
+            passed.add(layer)
+        if layer in weighted or (passed and isinstance(layer, keras.layers.Rescaling)):
+            return output
         if path in rows or not any(isinstance(layers[other], normalizing) for other in rows):
             axis = layer.axis if isinstance(layer, keras.layers.BatchNormalization) else -1
             flat = np.moveaxis(np.asarray(output), axis, -1).reshape(-1, output.shape[axis])
             rows.setdefault(path, []).append(flat[:: -(-len(flat) // _ROWS)].astype(np.float64))
         return output
 
-    return around_calls(known, around)
+    return around_calls([*known, *weighted], around)
+
+
+def _has_kernel(layer: keras.Layer) -> bool:
+    return any(keras.backend.is_float_dtype(variable.dtype) for variable in own_weights(layer).values())  # no seed
 
 
 def _of_rescaling(path: str, layer: keras.layers.Rescaling, output: np.ndarray) -> Iterator[Finding]:
