@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 
 import tfgreen as tg
+from tests.quantized import error_in_scales, varied
 from tests.transformers import FAMILIES, samples
 from tfgreen.model.internals import is_container
 from tfgreen.model.paths import walk
@@ -214,6 +215,34 @@ def test_a_task_of_keras_hub_becomes_a_plain_graph_of_equal_outputs(name):
     equal(model, graph, x if isinstance(model.input, dict) else next(iter(x.values())))
     # Of GPT-2 and Gemma, an embedding is also in the nested model that looks tokens up.
     assert name == "plain" or type(graph).__name__ == ("SharedGraph" if name in ("gpt2", "gemma") else "Functional")
+
+
+def each_frame(steps: int | None = 6, norm: bool = False) -> keras.Model:
+    frame = [keras.Input((16,)), layers.Dense(32, "relu"), *[layers.BatchNormalization()] * norm, layers.Dense(8)]
+    inputs = keras.Input((steps, 16))
+    x = layers.TimeDistributed(keras.Sequential(frame, name="frame"), name="each")(inputs)
+    return keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling1D()(x)))
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_model_that_is_run_on_each_step_is_opened_and_its_file_is_no_larger_than_without_training(norm):
+    keras.utils.set_random_seed(0)
+    model, x = varied(each_frame(norm=norm)), RNG.normal(size=(64, 6, 16)).astype("float32")
+    graph = opened(model)
+    assert is_container(graph.get_layer("each"))
+    np.testing.assert_allclose(graph.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
+    quantized = tg.quantize(model, calibration_data=x)
+    lite, plain = (tg.convert(one, quantization="int8", calibration_data=x) for one in (quantized, model))
+    assert not lite.float_operators and lite.size_bytes <= 1.05 * plain.size_bytes
+    assert error_in_scales(quantized, lite, x) < 0.1
+
+
+def test_a_model_that_is_run_on_each_of_any_number_of_steps_stays_closed():
+    model, x = each_frame(steps=None), RNG.normal(size=(64, 6, 16)).astype("float32")
+    assert opened(model) is model
+    quantized = tg.quantize(model, calibration_data=x)
+    lite = tg.convert(quantized, quantization="int8")
+    assert tg.verify(quantized, lite, x).passed
 
 
 @pytest.mark.slow

@@ -142,6 +142,17 @@ CASES = {
             [layers.Dense(3, "softmax", name="a")(x), layers.Dense(3, name="b")(x)]),
         {"a": f"in0 1x {UNIT}", "b": "in0", "join": "out"},
     ),
+    "pad by zeros": (lambda x: ops.pad(conv("conv")(x), 1), {"conv": "in0 out", "pad": ""}),
+    "pad by -1": (lambda x: ops.pad(conv("conv")(x), 1, constant_values=-1.0), {"conv": "in0", "pad": "out"}),
+    "pad by minus infinity": (
+        lambda x: ops.pad(conv("conv")(x), 1, constant_values=-1e9), {"conv": "in0 out", "pad": ""},
+    ),
+    "x / y": (
+        lambda x: conv("after")(conv("a")(x) / conv("b")(x)),
+        {"a": "in0 out", "b": "in0 out", "true_divide": "", "after": "in0 out"},
+    ),
+    "x / 2": (lambda x: conv("conv")(x) / 2.0, {"conv": "in0 out", "true_divide": "out"}),
+    "1 / x": (lambda x: 1.0 / conv("conv")(x), {"conv": "in0 out", "true_divide": ""}),
     "separable, norm, relu": (
         lambda x: layers.ReLU(name="relu")(norm()(layers.SeparableConv2D(4, 3, name="conv")(x))),
         {"conv": "in0 1x fused", "norm": "fused", "relu": "out"},
@@ -244,6 +255,18 @@ REASONS = {
     "own call": (lambda x: Doubled(2, name="it")(x), (4,), "its call() is not Keras's own"),
     "-x": (lambda x: ops.negative(x), (4,), "no int8 kernel"),
 }
+
+
+def test_a_join_that_is_kept_in_float_with_all_that_it_joins_stays_apart_from_the_range_of_a_softmax():
+    x = keras.Input((4,))
+    made = [layers.Dense(3, "softmax", name="a")(x), layers.Dense(3, name="b")(x)]
+    model = keras.Model(x, layers.Concatenate(name="join")(made))
+    model.get_layer("b").kernel.assign(100 * model.get_layer("b").kernel)
+    kept = ("a", "b", "join")
+    assert place_activations(model, kept.__contains__)["join"].float_island
+    data = normal(4)
+    lite = tg.convert(model, quantization="int8", calibration_data=data, keep_float=kept[::2])
+    assert "CONCATENATION" in lite.float_operators and tg.verify(model, lite, data).passed
 
 
 @pytest.mark.parametrize("body, shape, reason", REASONS.values(), ids=REASONS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 from tfgreen.errors import invalid_value
 from tfgreen.model.internals import graph_calls, graph_of, input_layers, is_container, passed_inputs
@@ -18,12 +20,17 @@ _TAKE_INDICES = (
 )
 
 
+_INFINITE = 1e4
+_QUOTIENTS, _RECIPROCALS = ("Divide", "TrueDivide"), ("Reciprocal", "DivideNoNan")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerNode:
     """One call of a layer, or of a raw operation (``x + y``), in the graph of a model; see :class:`LayerGraph`.
 
     All calls of a shared layer bear its first path (``"encoder/conv"``). ``producers`` returned the tensors passed in,
     whose ``input_shapes`` go in the same order, constants left out; ``consumers`` take what it returned, each once.
+    ``arguments`` are those by position, ``named`` those by name.
     """
 
     path: str
@@ -33,6 +40,22 @@ class LayerNode:
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
     output_dtypes: tuple[str, ...]
+    arguments: tuple = dataclasses.field(repr=False)
+    named: Mapping[str, Any] = dataclasses.field(repr=False)
+
+    @property
+    def divides_by_tensor(self) -> bool:
+        """Whether it divides by numbers that are not known before it runs."""
+        layer = getattr(self.layer, "stands_for", self.layer)
+        name = type(getattr(layer, "operation", layer)).__name__
+        divisor = self.arguments[1] if len(self.arguments) > 1 else self.named.get("x2")
+        return name in _RECIPROCALS or (name in _QUOTIENTS and isinstance(divisor, keras.KerasTensor))
+
+    @property
+    def pads_within_range(self) -> bool:
+        """Whether it is no padding by other values than zeros, or than those that stand for minus infinity."""
+        value = np.abs(keras.ops.convert_to_numpy(self.named.get("constant_values") or 0))
+        return bool(np.all((value == 0) | (value >= _INFINITE)))
 
     @property
     def takes_indices(self) -> bool:
@@ -76,7 +99,7 @@ class LayerGraph:
         self.nodes: list[LayerNode] = []
         self._paths = {id(layer): path for path, layer in replaceable_layers(model)}
         inputs = keras.tree.flatten(input_layers(model))
-        self.inputs = [self._add(layer.name, layer, [], [layer.output]) for layer in inputs]
+        self.inputs = [self._add(layer.name, layer, [], [layer.output], (), {}) for layer in inputs]
         self.outputs = [node for node in self._read(model, self.inputs, "") if node is not None]
 
     def _read(self, model: keras.Model, inputs: Sequence[LayerNode | None], prefix: str) -> list[LayerNode | None]:
@@ -91,17 +114,24 @@ class LayerGraph:
                 nodes = self._read(operation, passed, path)
             else:
                 fed = [(node, tensor) for tensor in call.input_tensors if (node := producers[id(tensor)]) is not None]
-                node = self._add(self._paths.setdefault(id(operation), path), operation, fed, call.outputs)
+                given = call.arguments.args, call.arguments.kwargs
+                node = self._add(self._paths.setdefault(id(operation), path), operation, fed, call.outputs, *given)
                 nodes = [node] * len(call.outputs)
             producers.update({id(tensor): node for tensor, node in zip(call.outputs, nodes, strict=True)})
         return [producers[id(tensor)] for tensor in graph.outputs]
 
     def _add(
-        self, path: str, layer: keras.Operation, fed: list[tuple[LayerNode, Tensor]], outputs: list[Tensor]
+        self,
+        path: str,
+        layer: keras.Operation,
+        fed: list[tuple[LayerNode, Tensor]],
+        outputs: list[Tensor],
+        arguments: tuple,
+        named: Mapping[str, Any],
     ) -> LayerNode:
         producers, shapes = tuple(producer for producer, _ in fed), tuple(shapes_of([tensor for _, tensor in fed]))
         dtypes = tuple(keras.backend.standardize_dtype(tensor.dtype) for tensor in keras.tree.flatten(outputs))
-        node = LayerNode(path, layer, producers, [], shapes, tuple(shapes_of(outputs)), dtypes)
+        node = LayerNode(path, layer, producers, [], shapes, tuple(shapes_of(outputs)), dtypes, arguments, named)
         for producer in dict.fromkeys(producers):
             producer.consumers.append(node)
         self.nodes.append(node)

@@ -18,7 +18,7 @@ from keras import activations, layers, ops
 
 from tfgreen.model.batch_norm import gain_and_bias
 from tfgreen.model.layer_calls import around_calls
-from tfgreen.model.paths import walk
+from tfgreen.model.paths import sublayers, walk
 from tfgreen.model.weights import is_own
 from tfgreen.quantization.attention import PROBABILITIES, run_attention
 from tfgreen.quantization.op_classes import (
@@ -79,10 +79,15 @@ def lowering_of(layer: keras.Operation, inputs: int = 1) -> Lowering:
     for cls, row in _LAYERS.items():
         if is_own(layer, (cls,)):
             return row(layer, inputs)
-    if isinstance(layer, keras.Layer) and not is_own(layer, (keras.Layer,)):
+    if isinstance(layer, keras.Layer) and (not is_own(layer, (keras.Layer,)) or _runs_model(layer)):
         inside = [range_ for _, _, ranges in _kernels_inside(layer) for range_ in ranges]
         return Lowering(tuple(inside), run=_run_opaque if inside else None, reason=_OWN_CALL)
     return _OPERATIONS.get(operation_name(layer), Lowering())
+
+
+def _runs_model(layer: keras.Layer) -> bool:
+    """Whether a wrapper of Keras's runs layers made of layers, once or for each step."""
+    return isinstance(layer, layers.TimeDistributed) and any(True for _ in sublayers(layer.layer))
 
 
 def is_opaque(layer: keras.Operation) -> bool:
@@ -324,8 +329,9 @@ _FLOAT = {
     layers.UnitNormalization: _NORMALIZES,
 }
 WIDE_FEATURES = "one 8-bit scale for its features would lose the small ones"
+DIVIDES = "LiteRT's 8-bit division fails on a divisor that rounds to 0"
 # Given samples, the converter computes layers in integers that lose by it, and others that should be.
-LOSES_IN_INTEGERS = (_NORMALIZES, WIDE_FEATURES)
+LOSES_IN_INTEGERS = (_NORMALIZES, WIDE_FEATURES, DIVIDES)
 NEEDS_SAMPLES = (_LOOPS, _OWN_CALL)
 _ONE_INSIDE = (OBSERVED,)
 _ATTENTION = Lowering((*[OBSERVED] * PROBABILITIES, UNIT, OBSERVED), run=run_attention)

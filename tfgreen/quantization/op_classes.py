@@ -39,7 +39,10 @@ _PASS_THROUGH = {
     *"Reshape Transpose Squeeze ExpandDims GetItem Flip Moveaxis Swapaxes Ravel MaxPool Repeat Tile Slice".split(),
     *"Split Unstack Roll AveragePool Max Pad".split(),
 }
-_CONCAT_LIKE = {layers.Concatenate, layers.Maximum, layers.Minimum, *"Concatenate Stack Maximum Minimum Where".split()}
+_CONCAT_LIKE = {
+    *(layers.Concatenate, layers.Maximum, layers.Minimum),
+    *"Concatenate Stack Maximum Minimum Where Pad".split(),
+}
 _ELEMENTWISE = {
     *(layers.BatchNormalization, layers.Add, layers.Subtract, layers.Multiply),
     *"Add Subtract Multiply".split(),
@@ -100,7 +103,8 @@ def averages_whole_map(layer: keras.Layer, input_shape: Shape, output_shape: Sha
 
 
 def is_concat_like(layer: keras.Operation) -> bool:
-    """Whether LiteRT gives all inputs of a layer the range of its output."""
+    """Whether LiteRT gives all inputs of a layer the range of its output. A padding does so where it adds other values
+    than zeros, which every range holds."""
     return _is_among(layer, _CONCAT_LIKE)
 
 

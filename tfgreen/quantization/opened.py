@@ -27,6 +27,7 @@ from tfgreen.model.internals import (
     set_history,
 )
 from tfgreen.model.paths import own_weights, sublayers, walk
+from tfgreen.model.weights import is_own
 from tfgreen.quantization.lowering import is_opaque
 from tfgreen.quantization.shared_graph import let_layers_be_shared
 from tfgreen.transforms.compressed import Compressed
@@ -144,7 +145,7 @@ class _Opening:
         self, layer: keras.Layer, fresh: list[keras.KerasTensor], args: tuple, kwargs: dict[str, Any]
     ) -> tuple[keras.Model, Any]:
         try:
-            returned = layer.call(*args, **kwargs)
+            returned = _called(layer, args, kwargs)
         except _Closed:
             raise
         except Exception as error:  # noqa: B902 - code that needs values or sizes raises anything
@@ -174,6 +175,19 @@ class _Opening:
             if any(map(keras.backend.is_float_dtype, dtypes)):
                 raise _Closed(layer)
         return model
+
+
+def _called(layer: keras.Layer, args: tuple, kwargs: dict[str, Any]) -> Tensors:
+    """What the code of a layer returns; of one that runs another on each step, on all steps at once, as if they were
+    samples. Statistics of a batch are then those of all steps, as they are when the model is not trained."""
+    stateful = any(getattr(la, "stateful", False) for _, la in walk(layer))
+    if not is_own(layer, (keras.layers.TimeDistributed,)) or stateful:
+        return layer.call(*args, **kwargs)
+    (x,) = args
+    if x.shape[1] is None:
+        raise _Closed(layer)
+    outputs = layer.layer(keras.ops.reshape(x, (-1, *x.shape[2:])))
+    return keras.tree.map_structure(lambda y: keras.ops.reshape(y, (-1, x.shape[1], *y.shape[1:])), outputs)
 
 
 def _operations(model: keras.Model) -> list[type]:

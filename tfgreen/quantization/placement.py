@@ -34,7 +34,16 @@ from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.weights import is_own, quantizable_weights
 from tfgreen.quantization.feature_scales import needs_float_input
-from tfgreen.quantization.lowering import OBSERVED, UNIT, WIDE_FEATURES, Lowering, Range, is_opaque, lowering_of
+from tfgreen.quantization.lowering import (
+    DIVIDES,
+    OBSERVED,
+    UNIT,
+    WIDE_FEATURES,
+    Lowering,
+    Range,
+    is_opaque,
+    lowering_of,
+)
 from tfgreen.quantization.op_classes import (
     AVERAGE_POOLING,
     averages_whole_map,
@@ -65,7 +74,7 @@ class Placement:
         probabilities: Whether its output is a softmax or sigmoid at the end of the model, which is rounded in the file
             but not while training: a probability below 1/512 would have no gradient.
         keep_float: Whether the config keeps it in float.
-        float_island: Whether it then takes what has been rounded.
+        float_island: Whether it then takes what has been rounded, or a converter may round.
         reason: Why LiteRT computes it in float32, else "".
         input: The range of the inputs that are rounded.
     """
@@ -141,7 +150,8 @@ class _Placer:
         layer: The layer or raw operation of each node, bare of wrappers.
         kept: The nodes that the config keeps in float.
         wide: Those that take in features of the model's inputs that do not fit one scale, with what leads there.
-        float: Both.
+        divides: Those that divide by what they take in.
+        float: All these.
         only_concat: The one concat-like node in which a tensor ends on every way through pass-through layers, or None.
         reaches_concat: The nodes of which any such way ends in a concat-like node.
         only_ends: The nodes of which every such way ends in an output of the model.
@@ -151,7 +161,8 @@ class _Placer:
         self.layer = {node: inner_operation(node.layer) for node in graph.nodes}
         self.kept = {node for node in graph.nodes if keep_float(node.path)}
         self.wide = self._with_wide_features(graph)
-        self.float = self.kept | self.wide
+        self.divides = {node for node in graph.nodes if node.divides_by_tensor}
+        self.float = self.kept | self.wide | self.divides
         self.outputs = set(graph.outputs)
         self.calls: dict[str, list[LayerNode]] = defaultdict(list)
         for node in graph.nodes:
@@ -171,7 +182,7 @@ class _Placer:
     def _with_wide_features(self, graph: LayerGraph) -> set[LayerNode]:
         unrounded: set[LayerNode] = set()
         for node in graph.nodes:
-            joins = is_pass_through(self.layer[node]) or is_concat_like(self.layer[node])
+            joins = is_pass_through(self.layer[node]) or self._joins(node)
             if isinstance(node.layer, layers.InputLayer) or (joins and unrounded.issuperset(node.producers)):
                 unrounded.add(node)
         calls = [node for node in graph.nodes if unrounded.issuperset(node.producers) and node not in unrounded]
@@ -181,15 +192,19 @@ class _Placer:
                 found.add(node)
         return found
 
-    def _is_concat_from(self, node: LayerNode) -> bool:
+    def _joins(self, node: LayerNode) -> bool:
+        """Whether what a node takes in gets the range of what it makes."""
         layer = self.layer[node]
-        return is_concat_like(layer) or (is_pass_through(layer) and node in self.reaches_concat)
+        return is_concat_like(layer) and not (is_pass_through(layer) and node.pads_within_range)
+
+    def _is_concat_from(self, node: LayerNode) -> bool:
+        return self._joins(node) or (is_pass_through(self.layer[node]) and node in self.reaches_concat)
 
     def _only_concat_from(self, node: LayerNode) -> LayerNode | None:
         layer = self.layer[node]
         if node in self.float or is_averaging(layer):  # an average of what the range clips is another average
             return None
-        return node if is_concat_like(layer) else self.only_concat[node] if is_pass_through(layer) else None
+        return node if self._joins(node) else self.only_concat[node] if is_pass_through(layer) else None
 
     def placements(self) -> dict[str, Placement]:
         return {path: _of_all_calls([self._place(node) for node in nodes]) for path, nodes in self.calls.items()}
@@ -197,14 +212,17 @@ class _Placer:
     def _place(self, node: LayerNode) -> Placement:
         layer = self.layer[node]
         if node in self.float:
-            island, kept = any(not self._is_float(producer) for producer in node.producers), node in self.kept
-            reason = "the settings keep it in float" if kept else WIDE_FEATURES
+            # The converter knows the range of a softmax, and would give it to what else is joined with that.
+            island = self._joins(node) or any(not self._is_float(producer) for producer in node.producers)
+            kept = node in self.kept
+            other = DIVIDES if node in self.divides else WIDE_FEATURES
+            reason = "the settings keep it in float" if kept else other
             return Placement(keep_float=kept, float_island=island, reason=reason)
         fused_norm, mean = self._is_fused_norm(node), self._is_mean(node)
         lowering = Lowering() if fused_norm else lowering_of(layer, len(node.producers))
         multiplies = is_own(layer, (layers.Embedding,)) and not node.takes_indices  # by its table, instead of a lookup
-        output = OBSERVED if mean or multiplies else lowering.output
-        into_concat = self.only_concat[node] is not None and not is_concat_like(layer)
+        output = OBSERVED if mean or multiplies or self._joins(node) else lowering.output
+        into_concat = self.only_concat[node] is not None and not self._joins(node)
         if self._is_fused_into_next(node) or (output == OBSERVED and into_concat):
             output = None
         inputs = tuple(

@@ -21,6 +21,7 @@ from tfgreen.model.internals import is_container
 from tfgreen.model.layer_calls import Around, around_calls, every_operation
 from tfgreen.model.weights import is_own
 from tfgreen.quantization.lowering import (
+    DIVIDES,
     LOSES_IN_INTEGERS,
     NEEDS_SAMPLES,
     SIGNED_UNIT,
@@ -66,13 +67,14 @@ def place_ranges(conversion: Conversion) -> Conversion:
         needs_samples = any(reason in NEEDS_SAMPLES for reason in reasons.values())
         averaging, outgrown = averaging_before_concat(model), [] if needs_samples else _outgrown(conversion)
         # Norms wait where others compute in integers only with samples; lost features cannot.
-        losing = (WIDE_FEATURES,) if needs_samples else LOSES_IN_INTEGERS
+        losing = (WIDE_FEATURES, DIVIDES) if needs_samples else LOSES_IN_INTEGERS
         in_float = [path for path, reason in reasons.items() if reason in losing]
         why = [f"TensorFlow's would clip what layers {averaging} average"] if averaging else []
         why += [f"TensorFlow's would round what {outgrown} multiply as coarsely as the products"] if outgrown else []
         narrowed = [] if needs_samples else _narrowed(model)
         why += [f"TensorFlow's would clip {narrowed} to what is chosen of them"] if narrowed else []
-        why += [f"layers {in_float} compute in float32, because they would lose much in 8 bits"] if in_float else []
+        if in_float:
+            why.append(f"layers {in_float} compute in float32, because they would lose much in 8 bits, or fail")
         try:
             if why:
                 model, _ = with_ranges(conversion)
