@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 import tfgreen as tg
 from tfgreen.quantization.feature_scales import lost_channels
@@ -117,6 +117,21 @@ def test_where_no_float_layer_helps_outputs_of_their_own_are_advised():
     model.layers[-1].kernel.assign(np.diag([300.0] * 4 + [1.0] * 3))
     with pytest.warns(UserWarning, match=r"\[4, 5, 6\].*Return them as outputs of their own"):
         tg.quantize(model, calibration_data=X[:, :7])
+
+
+def test_what_loses_a_channel_before_it_is_joined_is_kept_in_float_too():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16,))
+    spread = layers.Lambda(ops.exp, name="deviation")(layers.Dense(6, name="spread")(inputs))
+    parts = [layers.Dense(2, name="mean")(inputs) * 50.0, spread]
+    model = keras.Model(inputs, layers.Concatenate(name="both")(parts))
+    net = model.get_layer("spread")
+    net.kernel.assign(net.kernel * np.array([2.0, 2.0, 2.0, 0.1, 0.1, 0.1]))
+    net.bias.assign([2.0, 2.0, 2.0, -1.0, -1.0, -1.0])  # so that some deviations are much smaller than others
+    said, _ = losses(model)
+    keep = eval(said[0].partition("keep_float=")[2].rstrip("."))
+    assert {"both", "deviation"} <= {*keep}
+    assert losses(model, keep_float=keep) == ([], [[]])
 
 
 TABLE = X[:, :3] * np.array([1.0, 50.0, 4000.0], "float32")

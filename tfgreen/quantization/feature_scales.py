@@ -35,10 +35,11 @@ def needs_float_input(layer: keras.Operation) -> bool:
 
 
 def lost_channels(
-    expected: np.ndarray, got: np.ndarray, scale: float | None = None, axis: int = -1
+    expected: np.ndarray, got: np.ndarray, scale: float | None = None, axis: int = -1, noise: float = _NOISE
 ) -> list[int]:
     """The channels (along ``axis``) of an output of shape ``(samples, ..., channels)`` that drown in noise because they
-    share a scale, by default 1/255 of the range, with much larger ones. Integers and probabilities have none.
+    share a scale, by default 1/255 of the range, with much larger ones: ``noise`` is the share of their power at which
+    they do. Integers and probabilities have none.
 
     Example:
         >>> boxes_and_scores = np.array([[300.0, 0.5], [120.0, 0.75], [20.0, 0.25]])
@@ -49,12 +50,12 @@ def lost_channels(
     if not (fits and np.isfinite(expected).all() and np.isfinite(got).all()):
         return []
     moved = (np.moveaxis(x.astype(np.float64), axis, -1) for x in (expected, expected - got))
-    rows, noise = (x.reshape(-1, x.shape[-1]) for x in moved)
+    rows, errors = (x.reshape(-1, x.shape[-1]) for x in moved)
     scale = scale or float(np.ptp(rows)) / 255
     if scale == 1 / 256 or (rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, rtol=0, atol=1e-3)):
         return []
     size = np.abs(rows)
-    lost = (noise**2).sum(axis=0) > _NOISE * (rows**2).sum(axis=0)
+    lost = (errors**2).sum(axis=0) > noise * (rows**2).sum(axis=0)
     most = np.percentile(size, 90, axis=0)  # outliers are another matter
     lost &= (most * _SMALLER < most.max()) & (np.median(size, axis=0) > _SEEN * scale)
     return [int(channel) for channel in np.flatnonzero(lost)]

@@ -294,3 +294,23 @@ def dense_regression(samples: int) -> tuple[keras.Model, np.ndarray]:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((8,)), layers.Dense(32, "relu"), layers.Dense(3)])
     return model, np.random.default_rng(0).normal(size=(samples, 8)).astype("float32")
+
+
+def test_features_that_share_a_scale_are_named_as_the_cause():
+    model, x = dense_regression(200)
+    scale = np.array([1e4, 100, 1, 1, 1, 1, 1, 1], "float32")
+    model.layers[0].kernel.assign(model.layers[0].kernel / scale[:, None])
+    with pytest.warns(UserWarning, match=r"far from model.*Features \[1, 2, 3, 4, 5, 6, 7\].*Normalization"):
+        tg.convert(model, quantization="int8", calibration_data=x * scale)
+
+
+def test_a_division_that_would_fail_in_8_bits_computes_in_float32():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((16,))
+    both = layers.Dense(16, "softplus")(inputs)
+    model = keras.Model(inputs, layers.Dense(4)(both[:, :8] / (both[:, 8:] + 1e-3)))
+    x = np.random.default_rng(0).normal(size=(2000, 16)).astype("float32")
+    quantized = tg.quantize(model, calibration_data=x[:200])
+    for one in (model, quantized):
+        lite = tg.convert(one, quantization="int8", calibration_data=x[:200])
+        assert "DIV" in lite.float_operators and tg.verify(one, lite, x).passed

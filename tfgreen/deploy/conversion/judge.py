@@ -33,7 +33,7 @@ from tfgreen.quantization.feature_scales import lost_channels
 from tfgreen.quantization.histogram import Calibration
 from tfgreen.structure import match, pack
 from tfgreen.techniques.quantize import is_quantized
-from tfgreen.techniques.shared_scales import shared_scale_loss
+from tfgreen.techniques.shared_scales import Retry, input_scale_loss, shared_scale_loss
 
 FAR = "The file is far from model"  # how the note begins
 _UNSEEN = "The file was not compared with the model, because its ranges do not say what goes into"
@@ -146,14 +146,8 @@ def _loss(conversion: Conversion, lite: LiteRTModel) -> str:
     """What more samples show of channels that share a scale: a few may be small by chance."""
     most = conversion.spec.batch or _MORE_SAMPLES
     samples = {name: array[:most] for name, array in (conversion.samples or {}).items()}
-
-    def retry(paths: tuple[str, ...]) -> keras.Model:
-        config = dataclasses.replace(conversion.config, keep_float=(*conversion.config.keep_float, *paths))
-        again = dataclasses.replace(conversion, model=conversion.original, config=config, samples=samples)
-        return with_ranges(again)[0]
-
     got, scales = lite.predict(samples), pack(lite.output_structure, lite.output_scales)
-    return shared_scale_loss(conversion.original, conversion.spec, samples, got, scales, retry)
+    return shared_scale_loss(conversion.original, conversion.spec, samples, got, scales, _keeping(conversion, samples))
 
 
 def _cause(
@@ -178,7 +172,27 @@ def _cause(
             "on targets less their mean, and add that after the file."
         )
     placed = lite.quantization == "int8" and is_container(conversion.original) and not is_quantized(conversion.original)
-    return (_outlier(conversion) if wide and placed else "") or errors.cause
+    found = _outlier(conversion) if wide and placed else ""
+    return found or (_lost_features(conversion) if placed else "") or errors.cause
+
+
+def _lost_features(conversion: Conversion) -> str:
+    """What rounding its inputs takes away."""
+    samples = {name: x[: conversion.spec.batch or _MORE_SAMPLES] for name, x in (conversion.samples or {}).items()}
+    again = dataclasses.replace(conversion, model=conversion.original, samples=samples)
+    retry = _keeping(conversion, samples)
+    return input_scale_loss(with_ranges(again)[0], conversion.spec, samples, retry)
+
+
+def _keeping(conversion: Conversion, samples: Mapping[str, np.ndarray]) -> Retry:
+    """The model with ranges, given more layers to keep in float."""
+
+    def retry(paths: tuple[str, ...]) -> keras.Model:
+        config = dataclasses.replace(conversion.config, keep_float=(*conversion.config.keep_float, *paths))
+        again = dataclasses.replace(conversion, model=conversion.original, config=config, samples=samples)
+        return with_ranges(again)[0]
+
+    return retry
 
 
 def _outlier(conversion: Conversion) -> str:
