@@ -52,8 +52,9 @@ def convert(
     What was done besides converting is in ``notes`` of the result: recurrent layers written out step by step
     (TensorFlow's int8 calibration crashes on their loops), float32 instead of ``mixed_float16``, random augmentation
     left out, operators without an int8 kernel or a trained range. A conversion that may crash the process runs in one
-    of its own. Nothing is printed; TensorFlow's converter logs on its own to the process's standard error, which
-    ``TF_CPP_MIN_LOG_LEVEL=2``, set before TensorFlow is imported, holds back.
+    of its own. Nothing is printed; TensorFlow's converter logs on its own to the process's standard error. Most of that
+    ``TF_CPP_MIN_LOG_LEVEL=2``, set before TensorFlow is imported, holds back, but not what it says of a model that it
+    refuses, nor a line that begins with ``fully_quantize``.
 
     Args:
         model: A built Keras 3 model: sequential, functional, nested or subclassed, on the TensorFlow backend. One that

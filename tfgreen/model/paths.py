@@ -157,7 +157,7 @@ def weights_by_path(layer: keras.Layer) -> dict[str, keras.Variable]:
 
 
 @contextlib.contextmanager
-def naming_dtypes(model: keras.Model) -> Iterator[None]:
+def naming_dtypes(model: keras.Model, raised: type[TfgreenError] = ConversionError) -> Iterator[None]:
     """Where the block fails on a model that Keras has quantized, or whose weights are no float32, say so and why.
 
     Some of these compute all the same, so that only the failure tells.
@@ -167,7 +167,7 @@ def naming_dtypes(model: keras.Model) -> Iterator[None]:
     except Exception as error:  # noqa: B902 - TensorFlow raises anything for dtypes that do not go together
         layers = list(walk(model))
         quantized = [path for path, layer in layers if getattr(layer, "quantization_mode", None)]
-        odd = {path: layer.variable_dtype for path, layer in layers if layer.variable_dtype in _ODD}
+        odd = {path: layer.variable_dtype for path, layer in layers if layer.variable_dtype in _ODD and layer.weights}
         if not (quantized or odd) or (isinstance(error, TfgreenError) and not isinstance(error, ConversionError)):
             raise
         what = f"layers {quantized} are quantized by Keras (quantize())"
@@ -179,4 +179,4 @@ def naming_dtypes(model: keras.Model) -> Iterator[None]:
                 "new.set_weights(model.get_weights())."
             )
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise ConversionError(f"model '{model.name}': {what}. {fix} It fails with: {lines[0][:300]}") from error
+        raise raised(f"model '{model.name}': {what}. {fix} It fails with: {lines[0][:300]}") from error

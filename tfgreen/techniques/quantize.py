@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from tfgreen.config import resolve_config
-from tfgreen.errors import invalid_state, invalid_value, layer_subject
+from tfgreen.errors import InvalidValueError, invalid_state, invalid_value, layer_subject
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.paths import check_built_model, naming_dtypes, walk, weights_by_path
@@ -58,6 +58,8 @@ def quantize(
     Weights are rounded per output channel and activations wherever LiteRT rounds them, to ranges that start from
     calibration data, so that the copy scores what post-training quantization scores before any training. Compile and
     fit it, then ``tg.convert(quantized, quantization="int8")``: the file takes over the trained ranges without data.
+    Train the model first: ranges begin at what it returns for the calibration data and follow slowly, so that they hold
+    a model back whose outputs are yet to grow.
 
     Args:
         model: Any built Keras 3 model; it may be pruned or clustered. It is not changed. A kernel whose channels share
@@ -76,9 +78,9 @@ def quantize(
     Raises:
         TypeError: ``model`` or ``config`` is of another type.
         ValueError: The model is not built or quantized already, a pattern matches nothing, the calibration data is
-            missing, empty, of another shape or not finite, ``strict`` and a layer stays float32 or the model is
-            subclassed, ``preserve_clusters`` and no kernel is clustered, or nothing can be quantized. The layer is
-            named.
+            missing, empty, of another shape or not finite, it fails with weights that are no float32 or that Keras has
+            quantized, ``strict`` and a layer stays float32 or the model is subclassed, ``preserve_clusters`` and no
+            kernel is clustered, or nothing can be quantized. The layer is named.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
@@ -92,7 +94,7 @@ def quantize(
     check_built_model(model)
     patterns = (*config.keep_float, *config.layers)
     graph = opened(model, lambda path: any(_is_of_whole(pattern, path) for pattern in patterns))
-    with naming_dtypes(graph):
+    with naming_dtypes(graph, InvalidValueError):
         result, samples = rounded(graph, config)
         if graph is not model and samples and (noise := _noise(model, result, samples)) > _NOISY:
             closed, _ = rounded(model, config)  # code may hold numbers that no range fits

@@ -22,7 +22,8 @@ def strip(model: keras.Model) -> keras.Model:
         model: A model from ``tg.prune`` or another verb, trained or not. It is not changed.
 
     Returns:
-        A model of plain Keras layers with the same predictions, names and shapes, not compiled.
+        A model of plain Keras layers with the same predictions, names and shapes, not compiled. Of a model that was
+        trained to be quantized, activations are no longer rounded to its ranges, nor cut off at their ends.
 
     Raises:
         TypeError: ``model`` is no ``keras.Model``.

@@ -49,7 +49,8 @@ def test_image_layers_without_an_operator_are_noted(converted):
 def test_a_float_file_is_no_integer_file(converted):
     conversion, folder = converted
     as_int8 = dataclasses.replace(conversion, config=ConvertConfig(quantization="int8"))
-    assert "Operators that compute in float32" in finish(as_int8, folder).notes[-1]
+    note = finish(as_int8, folder).notes[-1]
+    assert "Operators that compute in float32" in note and "'CONV_2D'" in note and "of layers ['conv" in note
     strict = dataclasses.replace(conversion, config=ConvertConfig(quantization="int8", strict=True))
     with pytest.raises(ConversionError, match="model 'multi_io_net': strict=True, but .* compute in float32: CONV_2D"):
         finish(strict, folder)
@@ -80,3 +81,22 @@ def test_half_precision_is_called_by_its_name():
     assert convert(model).notes == ("Computed in float32 instead of bfloat16: layers ['out'].",)
     with pytest.raises(ValueError, match=r"input_dtype: expected 'float32' or 'int8', received 'uint8'.*less 128"):
         convert(model, quantization="int8", calibration_data=np.ones((8, 4)), input_dtype="uint8")
+
+
+@pytest.mark.parametrize("labels, fit", [(3, True), (2, False), (4, False)])
+def test_labels_are_as_many_as_the_classes(labels, fit):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax", name="class")])
+    names = [f"class {number}" for number in range(labels)]
+    if fit:
+        assert convert(model, labels=names).metadata["labels"] == names
+    else:
+        with pytest.raises(ValueError, match=rf"labels: expected one for each class.*\(1, 3\).*received {labels}"):
+            convert(model, labels=names)
+
+
+def test_two_labels_are_those_of_one_probability_and_any_number_those_of_a_class():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+    assert convert(model, labels=["no", "yes"]).metadata["labels"] == ["no", "yes"]
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.ops.argmax(keras.layers.Dense(5)(inputs), axis=-1))
+    assert len(convert(model, labels=list("abcde")).metadata["labels"]) == 5

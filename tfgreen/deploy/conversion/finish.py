@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfgreen.deploy.conversion.converter import RESULT
@@ -9,8 +10,9 @@ from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.storage.integer_weights import store_integers
 from tfgreen.deploy.storage.narrow_weights import pack_int4, store_float16
+from tfgreen.deploy.tflite.audit import audit_operators
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales, weighted_operators
-from tfgreen.deploy.tflite.contents import count_operators, edge_tensors, float_operators, quantization_of
+from tfgreen.deploy.tflite.contents import TensorInfo, count_operators, edge_tensors, float_operators, quantization_of
 from tfgreen.deploy.tflite.flatbuffer import name_edges, parse, set_metadata
 from tfgreen.deploy.tflite.layer_names import layers_of_operators, rename_tensors
 from tfgreen.deploy.tflite.rewrites import (
@@ -22,7 +24,7 @@ from tfgreen.deploy.tflite.rewrites import (
 )
 from tfgreen.deploy.tflite.ties import repeated, share_buffers, share_tables
 from tfgreen.deploy.tflite.writing import write
-from tfgreen.errors import ConversionError
+from tfgreen.errors import ConversionError, invalid_value, listed
 from tfgreen.version import __version__
 
 _STORED = {  # weights that these modes store in another type
@@ -37,6 +39,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     Raises:
         ConversionError: No weight can be stored in 4 bits, or a variable is written, or ``strict`` and an operator
             stays float32.
+        ValueError: There are not as many labels as an output has classes.
     """
     config, traced = conversion.config, conversion.traced
     file = parse((folder / RESULT).read_bytes(), "converted model")
@@ -88,6 +91,7 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
             f"Needs a runtime with the Flex delegate, for {foreign}. Python's interpreters have none: it was not run."
         )
     inputs, outputs = edge_tensors(file, "inputs"), edge_tensors(file, "outputs")
+    _check_labels(config.labels, outputs)
     for side, tensors, dtype in (("inputs", inputs, config.input_dtype), ("outputs", outputs, config.output_dtype)):
         edges = [tensor.name for tensor in tensors if tensor.dtype == "float32" != dtype]
         if edges:
@@ -95,7 +99,8 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     in_float = float_operators(file)
     if config.integers and in_float:
         kernel = "a kernel for 16-bit activations" if config.quantization == "int16x8" else "an int8 kernel"
-        notes.append(f"Operators that compute in float32, without {kernel} or a range: {in_float}.")
+        which = f"{in_float} of layers {listed(audit_operators(file, layers).float_layers)}"
+        notes.append(f"Operators that compute in float32, without {kernel} or a range: {which}.")
     if config.quantization in _STORED and quantization_of(file) == "float32":
         notes.append(f"The file is float32: no weight {_STORED[config.quantization]}.")
     idle = traced.image_layers.intersection(traced.calls).difference(*layers)
@@ -121,6 +126,17 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     if config.strict and config.integers:
         _check_integer(conversion, lite)
     return lite
+
+
+def _check_labels(labels: Sequence[str], outputs: Sequence[TensorInfo]) -> None:
+    """Raise unless there is one for each class of an output: two where one number tells them apart, any number of them
+    where the output is the number of a class."""
+    scores = [tensor for tensor in outputs if tensor.shape and not (tensor.dtype[0] in "iu" and tensor.scale is None)]
+    classes = {2 if tensor.shape[-1] == 1 else tensor.shape[-1] for tensor in scores}
+    if labels and len(scores) == len(outputs) and len(labels) not in classes:
+        shapes = {tensor.name: tensor.shape for tensor in outputs}
+        expected, received = f"one for each class of an output, of shapes {shapes}", f"{len(labels)}: {listed(labels)}"
+        raise invalid_value("labels", expected=expected, received=received)
 
 
 def _check_integer(conversion: Conversion, lite: LiteRTModel) -> None:
