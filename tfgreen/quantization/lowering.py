@@ -280,8 +280,7 @@ ACTIVATIONS: dict[Any, Lowering] = {
 def _activation(layer: keras.Layer) -> Lowering:
     """The row of a layer's activation function."""
     name = getattr(layer.activation, "__name__", type(layer.activation).__name__)
-    unknown = Lowering(reason=f"LiteRT has no int8 kernel for the activation '{name}'")
-    return ACTIVATIONS.get(layer.activation, unknown)
+    return ACTIVATIONS.get(layer.activation, Lowering(reason=_NO_ACTIVATION.format(name)))
 
 
 def _with_activation(layer: keras.Layer, inside: tuple[Range, ...], run: Run) -> Lowering:
@@ -314,6 +313,9 @@ def _merging(layer: keras.Layer, inputs: int) -> Lowering:
 
 
 _NO_KERNEL = "LiteRT has no int8 kernel for it"
+_NO_ACTIVATION = "LiteRT has no int8 kernel for the activation '{}'"
+# Of which TensorFlow's calibration gives a part the range of another, which clips it or is too wide.
+BADLY_CALIBRATED = frozenset(map(_NO_ACTIVATION.format, ("celu", "sparse_plus")))
 _LOOPS = "its steps run in float32 unless calibration data is given to convert"
 _OWN_CALL = "only its kernels and its output are rounded, because its call() is not Keras's own"
 _NORMALIZES = "it stays float32, in which its mean, variance or norm is safe"
@@ -361,5 +363,9 @@ _OPERATIONS = {
     "Sigmoid": Lowering(output=UNIT),
     "Tanh": Lowering(output=SIGNED_UNIT),
     "Silu": Lowering((UNIT,), run=_run_silu),
+    **{
+        "".join(word.title() for word in name.split("_")): Lowering(reason=_NO_ACTIVATION.format(name))
+        for name in ("celu", "sparse_plus")
+    },
     **dict.fromkeys(("Negative", "Square", "Sin", "Cos"), Lowering(reason=_NO_KERNEL)),
 }

@@ -13,6 +13,8 @@ from tfgreen.deploy.conversion.config import ConvertConfig
 from tfgreen.deploy.conversion.post_training import place_ranges
 from tfgreen.deploy.conversion.record import read
 from tfgreen.errors import InvalidValueError
+from tfgreen.quantization.lowering import BADLY_CALIBRATED
+from tfgreen.quantization.placement import place_activations
 from tfgreen.techniques.quantize import is_quantized
 
 
@@ -186,3 +188,30 @@ def test_what_is_read_beside_a_part_of_its_range_is_not_clipped_to_that(make):
     assert any("would clip ['hidden'] to what is chosen" in note for note in lite.notes)
     for expected, got in zip(model.predict(x, verbose=0), lite.predict(x), strict=True):
         assert np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2)) < 0.03
+
+
+NAMES = (
+    "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu log_sigmoid mish relu6 selu "
+    "sigmoid silu soft_shrink softplus softsign sparse_plus sparse_sigmoid squareplus tanh tanh_shrink"
+).split()
+
+
+@pytest.mark.parametrize("where", ["inside", "after a relu"])
+@pytest.mark.parametrize("name", [n if n == "celu" else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
+def test_no_activation_is_clipped_by_the_ranges_of_its_parts(name, where):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, activation=name if where == "inside" else "relu")(inputs)
+    x = x if where == "inside" else layers.Activation(name)(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    data = np.random.default_rng(0).normal(size=(64, 8, 8, 3)).astype("float32")
+    lite = tg.convert(model, quantization="int8", calibration_data=data)
+    assert not any("far from" in note for note in lite.notes)
+    assert tg.verify(model, lite, data, sqnr_db=15, mean_scales=5).passed
+
+
+@pytest.mark.parametrize("operation", [keras.ops.celu, keras.ops.sparse_plus])
+def test_nor_is_it_as_an_operation(operation):
+    inputs = keras.Input((8,))
+    place = place_activations(keras.Model(inputs, operation(inputs)), lambda path: False)
+    assert {one.reason for one in place.values()} <= BADLY_CALIBRATED

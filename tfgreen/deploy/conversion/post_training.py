@@ -21,6 +21,7 @@ from tfgreen.model.internals import is_container
 from tfgreen.model.layer_calls import Around, around_calls, every_operation
 from tfgreen.model.weights import is_own
 from tfgreen.quantization.lowering import (
+    BADLY_CALIBRATED,
     DIVIDES,
     LOSES_IN_INTEGERS,
     NEEDS_SAMPLES,
@@ -73,6 +74,8 @@ def place_ranges(conversion: Conversion) -> Conversion:
         why += [f"TensorFlow's would round what {outgrown} multiply as coarsely as the products"] if outgrown else []
         narrowed = [] if needs_samples else _narrowed(model)
         why += [f"TensorFlow's would clip {narrowed} to what is chosen of them"] if narrowed else []
+        parts = [path for path, reason in reasons.items() if reason in BADLY_CALIBRATED]
+        why += [f"TensorFlow's would give the activation of {parts} another range on the way"] if parts else []
         if in_float:
             why.append(f"layers {in_float} compute in float32, because they would lose much in 8 bits, or fail")
         try:
