@@ -106,6 +106,15 @@ def test_outputs_are_named_and_their_names_are_checked():
     assert adapter.read({"label": 1, "size": 2}, {}) == {key: 2}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_teacher_that_would_teach_nan_is_refused(value):
+    teacher = network()
+    weight = teacher.weights[0]
+    weight.assign(np.full(weight.shape, value))
+    with pytest.raises(ValueError, match=rf"teacher.*weight '{weight.path}': expected finite values.*checkpoint"):
+        adapt_teacher(teacher, network())
+
+
 def test_what_is_no_teacher_or_no_model_is_named():
     student = network()
     with pytest.raises(TypeError, match="teacher: expected a keras.Model, a tg.LiteRTModel"):

@@ -31,6 +31,7 @@ from tfgreen.model.capture import (
 )
 from tfgreen.model.fingerprint import fingerprint
 from tfgreen.model.paths import check_built_model, join_path, walk
+from tfgreen.transforms.selection import check_finite
 from tfgreen.typing import Arrays, Shape, Tensor, Tensors
 
 
@@ -259,7 +260,7 @@ class PredictorAdapter(Adapter):
 
 
 def adapt_teacher(teacher: Teacher, student: keras.Model) -> Adapter:
-    """The adapter of a teacher in any of its forms; its weights must not be the student's."""
+    """The adapter of a teacher in any of its forms; its weights must be finite, and not the student's."""
     if not isinstance(teacher, keras.Model):
         if not callable(getattr(teacher, "predict", None)):
             expected = "a keras.Model, a tg.LiteRTModel or a list of these"
@@ -274,4 +275,8 @@ def adapt_teacher(teacher: Teacher, student: keras.Model) -> Adapter:
         received = f"{len(shared)} weights that are also the student's, such as '{shared[0]}'"
         fix = "Pass a copy: keras.models.clone_model(model), then set_weights()."
         raise invalid_value(adapter.subject, expected=expected, received=received, fix=fix)
+    for variable in teacher.weights:
+        if keras.backend.is_float_dtype(variable.dtype):
+            subject = f"{adapter.subject}, weight '{variable.path}'"
+            check_finite(keras.ops.convert_to_numpy(variable), subject, "It teaches NaN; load a healthy checkpoint.")
     return adapter

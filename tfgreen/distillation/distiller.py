@@ -67,8 +67,9 @@ class Distiller(keras.Model):
 
     Raises:
         TypeError: A model, a loss, a weight or the cache is of another type.
-        ValueError: A model is not built; there is no loss; a weight is out of range; outputs or features do not fit; a
-            layer does not exist; it cannot be told whether an output is logits.
+        ValueError: A model is not built; a weight of the teacher is NaN or infinite; there is no loss; a weight of
+            losses or teachers is out of range; outputs or features do not fit; a layer does not exist; it cannot be
+            told whether an output is logits.
 
     Example:
         >>> import keras, numpy as np, tfgreen as tg
