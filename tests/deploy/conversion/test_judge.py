@@ -281,6 +281,7 @@ def test_outliers_are_named_where_leaving_them_out_helps(largest, rows):
     assert not any("far from" in note for note in lite.notes) and tg.verify(model, lite, x).passed
 
 
+@pytest.mark.slow
 def test_a_calibration_is_advised_where_it_helps():
     model, x = dense_regression(20_000)
     x[11, 2] = 4000.0
