@@ -100,3 +100,8 @@ def test_two_labels_are_those_of_one_probability_and_any_number_those_of_a_class
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.ops.argmax(keras.layers.Dense(5)(inputs), axis=-1))
     assert len(convert(model, labels=list("abcde")).metadata["labels"]) == 5
+
+
+def test_labels_of_an_output_whose_last_axis_is_open_are_taken_as_they_are():
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.Dense(1, "sigmoid"), keras.layers.Flatten()])
+    assert len(convert(model, labels=["no", "yes"]).metadata["labels"]) == 2

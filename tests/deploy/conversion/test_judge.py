@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 
@@ -15,6 +16,7 @@ import tfgreen as tg
 from tests import zoo
 from tfgreen.deploy.tflite.flatbuffer import buffer_bytes, constant, parse, set_constant
 from tfgreen.deploy.tflite.writing import write
+from tfgreen.errors import invalid_state
 
 
 def spoiled(factor: float = 3000.0) -> tuple[keras.Model, np.ndarray]:
@@ -315,3 +317,16 @@ def test_a_division_that_would_fail_in_8_bits_computes_in_float32():
     for one in (model, quantized):
         lite = tg.convert(one, quantization="int8", calibration_data=x[:200])
         assert "DIV" in lite.float_operators and tg.verify(one, lite, x).passed
+
+
+def test_a_remedy_that_cannot_be_tried_is_not_offered(monkeypatch):
+    def refuse(conversion):
+        raise invalid_state("Nothing can be quantized.")
+
+    module = importlib.import_module("tfgreen.deploy.conversion.judge")
+    monkeypatch.setattr(module, "with_ranges", refuse)
+    model, x = dense_regression(400)
+    x[7] *= 1e5
+    with pytest.warns(UserWarning, match="far from model") as caught:
+        tg.convert(model, quantization="int8", calibration_data=x)
+    assert not any("leave them out" in str(one.message) or "try calibration" in str(one.message) for one in caught)

@@ -130,10 +130,10 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
 
 def _check_labels(labels: Sequence[str], outputs: Sequence[TensorInfo]) -> None:
     """Raise unless there is one for each class of an output: two where one number tells them apart, any number of them
-    where the output is the number of a class."""
+    where the output is the number of a class, or its last axis is open."""
     scores = [tensor for tensor in outputs if tensor.shape and not (tensor.dtype[0] in "iu" and tensor.scale is None)]
     classes = {2 if tensor.shape[-1] == 1 else tensor.shape[-1] for tensor in scores}
-    if labels and len(scores) == len(outputs) and len(labels) not in classes:
+    if labels and len(scores) == len(outputs) and classes.isdisjoint((len(labels), None)):
         shapes = {tensor.name: tensor.shape for tensor in outputs}
         expected, received = f"one for each class of an output, of shapes {shapes}", f"{len(labels)}: {listed(labels)}"
         raise invalid_value("labels", expected=expected, received=received)

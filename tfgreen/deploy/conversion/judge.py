@@ -25,7 +25,7 @@ from tfgreen.deploy.inspection.output_errors import DEFAULT_LIMITS
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.tflite.flatbuffer import parse, set_metadata
 from tfgreen.deploy.tflite.writing import write
-from tfgreen.errors import ConversionError, listed
+from tfgreen.errors import ConversionError, TfgreenError, listed
 from tfgreen.model.call_spec import keeping_state, outputs_of
 from tfgreen.model.internals import is_container
 from tfgreen.model.samples import random_samples
@@ -144,10 +144,14 @@ def _is_finer(expected: np.ndarray, scale: float | None) -> bool:
 
 def _loss(conversion: Conversion, lite: LiteRTModel) -> str:
     """What more samples show of channels that share a scale: a few may be small by chance."""
-    most = conversion.spec.batch or _MORE_SAMPLES
-    samples = {name: array[:most] for name, array in (conversion.samples or {}).items()}
+    samples = _more_samples(conversion)
     got, scales = lite.predict(samples), pack(lite.output_structure, lite.output_scales)
     return shared_scale_loss(conversion.original, conversion.spec, samples, got, scales, _keeping(conversion, samples))
+
+
+def _more_samples(conversion: Conversion) -> dict[str, np.ndarray]:
+    most = conversion.spec.batch or _MORE_SAMPLES
+    return {name: array[:most] for name, array in (conversion.samples or {}).items()}
 
 
 def _cause(
@@ -178,10 +182,12 @@ def _cause(
 
 def _lost_features(conversion: Conversion) -> str:
     """What rounding its inputs takes away."""
-    samples = {name: x[: conversion.spec.batch or _MORE_SAMPLES] for name, x in (conversion.samples or {}).items()}
-    again = dataclasses.replace(conversion, model=conversion.original, samples=samples)
+    samples = _more_samples(conversion)
     retry = _keeping(conversion, samples)
-    return input_scale_loss(with_ranges(again)[0], conversion.spec, samples, retry)
+    try:
+        return input_scale_loss(retry(()), conversion.spec, samples, retry)
+    except TfgreenError:  # there are no ranges to place
+        return ""
 
 
 def _keeping(conversion: Conversion, samples: Mapping[str, np.ndarray]) -> Retry:
@@ -198,17 +204,21 @@ def _keeping(conversion: Conversion, samples: Mapping[str, np.ndarray]) -> Retry
 def _outlier(conversion: Conversion) -> str:
     """What of the calibration data makes ranges too wide, with the remedy that a copy of the model shows to help."""
     model, spec, whole = conversion.original, conversion.spec, conversion.samples or {}
-    size = np.max([_most(x) / (np.median(_most(x)) or 1.0) for x in whole.values()], axis=0)
+    floats = [_most(x) for name, x in whole.items() if x.dtype.kind == "f"]
+    size = np.max([most / (np.median(most) or 1.0) for most in floats], axis=0) if floats else np.zeros(0)
     outliers = np.flatnonzero(size > _OUTLIER)
+    if len(outliers) > _FEW_OUTLIERS * len(size):
+        outliers = outliers[:0]
     rest = {name: np.delete(x, outliers, axis=0) for name, x in whole.items()}
     few = {name: x[:_SAMPLES] for name, x in rest.items()}
-    if len(outliers) > _FEW_OUTLIERS * len(size) or not len(few[spec.inputs[0].name]):
-        return ""
     expected = outputs_of(model, spec, few, _SAMPLES)
 
     def helps(calibration: Calibration, samples: Mapping[str, np.ndarray]) -> bool:
         config = dataclasses.replace(conversion.config, calibration=calibration)
-        again, _ = with_ranges(dataclasses.replace(conversion, model=model, config=config, samples=samples))
+        try:
+            again, _ = with_ranges(dataclasses.replace(conversion, model=model, config=config, samples=samples))
+        except TfgreenError:  # there are no ranges to place
+            return False
         got = outputs_of(again, spec, few, _SAMPLES)
         return not any(distance(x, y, None).is_far for x, y in zip(expected, got) if x.dtype.kind == "f")
 
