@@ -7,21 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfgreen.errors import invalid_value
 from tfgreen.model.internals import graph_calls, graph_of, input_layers, is_container, passed_inputs
 from tfgreen.model.paths import check_built_model, join_path, replaceable_layers
+from tfgreen.structure import CallSpec, match
 from tfgreen.typing import Shape, Tensor
 
 _TAKE_INDICES = (
     *(keras.layers.Embedding, keras.layers.CategoryEncoding, keras.layers.Discretization, keras.layers.Hashing),
     *(keras.layers.HashedCrossing, keras.layers.IntegerLookup),
 )
-
-
-_INFINITE = 1e4
-_QUOTIENTS, _RECIPROCALS = ("Divide", "TrueDivide"), ("Reciprocal", "DivideNoNan")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,20 +38,6 @@ class LayerNode:
     output_dtypes: tuple[str, ...]
     arguments: tuple = dataclasses.field(repr=False)
     named: Mapping[str, Any] = dataclasses.field(repr=False)
-
-    @property
-    def divides_by_tensor(self) -> bool:
-        """Whether it divides by numbers that are not known before it runs."""
-        layer = getattr(self.layer, "stands_for", self.layer)
-        name = type(getattr(layer, "operation", layer)).__name__
-        divisor = self.arguments[1] if len(self.arguments) > 1 else self.named.get("x2")
-        return name in _RECIPROCALS or (name in _QUOTIENTS and isinstance(divisor, keras.KerasTensor))
-
-    @property
-    def pads_within_range(self) -> bool:
-        """Whether it is no padding by other values than zeros, or than those that stand for minus infinity."""
-        value = np.abs(keras.ops.convert_to_numpy(self.named.get("constant_values") or 0))
-        return bool(np.all((value == 0) | (value >= _INFINITE)))
 
     @property
     def takes_indices(self) -> bool:
@@ -136,6 +118,12 @@ class LayerGraph:
             producer.consumers.append(node)
         self.nodes.append(node)
         return node
+
+
+def inputs_by_name(model: keras.Model, spec: CallSpec) -> dict[str, LayerNode]:
+    """The nodes of the inputs of a Sequential or functional model, by their names in what it is called with."""
+    nodes = {node.layer: node for node in LayerGraph(model).inputs}
+    return {name: nodes[layer] for name, layer in match(spec.structure, input_layers(model), "model").items()}
 
 
 def layers_without_batch(model: keras.Model) -> list[str]:

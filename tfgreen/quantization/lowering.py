@@ -315,7 +315,8 @@ def _merging(layer: keras.Layer, inputs: int) -> Lowering:
 _NO_KERNEL = "LiteRT has no int8 kernel for it"
 _NO_ACTIVATION = "LiteRT has no int8 kernel for the activation '{}'"
 # Of which TensorFlow's calibration gives a part the range of another, which clips it or is too wide.
-BADLY_CALIBRATED = frozenset(map(_NO_ACTIVATION.format, ("celu", "sparse_plus")))
+_CELU, _SPARSE_PLUS = map(_NO_ACTIVATION.format, ("celu", "sparse_plus"))
+BADLY_CALIBRATED = (_CELU, _SPARSE_PLUS)
 _LOOPS = "its steps run in float32 unless calibration data is given to convert"
 _OWN_CALL = "only its kernels and its output are rounded, because its call() is not Keras's own"
 _NORMALIZES = "it stays float32, in which its mean, variance or norm is safe"
@@ -363,9 +364,7 @@ _OPERATIONS = {
     "Sigmoid": Lowering(output=UNIT),
     "Tanh": Lowering(output=SIGNED_UNIT),
     "Silu": Lowering((UNIT,), run=_run_silu),
-    **{
-        "".join(word.title() for word in name.split("_")): Lowering(reason=_NO_ACTIVATION.format(name))
-        for name in ("celu", "sparse_plus")
-    },
+    "Celu": Lowering(reason=_CELU),
+    "SparsePlus": Lowering(reason=_SPARSE_PLUS),
     **dict.fromkeys(("Negative", "Square", "Sin", "Cos"), Lowering(reason=_NO_KERNEL)),
 }

@@ -28,6 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import layers
 
 from tfgreen.model.graph import LayerGraph, LayerNode
@@ -57,8 +58,12 @@ from tfgreen.quantization.op_classes import (
     is_identity,
     is_pass_through,
     is_separable,
+    operation_name,
 )
 from tfgreen.typing import PlainDict
+
+_QUOTIENTS, _RECIPROCALS = ("Divide", "TrueDivide"), ("Reciprocal", "DivideNoNan")
+_INFINITE = 1e4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +166,7 @@ class _Placer:
         self.layer = {node: inner_operation(node.layer) for node in graph.nodes}
         self.kept = {node for node in graph.nodes if keep_float(node.path)}
         self.wide = self._with_wide_features(graph)
-        self.divides = {node for node in graph.nodes if node.divides_by_tensor}
+        self.divides = {node for node in graph.nodes if self._divides(node)}
         self.float = self.kept | self.wide | self.divides
         self.outputs = set(graph.outputs)
         self.calls: dict[str, list[LayerNode]] = defaultdict(list)
@@ -192,10 +197,16 @@ class _Placer:
                 found.add(node)
         return found
 
+    def _divides(self, node: LayerNode) -> bool:
+        """Whether a node divides by numbers that are not known before it runs."""
+        name = operation_name(self.layer[node])
+        divisor = node.arguments[1] if len(node.arguments) > 1 else node.named.get("x2")
+        return name in _RECIPROCALS or (name in _QUOTIENTS and isinstance(divisor, keras.KerasTensor))
+
     def _joins(self, node: LayerNode) -> bool:
         """Whether what a node takes in gets the range of what it makes."""
         layer = self.layer[node]
-        return is_concat_like(layer) and not (is_pass_through(layer) and node.pads_within_range)
+        return is_concat_like(layer) and not (is_pass_through(layer) and _pads_within_range(node))
 
     def _is_concat_from(self, node: LayerNode) -> bool:
         return self._joins(node) or (is_pass_through(self.layer[node]) and node in self.reaches_concat)
@@ -299,6 +310,12 @@ class _Placer:
         """Whether a node returns several tensors of floats from code that is not known: one of them may be a mask of
         very large numbers, so that no range fits all."""
         return sum(map(keras.backend.is_float_dtype, node.output_dtypes)) > 1 and is_opaque(self.layer[node])
+
+
+def _pads_within_range(node: LayerNode) -> bool:
+    """Whether a node pads by no other numbers than zeros, or than those that stand for minus infinity."""
+    value = np.abs(keras.ops.convert_to_numpy(node.named.get("constant_values") or 0))
+    return bool(np.all((value == 0) | (value >= _INFINITE)))
 
 
 def _of_all_calls(found: list[Placement]) -> Placement:

@@ -10,13 +10,13 @@ import numpy as np
 
 from tfgreen.errors import TfgreenError, listed
 from tfgreen.model.call_spec import call_model
-from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.model.internals import input_layers, is_container
+from tfgreen.model.graph import LayerGraph, LayerNode, inputs_by_name
+from tfgreen.model.internals import is_container
 from tfgreen.model.weights import is_own
 from tfgreen.quantization.activation_quantizer import ranges_of_input
 from tfgreen.quantization.feature_scales import lost_channels, lost_features
 from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_identity, is_pass_through
-from tfgreen.structure import CallSpec, match
+from tfgreen.structure import CallSpec
 from tfgreen.typing import Tensors
 
 _SURE = 0.02  # of the power of a channel, as noise
@@ -67,7 +67,7 @@ def shared_scale_loss(
     lost = [nodes[index] for index, _ in found]
     joins = [path for node in lost for path in _joining(node)]
     makers = [path for node in lost for path in _makers(node)]  # which may lose a channel before it is joined
-    for paths in (tuple(dict.fromkeys(joins)), tuple(dict.fromkeys([*joins, *makers]))):
+    for paths in dict.fromkeys(tuple(dict.fromkeys(found)) for found in (joins, [*joins, *makers])):
         if helps(paths):
             return f"{text}Let it compute in float32: keep_float={paths}."
     return f"{text}Return them as outputs of their own."
@@ -87,7 +87,7 @@ def input_scale_loss(
     found = _lost_features(quantized, spec, samples)
     if not found:
         return ""
-    nodes = _inputs(quantized, spec)
+    nodes = inputs_by_name(quantized, spec)
     readers = tuple(dict.fromkeys(path for name in found for path in _readers(nodes[name])))
     which = "; ".join(f"{listed(features)} (last axis) of input '{name}'" for name, features in found.items())
     text = (
@@ -106,7 +106,7 @@ def _lost_features(
 ) -> dict[str, list[int]]:
     """The features that each input loses where they are rounded, by its name."""
     found: dict[str, list[int]] = {}
-    for name, node in _inputs(quantized, spec).items() if is_container(quantized) else ():
+    for name, node in inputs_by_name(quantized, spec).items() if is_container(quantized) else ():
         x = samples[name]
         lost = {
             feature
@@ -116,11 +116,6 @@ def _lost_features(
         if lost:
             found[name] = sorted(lost)
     return found
-
-
-def _inputs(model: keras.Model, spec: CallSpec) -> dict[str, LayerNode]:
-    nodes = {node.layer: node for node in LayerGraph(model).inputs}
-    return {name: nodes[layer] for name, layer in match(spec.structure, input_layers(model), "model").items()}
 
 
 def _readers(node: LayerNode) -> Iterator[str]:

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 
 from tfgreen.deploy.conversion.record import Conversion
-from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.model.internals import input_layers, is_container
+from tfgreen.model.graph import LayerNode, inputs_by_name
+from tfgreen.model.internals import is_container
 from tfgreen.quantization.activation_quantizer import ranges_of_consumer
 from tfgreen.quantization.feature_scales import statistics
 from tfgreen.quantization.op_classes import inner_operation, is_pass_through
-from tfgreen.structure import InputSpec, match
+from tfgreen.structure import InputSpec
 
 _DEVIATIONS = 2.0
 Limits = tuple[np.ndarray, np.ndarray]  # of an input, or of each of its features
@@ -33,11 +33,10 @@ def made_samples(conversion: Conversion, count: int) -> dict[str, np.ndarray]:
     model, spec, rng = conversion.original, conversion.spec, np.random.default_rng(0)
     if not is_container(model) or conversion.has_open_sizes:
         return {}
-    layers = match(spec.structure, input_layers(model), "model")
-    nodes = {node.layer: node for node in LayerGraph(model).inputs}
+    nodes = inputs_by_name(model, spec)
     samples = {}
     for item in spec.inputs:
-        node = nodes[layers[item.name]]
+        node = nodes[item.name]
         found = [*_limits(node), *([_DTYPES[item.dtype]] if item.dtype in _DTYPES else [])]
         if found or not node.consumers:  # what nothing reads may be anything
             # One limit may be of the whole input, another of each of its features.
