@@ -191,12 +191,15 @@ def test_a_leaky_relu_rounds_as_xnnpack_does():
     assert error_in_scales(trained, in_int8(trained), x) < 1e-3
 
 
-def test_the_mean_of_a_map_is_rounded_to_the_range_of_what_it_is_concatenated_with():
+@pytest.mark.parametrize("relu", [False, True])
+def test_the_mean_of_a_map_is_rounded_to_the_range_of_what_it_is_concatenated_with(relu):
     inputs = keras.Input((8, 11, 3))
-    mean = layers.AveragePooling2D((8, 11))(inputs)
+    mean = layers.AveragePooling2D((8, 11))(layers.ReLU()(inputs) if relu else inputs)
     x, model = normal(8, 11, 3), keras.Model(inputs, layers.Concatenate()([mean, mean]))
     trained = quantized(model, x)
-    assert error_in_scales(trained, in_int8(trained), x) < 0.05
+    lite = in_int8(trained)
+    assert error_in_scales(trained, lite, x) < 0.05
+    assert "MEAN" in lite.operators and "AVERAGE_POOL_2D" not in lite.operators
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from tfgreen.quantization.kernels import (
 )
 from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, lowering_of, without_activation
 from tfgreen.quantization.op_classes import (
-    AVERAGE_POOLING,
     has_kernel,
     inner_operation,
     is_concat_like,
@@ -123,8 +122,7 @@ class ActivationQuantizer(ActivationHook):
         def quantize(index: int, x: Tensor) -> Tensor:
             return self._round(self.inside_ranges[index], x, training)
 
-        if isinstance(operation, AVERAGE_POOLING) and not place.averaging:
-            # The window is the whole map. LiteRT's pooling keeps the scale of its input, its mean has one of its own.
+        if place.mean:  # LiteRT's pooling keeps the scale of its input, its mean has one of its own
             return ops.mean(args[0], axis=tuple(range(1, len(args[0].shape) - 1)), keepdims=True)
         if place.fused and is_exporting():
             outputs = self._export_fused(compressed, args)

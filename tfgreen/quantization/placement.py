@@ -76,6 +76,7 @@ class Placement:
         output: The range of the output, or None where it is not rounded here.
         fused: Whether it is a BatchNormalization that is fused into the kernel before it, or such a kernel.
         averaging: Whether it averages in the range of its input.
+        mean: Whether it is an average pooling of the whole map, which is computed as a mean.
         probabilities: Whether its output is a softmax or sigmoid at the end of the model, which is rounded in the file
             but not while training: a probability below 1/512 would have no gradient.
         keep_float: Whether the config keeps it in float.
@@ -89,6 +90,7 @@ class Placement:
     output: Range | None = None
     fused: bool = False
     averaging: bool = False
+    mean: bool = False
     probabilities: bool = False
     keep_float: bool = False
     float_island: bool = False
@@ -100,6 +102,7 @@ class Placement:
         words = [f"in{index}" for index in self.inputs]
         words += [f"{len(self.inside)}x"] if self.inside else []
         words += ["fused"] if self.fused else []
+        words += ["mean"] if self.mean else []
         words += [] if self.output is None else ["out" if self.output == OBSERVED else str(self.output)]
         return " ".join(words)
 
@@ -247,7 +250,7 @@ class _Placer:
         fused = fused_norm or self._is_fused_kernel(node)
         averaging = is_averaging(layer) and not mean
         probabilities = output == UNIT and node in self.only_ends
-        return Placement(inputs, lowering.inside, output, fused, averaging, probabilities, reason=lowering.reason)
+        return Placement(inputs, lowering.inside, output, fused, averaging, mean, probabilities, reason=lowering.reason)
 
     def _is_mean(self, node: LayerNode) -> bool:
         """Whether one window of an average pooling holds the whole map, in all its calls: a mean is then computed in
