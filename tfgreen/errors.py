@@ -6,6 +6,7 @@ line and exit, while anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -66,6 +67,18 @@ def invalid_state(sentence: str, fix: str = "") -> InvalidValueError:
 def layer_subject(path: str, layer: object) -> str:
     """Name a layer in an error: its path in the model and its class."""
     return f"layer '{path}' ({type(layer).__name__})"
+
+
+def reason_of(error: Exception) -> str:
+    """The line of an error of Keras or TensorFlow that says what is wrong, without calls, nodes and values.
+
+    Example:
+        >>> reason_of(ValueError("Graph execution error:\\n\\nDetected at node a\\n  File a.py\\nbad label. [Op:A]"))
+        'bad label'
+    """
+    text = re.sub(r"\{\{.*?\}\}|\[Op:.*|  +Label values.*", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if not re.match(r"\s*(File|\[\[|Detected at|Graph exec|$)", line)]
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def listed(items: Sequence[object], most: int = 10) -> str:

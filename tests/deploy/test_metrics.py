@@ -73,6 +73,12 @@ def test_metrics_that_cannot_be_computed_are_refused_by_name(y, metrics):
         keras_metrics(PREDICTED, y, metrics)
 
 
+@pytest.mark.parametrize("label", [5, -1, np.nan])
+def test_labels_that_are_no_classes_are_refused_where_a_metric_looks_them_up(label):
+    with pytest.raises(InvalidValueError, match=r"cannot be computed: Received a label value of -?\d+ which is outside"):
+        keras_metrics(PREDICTED, np.full(70, label), ["sparse_categorical_crossentropy"])
+
+
 def test_a_metric_object_is_new_each_time():
     metric, y = keras.metrics.MeanAbsoluteError(), np.zeros((4, 1))
     assert [keras_metrics(y + error, y, [metric]) for error in (3.0, 1.0)] == [

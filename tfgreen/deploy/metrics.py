@@ -9,7 +9,7 @@ import numpy as np
 
 from tfgreen.checks import check_instance
 from tfgreen.deploy.tflite.contents import TensorInfo
-from tfgreen.errors import InvalidValueError, invalid_type, invalid_value
+from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, reason_of
 from tfgreen.typing import Arrays, Tensors
 
 if TYPE_CHECKING:
@@ -69,10 +69,12 @@ def count_nan(arrays: Iterable[np.ndarray]) -> int:
 
 def keras_metrics(predictions: Arrays, y: Arrays, metrics: Metrics) -> dict[str, float]:
     """Compute Keras's metrics of arrays of shape ``(samples, ...)``, as ``Model.evaluate`` does of those of a model."""
+    import tensorflow as tf
+
     try:
         values = metric_model(metrics).evaluate(columns(predictions), columns(y), verbose=0, return_dict=True)
-    except (ValueError, TypeError) as error:
-        raise InvalidValueError(f"metrics {metrics!r} cannot be computed: {str(error).splitlines()[0]}") from error
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        raise InvalidValueError(f"metrics {metrics!r} cannot be computed: {reason_of(error)}.") from error
     return {name: float(value) for name, value in values.items() if name != "loss"}
 
 

@@ -5,7 +5,6 @@ Reference: P. Molchanov et al., 2019, arXiv:1906.10771 (``(w * dL/dw)^2``, avera
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfgreen.errors import invalid_state, invalid_type, invalid_value
+from tfgreen.errors import invalid_state, invalid_type, invalid_value, reason_of
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.model.samples import sample_arrays
@@ -83,7 +82,5 @@ def summed_loss(loss: Loss, targets: Arrays, outputs: Sequence[Tensor]) -> Tenso
     try:
         return sum(ops.mean(function(t, o)) for t, o in zip(keras.tree.flatten(targets), outputs, strict=True))
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        lines = re.sub(r"\{\{.*?\}\}|\[Op:.*|  +Label values.*", "", str(error)).strip().splitlines()
-        reason = (lines[0] if lines else type(error).__name__).rstrip(".")
         fix = "One loss is taken of every output: pass one that fits, and targets of the shape that it takes."
-        raise invalid_state(f"loss={loss!r} does not fit the outputs and y ({reason}).", fix) from error
+        raise invalid_state(f"loss={loss!r} does not fit the outputs and y ({reason_of(error)}).", fix) from error

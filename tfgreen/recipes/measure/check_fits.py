@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgreen.checks import check_instance, check_option
-from tfgreen.errors import TfgreenError, invalid_state, invalid_value
+from tfgreen.errors import TfgreenError, invalid_state, invalid_value, reason_of
 from tfgreen.model.call_spec import outputs_of, read_call_spec, symbolic_inputs
 from tfgreen.model.internals import compile_settings
 from tfgreen.model.paths import check_built_model
@@ -125,4 +125,4 @@ def _try(model: keras.Model, spec: CallSpec, split: Split, metric: Metric | None
     except (ValueError, TypeError, tf.errors.OpError) as error:
         if isinstance(error, TfgreenError):
             raise
-        raise invalid_state(f"{what}: {str(error).strip().splitlines()[0]}") from error
+        raise invalid_state(f"{what}: {reason_of(error)}.") from error
