@@ -137,6 +137,11 @@ def nan():
     return x
 
 
+def distributed(x):
+    dataset = tf.data.Dataset.from_tensor_slices(x).batch(4)
+    return tf.distribute.MirroredStrategy(["CPU:0"]).experimental_distribute_dataset(dataset)
+
+
 BAD = {
     "a path": (ONE, lambda: "x.npy", TypeError, "expected arrays, or an iterable.*received str. .*numpy.load"),
     "a number": (ONE, lambda: 3, TypeError, "received int. Pass an array, .*a generator"),
@@ -163,6 +168,7 @@ BAD = {
     "counts": (TWO, lambda: [A, B[:3]], ValueError, "as many samples for every input, received {'a': 7, 'b': 3}"),
     "counts of a batch": (TWO, lambda: iter([[A, B[:3]]]), ValueError, "as many samples for every input"),
     "endless": (ONE, lambda: tf.data.Dataset.from_tensors(A).repeat(), ValueError, r"never ends. .*dataset.take\(16\)"),
+    "distributed": (ONE, lambda: distributed(A), TypeError, "expected whole batches.*the tf.data.Dataset that was"),
     "endless PyDataset": (ONE, lambda: Batches([], None), ValueError, "never ends"),
 }
 

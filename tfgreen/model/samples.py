@@ -103,6 +103,9 @@ def comes_in_batches(data: Samples, spec: CallSpec, subject: str = "calibration_
         fix = "Load the file first, for instance with numpy.load." if isinstance(data, (str, bytes)) else _FORMS
         fix = "Call it: pass what the function returns." if callable(data) and not isinstance(data, type) else fix
         raise invalid_type(subject, expected="arrays, or an iterable of batches", received=data, fix=fix)
+    if not callable(getattr(data, "cardinality", int)):  # that of a strategy, whose batches lie on its replicas
+        fix = "Pass the tf.data.Dataset that was distributed."
+        raise invalid_type(subject, expected="whole batches", received=data, fix=fix)
     return True
 
 
