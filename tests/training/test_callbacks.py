@@ -206,6 +206,10 @@ def test_a_step_without_a_model_or_inside_a_traced_function_says_what_to_do():
 
     with pytest.raises(ValueError, match=r"has no model.*tg.UpdateCompression\(model\)"):
         tg.UpdateCompression().step()
+    begun_by_nobody = tg.UpdateCompression()
+    begun_by_nobody.set_model(pruned(tg.ConstantSparsity(0.5, begin_step=0)))
+    with pytest.raises(ValueError, match=r"training has not begun.*tg.UpdateCompression\(model\)"):
+        begun_by_nobody.step()
     with pytest.raises(TypeError, match="model: expected a keras.Model, received str"):
         tg.UpdateCompression("model")
     update = tg.UpdateCompression(pruned(tg.ConstantSparsity(0.5, begin_step=0)))

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import keras
 import tensorflow as tf
@@ -21,7 +21,7 @@ from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.compressed import ChainedWeight, chained_weights, compressed_layers
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.selection import check_finite
-from tfgreen.typing import PlainDict, Tensor
+from tfgreen.typing import PlainDict, Tensor, Tensors
 
 _CHECKED = 100  # steps after which weights are looked at, besides the end of an epoch
 
@@ -66,6 +66,7 @@ class UpdateCompression(keras.callbacks.Callback):
         super().__init__()
         self._scheduled: list[_Scheduled] = []
         self._batches = self._seen = 0
+        self._advance: Callable[[Tensor], Tensors] | None = None  # set when training begins
         if model is not None:
             check_instance("model", model, keras.Model, "a keras.Model")
             self.set_model(model)
@@ -109,12 +110,10 @@ class UpdateCompression(keras.callbacks.Callback):
         """Say that ``count`` more batches are finished, and do what was scheduled for them.
 
         Raises:
-            TypeError, ValueError: ``count`` is no integer >= 1, there is no model, or the call is inside a
-                ``tf.function``.
+            TypeError, ValueError: ``count`` is no integer >= 1, there is no model or its training has not begun, or the
+                call is inside a ``tf.function``.
         """
         check_integer("count", count, minimum=1)
-        if self.model is None:
-            raise invalid_state("UpdateCompression has no model.", "Make it so: tg.UpdateCompression(model).")
         if not tf.executing_eagerly():
             raise invalid_state(
                 "UpdateCompression.step is called inside a tf.function, where it runs only once, when that is traced.",
@@ -123,6 +122,9 @@ class UpdateCompression(keras.callbacks.Callback):
         self._step(int(count))
 
     def _step(self, count: int) -> None:
+        if self._advance is None:
+            what = "has no model" if self.model is None else "has a model, but its training has not begun"
+            raise invalid_state(f"UpdateCompression {what}.", "Make it with the model: tg.UpdateCompression(model).")
         self._advance(tf.constant(count, "int64"))  # all counters in one call of a graph: a fifth of the time
         self._input_ranges.compare(count)
         self._seen += count
