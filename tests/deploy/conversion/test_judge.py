@@ -95,6 +95,25 @@ def _equalized(model: keras.Model) -> tuple[list, keras.KerasTensor]:
     return even.inputs, keras.ops.argmax(even.outputs[0], axis=-1)
 
 
+def test_a_file_that_only_verify_would_refuse_has_a_note():
+    """A mean of places, weighed by probabilities that 8 bits hold in steps of 1/256."""
+    inputs, places = keras.Input((256, 8)), np.tile(np.arange(16.0, dtype="float32"), 16)[:, None]
+    weights = keras.ops.softmax(4 * layers.Dense(4, use_bias=False)(inputs), axis=1)
+    model = keras.Model(inputs, keras.ops.sum(weights * places, axis=1))
+    x = np.random.default_rng(0).normal(size=(64, 256, 8)).astype("float32")
+    lite = tg.convert(model, quantization="int8", calibration_data=x, strict=True)
+    assert not tg.verify(model, lite, x).passed
+    assert any("which is close, but tg.verify asks for 2.5 scales at most" in note for note in lite.notes)
+
+
+def test_a_softmax_whose_classes_lie_within_a_scale_is_announced():
+    start = keras.initializers.RandomNormal(stddev=0.0005, seed=0)
+    model = keras.Sequential([keras.Input((16,)), layers.Dense(12, "softmax", kernel_initializer=start)])
+    x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+    with pytest.warns(UserWarning, match="far from model.*or what tells them apart, are hardly above 1/256"):
+        tg.convert(model, quantization="int8", calibration_data=x)
+
+
 def test_a_file_that_cannot_run_names_the_layer(monkeypatch):
     config = tg.ConvertConfig(quantization="int8", calibration_data=zoo.sample("multi_io", 32))
     model = zoo.ZOO["multi_io"]()

@@ -45,6 +45,23 @@ def test_the_figures_are_those_of_numpy():
     assert out.mean_scales == pytest.approx(out.mean_error / out.scale) and out.max_error >= out.mean_error
 
 
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+@pytest.mark.parametrize("follow", [
+    lambda y: y * 4.0, lambda y: y / 10.0, lambda y: y + 3.0, lambda y: -y, lambda y: y * np.arange(1.0, 5.0, dtype="f"),
+    layers.Rescaling(4.0),
+])  # fmt: skip
+def test_a_layer_is_not_blamed_for_a_factor_or_a_sum_that_is_folded_into_it(follow, quantization):
+    inputs = keras.Input((8, 8, 4))
+    y = follow(layers.Conv2D(4, 3, name="conv")(inputs))
+    y = layers.Softmax(name="softmax")(layers.Flatten()(layers.MaxPooling2D(6)(y)))
+    model, x = keras.Model(inputs, y), noise(0)
+    lite = convert(model, quantization=quantization, calibration_data=None if quantization == "float32" else x)
+    errors = compare_layers(model, lite, x)
+    folded = errors.skipped.get("conv", "").startswith("the file holds a multiple of it, or a sum")
+    compared = [row.layer for row in errors.layers]  # the converter leaves some of these as operators of their own
+    assert folded != ("conv" in compared) and "softmax" in compared and all(row.noise < 0.05 for row in errors.layers)
+
+
 def test_layers_that_run_as_one_operator_are_named_together():
     inputs = keras.Input((6,))
     x = layers.ReLU(name="relu")(layers.Dense(4, name="dense")(inputs))

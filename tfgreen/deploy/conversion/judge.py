@@ -42,8 +42,8 @@ _UNSEEN_FIX = "(fixed sizes, and trained ranges or tables to look up, would): lo
 _SAMPLES, _MORE_SAMPLES = 8, 128
 _LEAST_EQUAL_MADE = 0.5  # integers of made-up samples, between classes as often as not; that may be chance
 _FLAT = (
-    "Its probabilities are hardly above 1/256, the step of an 8-bit softmax: let the file return what goes "
-    "into the softmax, keep that layer in float32 (keep_float), or train the model until it is surer."
+    "Its probabilities, or what tells them apart, are hardly above 1/256, the step of an 8-bit softmax: let the file "
+    "return what goes into the softmax, keep that layer in float32 (keep_float), or train the model until it is surer."
 )
 _OUTLIER, _FEW_OUTLIERS = 4.0, 0.05  # times the median sample; of the samples
 _LEAST_RANGE = 3e-6  # below which the converter widens ranges
@@ -121,6 +121,7 @@ def _judged(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     if not cause:
         unlike = [] if made else [item for item in integers.items() if item[1].equal < 1]
         notes = [f"Output '{name}': {output}; near ties fall the other way." for name, output in unlike]
+        notes += [] if made else _beyond_limits(lite, found)
         return with_notes(lite, *notes) if notes else lite
     on = "samples made up within its trained ranges" if trained else "samples at random" if made else _DATA
     outputs = "".join(f"output '{name}': {output}. " for name, output in [*far.items(), *unequal.items()])
@@ -128,6 +129,16 @@ def _judged(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     if conversion.config.strict:
         raise ConversionError(f"strict=True, but: {text}")
     return with_notes(lite, text)
+
+
+def _beyond_limits(lite: LiteRTModel, found: Mapping[str, OutputDistance]) -> list[str]:
+    """Notes on 8-bit outputs that are close to the model's, and yet not as close as :func:`tfgreen.verify` asks for."""
+    limit = DEFAULT_LIMITS["int8"].mean_scales if lite.quantization == "int8" else math.inf
+    return [
+        f"Output '{name}': {output}, which is close, but tg.verify asks for {limit:g} scales at most."
+        for name, output in found.items()
+        if output.scales > limit
+    ]
 
 
 def _repeats(conversion: Conversion, samples: Mapping[str, np.ndarray], expected: list[np.ndarray]) -> bool:

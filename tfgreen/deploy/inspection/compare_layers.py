@@ -30,6 +30,8 @@ from tfgreen.techniques.quantize_config import QuantizeConfig
 from tfgreen.typing import Samples
 
 _MOST_SAMPLES = 64
+_ENOUGH, _LEFT, _LEAST_FACTOR = 16, 0.01, 0.02  # values of a channel; of the noise; of the model's output
+_RESCALED = "the file holds a multiple of it, or a sum, as where the converter folds in what follows"
 _OTHER = "The file was converted from another model, or before the weights of this one changed: convert it again."
 
 
@@ -88,6 +90,9 @@ def compare_layers(model: keras.Model, lite: LiteRTModel, x: Samples) -> LayerEr
         expected = computed[path].astype(np.float64)
         got = stored[path].reshape(expected.shape)
         error, noise = np.abs(expected - got), _noise(expected, got)
+        if noise > GOOD and _is_rescaled(expected, got):
+            skipped[path] = _RESCALED
+            continue
         status = lite.audit.operators[places[path][0]]
         before = tuple(source for source in sources[path] if source in rows)
         rows[path] = LayerComparison(
@@ -144,6 +149,21 @@ def _noise(expected: np.ndarray, got: np.ndarray) -> float:
     expected, error = expected.astype(np.float64), got.astype(np.float64) - expected
     power = float((expected**2).sum())
     return float((error**2).sum()) / power if power else math.inf if error.any() else 0.0
+
+
+def _is_rescaled(expected: np.ndarray, got: np.ndarray) -> bool:
+    """Whether each channel of an output, its last axis, is that of the model times a factor and plus a number; where
+    there are too few values of each to tell, whether the whole is. A factor near 0 is none: that output is lost."""
+    channels = expected.shape[-1] if expected.ndim > 1 and expected.size >= _ENOUGH * expected.shape[-1] else 1
+    if expected.size < _ENOUGH * channels:
+        return False
+    x, y = (values.reshape(-1, channels) for values in (expected, got))
+    x_less_mean, y_less_mean = x - x.mean(axis=0), y - y.mean(axis=0)
+    power = (x_less_mean**2).sum(axis=0)
+    varies = power > 0
+    factor = np.where(varies, (x_less_mean * y_less_mean).sum(axis=0) / np.where(varies, power, 1.0), 1.0)
+    left = ((y_less_mean - factor * x_less_mean) ** 2).sum()
+    return bool(left < _LEFT * ((y - x) ** 2).sum() and (np.abs(factor) > _LEAST_FACTOR).all())
 
 
 def _is_within(path: str, layers: Sequence[str]) -> bool:
