@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -105,3 +106,11 @@ def test_two_labels_are_those_of_one_probability_and_any_number_those_of_a_class
 def test_labels_of_an_output_whose_last_axis_is_open_are_taken_as_they_are():
     model = keras.Sequential([keras.Input((None, 2)), keras.layers.Dense(1, "sigmoid"), keras.layers.Flatten()])
     assert len(convert(model, labels=["no", "yes"]).metadata["labels"]) == 2
+
+
+def test_float_operators_of_no_layer_are_named_by_their_tensors():
+    inputs = keras.Input((8,), dtype="uint8")
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.ops.cast(inputs, "float32")))
+    x = np.random.default_rng(0).integers(0, 255, (64, 8)).astype("uint8")
+    (note,) = convert(model, quantization="int8", calibration_data=x).notes
+    assert re.search(r"\['CAST'\] of tensors \['.*Cast'\]", note)
