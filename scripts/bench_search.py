@@ -5,9 +5,10 @@
     python scripts/bench_search.py processes [--trials 16]
 
 ``make`` trains a small network on scikit-learn's digits by each of 216 recipes, which takes half an hour, and saves
-what came of each after 0, 1, 3 and 10 epochs. ``table`` searches among these results, with whole trainings and in
-stages, and draws as many at random: for each seed it prints the hypervolume of accuracy, gzip bytes and latency, within
-those of the float file and five points of its accuracy, as a share of that of all recipes. ``processes`` prints the
+what came of each after 0, 1, 3 and 10 epochs. ``table`` searches among these results for files that lose at most five
+points of accuracy, with whole trainings and in stages, and draws as many at random: for each seed it prints the
+hypervolume of accuracy, gzip bytes and latency, within that bound and the figures of the float file, as a share of that
+of all recipes. ``processes`` prints the
 time of one process and of two that share a study of candidates which take half a second each.
 """
 
@@ -28,7 +29,7 @@ import numpy as np
 from tfgreen.recipes.recipe.choices import Choice
 from tfgreen.recipes.search.explore import explore
 from tfgreen.recipes.search.front import hypervolume
-from tfgreen.recipes.search.problem import Objective, Problem
+from tfgreen.recipes.search.problem import Bound, Objective, Problem
 from tfgreen.recipes.search.space import Space
 from tfgreen.recipes.search.study import Study
 
@@ -43,7 +44,7 @@ SPACE: dict[str, list[Any]] = {
 EPOCHS = (0, 1, 3, 10)
 OWN = {"macs": 0.6, "sparsity": 0.5, "learning_rate": 1e-3, "clusters": None, "quantization": "int8"}  # as "balanced"
 OBJECTIVES = (Objective("accuracy", True), Objective("gzip_bytes"), Objective("latency_ms", digits=2))
-DROP = 0.05  # of the accuracy, beyond which a file is of no use
+DROP = 0.05  # of the accuracy, beyond which a file is of no use: the max_drop of the search
 
 
 class Table:
@@ -65,8 +66,10 @@ class Table:
         def evaluate(settings: dict[str, Any], stage: int) -> dict[str, float]:
             return self.figures(tuple(settings[name] for name in SPACE), stage - stages)
 
+        least = self.base["accuracy"] - DROP
         return Problem(
             space=self.space, objectives=OBJECTIVES, evaluate=evaluate, stages=stages, start=start,
+            bounds=(Bound("max_drop", "accuracy", least, at_least=True, trained=True),),
             reference=self.base["accuracy"],
         )  # fmt: skip
 
