@@ -77,7 +77,8 @@ def reason_of(error: Exception) -> str:
         'bad label'
     """
     text = re.sub(r"\{\{.*?\}\}|\[Op:.*|  +Label values.*", "", str(error))
-    lines = [line.strip() for line in text.splitlines() if not re.match(r"\s*(File|\[\[|Detected at|Graph exec|$)", line)]
+    around = r"\s*(File|\[\[|Detected at|Graph exec|$)"
+    lines = [line.strip() for line in text.splitlines() if not re.match(around, line)]
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 

@@ -216,6 +216,22 @@ def test_an_average_is_rounded_to_the_range_of_its_input(layer):
     assert np.abs(integers - np.round(integers)).max() < 0.02 and len(np.unique(np.round(integers))) > 50
 
 
+BETWEEN = {"": [], "flatten": [layers.Flatten], "dropout": [layers.Dropout, 0.1], "fold": [layers.Reshape, (2, 2, 3)]}
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+@pytest.mark.parametrize("clip", [
+    keras.ops.relu, keras.ops.relu6, lambda x: layers.ReLU(0.5)(x), lambda x: keras.ops.clip(x, -0.5, 0.5),
+])  # fmt: skip
+def test_what_is_averaged_is_not_clipped_before(clip, between):
+    inputs = keras.Input((8, 3))
+    y = layers.AveragePooling1D(2)(inputs)
+    x, model = normal(8, 3), keras.Model(inputs, clip(between[0](*between[1:])(y) if between else y))
+    trained = quantized(model, x)
+    # In scales of the output, which are finer than those of the average.
+    assert error_in_scales(trained, in_int8(trained), x) < 1
+
+
 @pytest.mark.parametrize("kind", [ActivationRange, MovingAverageRange, LearnedRange])
 def test_each_place_has_a_range_of_its_own_like_the_one_that_is_given(kind):
     given = kind(**({"momentum": 0.5} if kind is MovingAverageRange else {}))

@@ -11,6 +11,7 @@ from tfgreen.model.weights import is_own
 from tfgreen.quantization.op_classes import (
     averages_whole_map,
     can_fuse_relu,
+    gives_back_range,
     has_kernel,
     inner_operation,
     is_averaging,
@@ -27,7 +28,7 @@ from tfgreen.transforms.compressed import Compressed
 
 PREDICATES = (
     *(has_kernel, is_averaging, is_concat_like, is_elementwise, is_fused_activation, is_identity, is_pass_through),
-    *(is_relu, is_separable),
+    *(is_relu, is_separable, gives_back_range),
 )
 
 
@@ -45,14 +46,14 @@ LAYERS = [
     (layers.UpSampling2D(), {is_pass_through}),
     (layers.UpSampling2D(interpolation="bilinear"), {is_pass_through, is_averaging}),
     (layers.Dropout(0.1), {is_pass_through, is_identity}),
-    (layers.Concatenate(), {is_concat_like}),
-    (layers.Maximum(), {is_concat_like}),
+    (layers.Concatenate(), {is_concat_like, gives_back_range}),
+    (layers.Maximum(), {is_concat_like, gives_back_range}),
     (layers.Add(), {is_elementwise}),
     (layers.BatchNormalization(), {is_elementwise}),
-    (layers.ReLU(), {is_relu, is_fused_activation}),
-    (layers.ReLU(3.0), {is_relu, is_fused_activation}),
+    (layers.ReLU(), {is_relu, is_fused_activation, gives_back_range}),
+    (layers.ReLU(3.0), {is_relu, is_fused_activation, gives_back_range}),
     (layers.ReLU(negative_slope=0.1), {is_relu}),
-    (layers.Activation("relu6"), {is_fused_activation}),
+    (layers.Activation("relu6"), {is_fused_activation, gives_back_range}),
     (layers.Activation("tanh"), set()),
 ]
 
@@ -63,12 +64,13 @@ def test_each_layer_is_of_its_classes(layer, expected):
 
 
 OPERATIONS = [
-    (keras.ops.relu, {is_fused_activation}),
-    (keras.activations.relu, {is_relu, is_fused_activation}),
+    (keras.ops.relu, {is_fused_activation, gives_back_range}),
+    (keras.activations.relu, {is_relu, is_fused_activation, gives_back_range}),
     (lambda x: x + x, {is_elementwise}),
     (lambda x: x[:, 0], {is_pass_through}),
     (lambda x: keras.ops.average_pool(x, 2), {is_pass_through, is_averaging}),
-    (lambda x: keras.ops.concatenate([x, x]), {is_concat_like}),
+    (lambda x: keras.ops.concatenate([x, x]), {is_concat_like, gives_back_range}),
+    (lambda x: keras.ops.clip(x, 0, 1), {gives_back_range}),
     (keras.ops.stop_gradient, {is_pass_through, is_identity}),
     (keras.ops.tanh, set()),
 ]

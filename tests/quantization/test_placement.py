@@ -128,7 +128,7 @@ CASES = {
         {"a": "in0", "b": "in0 out", "max": "", "mean": "", "join": "out"},
     ),
     "concat of the mean of a map": (
-        lambda x: layers.Concatenate(name="join")([layers.AveragePooling2D(x.shape[1:3], name="pool")(conv("a")(x))] * 2),
+        lambda x: layers.Concatenate(name="join")([layers.AveragePooling2D(x.shape[1:3], name="pool")(conv("a")(x))]*2),
         {"a": "in0 out", "pool": "mean", "join": "out"},
     ),
     "concat of a feeder used elsewhere": (

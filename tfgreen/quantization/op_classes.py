@@ -108,6 +108,11 @@ def is_concat_like(layer: keras.Operation) -> bool:
     return _is_among(layer, _CONCAT_LIKE)
 
 
+def gives_back_range(layer: keras.Operation) -> bool:
+    """Whether LiteRT gives what a layer takes in, or what it is fused into, the range of its output."""
+    return is_concat_like(layer) or is_fused_activation(layer) or operation_name(layer) == "Clip"
+
+
 def is_elementwise(layer: keras.Operation) -> bool:
     """Whether a layer is one sum or product, into which LiteRT fuses a ReLU."""
     return _is_among(layer, _ELEMENTWISE)

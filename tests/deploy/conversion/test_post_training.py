@@ -190,6 +190,24 @@ def test_what_is_read_beside_a_part_of_its_range_is_not_clipped_to_that(make):
         assert np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2)) < 0.03
 
 
+CHOSEN = {
+    "clip": lambda y: keras.ops.clip(y, -0.5, 0.5),
+    "flatten and clip": lambda y: keras.ops.clip(layers.Flatten()(y), -0.5, 0.5),
+    "relu and minimum": lambda y: keras.ops.minimum(keras.ops.relu(y), 0.5),
+}
+
+
+@pytest.mark.parametrize("choose", CHOSEN.values(), ids=CHOSEN)
+def test_what_is_averaged_is_not_clipped_before_to_what_is_chosen_of_it(choose):
+    inputs = keras.Input((8, 3))
+    model = keras.Model(inputs, choose(layers.AveragePooling1D(2, name="pool")(inputs)))
+    x = np.random.default_rng(0).normal(size=(128, 8, 3)).astype("float32")
+    lite = tg.convert(model, quantization="int8", calibration_data=x)
+    assert any("would clip ['pool'] to what is chosen" in note for note in lite.notes)
+    expected = model.predict(x, verbose=0)
+    assert np.sqrt(np.mean((lite.predict(x) - expected) ** 2) / np.mean(expected**2)) < 0.1
+
+
 NAMES = (
     "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu log_sigmoid mish relu6 selu "
     "sigmoid silu soft_shrink softplus softsign sparse_plus sparse_sigmoid squareplus tanh tanh_shrink"

@@ -47,8 +47,8 @@ def test_the_figures_are_those_of_numpy():
 
 @pytest.mark.parametrize("quantization", ["float32", "int8"])
 @pytest.mark.parametrize("follow", [
-    lambda y: y * 4.0, lambda y: y / 10.0, lambda y: y + 3.0, lambda y: -y, lambda y: y * np.arange(1.0, 5.0, dtype="f"),
-    layers.Rescaling(4.0),
+    lambda y: y * 4.0, lambda y: y / 10.0, lambda y: y + 3.0, lambda y: -y,
+    lambda y: y * np.arange(1.0, 5.0, dtype="float32"), layers.Rescaling(4.0),
 ])  # fmt: skip
 def test_a_layer_is_not_blamed_for_a_factor_or_a_sum_that_is_folded_into_it(follow, quantization):
     inputs = keras.Input((8, 8, 4))

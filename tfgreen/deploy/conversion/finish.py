@@ -100,9 +100,9 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
     if config.integers and in_float:
         kernel = "a kernel for 16-bit activations" if config.quantization == "int16x8" else "an int8 kernel"
         audit = audit_operators(file, layers)
-        tensors = list(dict.fromkeys(row.tensor for row in audit.operators if row.in_float))
-        where = f"layers {listed(audit.float_layers)}" if audit.float_layers else f"tensors {listed(tensors)}"
-        notes.append(f"Operators that compute in float32, without {kernel} or a range: {in_float} of {where}.")
+        named = list(dict.fromkeys(row.tensor for row in audit.operators if row.in_float))
+        whose = f"layers {listed(audit.float_layers)}" if audit.float_layers else f"tensors {listed(named)}"
+        notes.append(f"Operators that compute in float32, without {kernel} or a range: {in_float} of {whose}.")
     if config.quantization in _STORED and quantization_of(file) == "float32":
         notes.append(f"The file is float32: no weight {_STORED[config.quantization]}.")
     idle = traced.image_layers.intersection(traced.calls).difference(*layers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import math
+from collections.abc import Iterator
 
 import keras
 
@@ -30,7 +31,14 @@ from tfgreen.quantization.lowering import (
     WIDE_FEATURES,
     lowering_of,
 )
-from tfgreen.quantization.op_classes import inner_operation, is_product, operation_name
+from tfgreen.quantization.op_classes import (
+    inner_operation,
+    is_averaging,
+    is_fused_activation,
+    is_pass_through,
+    is_product,
+    operation_name,
+)
 from tfgreen.quantization.placement import averaging_before_concat, is_linear_kernel, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.overrides import check_layer_patterns
@@ -89,20 +97,25 @@ def place_ranges(conversion: Conversion) -> Conversion:
 
 def _narrowed(model: keras.Model) -> list[str]:
     """Layers and operations of whose output another one returns a part of the range (a clip, a maximum, a choice), and
-    which others read too. TensorFlow's calibration gives both the range of that part."""
+    which others read too, or which average: TensorFlow's calibration gives both the range of that part, and clips what
+    is yet to be averaged."""
     graph = LayerGraph(model)
     found = [
         node.path
         for node in graph.nodes
-        if (len(node.consumers) > 1 or node in graph.outputs)
+        if (len(node.consumers) > 1 or node in graph.outputs or is_averaging(inner_operation(node.layer)))
         and any(operation_name(layer) in _NARROWS or is_own(layer, _CHOICES) for layer in _readers(node))
     ]
     return list(dict.fromkeys(found))
 
 
-def _readers(node: LayerNode) -> list[keras.Operation]:
-    floats = any(dtype.startswith("float") for dtype in node.output_dtypes)
-    return [inner_operation(then.layer) for then in node.consumers] if floats else []
+def _readers(node: LayerNode) -> Iterator[keras.Operation]:
+    """What reads the floats of a node, past layers that hand them on, or that are fused into it."""
+    for then in node.consumers if any(dtype.startswith("float") for dtype in node.output_dtypes) else ():
+        layer = inner_operation(then.layer)
+        yield layer
+        passes = is_fused_activation(layer) or (is_pass_through(layer) and not is_averaging(layer))
+        yield from _readers(then) if passes else ()
 
 
 def _outgrown(conversion: Conversion) -> list[str]:
