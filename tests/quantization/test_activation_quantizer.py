@@ -232,6 +232,19 @@ def test_what_is_averaged_is_not_clipped_before(clip, between):
     assert error_in_scales(trained, in_int8(trained), x) < 1
 
 
+@pytest.mark.parametrize("inside", ["average", "relu", "both"])
+def test_what_is_averaged_is_not_clipped_before_across_the_edge_of_a_model(inside):
+    inputs = keras.Input((8, 3))
+    own = {"average": (1, 2), "relu": (2, 3), "both": (1, 3)}[inside]
+    every = [layers.ReLU(negative_slope=0.5), layers.AveragePooling1D(2), layers.ReLU()]
+    y = inputs
+    for layer in [*every[: own[0]], keras.Sequential(every[slice(*own)]), *every[own[1] :]]:
+        y = layer(y)
+    x, model = normal(8, 3), keras.Model(inputs, y)
+    trained = quantized(model, x)
+    assert error_in_scales(trained, in_int8(trained), x) < 2.1  # an average is not rounded by itself in a nested model
+
+
 @pytest.mark.parametrize("kind", [ActivationRange, MovingAverageRange, LearnedRange])
 def test_each_place_has_a_range_of_its_own_like_the_one_that_is_given(kind):
     given = kind(**({"momentum": 0.5} if kind is MovingAverageRange else {}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -22,9 +22,7 @@ from tfgreen.quantization.op_classes import (
     gives_back_range,
     has_kernel,
     inner_operation,
-    is_averaging,
     is_concat_like,
-    is_fused_activation,
     is_pass_through,
 )
 from tfgreen.quantization.placement import Placement
@@ -32,7 +30,7 @@ from tfgreen.quantization.ranges import ActivationRange, FixedRange
 from tfgreen.quantization.rounding import round_average, round_leaky_relu
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
-from tfgreen.transforms.exporting import is_exporting, isolated
+from tfgreen.transforms.exporting import is_exporting, isolated, with_ranges_of_averages
 from tfgreen.transforms.whole_batch import given_batch
 from tfgreen.typing import PlainDict, Shape, Tensor, Tensors
 
@@ -106,7 +104,7 @@ class ActivationQuantizer(ActivationHook):
         layer, place = compressed.layer, self.placement
         args, kwargs = self._round_inputs(args, kwargs, training)
         if is_exporting() and not place.keep_float and gives_back_range(inner_operation(layer)):
-            args, kwargs = _rounded(_ranges_of_averages(compressed), args, kwargs)
+            args, kwargs = with_ranges_of_averages((args, kwargs))
         if is_exporting() and (place.float_island or (place.reason and _takes_no_range(layer, args, kwargs))):
             args, kwargs = isolated((args, kwargs))
         if place.keep_float:
@@ -206,7 +204,16 @@ class ActivationQuantizer(ActivationHook):
         self, args: tuple, kwargs: Mapping[str, Any], training: bool
     ) -> tuple[tuple, Mapping[str, Any]]:
         ranges = dict(zip(self.placement.inputs, self.input_ranges))
-        return _rounded(ranges, args, kwargs, lambda range_, x: self._round(range_, x, training))
+        position = -1
+
+        def visit(x: Any) -> Any:
+            nonlocal position
+            if not ops.is_tensor(x) and not isinstance(x, keras.KerasTensor):
+                return x
+            position += 1
+            return self._round(ranges[position], x, training) if position in ranges else x
+
+        return keras.tree.map_structure(visit, (args, kwargs)) if ranges else (args, kwargs)
 
     def get_config(self) -> PlainDict:
         own = {"placement": self.placement.to_dict(), "kind": keras.saving.serialize_keras_object(self.kind)}
@@ -216,25 +223,6 @@ class ActivationQuantizer(ActivationHook):
     def from_config(cls, config: PlainDict) -> ActivationQuantizer:
         kind, placement = keras.saving.deserialize_keras_object(config["kind"]), config["placement"]
         return cls(**{**config, "kind": kind, "placement": Placement.from_dict(placement)})
-
-
-def _rounded(
-    ranges: Mapping[int, ActivationRange],
-    args: tuple,
-    kwargs: Mapping[str, Any],
-    round_: Callable[[ActivationRange, Tensor], Tensor] = lambda range_, x: range_(x),
-) -> tuple[tuple, Mapping[str, Any]]:
-    """The arguments of a call, with the tensors at some positions rounded."""
-    position = -1
-
-    def visit(x: Any) -> Any:
-        nonlocal position
-        if not ops.is_tensor(x) and not isinstance(x, keras.KerasTensor):
-            return x
-        position += 1
-        return round_(ranges[position], x) if position in ranges else x
-
-    return keras.tree.map_structure(visit, (args, kwargs)) if ranges else (args, kwargs)
 
 
 def range_before(compressed: Compressed) -> ActivationRange | None:
@@ -293,30 +281,6 @@ def _range_of(tensor: keras.KerasTensor) -> ActivationRange | None:
         if hook.input_ranges:
             return hook.input_ranges[0] if passes else None
     return _range_of(call.input_tensors[0]) if passes and call.input_tensors else None
-
-
-def _ranges_of_averages(compressed: Compressed) -> dict[int, ActivationRange]:
-    """The ranges of the inputs of a layer that were averaged, by position.
-
-    An average keeps the range of what it takes in. The converter would give both the range of a ReLU or clip that
-    follows, and so clip before the average, unless it finds the average marked with its own.
-    """
-    tensors = zip(*(call.input_tensors for call in calls_of(compressed)))
-    found = [{_range_of_average(tensor) for tensor in of_calls} for of_calls in tensors]
-    only = {index: ranges.pop() for index, ranges in enumerate(found) if len(ranges) == 1}
-    return {index: range_ for index, range_ in only.items() if range_ is not None}
-
-
-def _range_of_average(tensor: keras.KerasTensor) -> ActivationRange | None:
-    """The range in which a tensor was averaged, if nothing has given it another since."""
-    call = producing_call(tensor)
-    layer, hook = inner_operation(call.operation), getattr(call.operation, "activations", None)
-    if isinstance(hook, ActivationQuantizer) and (hook.placement.mean or hook.output_range is not None):
-        return None
-    if is_averaging(layer):
-        return _range_of(tensor)
-    passes = is_pass_through(layer) or is_fused_activation(layer)
-    return _range_of_average(call.input_tensors[0]) if passes and call.input_tensors else None
 
 
 def _looks_up(layer: keras.Operation, inputs: Sequence[Any], output: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 _exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
@@ -35,6 +36,9 @@ _SAME_RANGE = frozenset(
 )
 
 
+_AVERAGES, _FUSED = frozenset({"AvgPool", "ResizeBilinear"}), frozenset({"Relu", "Relu6"})
+
+
 def source_of(x: Any) -> Any:
     """The tensor of the graph that is being traced whose range LiteRT gives to another."""
     while x.op.type in _SAME_RANGE:
@@ -46,6 +50,26 @@ def rounding_of(x: Any) -> Any | None:
     """The operation that gives a tensor of the graph that is being traced its range, if it has one by itself."""
     operation = source_of(x).op
     return operation if operation.type.startswith("FakeQuant") else None
+
+
+def with_ranges_of_averages(structure: Any) -> Any:
+    """The tensors of a structure, those that are averages rounded to the range in which they were averaged.
+
+    That changes no number: an average keeps the range of what it takes in. The converter would give both the range of
+    the ReLU or clip that takes the average, and so clip what is yet to be averaged.
+    """
+
+    def visit(x: Any) -> Any:
+        source, averages = x, False
+        while ops.is_tensor(source) and source.op.type in _SAME_RANGE | _FUSED:
+            averages = averages or source.op.type in _AVERAGES
+            source = next(tensor for tensor in source.op.inputs if tensor.dtype == source.dtype)
+        if not averages or source.op.type != "FakeQuantWithMinMaxVars":
+            return x
+        lower, upper = source.op.inputs[1:]
+        return tf.quantization.fake_quant_with_min_max_vars(x, lower, upper, source.op.get_attr("num_bits"))
+
+    return keras.tree.map_structure(visit, structure)
 
 
 def isolated(structure: Any) -> Any:
