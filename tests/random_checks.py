@@ -139,7 +139,8 @@ def check_training(verb: Callable[[keras.Model, Any], keras.Model], program: Pro
 def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> tuple[float, float]:
     """Mean error in scales and signal over noise in dB, of the median sample."""
     expected, got = (x.astype("float64").reshape(len(x), -1) for x in (expected, got))
-    scale = scale or float(np.ptp(expected)) / 255 or 1.0
+    span, largest = float(np.ptp(expected)), float(np.abs(expected).max())
+    scale = scale or (span if span > 2e-6 * largest else largest) / 255 or 1.0  # a constant has other last bits
     error, signal = expected - got, expected - np.median(expected, axis=0)
     noise, power = float(np.median((error**2).mean(1))), float(np.median((signal**2).mean(1)))
     ratio = math.inf if noise == 0 else 10 * math.log10(power / noise) if power > 0 else -math.inf

@@ -18,6 +18,9 @@ def test_a_float_output_is_measured_in_255ths_of_its_range():
     result = compare("y", expected, expected + 1.0)
     assert result.scale == 10 / 255 and result.max_scales == pytest.approx(25.5)
     assert compare("y", np.full((3, 2), 4.0), np.full((3, 2), 4.0)).max_scales == 0  # a constant output has no range
+    same = np.full((3, 2), 4.0, "float32")
+    assert compare("y", same, np.nextafter(same, 5)).max_scales < 1e-4  # nor do its last bits make one
+    assert compare("y", np.nextafter(same, [4, 5]), same).max_scales < 1e-4
     assert compare("y", np.zeros((3, 2)), np.zeros((3, 2))).scale == 1 / 255
 
 

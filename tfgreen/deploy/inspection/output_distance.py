@@ -9,6 +9,7 @@ import numpy as np
 
 _FAR_SCALES, _FAR_DB, _LEAST_SCALES = 4.0, 10.0, 2.0
 _JUMP, _MANY_JUMPS = 0.1, 0.05  # of the range; of the numbers
+_LAST_BITS = 16 * float(np.finfo(np.float32).eps)  # of the largest value: all that differs in a constant
 _FEW = 4  # integers that differ, which may be chance
 
 
@@ -56,6 +57,17 @@ class OutputDistance:
         return f"it is {self.scales:.1f} scales off on average, signal over noise {self.sqnr_db:.1f} dB"
 
 
+def scale_of(values: np.ndarray) -> float:
+    """The step of 255 over the range of values; over the magnitude of a constant, whose last bits may differ.
+
+    Example:
+        >>> [round(scale_of(np.array(values)), 4) for values in ([3.0, 8.1], [2.55, 2.5500001], [0.0, 0.0])]
+        [0.02, 0.01, 0.0039]
+    """
+    span, largest = float(np.ptp(values)), float(np.abs(values).max(initial=0.0))
+    return ((span if span > _LAST_BITS * largest else largest) or 1.0) / 255
+
+
 def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> OutputDistance:
     """Compare an output of the model with that of its file, of shape (samples, ...); without a scale, 1/255 of the
     range is one, or of a constant.
@@ -67,7 +79,7 @@ def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> Outp
     """
     flat = scale == 1 / 256 and _is_flat(expected, scale)
     expected, got = (x.astype(np.float64).reshape(len(x), -1) for x in (expected, got))
-    scale = scale or float(np.ptp(expected)) / 255 or float(np.abs(expected).max(initial=0.0)) / 255 or 1.0
+    scale = scale or scale_of(expected)
     error, deviation = expected - got, expected - np.median(expected, axis=0)
     if len(expected) == 1:
         deviation = expected - expected.mean()

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tfgreen.checks import check_number
+from tfgreen.deploy.inspection.output_distance import scale_of
 from tfgreen.quantization.feature_scales import lost_channels
 from tfgreen.tables import RowResult
 from tfgreen.techniques.shared_scales import axis_named
@@ -129,10 +130,7 @@ def compare(
         nan, count = math.nan, int((odd & same).sum())
         return OutputComparison(name, nan, nan, scale or nan, nan, nan, None, task, nan, None, count)
     expected, got = np.where(odd, 0.0, expected), np.where(odd, 0.0, got)
-    if scale is None:
-        span = float(np.ptp(expected))
-        # A constant output spans nothing: then its own size gives the measure.
-        scale = (span or float(np.abs(expected).max()) or 1.0) / 255
+    scale = scale_of(expected) if scale is None else scale
     error = np.abs(expected - got)
     largest, mean = float(error.max()), float(error.mean())
     top = None if task == "values" else float(same.mean())
