@@ -8,8 +8,8 @@
 what came of each after 0, 1, 3 and 10 epochs. ``table`` searches among these results for files that lose at most five
 points of accuracy, with whole trainings and in stages, and draws as many at random: for each seed it prints the
 hypervolume of accuracy, gzip bytes and latency, within that bound and the figures of the float file, as a share of that
-of all recipes. ``processes`` prints the
-time of one process and of two that share a study of candidates which take half a second each.
+of all recipes. ``processes`` prints the time of one process and of two that share a study of candidates which take half
+a second each.
 """
 
 from __future__ import annotations

@@ -232,6 +232,14 @@ def test_what_is_averaged_is_not_clipped_before(clip, between):
     assert error_in_scales(trained, in_int8(trained), x) < 1
 
 
+def test_an_average_is_compared_with_numbers_that_the_model_holds():
+    inputs = keras.Input((8, 3))
+    held = keras.ops.convert_to_tensor([0.1, 0.2, 0.3])
+    x, model = normal(8, 3), keras.Model(inputs, keras.ops.maximum(layers.AveragePooling1D(2)(inputs), held))
+    trained = quantized(model, x)
+    assert error_in_scales(trained, in_int8(trained), x) < 1
+
+
 @pytest.mark.parametrize("inside", ["average", "relu", "both"])
 def test_what_is_averaged_is_not_clipped_before_across_the_edge_of_a_model(inside):
     inputs = keras.Input((8, 3))

@@ -34,16 +34,19 @@ _SAME_RANGE = frozenset(
     "AvgPool ExpandDims GatherV2 Identity Max MaxPool MirrorPad Pad PadV2 Reshape ResizeBilinear ResizeNearestNeighbor "
     "ReverseV2 Slice Split SplitV Squeeze StridedSlice Tile Transpose Unpack".split()
 )
-
-
 _AVERAGES, _FUSED = frozenset({"AvgPool", "ResizeBilinear"}), frozenset({"Relu", "Relu6"})
 
 
 def source_of(x: Any) -> Any:
     """The tensor of the graph that is being traced whose range LiteRT gives to another."""
     while x.op.type in _SAME_RANGE:
-        x = next(tensor for tensor in x.op.inputs if tensor.dtype == x.dtype)
+        x = _taken_in(x)
     return x
+
+
+def _taken_in(x: Any) -> Any:
+    """The tensor that the operation which makes a tensor takes in, besides sizes and positions."""
+    return next(tensor for tensor in x.op.inputs if tensor.dtype == x.dtype)
 
 
 def rounding_of(x: Any) -> Any | None:
@@ -61,9 +64,9 @@ def with_ranges_of_averages(structure: Any) -> Any:
 
     def visit(x: Any) -> Any:
         source, averages = x, False
-        while ops.is_tensor(source) and source.op.type in _SAME_RANGE | _FUSED:
+        while tf.is_symbolic_tensor(source) and source.op.type in _SAME_RANGE | _FUSED:
             averages = averages or source.op.type in _AVERAGES
-            source = next(tensor for tensor in source.op.inputs if tensor.dtype == source.dtype)
+            source = _taken_in(source)
         if not averages or source.op.type != "FakeQuantWithMinMaxVars":
             return x
         lower, upper = source.op.inputs[1:]
