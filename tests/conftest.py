@@ -27,8 +27,10 @@ def _few_objects_to_collect():
 
 @pytest.fixture(autouse=True)
 def _clean_session():
+    """Before as well as after: what is parametrized over models has made them when the first test of a process runs."""
     import keras
 
+    keras.backend.clear_session(free_memory=False)  # a full garbage collection per test would take minutes in all
     keras.utils.set_random_seed(0)
     yield
-    keras.backend.clear_session(free_memory=False)  # a full garbage collection per test would take minutes in all
+    keras.backend.clear_session(free_memory=False)
