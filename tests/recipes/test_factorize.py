@@ -94,6 +94,32 @@ def test_layers_inside_a_task_and_its_blocks_are_factorized_and_other_blocks_sta
     assert not [row for row in tg.factorize(model, measure="bytes", keep=("one",)).layers if row.path[:3] == "one"]
 
 
+class Outer(layers.Layer):
+    """A block in a block, whose attributes and names differ."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.ffn = Block(name="feed_forward")
+
+    def call(self, x):
+        return x + self.ffn(x)
+
+
+def test_a_block_in_a_block_is_factorized_and_kept_by_attributes_or_names():
+    inputs = keras.Input((None, 64))
+    model, rng = keras.Model(inputs, Outer(name="outer")(inputs)), np.random.default_rng(0)
+    block = model.get_layer("outer").ffn
+    block.first.kernel.assign(rng.normal(size=(64, 3)) @ rng.normal(size=(3, 256)) / 10)
+    result = tg.factorize(model, measure="bytes", energy=0.99999)
+    assert [row.path for row in result.layers if not row.reason] == ["outer/feed_forward/first"]
+    assert result.model.count_params() < model.count_params() - 64 * 256 / 2, "what is told was not done"
+    for pattern in ("outer/ffn", "outer/feed_forward", "outer/ffn/*", "outer/feed_forward/first"):
+        kept = tg.factorize(model, measure="bytes", energy=0.99999, keep=(pattern,))
+        assert kept.model.count_params() == model.count_params(), pattern
+    with pytest.raises(InvalidValueError, match="keep.*'outer/fn'.*Did you mean"):
+        tg.factorize(model, keep=("outer/fn",))
+
+
 def test_a_layer_that_is_called_on_several_lengths_takes_any():
     dense = layers.EinsumDense("abc,cd->abd", (None, 64), name="shared")
     inputs = keras.Input((6, 64))

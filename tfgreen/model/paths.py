@@ -129,6 +129,28 @@ def replaceable_layers(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     return [(path, layer) for path, layer in walk(model, opens=is_container) if not is_container(layer)]
 
 
+def paths_by_name(model: keras.Model) -> dict[str, str]:
+    """The paths of the layers inside blocks -> those by the names of the layers, where the two differ.
+
+    A block that is opened is a graph, whose layers go by their names.
+
+    Example:
+        >>> class Block(keras.layers.Layer):
+        ...     def __init__(self, **kwargs):
+        ...         super().__init__(**kwargs)
+        ...         self.dense = keras.layers.Dense(3, name="up")
+        >>> paths_by_name(keras.Sequential([keras.Input((3,)), Block(name="block")]))
+        {'block/dense': 'block/up'}
+    """
+    found: dict[str, str] = {}
+    for path, layer in replaceable_layers(model):
+        inside = dict(walk(getattr(layer, "stands_for", layer)))
+        for place in inside:
+            names = (inside[above].name for above in paths_to(place) if above in inside)
+            found[join_path(path, place)] = join_path(path, "/".join(names))
+    return {path: named for path, named in found.items() if path != named}
+
+
 def own_weights(layer: keras.Layer) -> dict[str, keras.Variable]:
     """The weights a layer holds itself, not in sublayers, by name (``"kernel"``, ``"bias"``), trainable ones first."""
     found: dict[str, keras.Variable] = {}

@@ -26,7 +26,7 @@ from tfgreen.model.internals import (
     replay,
     set_history,
 )
-from tfgreen.model.paths import own_weights, sublayers, walk
+from tfgreen.model.paths import own_weights, paths_by_name, sublayers, walk
 from tfgreen.model.weights import is_own
 from tfgreen.quantization.lowering import is_opaque
 from tfgreen.quantization.shared_graph import let_layers_be_shared
@@ -48,9 +48,9 @@ def opened(model: keras.Model, keep: Callable[[str], bool] = lambda path: False)
     """A copy of a functional model of any class as a plain one, in which layers that are made of layers are graphs; the
     model itself where there is nothing to be opened, or it is no graph.
 
-    What stays closed: layers of a path that is to be kept so, with weights of their own, that are called in several
-    ways or with masks beside tensors, or whose Python code depends on values, on sizes that are open or on whether the
-    model is trained.
+    What stays closed: layers that are to be kept so, by their path in what is returned, with weights of their own, that
+    are called in several ways or with masks beside tensors, or whose Python code depends on values, on sizes that are
+    open or on whether the model is trained.
 
     Example:
         >>> class Block(keras.layers.Layer):
@@ -66,11 +66,16 @@ def opened(model: keras.Model, keep: Callable[[str], bool] = lambda path: False)
         True
     """
     closed: set[type] = set()
+    names = paths_by_name(model)
+
+    def stays(path: str) -> bool:
+        return keep(names.get(path, path))
+
     while is_functional(model) or is_container(model):
-        if is_container(model) and not any(_is_closed(la, closed) and not keep(path) for path, la in walk(model)):
+        if is_container(model) and not any(_is_closed(la, closed) and not stays(path) for path, la in walk(model)):
             break
         try:
-            return let_layers_be_shared(_Opening(closed, keep).run(Copies().of(model)))
+            return let_layers_be_shared(_Opening(closed, stays).run(Copies().of(model)))
         except _Closed as reason:
             if reason.cls in closed or reason.cls is type(model):
                 break

@@ -12,19 +12,19 @@ import numpy as np
 
 from tfgreen.checks import check_integer, check_number, check_option
 from tfgreen.config import Config, data_field, resolve_config
-from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.errors import invalid_state
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.copy import Copies
 from tfgreen.model.graph import LayerGraph
 from tfgreen.model.layer_calls import Around, around_calls
-from tfgreen.model.paths import check_built_model, paths_to, replaceable_layers
+from tfgreen.model.paths import check_built_model, paths_by_name, paths_to, replaceable_layers
 from tfgreen.model.rebuild import rebuild
 from tfgreen.model.samples import sample_batches
 from tfgreen.quantization.opened import opened
 from tfgreen.recipes.measured_files import latencies_ms, to_lite
 from tfgreen.surgery.low_rank import LowRank, can_be_factorized, factorized
 from tfgreen.tables import RowResult, TableResult, plain
-from tfgreen.techniques.overrides import check_are_patterns
+from tfgreen.techniques.overrides import check_are_patterns, check_matches, with_aliases
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.one_shot.kernel_rows import KernelRows
 from tfgreen.typing import PlainDict, Samples, Shape, Tensor
@@ -194,13 +194,14 @@ def factorize(
         raise invalid_state(f"model '{model.name}' is compressed.", "Factorize it before, or pass tg.strip(model).")
     graph = opened(model)
     found = dict(replaceable_layers(graph))
-    for pattern in config.keep:
-        if not any(fnmatch.filter(paths_to(path), pattern) for path in found):
-            raise invalid_value(f"keep: '{pattern}'", expected="a pattern of a layer's path", received="no match")
+    paths = [above for path in found for above in paths_to(path)]
+    kept = with_aliases(dict.fromkeys(config.keep), paths, paths_by_name(model))
+    for pattern in kept:
+        check_matches("keep", pattern, list(dict.fromkeys(paths)))
     candidates = {
         path: layer
         for path, layer in found.items()
-        if can_be_factorized(layer) and not any(fnmatch.filter(paths_to(path), pattern) for pattern in config.keep)
+        if can_be_factorized(layer) and not any(fnmatch.filter(paths_to(path), pattern) for pattern in kept)
     }
     grams, shapes, ran = _inputs(graph, candidates, config)
     results: list[LayerFactors] = []

@@ -6,6 +6,7 @@ and how many of which group go in ``surgery/channel_selection.py``.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from tfgreen.errors import invalid_state, invalid_value
 from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.call_spec import read_call_spec
 from tfgreen.model.cost import profile
-from tfgreen.model.paths import walk
+from tfgreen.model.paths import paths_by_name, walk
 from tfgreen.model.samples import sample_arrays
 from tfgreen.recipes.channel_targets import Unreachable, reach
 from tfgreen.recipes.measured_files import latencies_ms, to_lite
@@ -30,7 +31,7 @@ from tfgreen.surgery.channel_scores import channel_scores
 from tfgreen.surgery.channel_selection import ChannelSelection, Removed, Widths, kept_groups, residual_groups
 from tfgreen.surgery.channel_sensitivity import channel_errors
 from tfgreen.surgery.remove_channels import remove_channels, shrink
-from tfgreen.techniques.overrides import check_matches
+from tfgreen.techniques.overrides import check_matches, with_aliases
 from tfgreen.techniques.reconstruct import reconstruct
 from tfgreen.transforms.importance import check_targets
 
@@ -96,6 +97,8 @@ def choose_channels(
 ) -> tuple[ChannelSelection, Widths, dict[str, np.ndarray] | None]:
     """The order in which channels go, how many each group has left, and the calibration data by input."""
     paths = [path for path, _ in walk(model)]
+    aliases = {named: path for path, named in paths_by_name(model).items()}
+    config = dataclasses.replace(config, keep=tuple(with_aliases(dict.fromkeys(config.keep), paths, aliases)))
     for pattern in config.keep:
         check_matches("keep", pattern, paths)
     samples = _samples(model, config)

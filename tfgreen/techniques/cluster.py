@@ -21,6 +21,7 @@ from tfgreen.model.paths import check_built_model, weights_by_path
 from tfgreen.model.weights import Reasons, quantizable_weights
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 from tfgreen.techniques.overrides import (
+    by_attributes,
     check_overrides,
     check_patterns,
     check_without,
@@ -161,6 +162,7 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
     """
     config = resolve_config(ClusterConfig, config, options)
     check_built_model(model)
+    config = by_attributes(model, config)
     check_patterns(model, config)
 
     def codebooks(path: str, layer: keras.Layer, chains: Mapping[str, Chain]) -> Choice:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import fnmatch
+import glob
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -11,7 +13,16 @@ import keras
 
 from tfgreen.checks import check_instance
 from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
-from tfgreen.model.paths import join_path, own_weights, paths_to, replaceable_layers, sublayers, walk, weights_by_path
+from tfgreen.model.paths import (
+    join_path,
+    own_weights,
+    paths_by_name,
+    paths_to,
+    replaceable_layers,
+    sublayers,
+    walk,
+    weights_by_path,
+)
 from tfgreen.model.weights import Axes, compressible_weights
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.channel_mask import how_to_bake
@@ -32,6 +43,7 @@ class WeightSettings(LayerSettings, Protocol):
     def extra_weights(self) -> tuple[str, ...]: ...
 
 
+T = TypeVar("T")
 S = TypeVar("S", bound=LayerSettings)
 W = TypeVar("W", bound=WeightSettings)
 
@@ -82,6 +94,33 @@ def settings_for(path: str, config: S, weight: str = "") -> S | None:
         if any(fnmatch.fnmatchcase(each, pattern) for each in paths):
             return override  # type: ignore[return-value]
     return config
+
+
+def with_aliases(patterns: Mapping[str, T], paths: Iterable[str], aliases: Mapping[str, str]) -> dict[str, T]:
+    """Patterns of the paths of layers, after each those that it means by an alias: other path -> one of ``paths``.
+
+    Example:
+        >>> with_aliases({"*/up": 1, "stem": 2}, ["block/0", "stem"], {"block/up": "block/0"})
+        {'block/0': 1, 'stem': 2}
+    """
+    known, found = list(paths), dict[str, T]()
+    for pattern, value in patterns.items():
+        meant = [path for alias, path in aliases.items() if fnmatch.fnmatchcase(alias, pattern)]
+        if not meant or fnmatch.filter(known, pattern):
+            found.setdefault(pattern, value)
+        for path in meant:
+            if not any(fnmatch.filter(paths_to(path), earlier) for earlier in found):
+                found[glob.escape(path)] = value
+    return found
+
+
+def by_attributes(model: keras.Model, config: S) -> S:
+    """The config, whose patterns may mean layers inside blocks by their names too."""
+    if not config.layers:
+        return config
+    aliases = {named: path for path, named in paths_by_name(model).items()}
+    layers = with_aliases(config.layers, _each_once(layers_by_weight(model)), aliases)
+    return dataclasses.replace(config, layers=layers)  # type: ignore[type-var]
 
 
 def layers_by_weight(model: keras.Model) -> list[tuple[str, ...]]:

@@ -26,6 +26,7 @@ from tfgreen.model.samples import sample_batches
 from tfgreen.model.weights import Axes, Reasons, compressible_weights
 from tfgreen.techniques.overrides import (
     all_settings,
+    by_attributes,
     check_overrides,
     check_patterns,
     check_without,
@@ -78,8 +79,9 @@ class PruneConfig(Config):
         loss: For ``"taylor"``: a Keras loss or its name.
         seed: For ``"random"``.
         layers: Name pattern (``"block*/conv"``) -> another ``PruneConfig`` for the layers it matches, or None to keep
-            them dense; those inside a block or a task of KerasHub's (``"bert_backbone/transformer_layer_0"``) too. The
-            first pattern that matches counts. Overrides do not nest.
+            them dense; those inside a block or a task of KerasHub's (``"bert_backbone/transformer_layer_0"``) too, by
+            the attributes that hold them or by their names. The first pattern that matches counts. Overrides do not
+            nest.
         extra_weights: Patterns of weights (``"depthwise*/kernel"``, ``"*/bias"``) to prune besides those of
             ``tfgreen/model/weights.py``.
         policy: A callable of the model, such as ``tg.PruneForLatencyOnXNNPack()``. It returns the path of a layer ->
@@ -239,6 +241,7 @@ def prune(model: keras.Model, config: PruneConfig | None = None, **options: Unpa
     """
     config = resolve_config(PruneConfig, config, options)
     check_built_model(model)
+    config = by_attributes(model, config)
     check_patterns(model, config)
     verdicts = _verdicts(model, config.policy)
     batches = _batches(model, config)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import keras
@@ -20,7 +20,8 @@ from tfgreen.config import resolve_config
 from tfgreen.errors import InvalidValueError, invalid_state, invalid_value, layer_subject
 from tfgreen.model.call_spec import call_model, read_call_spec
 from tfgreen.model.graph import LayerGraph, LayerNode
-from tfgreen.model.paths import check_built_model, naming_dtypes, walk, weights_by_path
+from tfgreen.model.internals import is_container
+from tfgreen.model.paths import check_built_model, naming_dtypes, paths_by_name, walk, weights_by_path
 from tfgreen.model.samples import sample_batches
 from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
@@ -33,7 +34,7 @@ from tfgreen.quantization.opened import opened
 from tfgreen.quantization.placement import Placement, place_activations
 from tfgreen.structure import pack
 from tfgreen.techniques.cluster import codebook_of_values
-from tfgreen.techniques.overrides import check_layer_patterns, check_matches, check_without
+from tfgreen.techniques.overrides import check_layer_patterns, check_matches, check_without, with_aliases
 from tfgreen.techniques.quantize_config import QuantizeConfig, QuantizeOptions
 from tfgreen.techniques.shared_scales import input_scale_loss, shared_scale_loss
 from tfgreen.transforms.base import Chain, TensorTransform
@@ -92,16 +93,20 @@ def quantize(
     """
     config = resolve_config(QuantizeConfig, config, options)
     check_built_model(model)
+    names = paths_by_name(model)
     patterns = (*config.keep_float, *config.layers)
-    graph = opened(model, lambda path: any(_is_of_whole(pattern, path) for pattern in patterns))
+    meant = with_aliases(dict.fromkeys(patterns), names.values(), names)
+    graph = opened(model, lambda path: any(_is_of_whole(pattern, path) for pattern in meant))
     with naming_dtypes(graph, InvalidValueError):
-        result, samples = rounded(graph, config)
-        if graph is not model and samples and (noise := _noise(model, result, samples)) > _NOISY:
+        own = _by_names(graph, config, names)
+        result, samples = rounded(graph, own)
+        opens = graph is not model and not _unmatched(model, patterns)
+        if opens and samples and (noise := _noise(model, result, samples)) > _NOISY:
             closed, _ = rounded(model, config)  # code may hold numbers that no range fits
             if _noise(model, closed, samples) < noise:
                 return closed
         if samples:
-            _look(graph, config, result, samples)
+            _look(graph, own, result, samples)
     return result
 
 
@@ -137,6 +142,24 @@ def _masked(model: keras.Model, config: QuantizeConfig) -> set[str]:
     spec = read_call_spec(model)
     samples = next(iter(sample_batches(config.calibration_data, spec)), {})
     return masked_operations(model, spec, {name: array[: spec.batch or _FEW] for name, array in samples.items()})
+
+
+def _by_names(graph: keras.Model, config: QuantizeConfig, names: Mapping[str, str]) -> QuantizeConfig:
+    """The config, whose patterns may mean layers in what was opened by their attributes too."""
+    paths, kept = _paths(graph), dict.fromkeys(config.keep_float)
+    layers = with_aliases(config.layers, paths, names)
+    return dataclasses.replace(config, keep_float=tuple(with_aliases(kept, paths, names)), layers=layers)
+
+
+def _paths(model: keras.Model) -> list[str]:
+    """What a range may be placed at: the layers and operations of a graph."""
+    return [node.path for node in LayerGraph(model).nodes] if is_container(model) else [""]
+
+
+def _unmatched(model: keras.Model, patterns: Sequence[str]) -> list[str]:
+    """The patterns that mean what is inside layers only."""
+    paths = _paths(model)
+    return [pattern for pattern in patterns if not fnmatch.filter(paths, pattern)]
 
 
 def _is_of_whole(pattern: str, path: str) -> bool:

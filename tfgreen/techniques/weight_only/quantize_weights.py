@@ -20,6 +20,7 @@ from tfgreen.model.paths import check_built_model, holder_of, replaceable_layers
 from tfgreen.model.samples import sample_batches
 from tfgreen.model.weights import Reasons, row_axes
 from tfgreen.techniques.overrides import (
+    by_attributes,
     check_layer_patterns,
     check_layers,
     check_without,
@@ -134,6 +135,7 @@ def quantize_weights(
     """
     config = resolve_config(QuantizeWeightsConfig, config, options)
     check_built_model(model)
+    config = by_attributes(model, config)
     check_layer_patterns(layers_by_weight(model), config.layers)
     batches = _batches(model, config)
     measured = set(LayerByLayer(model, batches, input_grams).measured) if batches else set[int]()
