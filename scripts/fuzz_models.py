@@ -11,6 +11,7 @@ import argparse
 import multiprocessing
 import os
 import queue
+import resource
 import sys
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+MEMORY = 2**34  # bytes of addresses: TensorFlow alone takes a quarter of them
 TASKS = 260  # of one process: TensorFlow keeps the functions of each fit, and Python walks over what is kept
 
 
@@ -28,6 +30,7 @@ def work(tasks: Any, results: Any) -> None:
     from tests.random_checks import CHECKS, failure
     from tests.random_models import random_program, shrunk
 
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # what never ends fails before it takes the machine down
     parent = multiprocessing.parent_process()
     while (task := tasks.get()) is not None and parent is not None and parent.is_alive():
         seed, check, shrink = task

@@ -34,6 +34,20 @@ def test_code_that_needs_more_than_symbolic_tensors_is_one_call():
     assert names(model) == ["Dense", "Odd", "Dense"]
 
 
+def test_an_input_that_is_handed_back_by_a_model_whose_code_fails_is_an_input():
+    """Keras says that the model made it: whoever follows the calls backwards would go round in a circle."""
+
+    class Trained(layers.Layer):
+        def call(self, x, training=False):
+            return x + keras.ops.ones((5,)) if training else x
+
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, [inputs, Trained()(layers.Dense(3)(inputs))])
+    traced = trace(model, has_rule, training=True)
+    assert "" in traced.unseen and [type(call.operation) for call in traced.calls] == [type(model)]
+    assert traced.outputs[0] is traced.inputs[0]
+
+
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_calls_come_in_order_and_the_model_stays_as_it_was(name):
     model = zoo.ZOO[name]()

@@ -151,12 +151,15 @@ def _trace(
     opened = [layer for _, layer in [("", copy), *walk(copy)] if is_container(layer) or not is_leaf(layer)]
     entered: dict[str, tuple[Tensor, ...]] = {}
     shut: list[Tensor] = []
-    inside: dict[int, tuple[Tensor, Any]] = {}  # a tensor that an opened layer returns -> who made it in there
+    inside: dict[int, tuple[Tensor, Any]] = {}  # a tensor that an opened layer takes or returns -> who made it in there
     code: dict[str, str] = {}
     unseen: dict[str, str] = {}
     owners: dict[int, tuple[Any, str]] = {}  # calls of the code of opened layers
 
     def around(layer: keras.Layer, call: Around, /, *args: Any, **kwargs: Any) -> Any:
+        passed = [tensor for tensor in keras.tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
+        for tensor in passed:  # one that is handed back, Keras will say that the layer made
+            inside.setdefault(id(tensor), (tensor, history_of(tensor)))
         try:
             outputs = layer.call(*args, **kwargs)
         except Exception as error:  # code of the user's, which may need more than symbolic tensors: it stays one call
@@ -167,7 +170,6 @@ def _trace(
         if not leaves or not all(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
             unseen.setdefault(paths[id(layer)], "it returns what no operation of Keras has computed")
             return call(*args, **kwargs)
-        passed = [tensor for tensor in keras.tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
         entered.setdefault(paths[id(layer)], tuple(passed))
         if is_graph(layer) and layer is not copy:
             can_change = id(layer) in nested and is_container(layer)
