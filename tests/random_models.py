@@ -384,6 +384,8 @@ class _Writer:
             f"ops.reshape({{}}, (-1, {int(np.prod(shape))}))", "ops.mean({}, axis=-1, keepdims=True)",
             "ops.max({}, axis=1)", "ops.clip({}, -1.0, 1.0)", "-{}", "ops.softmax({})", "ops.expand_dims({}, -1)",
             "ops.flip({}, axis=1)", "ops.concatenate([{0}, ops.zeros_like({0})], axis=-1)",
+            "{0} / (ops.mean(ops.abs({0}), axis=-1, keepdims=True) + 1e-3)", "ops.log(ops.relu({}) + 0.01)",
+            "{0} * ops.rsqrt(ops.mean(ops.square({0}), axis=-1, keepdims=True) + 1e-3)", "ops.normalize({})",
         )
         if len(shape) == 2 and self.chance(0.3):
             how = f"use_causal_mask={self.chance(0.3)}"

@@ -24,7 +24,7 @@ def test_a_printed_program_makes_the_model():
 
 
 def test_code_that_is_hard_to_follow_comes_up():
-    text = "\n".join(str(with_code(random_program(seed))) for seed in range(30))
+    text = "\n".join(str(with_code(random_program(seed))) for seed in range(60))
     assert all(part in text for part in ("Coded(", "channels_first", "return_attention_scores", "by_width"))
     assert str(with_code(random_program(3))) == str(with_code(random_program(3)))
 

@@ -24,10 +24,11 @@ from tfgreen.quantization.op_classes import (
     inner_operation,
     is_concat_like,
     is_pass_through,
+    normalized_axis,
 )
 from tfgreen.quantization.placement import Placement
 from tfgreen.quantization.ranges import ActivationRange, FixedRange
-from tfgreen.quantization.rounding import round_average, round_leaky_relu
+from tfgreen.quantization.rounding import round_average, round_leaky_relu, without_gradient_of_zeros
 from tfgreen.transforms.base import ActivationHook
 from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.exporting import is_exporting, isolated, with_ranges_of_averages
@@ -107,6 +108,9 @@ class ActivationQuantizer(ActivationHook):
             args, kwargs = with_ranges_of_averages((args, kwargs))
         if is_exporting() and (place.float_island or (place.reason and _takes_no_range(layer, args, kwargs))):
             args, kwargs = isolated((args, kwargs))
+        axis = normalized_axis(inner_operation(layer)) if training else None
+        if axis is not None:
+            args = (without_gradient_of_zeros(args[0], axis), *args[1:])
         if place.keep_float:
             return layer(*args, **kwargs)
         if self.output_range is not None and is_concat_like(inner_operation(layer)):

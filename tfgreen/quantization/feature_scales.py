@@ -1,18 +1,90 @@
-"""Whether the features of a tensor fit one 8-bit scale, read off the layer that makes them alike, or their values."""
+"""What one 8-bit scale loses: small features beside large ones, and numbers near 0 that are divided by."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.weights import is_own
+from tfgreen.quantization.op_classes import operation_name
 
 _LEAST_SCALES = 8.0  # of a feature's deviation: rounding then adds a thousandth of its variance
 _DEVIATIONS = 3.0
 _SMALLER = 20.0  # times that the range of a channel is smaller than that of the largest
 _SEEN = 0.02  # scales below which most of a channel counts as none
 _NOISE = 0.1  # of the power of a channel, with which it is lost
+
+_QUOTIENTS, _RECIPROCALS = ("Divide", "TrueDivide", "DivideNoNan"), ("Reciprocal", "Rsqrt")
+_LOGARITHMS = ("Log", "Log10", "Log2")
+# What is done to a number, or to those of an axis, before it is divided by. Whatever makes it of two tensors may be
+# fused into a kernel, or have other readers.
+_ARITHMETIC = frozenset(
+    "Add Subtract Multiply Divide TrueDivide Maximum Minimum Square Sqrt Absolute Abs Power Exp Sum Mean Var Std Norm "
+    "Softmax Sigmoid Softplus".split()
+)
+
+
+def near_zero(graph: LayerGraph, layer: Mapping[LayerNode, keras.Operation]) -> set[LayerNode]:
+    """The nodes that divide by, or take a logarithm or root of, numbers which may round to 0; what makes these of one
+    tensor, such as the sum and the small constant of ``x / (sum(x) + 1e-6)``; and what is multiplied by a reciprocal.
+
+    Args:
+        layer: The layer or raw operation of each node, bare of wrappers.
+
+    Example:
+        >>> x = keras.Input((3,))
+        >>> graph = LayerGraph(keras.Model(x, x / (ops.sum(x, axis=-1, keepdims=True) + 1e-6)))
+        >>> found = near_zero(graph, {node: node.layer for node in graph.nodes})
+        >>> sorted(type(node.layer).__name__ for node in found)
+        ['Add', 'Sum', 'TrueDivide']
+    """
+    found: set[LayerNode] = set()
+    reciprocals: set[LayerNode] = set()
+    for node in graph.nodes:
+        name = operation_name(layer[node])
+        exponent = _exponent(node) if name == "Power" else None
+        steep = name in (*_QUOTIENTS, *_RECIPROCALS, *_LOGARITHMS)
+        if not steep and name != "Sqrt" and not (exponent is not None and exponent < 1):
+            continue
+        if name in _QUOTIENTS and not _is_symbolic(node, 1, "x2"):
+            continue
+        before = [*_arithmetic(node.producers[-1], layer)]
+        if steep or before:  # a root alone is as steep in the model as it was
+            found |= {node, *before}
+        if name in _RECIPROCALS or (exponent is not None and exponent < 0):
+            reciprocals.add(node)
+    products = {node for node in graph.nodes if not reciprocals.isdisjoint(node.producers) and _multiplies(layer[node])}
+    return found | products
+
+
+def _arithmetic(node: LayerNode, layer: Mapping[LayerNode, keras.Operation]) -> list[LayerNode]:
+    """The node and those before it, as far as each is arithmetic on one tensor."""
+    found: list[LayerNode] = []
+    while operation_name(layer[node]) in _ARITHMETIC and len(set(node.producers)) == 1:
+        found.append(node)
+        node = node.producers[0]
+    return found
+
+
+def _is_symbolic(node: LayerNode, position: int, name: str) -> bool:
+    value = node.arguments[position] if len(node.arguments) > position else node.named.get(name)
+    return isinstance(value, keras.KerasTensor)
+
+
+def _exponent(node: LayerNode) -> float | None:
+    """That of a power, if it is a number."""
+    value = node.arguments[1] if len(node.arguments) > 1 else node.named.get("x2")
+    if value is None or isinstance(value, keras.KerasTensor) or np.size(value) != 1:
+        return None
+    return float(ops.convert_to_numpy(value))
+
+
+def _multiplies(layer: keras.Operation) -> bool:
+    return operation_name(layer) == "Multiply" or is_own(layer, (layers.Multiply,))
 
 
 def needs_float_input(layer: keras.Operation) -> bool:

@@ -332,7 +332,7 @@ _FLOAT = {
     layers.UnitNormalization: _NORMALIZES,
 }
 WIDE_FEATURES = "one 8-bit scale for its features would lose the small ones"
-DIVIDES = "LiteRT's 8-bit division fails on a divisor that rounds to 0"
+DIVIDES = "it stays float32, in which small numbers that are divided by do not round to 0"
 # Given samples, the converter computes layers in integers that lose by it, and others that should be.
 LOSES_IN_INTEGERS = (_NORMALIZES, WIDE_FEATURES, DIVIDES)
 NEEDS_SAMPLES = (_LOOPS, _OWN_CALL)
@@ -356,6 +356,7 @@ _LAYERS: dict[type, Callable[[Any, int], Lowering]] = {
     layers.Average: lambda layer, inputs: Lowering((OBSERVED,) * (inputs - 1), run=_run_average),
     layers.MultiHeadAttention: lambda layer, inputs: _ATTENTION,
     layers.GroupQueryAttention: lambda layer, inputs: _ATTENTION,
+    layers.Dot: lambda layer, inputs: Lowering(reason=_NORMALIZES) if layer.normalize else Lowering(),
     layers.Add: _merging,
     layers.Multiply: _merging,
 }
@@ -365,6 +366,7 @@ _OPERATIONS = {
     "Tanh": Lowering(output=SIGNED_UNIT),
     "Silu": Lowering((UNIT,), run=_run_silu),
     "Celu": Lowering(reason=_CELU),
+    "Normalize": Lowering(reason=_NORMALIZES),
     "SparsePlus": Lowering(reason=_SPARSE_PLUS),
     **dict.fromkeys(("Negative", "Square", "Sin", "Cos"), Lowering(reason=_NO_KERNEL)),
 }

@@ -123,6 +123,12 @@ def is_product(layer: keras.Operation) -> bool:
     return _is_among(layer, _PRODUCT)
 
 
+def normalized_axis(layer: keras.Operation) -> int | tuple[int, ...] | None:
+    """The axes over which a layer divides by the norm; None for any other."""
+    is_norm = is_own(layer, (layers.UnitNormalization,)) or operation_name(layer) == "Normalize"
+    return layer.axis if is_norm else None
+
+
 def can_fuse_relu(layer: keras.Operation) -> bool:
     """Whether LiteRT fuses a ReLU into a kernel; the converter does not where the kernel is transposed."""
     return not isinstance(layer, _TRANSPOSED)

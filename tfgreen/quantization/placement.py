@@ -34,7 +34,7 @@ from keras import layers
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.internals import is_container
 from tfgreen.model.weights import is_own, quantizable_weights
-from tfgreen.quantization.feature_scales import needs_float_input
+from tfgreen.quantization.feature_scales import near_zero, needs_float_input
 from tfgreen.quantization.lowering import (
     DIVIDES,
     OBSERVED,
@@ -58,11 +58,9 @@ from tfgreen.quantization.op_classes import (
     is_identity,
     is_pass_through,
     is_separable,
-    operation_name,
 )
 from tfgreen.typing import PlainDict
 
-_QUOTIENTS, _RECIPROCALS = ("Divide", "TrueDivide"), ("Reciprocal", "DivideNoNan")
 _INFINITE = 1e4
 
 
@@ -158,7 +156,7 @@ class _Placer:
         layer: The layer or raw operation of each node, bare of wrappers.
         kept: The nodes that the config keeps in float.
         wide: Those that take in features of the model's inputs that do not fit one scale, with what leads there.
-        divides: Those that divide by what they take in.
+        divides: Those that divide by what may round to 0, with what leads there.
         float: All these.
         only_concat: The one concat-like node in which a tensor ends on every way through pass-through layers, or None.
         reaches_concat: The nodes of which any such way ends in a concat-like node.
@@ -169,7 +167,7 @@ class _Placer:
         self.layer = {node: inner_operation(node.layer) for node in graph.nodes}
         self.kept = {node for node in graph.nodes if keep_float(node.path)}
         self.wide = self._with_wide_features(graph)
-        self.divides = {node for node in graph.nodes if self._divides(node)}
+        self.divides = near_zero(graph, self.layer)
         self.float = self.kept | self.wide | self.divides
         self.outputs = set(graph.outputs)
         self.calls: dict[str, list[LayerNode]] = defaultdict(list)
@@ -199,12 +197,6 @@ class _Placer:
             if node in unrounded and node.producers and not found.isdisjoint(node.consumers):
                 found.add(node)
         return found
-
-    def _divides(self, node: LayerNode) -> bool:
-        """Whether a node divides by numbers that are not known before it runs."""
-        name = operation_name(self.layer[node])
-        divisor = node.arguments[1] if len(node.arguments) > 1 else node.named.get("x2")
-        return name in _RECIPROCALS or (name in _QUOTIENTS and isinstance(divisor, keras.KerasTensor))
 
     def _joins(self, node: LayerNode) -> bool:
         """Whether what a node takes in gets the range of what it makes."""

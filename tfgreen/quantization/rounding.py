@@ -133,3 +133,12 @@ def round_leaky_relu(
     integers, ratio = ops.round(ops.cast(x, "float32") / scale), scale / new_scale
     factor = ops.where(integers < 0, ops.round(256 * ratio * slope), ops.round(256 * ratio))
     return ops.cast(ops.floor((integers * factor + 128) / 256) * new_scale, x.dtype)
+
+
+def without_gradient_of_zeros(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
+    """The tensor; where all that is normalized together is 0, no gradient passes.
+
+    That of ``x / norm(x)`` is then a million times as steep as elsewhere. Numbers that a ReLU has left are 0 only where
+    it passes none; rounded, they also are where it does.
+    """
+    return ops.where(ops.any(ops.not_equal(x, 0.0), axis=axis, keepdims=True), x, ops.stop_gradient(x))

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 import tfgreen as tg
 from tests import zoo
@@ -336,6 +336,25 @@ def test_a_division_that_would_fail_in_8_bits_computes_in_float32():
     for one in (model, quantized):
         lite = tg.convert(one, quantization="int8", calibration_data=x[:200])
         assert "DIV" in lite.float_operators and tg.verify(one, lite, x).passed
+
+
+def test_samples_from_all_over_the_data_are_looked_at():
+    """Of data that is sorted, the first samples are of one kind: here those of which nothing is lost."""
+
+    class Norm(layers.Layer):
+        def build(self, shape):
+            self.gain = self.add_weight(shape=shape[-1:], initializer="ones")
+
+        def call(self, x):
+            return self.gain * x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + 1e-6)
+
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(6, activation="relu", use_bias=False)(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(Norm(name="norm")(hidden)))
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    x[:64] = 0
+    with pytest.warns(UserWarning, match="far from model.*'norm' loses most"):
+        tg.convert(model, quantization="int8", calibration_data=x)
 
 
 def test_a_remedy_that_cannot_be_tried_is_not_offered(monkeypatch):

@@ -65,7 +65,7 @@ def _judged(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
         return lite
     # Integers are equal or not, which few samples say little of.
     count = _MORE_SAMPLES if any(info.dtype[0] in "iub" for info in lite.outputs if info.scale is None) else _SAMPLES
-    samples = {k: v[:count] for k, v in (conversion.samples or {}).items()}
+    samples = _spread(conversion.samples or {}, count)
     made, trained = not samples, not samples and is_quantized(conversion.original)
     if trained:
         samples = made_samples(conversion, count)
@@ -129,6 +129,12 @@ def _judged(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
     if conversion.config.strict:
         raise ConversionError(f"strict=True, but: {text}")
     return with_notes(lite, text)
+
+
+def _spread(samples: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """So many samples from all over the data, of which those in a row may be of one kind."""
+    rows = np.linspace(0, min(map(len, samples.values()), default=1) - 1, count).astype(int)
+    return {name: array[np.unique(rows)] for name, array in samples.items()}
 
 
 def _beyond_limits(lite: LiteRTModel, found: Mapping[str, OutputDistance]) -> list[str]:
@@ -269,8 +275,10 @@ def cannot_run(conversion: Conversion, lite: LiteRTModel, error: ConversionError
     row = lite.audit.operator_of(str(error))
     if row is None:
         return error
+    divides = row.operator == "DIV" and row.layers and not is_quantized(conversion.original)
+    fix = f" where a divisor rounds to 0: keep them in float32, by keep_float={list(row.layers)}" if divides else ""
     return ConversionError(
         f"model '{conversion.name}' converts with quantization='{conversion.config.quantization}' to a file that "
         f"cannot run: layers {list(row.layers) or row.tensor!r} need {row.operator} of {', '.join(row.inputs)}, "
-        f"which LiteRT does not compute. In its words: {error}"
+        f"which LiteRT does not compute{fix}. In its words: {error}"
     )
