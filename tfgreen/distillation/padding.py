@@ -9,11 +9,10 @@ from keras import ops
 
 from tfgreen.distillation.losses import DistillationLoss
 from tfgreen.errors import invalid_state, invalid_value
+from tfgreen.model.call_spec import padding_inputs
 from tfgreen.model.internals import keras_mask, with_keras_mask
 from tfgreen.structure import CallSpec
 from tfgreen.typing import Tensor, Tensors
-
-_NAMES = ("padding_mask", "attention_mask")  # as KerasHub calls it, and as others do
 
 
 def padding_input(loss: DistillationLoss, spec: CallSpec, compared: str) -> str:
@@ -28,7 +27,7 @@ def padding_input(loss: DistillationLoss, spec: CallSpec, compared: str) -> str:
             subject = f"{type(loss).__name__}, mask"
             raise invalid_value(subject, expected=f"an input (batch, length), of {names}", received=f"'{loss.mask}'")
         return loss.mask
-    found = [name for name in names if name.endswith(_NAMES)]
+    found = padding_inputs(spec)
     if len(found) > 1:
         fitting = [name for name in found if name.split("_")[0] in compared]
         if len(fitting) != 1:

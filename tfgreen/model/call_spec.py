@@ -19,6 +19,8 @@ from tfgreen.model.paths import walk
 from tfgreen.structure import CallSpec, InputSpec, leaf_names, name_leaves, pack
 from tfgreen.typing import Tensor, Tensors
 
+_PADDING = ("padding_mask", "attention_mask")  # as KerasHub calls it, and as others do
+
 
 def read_call_spec(model: keras.Model) -> CallSpec:
     """What a built model is called with; raises as :func:`symbolic_inputs`.
@@ -190,3 +192,14 @@ def _spec(shape: Any) -> Any:
     if shape and isinstance(shape[0], (list, tuple, dict)):
         return [_spec(value) for value in shape]
     return keras.KerasTensor((1, *shape[1:]), "float32")
+
+
+def padding_inputs(spec: CallSpec) -> list[str]:
+    """Names of the inputs of shape (batch, length) that are 0 where a position of a sequence does not count.
+
+    Example:
+        >>> shapes = {"token_ids": (None,), "padding_mask": (None,)}
+        >>> padding_inputs(CallSpec(list(shapes), tuple(InputSpec(k, v, "int32") for k, v in shapes.items())))
+        ['padding_mask']
+    """
+    return [item.name for item in spec.inputs if len(item.shape) == 1 and item.name.endswith(_PADDING)]

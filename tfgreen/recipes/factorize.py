@@ -27,6 +27,7 @@ from tfgreen.tables import RowResult, TableResult, plain
 from tfgreen.techniques.overrides import check_are_patterns, check_matches, with_aliases
 from tfgreen.transforms.compressed import compressed_layers
 from tfgreen.transforms.one_shot.kernel_rows import KernelRows
+from tfgreen.transforms.one_shot.padding import Padding
 from tfgreen.typing import PlainDict, Samples, Shape, Tensor
 
 if TYPE_CHECKING:
@@ -266,7 +267,8 @@ def _inputs(
         path = paths[id(layer)]
         total = views[path].count(tuple(x.shape))
         places = rng.choice(total, min(total, _ROWS), replace=False)
-        rows = views[path].take(np.asarray(x, np.float64), places)
+        (counted,), _ = padding.removed(path, (x,), {})
+        rows = views[path].take(np.asarray(counted, np.float64), places)
         sums[path] = sums.get(path, 0) + rows.T @ rows
         counts[path] = counts.get(path, 0) + len(rows)
         ran[path] = (shapes[path][0], *x.shape[1:])
@@ -275,6 +277,7 @@ def _inputs(
     spec = read_call_spec(model)
     with around_calls(candidates.values(), around):
         for batch in sample_batches(config.calibration_data, spec):
+            padding = Padding(spec, batch)
             call_model(model, spec, batch)
     return {path: total / counts[path] for path, total in sums.items()}, shapes, ran
 

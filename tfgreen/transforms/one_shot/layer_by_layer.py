@@ -17,6 +17,7 @@ from tfgreen.model.call_spec import call_model, keeping_state, read_call_spec
 from tfgreen.model.layer_calls import Around, around_calls
 from tfgreen.model.paths import own_weights, walk
 from tfgreen.transforms.one_shot.input_statistics import Measure
+from tfgreen.transforms.one_shot.padding import Padding
 from tfgreen.typing import Tensors
 
 _PASSES = 12  # about how often the model runs on all the data, in a model of more weights than that
@@ -27,7 +28,8 @@ class _Enough(BaseException):
 
 
 class LayerByLayer:
-    """The statistics that ``measure`` takes of the inputs of a model's weights, on batches of samples by input.
+    """The statistics that ``measure`` takes of the inputs of a model's weights, on batches of samples by input, without
+    padding.
 
     Example:
         >>> from tfgreen.transforms.one_shot.input_statistics import input_squares
@@ -45,6 +47,7 @@ class LayerByLayer:
         self._spec = read_call_spec(model)
         self._batches = batches
         self._measure = measure
+        self._paths = {id(layer): path for path, layer in [("", model), *walk(model)]}
         self._every_layer = [model, *(layer for _, layer in walk(model))]
         self._variables = {id(v): v for layer in self._every_layer for v in own_weights(layer).values()}
         self._calls: dict[int, int] = {}  # of a layer, by its id
@@ -98,11 +101,12 @@ class LayerByLayer:
         readers = [layer for layer in self._every_layer if id(layer) in ids]
         once = all(self._calls[key] == 1 for key in ids)  # others may be the cells of a loop, which has to end
         sums: dict[int, np.ndarray] = {}
-        left = 0
+        left, padding = 0, Padding(self._spec, {})
 
         def around(layer: keras.Layer, call: Around, /, *args: Tensors, **kwargs: object) -> Tensors:
             nonlocal left
-            for name, value in self._measure(layer, args, kwargs).items():
+            counted = padding.removed(self._paths[id(layer)], args, kwargs)
+            for name, value in self._measure(layer, *counted).items():
                 key = id(own_weights(layer)[name])
                 if key in group:
                     sums[key] = sums[key] + value if key in sums else value
@@ -113,7 +117,7 @@ class LayerByLayer:
 
         with keeping_state(self._model), around_calls(readers, around):
             for batch in self._batches:
-                left = len(readers)
+                left, padding = len(readers), Padding(self._spec, batch)
                 try:
                     call_model(self._model, self._spec, batch)
                 except _Enough:
