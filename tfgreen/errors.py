@@ -65,8 +65,9 @@ def invalid_state(sentence: str, fix: str = "") -> InvalidValueError:
 
 
 def layer_subject(path: str, layer: object) -> str:
-    """Name a layer in an error: its path in the model and its class."""
-    return f"layer '{path}' ({type(layer).__name__})"
+    """Name a layer in an error: its path in the model, of which the path is ``""``, and its class."""
+    what = f"layer '{path}'" if path else f"model '{getattr(layer, 'name', '')}'"
+    return f"{what} ({type(layer).__name__})"
 
 
 def reason_of(error: Exception) -> str:

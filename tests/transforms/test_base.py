@@ -95,3 +95,19 @@ def test_what_a_subclass_has_to_override_is_said():
     hook.build()
     assert hook.built and not hook.freezes and hook.frozen() is False
     assert not Shift().due(-1, 0) and Shift().group is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_weight_of_half_precision_is_transformed_in_float32(dtype):
+    seen = []
+
+    class Third(TensorTransform):
+        def apply(self, weight):
+            seen.append(keras.backend.standardize_dtype(weight.dtype))
+            return weight / 3.0
+
+    weight = keras.ops.convert_to_tensor([1.0, 7.0], dtype)
+    got = Chain("kernel", [Third(), Third()]).apply(weight)
+    assert seen == ["float32"] * 2 and keras.backend.standardize_dtype(got.dtype) == dtype
+    expected = keras.ops.cast(keras.ops.cast(weight, "float32") / 3.0 / 3.0, dtype)
+    np.testing.assert_array_equal(np.asarray(got, "float32"), np.asarray(expected, "float32"))

@@ -309,3 +309,20 @@ def test_compressed_layers_are_found_inside_other_models():
     assert [path for path, _ in compressed_layers(pruned)][-1] == "head/logits"
     chain = pruned.get_layer("head").get_layer("logits").chains[0]
     assert isinstance(chain.transforms[0], Mask)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_layer_that_slices_its_weight_computes_in_half_precision(policy):
+    """Keras casts a variable where it is read, also where only the shape is asked for."""
+
+    class Positions(layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(shape=shape[1:], initializer="glorot_uniform", name="table")
+
+        def call(self, x):
+            return x + self.table[: ops.shape(x)[1]]
+
+    inputs = keras.Input((4, 8))
+    model = keras.Model(inputs, Positions(dtype=policy)(layers.Dense(8, dtype=policy)(inputs)))
+    pruned, x = tg.prune(model, schedule=tg.ConstantSparsity(0.0, begin_step=0)), np.ones((2, 4, 8))
+    np.testing.assert_array_equal(pruned.predict(x, verbose=0), model.predict(x, verbose=0))

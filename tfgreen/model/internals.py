@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.backend import compute_output_spec
+from keras.src.backend import AutocastScope, compute_output_spec
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.trainers.trainer import Trainer
@@ -325,6 +325,12 @@ def compiled_losses(model: keras.Model) -> list[keras.losses.Loss]:
     compiled = getattr(model, "_compile_loss", None)
     flat = getattr(compiled, "_flat_losses", None) or ()
     return [one.loss for one in flat]
+
+
+def autocasting(layer: keras.Layer) -> contextlib.AbstractContextManager[None]:
+    """Cast variables as in a call of the layer: Keras does so around ``call``, and not where it asks for its shape."""
+    scope: contextlib.AbstractContextManager[None] = AutocastScope(layer.compute_dtype if layer.autocast else None)
+    return scope
 
 
 def keras_mask(tensor: Tensor) -> Tensor | None:

@@ -54,6 +54,7 @@ class Reasons:
     READ_UNSEEN = "'{other}' reads it out of reach of a transform; read it in a layer that holds it as an attribute"
 
 
+_TABLES = ("embeddings", "position_embedding")  # names of tables of which rows are taken
 _MATRIX, _TRANSPOSED = Axes(inputs=(-2,), outputs=(-1,)), Axes(inputs=(-1,), outputs=(-2,))
 _VECTOR = Axes(inputs=(), outputs=(-1,))
 _RECURRENT = {"kernel": _MATRIX, "recurrent_kernel": _MATRIX}
@@ -120,9 +121,10 @@ def row_axes(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
 
 
 def _own_row_axes(layer: keras.Layer) -> Mapping[str, tuple[int, ...]]:
-    is_table = isinstance(layer, layers.Embedding)
+    # A layer of a class that is not listed adds a row to each position, or looks rows up.
+    is_table = isinstance(layer, layers.Embedding) or _row(layer) is None
     own = own_compressible(layer).items()
-    return {name: (0,) if is_table and name == "embeddings" else axes.outputs for name, axes in own}
+    return {name: (0,) if is_table and name.endswith(_TABLES) else axes.outputs for name, axes in own}
 
 
 def _own_quantizable(layer: keras.Layer) -> Mapping[str, tuple[int, ...]]:
@@ -179,7 +181,8 @@ def own_compressible(layer: keras.Layer) -> Mapping[str, Axes]:
         return {}
     if row is not None:
         return {name: axes for name, axes in row.items() if name in weights}
-    return {name: _MATRIX for name, v in own_parameters(layer).items() if len(v.shape) >= 2}
+    found = {name: v for name, v in own_parameters(layer).items() if not name.endswith("bias")}
+    return {name: _MATRIX for name, v in found.items() if len(v.shape) >= 2}
 
 
 def _holds_integers(layer: keras.Layer) -> bool:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tfgreen.transforms.compressed import Compressed
 
 
+_HALF = ("float16", "bfloat16")
+
+
 class TensorTransform(keras.layers.Layer):
     """Base of everything that stands between a stored weight and the weight a layer computes with.
 
@@ -98,11 +101,16 @@ class Chain(keras.layers.Layer):
                 transform.build(shape)
 
     def apply(self, weight: Tensor, projected: bool = False) -> Tensor:
-        """Transform a weight; what its projection has done already (``projected``) is not done again."""
+        """Transform a weight; what its projection has done already (``projected``) is not done again.
+
+        One of half precision is computed with in float32, in which scales and codebooks are.
+        """
+        dtype = keras.backend.standardize_dtype(weight.dtype)
+        weight = keras.ops.cast(weight, "float32") if dtype in _HALF else weight
         for transform in self.transforms:
             if not (projected and transform.projects):
                 weight = transform.apply(weight)
-        return weight
+        return keras.ops.cast(weight, dtype) if dtype in _HALF else weight
 
     def project(self, weight: Tensor) -> Tensor:
         for transform in self.transforms:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from tfgreen.errors import invalid_value, layer_subject
+from tfgreen.model.internals import autocasting
 from tfgreen.model.operation_layer import OperationLayer, with_signature_of
 from tfgreen.model.paths import walk, weights_by_path
 from tfgreen.model.rebuild import build_configs, build_from_configs
@@ -210,7 +211,8 @@ class Compressed(keras.layers.Layer):
     def compute_output_spec(self, *args: Tensors, training: bool | None = None, **kwargs: object) -> Tensors:
         if self._accepts_training:
             kwargs["training"] = training
-        return self.layer.compute_output_spec(*args, **kwargs)
+        with autocasting(self.layer):
+            return self.layer.compute_output_spec(*args, **kwargs)
 
     def compute_output_shape(self, *args: object, **kwargs: object) -> Shape:
         return self.layer.compute_output_shape(*args, **kwargs)

@@ -118,3 +118,26 @@ def test_the_samples_of_the_look_are_none_of_the_users():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # the range of the file is that of the user's
         tg.convert(model, quantization="int8", calibration_data=quiet)
+
+
+class Positions(layers.Layer):
+    """A table of positions, which takes sequences of its own length only."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(16, shape[-1]))
+
+    def call(self, x):
+        return x + self.table
+
+
+@pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic"])
+def test_rows_that_belong_to_several_samples_are_refused(quantization):
+    """As in CLIP, each text is compared with each image; of one sample a file returns one number."""
+    texts, images = keras.Input((None,), dtype="int32", name="texts"), keras.Input((8,), name="images")
+    text = layers.GlobalAveragePooling1D()(Positions()(layers.Embedding(20, 6)(texts)))
+    image = layers.Dense(6)(images)
+    model = keras.Model([texts, images], keras.ops.matmul(text, keras.ops.transpose(image)))
+    with pytest.raises(tg.ConversionError, match=r"shape \(2, 2\).*\(2, 1\): its rows are not those of the samples"):
+        tg.convert(model, quantization=quantization)
+    apart = keras.Model([texts, images], keras.ops.sum(text * image, axis=-1, keepdims=True))
+    assert tg.convert(apart, quantization=quantization).outputs[0].shape[-1] == 1

@@ -132,3 +132,58 @@ def test_what_cannot_be_rounded_is_an_error_with_a_remedy_that_works():
     tg.quantize(tg.strip(rounded), calibration_data=x)
     with pytest.raises(InvalidValueError, match="NaN"):
         tg.quantize_weights(zoo.spoiled(float("nan")))
+
+
+class Sequences(layers.Layer):
+    """Positions that are added row by row, and a bias of several axes, as KerasHub's layers have."""
+
+    def build(self, shape):
+        self.embeddings = self.add_weight(shape=(50, shape[-1]), name="embeddings")
+        self.attention_bias = self.add_weight(shape=(4, shape[-1]), name="attention_bias")
+
+    def call(self, x):
+        return x + self.embeddings[: keras.ops.shape(x)[1]] + keras.ops.sum(self.attention_bias, axis=0)
+
+
+def test_a_table_of_positions_is_rounded_row_by_row_and_a_bias_is_none():
+    inputs = keras.Input((10, 64))
+    model = keras.Model(inputs, layers.Dense(4, name="dense")(Sequences(name="sequences")(inputs)))
+    small = tg.quantize_weights(model, bits=4, group_size=32)  # 32 does not divide 50 positions
+    chains = {chain.weight: chain.transforms[-1] for chain in small.get_layer("sequences").chains}
+    assert list(chains) == ["embeddings"] and chains["embeddings"].scales.shape == (2, 50)
+
+
+def test_the_remedy_for_a_group_keeps_the_other_settings():
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(40, name="a"), layers.Dense(32, name="b")])
+    x = np.random.default_rng(0).normal(size=(32, 64))
+    with pytest.raises(InvalidValueError, match="divides its 40 inputs") as caught:
+        tg.quantize_weights(model, bits=4, group_size=32, method="gptq", calibration_data=x)
+    remedy = eval(str(caught.value).partition("layers=")[2].rstrip("."), {"tg": tg})
+    assert remedy == {"b": tg.QuantizeWeightsConfig(bits=4, method="gptq", group_size=40)}
+    tg.quantize_weights(model, bits=4, group_size=32, method="gptq", calibration_data=x, layers=remedy)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("method", ["rtn", "awq"])
+def test_a_model_of_half_precision_computes_with_rounded_weights(dtype, method):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, dtype=dtype)])
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    data = {"calibration_data": x} if method == "awq" else {}
+    small = tg.quantize_weights(model, bits=8, method=method, **data)
+    expected, got = (np.asarray(one.predict(x, verbose=0), "float32") for one in (model, small))
+    assert np.abs(expected - got).max() < 0.05 * np.abs(expected).max()
+
+
+def test_a_block_whose_weights_stay_floats_in_the_file_is_named():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.sequences, self.dense = Sequences(name="sequences"), layers.Dense(4)
+
+        def call(self, x):
+            return self.dense(self.sequences(x))
+
+    model = Own()
+    model(np.zeros((1, 10, 64), "float32"))
+    notes = tg.convert(tg.quantize_weights(model, bits=4, group_size=32)).notes
+    assert any("layers ['sequences'] are stored as floats" in note for note in notes), notes

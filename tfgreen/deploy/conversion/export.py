@@ -19,14 +19,14 @@ from tfgreen.errors import ConversionError, invalid_state
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import layers_without_batch
 from tfgreen.model.layer_calls import LayerCalls, listening
-from tfgreen.model.paths import walk
+from tfgreen.model.paths import holder_of, walk
 from tfgreen.quantization.activation_quantizer import ActivationQuantizer
 from tfgreen.quantization.kernels import has_costly_scales
 from tfgreen.quantization.lowering import LOSES_IN_INTEGERS
 from tfgreen.quantization.ranges import ActivationRange
 from tfgreen.structure import Structure, leaf_names, name_leaves
 from tfgreen.transforms.base import Chain
-from tfgreen.transforms.compressed import chained_weights
+from tfgreen.transforms.compressed import CompressedModel, chained_weights
 from tfgreen.transforms.exporting import exporting
 from tfgreen.transforms.integer_weights import IntegerWeights
 
@@ -129,7 +129,8 @@ def _integers(model: keras.Model) -> tuple[StoredIntegers, ...]:
             real = keras.ops.convert_to_numpy(rounding.rows.matrix(weight.effective())).T
             factors = keras.ops.convert_to_numpy(rounding.factors).ravel() if rounding.scales_inputs else None
             scales = keras.ops.convert_to_numpy(rounding.scales).T
-            found.append(StoredIntegers(path, rounding.integers(value).T, scales, rounding.bits, factors, real))
+            layer = holder_of("" if isinstance(model, CompressedModel) else path, weight.chain.weight)
+            found.append(StoredIntegers(layer, rounding.integers(value).T, scales, rounding.bits, factors, real))
     return tuple(found)
 
 

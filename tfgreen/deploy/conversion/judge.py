@@ -90,7 +90,7 @@ def _judged(conversion: Conversion, lite: LiteRTModel) -> LiteRTModel:
         return with_notes(lite, f"{_UNSEEN} {unknown} {_UNSEEN_FIX}") if trained else lite
     for (name, y), x in zip(got.items(), expected):
         if x.size != y.size:
-            raise _rows_are_no_samples(conversion, name, x, y)
+            raise conversion.rows_are_no_samples(name, x.shape, y.shape)
     scales = lite.output_scales
     pairs = zip(got.items(), expected)
     found: dict[str, OutputDistance] = {}
@@ -260,14 +260,6 @@ def with_notes(lite: LiteRTModel, *notes: str) -> LiteRTModel:
     file = parse(lite.content, "converted model")
     set_metadata(file, {**lite.metadata, "notes": [*lite.notes, *notes]})
     return LiteRTModel(write(file))
-
-
-def _rows_are_no_samples(conversion: Conversion, name: str, x: np.ndarray, y: np.ndarray) -> ConversionError:
-    return ConversionError(
-        f"model '{conversion.name}': output '{name}' has shape {x.shape}, and that of the file, which runs one sample "
-        f"after the other, {y.shape}: its rows are not those of the samples of a batch, or depend on all of them. Make "
-        "what is computed together one sample: keras.Input((rows, ...)), with keras.ops.reshape(x, (rows, ...)) first."
-    )
 
 
 def cannot_run(conversion: Conversion, lite: LiteRTModel, error: ConversionError) -> ConversionError:

@@ -28,7 +28,7 @@ from tfgreen.typing import Tensor, Tensors
 _UPSAMPLING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D)
 # Sizes of the odd axes and of the even ones; a model may need the larger of them, and even ones.
 _SIZES = ((12, 20), (32, 24), (64, 96), (160, 128), (224, 320))
-_RUNS = 2
+_RUNS, _RUNS_OF_TABLES = 2, 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +77,12 @@ def runs_at_sizes(conversion: Conversion) -> list[SizedRun]:
     """Run the model on random inputs of sizes that it takes, where its inputs leave some open."""
     runs: list[SizedRun] = []
     rng, spec = np.random.default_rng(0), conversion.spec
-    for sizes in _SIZES if conversion.has_open_sizes else ():
+    # A model may take sequences of one length only, that of its table of positions.
+    lengths = {weight.shape[0] for weight in conversion.original.weights if len(weight.shape) == 2}
+    of_tables = [(length, length) for length in sorted(lengths)[:_RUNS_OF_TABLES]]
+    for sizes in (*_SIZES, *of_tables) if conversion.has_open_sizes else ():
+        if runs and sizes in of_tables:
+            break
         inputs = {}
         for item in spec.inputs:
             shape = (1, *(sizes[axis % 2] if size is None else size for axis, size in enumerate(item.shape)))
@@ -102,6 +107,8 @@ def check_sizes(conversion: Conversion, lite: LiteRTModel, runs: Sequence[SizedR
     """
     if any(operator.startswith("Flex") for operator in lite.operators):
         return
+    for run in runs[:1]:
+        _check_rows(conversion, lite, run)
     for run in runs:
         shapes = {name: array.shape for name, array in run.inputs.items()}
         try:
@@ -117,6 +124,20 @@ def check_sizes(conversion: Conversion, lite: LiteRTModel, runs: Sequence[SizedR
                 f"its inputs leave sizes open, and with inputs of shapes {sizes}, which the model takes, {problem}. "
                 f"{_culprit(conversion, lite, run)}Give keras.Input a fixed size, or replace the layer."
             )
+
+
+def _check_rows(conversion: Conversion, lite: LiteRTModel, run: SizedRun) -> None:
+    """Raise if a row of an output belongs to several samples, which a file that runs one by one does not see."""
+    if conversion.spec.batch is not None:
+        return
+    try:
+        both = call_model(conversion.original, conversion.spec, {k: np.repeat(v, 2, 0) for k, v in run.inputs.items()})
+    except Exception:  # noqa: B902 - a model whose code takes one sample at a time raises anything
+        return
+    names = leaf_names(lite.output_structure)
+    for name, two, one in zip(names, name_leaves(both, lambda _, i: str(i))[1], run.outputs, strict=True):
+        if two.shape[:1] == (2 * len(np.atleast_1d(one)),) and np.size(two) != 2 * one.size:
+            raise conversion.rows_are_no_samples(name, tuple(two.shape), (2, *one.shape[1:]))
 
 
 def _problem(expected: Sequence[np.ndarray], got: Sequence[np.ndarray], values: bool) -> str:

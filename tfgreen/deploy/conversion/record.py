@@ -18,6 +18,7 @@ from tfgreen.model.samples import sample_arrays
 from tfgreen.structure import CallSpec, Structure
 from tfgreen.training.shortfall import shortfall
 from tfgreen.transforms.compressed import compressed_layers
+from tfgreen.typing import Shape
 
 _ONE_PASS = (
     "The file computes one pass over a sequence. generate() is not in it: its loop and sampling are Python code; "
@@ -101,6 +102,15 @@ class Conversion:
         how = f"with quantization='{self.config.quantization}'"
         hint = " The inputs leave sizes open: try sequence_length=128." if self.has_open_sizes else ""
         return ConversionError(f"model '{self.name}' cannot be converted {how}: {reason}{hint}")
+
+    def rows_are_no_samples(self, name: str, whole: Shape, alone: Shape) -> ConversionError:
+        """The error for an output whose shape, of all samples at once, is not that of one after the other."""
+        return ConversionError(
+            f"model '{self.name}': output '{name}' has shape {whole}, and that of the file, which runs one sample "
+            f"after the other, {alone}: its rows are not those of the samples of a batch, or depend on all of them. "
+            "Make what is computed together one sample: keras.Input((rows, ...)), with keras.ops.reshape(x, (rows, "
+            "...)) first."
+        )
 
     def writes_variable(self, layers: Sequence[str] = ()) -> ConversionError:
         """The error for a model with state, which a file cannot hold."""

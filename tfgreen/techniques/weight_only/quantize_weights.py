@@ -161,7 +161,7 @@ def quantize_weights(
             if rows.shape[0] == 1:
                 reasons[weight] = Reasons.ONE_INPUT
                 continue
-            _check_group(subject, holder_of(path, weight), rows.shape[0], chosen.group_size)
+            _check_group(subject, holder_of(path, weight), rows.shape[0], chosen)
             clustered = any(isinstance(transform, Codebook) for transform in before.transforms)
             method: Method = "rtn" if clustered or (path, weight) not in known else chosen.method
             note = "" if method == chosen.method else Reasons.NEAREST.format(method=chosen.method)
@@ -201,10 +201,12 @@ def _batches(model: keras.Model, config: QuantizeWeightsConfig) -> list[dict[str
     return list(sample_batches(config.calibration_data, read_call_spec(model)))
 
 
-def _check_group(subject: str, path: str, inputs: int, group_size: int | None) -> None:
+def _check_group(subject: str, path: str, inputs: int, chosen: QuantizeWeightsConfig) -> None:
+    group_size = chosen.group_size
     if group_size is not None and inputs % group_size:
         divisors = [size for size in range(2, inputs + 1) if inputs % size == 0]
         near = min(divisors, key=lambda size: abs(size - group_size)) if divisors else None
         expected = f"a group_size that divides its {inputs} inputs"
-        fix = f"Give it another one: layers={{'{path}': tg.QuantizeWeightsConfig(group_size={near})}}."
+        same = f"bits={chosen.bits}, method='{chosen.method}', group_size={near}"
+        fix = f"Give it another one: layers={{'{path}': tg.QuantizeWeightsConfig({same})}}."
         raise invalid_value(subject, expected=expected, received=group_size, fix=fix)
