@@ -36,6 +36,7 @@ class Adapter:
         layer = self.layer
         for variable in (self.a, self.b):
             untrack(layer, variable)
+            setattr(layer, variable.name, None)  # to delete a variable takes Keras a collection of all garbage
             delattr(layer, variable.name)
         layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
 

@@ -267,8 +267,11 @@ def cannot_run(conversion: Conversion, lite: LiteRTModel, error: ConversionError
     row = lite.audit.operator_of(str(error))
     if row is None:
         return error
-    divides = row.operator == "DIV" and row.layers and not is_quantized(conversion.original)
-    fix = f" where a divisor rounds to 0: keep them in float32, by keep_float={list(row.layers)}" if divides else ""
+    fix = ""
+    if row.operator == "DIV" and row.layers and not is_quantized(conversion.original):
+        keeps = is_container(conversion.original) and conversion.config.quantization == "int8"
+        how = f"keep_float={list(row.layers)}" if keeps else "tg.quantize(model, calibration_data=x) before"
+        fix = f" where a divisor rounds to 0: keep them in float32, by {how}"
     return ConversionError(
         f"model '{conversion.name}' converts with quantization='{conversion.config.quantization}' to a file that "
         f"cannot run: layers {list(row.layers) or row.tensor!r} need {row.operator} of {', '.join(row.inputs)}, "
