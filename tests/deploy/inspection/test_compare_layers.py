@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from tests.deploy import cases
 from tfgreen.deploy.conversion.config import ConvertConfig
@@ -188,3 +188,16 @@ def test_a_layer_is_compared_by_an_operator_that_does_what_it_does():
     # LiteRT scales the query within its kernel, and the last of what attention does is the kernel behind it.
     assert errors.skipped[f"{attention}/query_dense"] == f"computed together with a part of {attention}"
     assert errors.skipped[attention] == f"its output is that of {attention}/output_dense"
+
+
+def test_a_float_file_that_is_far_is_none_to_be_made_in_half_precision():
+    """The model turns the order of a batch round, of which a file sees one sample."""
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(4, name="hidden")(inputs)
+    model = keras.Model(inputs, layers.Dense(3, name="out")(ops.flip(hidden, axis=0)))
+    with pytest.warns(UserWarning, match="one sample at a time"):
+        lite = convert(model)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    assert "float16" not in compare_layers(model, lite, x).cause
+    alone = np.concatenate([model(x[k : k + 1]) for k in range(8)])
+    np.testing.assert_allclose(lite.predict(x), alone, atol=1e-6)

@@ -124,6 +124,8 @@ def _with_remedies(
         found.clear()  # nothing would be left to quantize
     if "place" in found and errors.kept and not _helps_in_float(errors, model, spec, arrays):
         found.clear()
+    if lite.quantization in ("float32", "float16"):
+        return dataclasses.replace(errors, remedies=frozenset({"alone"}))
     if errors.uneven is not None and _evens_out(errors.uneven, model, spec, arrays):
         found.add("equalize")
     return dataclasses.replace(errors, remedies=frozenset(found))

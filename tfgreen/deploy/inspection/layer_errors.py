@@ -12,7 +12,7 @@ from tfgreen.typing import PlainDict
 
 _OUTLIERS, _IMBALANCE = 4.0, 20.0  # above which a stretched range, or channels of unequal ranges, are the cause
 _JOINING = ("CONCATENATION", "PACK", "RESHAPE")
-Remedy = Literal["place", "train", "equalize"]
+Remedy = Literal["place", "train", "equalize", "alone"]
 _BOTH: frozenset[Remedy] = frozenset({"place", "train"})
 GOOD = 1e-3  # noise as a share of the signal's power, 30 dB, that no score suffers from
 
@@ -91,7 +91,7 @@ class LayerErrors(TableResult):
         skipped: Path of a layer that could not -> why.
         remedies: What applies to the model and its file: ``"place"`` (``keep_float`` and ``calibration`` of a
             conversion; the former was tried), ``"train"`` (``keep_float`` of training), ``"equalize"`` (tried: the
-            channels are then even).
+            channels are then even), ``"alone"`` (the file computes in floats, as the model does).
         notes: What makes the comparison doubtful, in sentences.
     """
 
@@ -181,6 +181,8 @@ class LayerErrors(TableResult):
             return f"{start} {keep}"
         if "train" in self.remedies:
             return f"{start} tg.quantize(float_model, {keep}) and train that"
+        if "alone" in self.remedies:
+            return f"{start} the model on one sample at a time, as files run: it may compute those of a batch together"
         return f"{start} quantization='float16'"
 
     def to_dict(self) -> PlainDict:
