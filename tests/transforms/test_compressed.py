@@ -326,3 +326,13 @@ def test_a_layer_that_slices_its_weight_computes_in_half_precision(policy):
     model = keras.Model(inputs, Positions(dtype=policy)(layers.Dense(8, dtype=policy)(inputs)))
     pruned, x = tg.prune(model, schedule=tg.ConstantSparsity(0.0, begin_step=0)), np.ones((2, 4, 8))
     np.testing.assert_array_equal(pruned.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_a_layer_of_strings_is_asked_for_its_shape():
+    """It computes in no dtype that variables could be cast to."""
+    words = layers.TextVectorization(max_tokens=8, output_sequence_length=4, vocabulary=["a", "b"])
+    inputs = keras.Input((), dtype="string")
+    wrapped = Compressed(words, [])
+    assert wrapped(inputs).shape == (None, 4)
+    model = keras.Model(inputs, wrapped(inputs))
+    assert model.predict(np.array(["b a"], object), verbose=0)[0].tolist() == [3, 2, 0, 0]

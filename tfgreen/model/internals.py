@@ -329,7 +329,8 @@ def compiled_losses(model: keras.Model) -> list[keras.losses.Loss]:
 
 def autocasting(layer: keras.Layer) -> contextlib.AbstractContextManager[None]:
     """Cast variables as in a call of the layer: Keras does so around ``call``, and not where it asks for its shape."""
-    scope: contextlib.AbstractContextManager[None] = AutocastScope(layer.compute_dtype if layer.autocast else None)
+    casts = layer.autocast and keras.backend.is_float_dtype(layer.compute_dtype)
+    scope: contextlib.AbstractContextManager[None] = AutocastScope(layer.compute_dtype if casts else None)
     return scope
 
 
