@@ -87,6 +87,7 @@ def test_int4_without_training_stores_4_bits_and_computes_as_the_rounded_model(n
     assert error.mean() <= 0.75 * max(lite.output_scales.values())
 
 
+@pytest.mark.filterwarnings("ignore:The file is far:UserWarning")  # 4 bits of weights that were not trained to it
 @pytest.mark.parametrize("base", ["int8", "int4"])
 def test_each_layer_may_have_a_mode_of_its_own(base):
     inputs = keras.Input((6,))
@@ -94,7 +95,7 @@ def test_each_layer_may_have_a_mode_of_its_own(base):
     x = layers.Dense(8, "relu", name="wide_b")(layers.Dense(8, "relu", name="narrow")(x))
     model = keras.Model(inputs, layers.Dense(2, name="exact")(layers.Dense(8, "relu", name="other")(x)))
     modes = {"narrow": "int4", "wide_*": "int8", "exact": "float32"}
-    lite = convert(model, int8(DATA, quantization=base, layers=modes, strict=True))
+    lite = convert(model, int8(DATA, quantization=base, layers=modes, strict=base == "int8"))
     rest = 4 if base == "int4" else 8
     assert stored_bits(lite) == {"wide_a": 8, "narrow": 4, "wide_b": 8, "other": rest, "exact": 32}
     assert lite.audit.float_layers == ("exact",)
