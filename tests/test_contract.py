@@ -91,7 +91,7 @@ VERBS = {
 
 COMPRESSES = [name for name, verb in VERBS.items() if verb.compresses]
 everywhere = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-over_the_zoo = pytest.mark.parametrize("name", zoo.mostly_slow("lstm", "residual", "multi_io"))
+over_the_zoo = pytest.mark.parametrize("name", zoo.mostly_slow("lstm", "residual", "multi_io", "nested"))
 
 
 def flat_predictions(model: keras.Model, x: Any) -> list[np.ndarray]:

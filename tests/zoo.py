@@ -6,7 +6,7 @@ inputs that :func:`sample` makes for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -210,6 +210,12 @@ def mostly_slow(*others: str) -> list[Any]:
     those given."""
     quick = [name for name in QUICK if name not in others]
     return [*quick, *slow(*(name for name in ZOO if name not in quick))]
+
+
+def one_in(every: int, cases: Iterable[Any]) -> list[Any]:
+    """The cases of a test that takes minutes over all of them: one in so many, and the others as slow."""
+    cases = list(cases)
+    return [*cases[::every], *slow(*(case for place, case in enumerate(cases) if place % every))]
 
 
 def spoiled(value: float) -> keras.Model:

@@ -61,7 +61,7 @@ def test_each_kernel_has_no_more_values_than_clusters_before_and_after_training(
         assert status.done or status.reason
 
 
-@pytest.mark.parametrize("name", zoo.mostly_slow())
+@pytest.mark.parametrize("name", zoo.mostly_slow("nested", "multi_io", "residual"))
 def test_zeros_of_a_pruned_model_stay_also_after_saving_and_loading(name, tmp_path):
     masked = tg.prune(zoo.ZOO[name](), tg.PruneConfig(schedule=HALF))
     masked.compile("sgd", zoo.loss(name))
@@ -106,7 +106,7 @@ def test_a_sparse_model_that_was_stripped_keeps_its_zeros():
     assert lost.centroids.shape == (4,) and not lost.preserve_sparsity
 
 
-@pytest.mark.parametrize("name", ["separable", "batchnorm", "attention", "lstm"])
+@pytest.mark.parametrize("name", zoo.one_in(2, ["separable", "batchnorm", "attention", "lstm"]))
 def test_per_channel_each_output_channel_has_its_own(name):
     settings = {"per_channel": True, "number_of_clusters": 3, "extra_weights": ("*depthwise*/*kernel",)}
     if name != "separable":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tfgreen.recipes.measure import measure_variants as measure
 
 
+@pytest.mark.slow
 def test_demo_on_a_model_of_ones_own(run, files, tmp_path, quick):
     command = f"demo --model @model.keras --data @good.npz --epochs 1 --output {tmp_path}/out"
     code, out, err = run(command)
