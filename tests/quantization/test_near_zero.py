@@ -29,6 +29,11 @@ FORMS = {  # how it is written, and the operations that stay in float32
     "largest": (lambda x: x / ops.maximum(ops.sqrt(power(x)), 1e-3), "Maximum Sqrt Square Sum TrueDivide"),
     "rsqrt": (lambda x: x * ops.rsqrt(power(x) + 1e-6), "Add Multiply Rsqrt Square Sum"),
     "reciprocal": (lambda x: ops.reciprocal(ops.sqrt(power(x)) + 1e-3) * x, "Add Multiply Reciprocal Sqrt Square Sum"),
+    "one over": (lambda x: x * (1.0 / (ops.sum(x, axis=-1, keepdims=True) + 1e-3)), "Add Multiply Sum TrueDivide"),
+    "passed on": (
+        lambda x: x * ops.expand_dims(0.5 * ops.rsqrt(ops.sum(ops.square(x), axis=-1) + 1e-6), -1),
+        "Add ExpandDims Multiply Rsqrt Square Sum",
+    ),
     "power": (lambda x: layers.Multiply()([x, (power(x) + 1e-6) ** -0.5]), "Add Multiply Power Square Sum"),
     "deviation": (
         lambda x: (x - ops.mean(x, axis=-1, keepdims=True)) / (ops.std(x, axis=-1, keepdims=True) + 1e-3),

@@ -9,7 +9,7 @@ from keras import ops
 
 from tfgreen.distillation.losses import DistillationLoss
 from tfgreen.errors import invalid_state, invalid_value
-from tfgreen.model.call_spec import padding_inputs
+from tfgreen.model.call_spec import of_same_part, padding_inputs
 from tfgreen.model.internals import keras_mask, with_keras_mask
 from tfgreen.structure import CallSpec
 from tfgreen.typing import Tensor, Tensors
@@ -29,7 +29,7 @@ def padding_input(loss: DistillationLoss, spec: CallSpec, compared: str) -> str:
         return loss.mask
     found = padding_inputs(spec)
     if len(found) > 1:
-        fitting = [name for name in found if name.split("_")[0] in compared]
+        fitting = of_same_part(found, compared)
         if len(fitting) != 1:
             raise invalid_state(
                 f"{type(loss).__name__} on '{compared}': which of the inputs {found} says what is padding?",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -203,3 +203,13 @@ def padding_inputs(spec: CallSpec) -> list[str]:
         ['padding_mask']
     """
     return [item.name for item in spec.inputs if len(item.shape) == 1 and item.name.endswith(_PADDING)]
+
+
+def of_same_part(names: Iterable[str], where: str) -> list[str]:
+    """Of the names of several inputs those of the part (encoder or decoder) of a model that a path or name is in.
+
+    Example:
+        >>> of_same_part(["encoder_padding_mask", "decoder_padding_mask"], "transformer_decoder_layer_0")
+        ['decoder_padding_mask']
+    """
+    return [name for name in names if name.split("_")[0] in where]

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from tfgreen.model.graph import LayerGraph, LayerNode
 from tfgreen.model.weights import is_own
-from tfgreen.quantization.op_classes import operation_name
+from tfgreen.quantization.op_classes import is_pass_through, operation_name
 
 _LEAST_SCALES = 8.0  # of a feature's deviation: rounding then adds a thousandth of its variance
 _DEVIATIONS = 3.0
@@ -30,7 +30,8 @@ _ARITHMETIC = frozenset(
 
 def near_zero(graph: LayerGraph, layer: Mapping[LayerNode, keras.Operation]) -> set[LayerNode]:
     """The nodes that divide by, or take a logarithm or root of, numbers which may round to 0; what makes these of one
-    tensor, such as the sum and the small constant of ``x / (sum(x) + 1e-6)``; and what is multiplied by a reciprocal.
+    tensor, such as the sum and the small constant of ``x / (sum(x) + 1e-6)``; and what is multiplied by a reciprocal,
+    which one scale would not fit either, with what passes that on.
 
     Args:
         layer: The layer or raw operation of each node, bare of wrappers.
@@ -44,8 +45,12 @@ def near_zero(graph: LayerGraph, layer: Mapping[LayerNode, keras.Operation]) -> 
     """
     found: set[LayerNode] = set()
     reciprocals: set[LayerNode] = set()
-    for node in graph.nodes:
+    for node in graph.nodes:  # producers first
         name = operation_name(layer[node])
+        if not reciprocals.isdisjoint(node.producers) and (_multiplies(layer[node]) or is_pass_through(layer[node])):
+            found.add(node)
+            if len(set(node.producers)) == 1:
+                reciprocals.add(node)
         exponent = _exponent(node) if name == "Power" else None
         steep = name in (*_QUOTIENTS, *_RECIPROCALS, *_LOGARITHMS)
         if not steep and name != "Sqrt" and not (exponent is not None and exponent < 1):
@@ -55,10 +60,10 @@ def near_zero(graph: LayerGraph, layer: Mapping[LayerNode, keras.Operation]) -> 
         before = [*_arithmetic(node.producers[-1], layer)]
         if steep or before:  # a root alone is as steep in the model as it was
             found |= {node, *before}
-        if name in _RECIPROCALS or (exponent is not None and exponent < 0):
+        is_power = exponent is not None and exponent < 0
+        if name in _RECIPROCALS or is_power or (name in _QUOTIENTS and not _is_symbolic(node, 0, "x1")):
             reciprocals.add(node)
-    products = {node for node in graph.nodes if not reciprocals.isdisjoint(node.producers) and _multiplies(layer[node])}
-    return found | products
+    return found
 
 
 def _arithmetic(node: LayerNode, layer: Mapping[LayerNode, keras.Operation]) -> list[LayerNode]:

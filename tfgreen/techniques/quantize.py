@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import keras
@@ -100,8 +100,9 @@ def quantize(
     with naming_dtypes(graph, InvalidValueError):
         own = _by_names(graph, config, names)
         result, samples = rounded(graph, own)
-        opens = graph is not model and not _unmatched(model, patterns)
-        if opens and samples and (noise := _noise(model, result, samples)) > _NOISY:
+        # A pattern of what is inside a layer has no meaning for the model as it is.
+        has_closed = graph is not model and all(fnmatch.filter(_paths(model), pattern) for pattern in patterns)
+        if has_closed and samples and (noise := _noise(model, result, samples)) > _NOISY:
             closed, _ = rounded(model, config)  # code may hold numbers that no range fits
             if _noise(model, closed, samples) < noise:
                 return closed
@@ -154,12 +155,6 @@ def _by_names(graph: keras.Model, config: QuantizeConfig, names: Mapping[str, st
 def _paths(model: keras.Model) -> list[str]:
     """What a range may be placed at: the layers and operations of a graph."""
     return [node.path for node in LayerGraph(model).nodes] if is_container(model) else [""]
-
-
-def _unmatched(model: keras.Model, patterns: Sequence[str]) -> list[str]:
-    """The patterns that mean what is inside layers only."""
-    paths = _paths(model)
-    return [pattern for pattern in patterns if not fnmatch.filter(paths, pattern)]
 
 
 def _is_of_whole(pattern: str, path: str) -> bool:

@@ -168,7 +168,7 @@ def _loss(conversion: Conversion, lite: LiteRTModel) -> str:
 
 def _more_samples(conversion: Conversion) -> dict[str, np.ndarray]:
     most = conversion.spec.batch or _MORE_SAMPLES
-    return {name: array[:most] for name, array in (conversion.samples or {}).items()}
+    return _spread(conversion.samples or {}, most)
 
 
 def _cause(

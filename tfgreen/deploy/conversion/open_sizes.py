@@ -28,7 +28,8 @@ from tfgreen.typing import Tensor, Tensors
 _UPSAMPLING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D)
 # Sizes of the odd axes and of the even ones; a model may need the larger of them, and even ones.
 _SIZES = ((12, 20), (32, 24), (64, 96), (160, 128), (224, 320))
-_RUNS, _RUNS_OF_TABLES = 2, 16
+_RUNS = 2
+_TABLES = 16  # whose lengths are tried
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,11 +77,13 @@ def _upsampled(layer: keras.Layer, call: Around, x: Tensor) -> Tensor:
 def runs_at_sizes(conversion: Conversion) -> list[SizedRun]:
     """Run the model on random inputs of sizes that it takes, where its inputs leave some open."""
     runs: list[SizedRun] = []
+    if not conversion.has_open_sizes:
+        return runs
     rng, spec = np.random.default_rng(0), conversion.spec
     # A model may take sequences of one length only, that of its table of positions.
     lengths = {weight.shape[0] for weight in conversion.original.weights if len(weight.shape) == 2}
-    of_tables = [(length, length) for length in sorted(lengths)[:_RUNS_OF_TABLES]]
-    for sizes in (*_SIZES, *of_tables) if conversion.has_open_sizes else ():
+    of_tables = [(length, length) for length in sorted(lengths)[:_TABLES]]
+    for sizes in (*_SIZES, *of_tables):
         if runs and sizes in of_tables:
             break
         inputs = {}

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfgreen.model.call_spec import padding_inputs
+from tfgreen.model.call_spec import of_same_part, padding_inputs
 from tfgreen.model.internals import keras_mask
 from tfgreen.structure import CallSpec
 from tfgreen.typing import Tensor
@@ -48,7 +48,7 @@ class Padding:
     def _mask_of(self, path: str, x: Tensor) -> Tensor | None:
         fitting = {name: mask for name, mask in self._masks.items() if mask.shape == tuple(x.shape[:2])}
         if len(fitting) > 1:
-            fitting = {name: mask for name, mask in fitting.items() if name.split("_")[0] in path}
+            fitting = {name: fitting[name] for name in of_same_part(fitting, path)}
         mask = keras_mask(x)
         if mask is None and len(fitting) == 1:
             (mask,) = fitting.values()
