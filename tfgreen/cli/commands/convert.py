@@ -65,6 +65,7 @@ def _config(arguments: argparse.Namespace, samples: Arrays | None) -> tg.Convert
         dynamic_batch=arguments.dynamic_batch,
         flex=arguments.flex,
         sparse_weights={"yes": True, "no": False}.get(arguments.sparse_weights, "auto"),
+        weight_scales=arguments.weight_scales,
     )
 
 
@@ -85,6 +86,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flex", action="store_true", help="allow TensorFlow's own operators (float modes)")
     help = "store what is not 0 only (default: auto, where it is worth it; float32 and float16)"
     parser.add_argument("--sparse-weights", choices=("auto", "yes", "no"), default="auto", help=help)
+    help = "round the scales of channels, so that they compress (int modes; default: %(default)s)"
+    parser.add_argument("--weight-scales", choices=("float32", "bfloat16"), default="float32", help=help)
     parser.add_argument("--runs-on", choices=("xnnpack", "tflm", "edgetpu"), help="fail if it cannot run the file")
     help = "the file to write, or a folder, where its name becomes MODEL-MODE.tflite (default: the current one)"
     parser.add_argument("--output", metavar="FILE.tflite", default=".", help=help)

@@ -17,6 +17,7 @@ Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8", "int4
 LayerQuantization = Literal["float32", "int8", "int4"]
 EdgeDtype = Literal["float32", "int8"]
 SparseWeights = Literal["auto"] | bool
+WeightScales = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,9 @@ class ConvertConfig(Config):
             Microcontrollers cannot read it. ``"auto"``: where it halves the file, which takes about 70 % of zeros in
             float32 and 75 % in float16, and the file loads and runs here. True: each kernel that is smaller so. False:
             never.
+        weight_scales: What the scales of integer weights are rounded to, where each channel has one: ``"float32"``, or
+            ``"bfloat16"``, so that they compress. A file of few weights for each channel is then 3 to 4 % smaller after
+            gzip; what a channel returns changes by up to 0.4 %, less than a step of its int8 outputs.
         labels: Names of the classes, stored in the file's metadata.
         input_dtype: What the file's inputs store: ``"float32"``, or ``"int8"`` with ``quantization="int8"``.
         output_dtype: The same for the outputs.
@@ -77,6 +81,7 @@ class ConvertConfig(Config):
     sequence_length: int | None = None
     flex: bool = False
     sparse_weights: SparseWeights = "auto"
+    weight_scales: WeightScales = "float32"
     labels: tuple[str, ...] = ()
     input_dtype: EdgeDtype = "float32"
     output_dtype: EdgeDtype = "float32"
@@ -84,6 +89,7 @@ class ConvertConfig(Config):
     def __post_init__(self) -> None:
         check_option("quantization", self.quantization, get_args(Quantization))
         check_option("calibration", self.calibration, get_args(Calibration))
+        check_option("weight_scales", self.weight_scales, get_args(WeightScales))
         check_integer("sequence_length", self.sequence_length, minimum=1, optional=True)
         for name in ("strict", "dynamic_batch", "flex"):
             check_bool(name, getattr(self, name))
@@ -126,6 +132,9 @@ class ConvertConfig(Config):
                 "microcontrollers and accelerators all of them: convert to 'float32' or 'float16'."
             )
             raise invalid_value("sparse_weights", expected=f"'auto' or False {given}", received="True", fix=fix)
+        if self.weight_scales == "bfloat16" and not self.integers:
+            fix = "Only 'int8', 'int16x8' and 'int4' store weights as integers of trained or calibrated scales."
+            raise invalid_value("weight_scales", expected=f"'float32' {given}", received="'bfloat16'", fix=fix)
         if self.places_ranges and self.quantization not in ("int8", "int4"):
             expected = "'int8' or 'int4' with calibration='percentile' or 'mse', keep_float or layers"
             raise invalid_value("quantization", expected=expected, received=repr(self.quantization))
@@ -177,6 +186,7 @@ class ConvertOptions(TypedDict, total=False):
     sequence_length: int | None
     flex: bool
     sparse_weights: SparseWeights
+    weight_scales: WeightScales
     labels: tuple[str, ...]
     input_dtype: EdgeDtype
     output_dtype: EdgeDtype

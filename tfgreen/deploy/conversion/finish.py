@@ -9,6 +9,7 @@ from tfgreen.deploy.conversion.converter import RESULT
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
 from tfgreen.deploy.storage.integer_weights import store_integers
+from tfgreen.deploy.storage.narrow_scales import store_bfloat16_scales
 from tfgreen.deploy.storage.narrow_weights import pack_int4, store_float16
 from tfgreen.deploy.tflite.audit import audit_operators
 from tfgreen.deploy.tflite.biases import mend_biases, mend_scales, weighted_operators
@@ -58,6 +59,8 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
             pack_int4(file)
         except ConversionError as error:
             raise conversion.refused(str(error)) from error
+    if config.weight_scales == "bfloat16":
+        store_bfloat16_scales(file)
     operators = count_operators(file)
     if "VAR_HANDLE" in operators:
         raise conversion.writes_variable()
