@@ -115,6 +115,15 @@ def test_dynamic_range_is_refused_by_microcontrollers_only():
     assert not check_target(_dynamic_range(), "xnnpack")
 
 
+def test_integer_weights_that_are_made_floats_again_have_one_scale_each_on_microcontrollers():
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, name="wide")])
+    lite = tg.convert(tg.quantize_weights(model, bits=8))
+    (finding,) = check_target(lite, "tflm")
+    assert finding.severity == "error" and finding.subject == "DEQUANTIZE (layer 'wide')"
+    assert "reads one scale of a tensor there" in finding.message
+    assert not check_target(lite, "xnnpack")
+
+
 def test_float16_weights_are_no_problem_but_on_microcontrollers():
     lite = cases.artifact("concat", "float16")
     assert not check_target(lite, "xnnpack")

@@ -8,6 +8,7 @@ from pathlib import Path
 from tfgreen.deploy.conversion.converter import RESULT
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.storage.integer_constants import store_constants
 from tfgreen.deploy.storage.integer_weights import store_integers
 from tfgreen.deploy.storage.narrow_scales import store_bfloat16_scales
 from tfgreen.deploy.storage.narrow_weights import pack_int4, store_float16
@@ -59,6 +60,8 @@ def finish(conversion: Conversion, folder: Path) -> LiteRTModel:
             pack_int4(file)
         except ConversionError as error:
             raise conversion.refused(str(error)) from error
+    if config.integers and traced.fake_quantized:
+        store_constants(file)
     if config.weight_scales == "bfloat16":
         store_bfloat16_scales(file)
     operators = count_operators(file)

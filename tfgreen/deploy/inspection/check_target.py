@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from ai_edge_litert.schema_py_generated import BuiltinOperator, ModelT, OperatorT, SubGraphT
+from ai_edge_litert.schema_py_generated import BuiltinOperator, ModelT, OperatorT, SubGraphT, TensorT
 
 from tfgreen.checks import check_instance, check_option
 from tfgreen.deploy.inspection.findings import Finding, Findings
 from tfgreen.deploy.inspection.sparse_inference import NO_KERNEL_ON_X86, dense_because, refused_integers, stores_sparse
 from tfgreen.deploy.inspection.target_tables import TARGETS, Target, TargetName
 from tfgreen.deploy.litert_model import LiteRTModel
+from tfgreen.deploy.tflite.contents import scales_of
 from tfgreen.deploy.tflite.flatbuffer import (
     buffer_bytes,
     dtype_name,
@@ -161,6 +162,9 @@ def _lack(lite: LiteRTModel, graph: SubGraphT, operator: OperatorT, target: Targ
         if output == "float32" and "int8" in can and lite.quantization != "int8":
             remedy = _TO_INT8
         return f"{target.title} computes it in {_words(can)}, not in {output}", remedy
+    if target.per_channel is not None and name not in target.per_channel and any(map(_has_scales, tensors)):
+        text = f"{target.title} reads one scale of a tensor there, and would compute something else without an error"
+        return text, "Convert with quantization='int8' and calibration_data, so that its layer computes in integers."
     foreign = dtypes - target.dtypes
     if foreign:
         other = "Convert with quantization='float32' or 'int8'."
@@ -170,6 +174,10 @@ def _lack(lite: LiteRTModel, graph: SubGraphT, operator: OperatorT, target: Targ
         text = f"{target.title} does not combine float inputs with {_words(integers)} weights (dynamic range)"
         return text, "Convert with quantization='int8' or 'float32'."
     return "", ""
+
+
+def _has_scales(tensor: TensorT) -> bool:
+    return scales_of(tensor)[0].size > 1
 
 
 def _words(names: Collection[str]) -> str:

@@ -6,7 +6,8 @@ Sources of the tables:
   of ai-edge-litert 2.3.0 takes when it is given operators one by one.
 - ``tflm``: ``micro_mutable_op_resolver.h`` of tensorflow/tflite-micro; that it refuses float inputs with integer
   weights: its ``kernels/conv_common.cc`` and ``fully_connected_common.cc``; what it computes in float32 only:
-  ``elementwise.cc``, ``exp.cc``, ``round.cc``, ``l2_pool_2d.cc``. Compared with what the interpreter of tflite-micro
+  ``elementwise.cc``, ``exp.cc``, ``round.cc``, ``l2_pool_2d.cc``; that others than its kernels of weights read the
+  first scale of a tensor only: ``dequantize_common.cc``. Compared with what the interpreter of tflite-micro
   0.dev20261023182759 takes when it is given operators one by one.
 - ``edgetpu``: the table of supported operations at https://coral.ai/docs/edgetpu/models-intro/ (compiler 16).
 """
@@ -27,6 +28,7 @@ class Target:
     title: str
     kernels: Mapping[str, frozenset[str]]  # operator -> dtypes of the first output that it can compute
     dtypes: frozenset[str]  # what any tensor of an operator may be
+    per_channel: frozenset[str] | None = None  # operators that read a scale for each channel; None for all
     hybrid: frozenset[str] = frozenset()  # operators that take float inputs with integer weights (dynamic-range files)
     elsewhere: str = ""  # what runs an operator that is not there; empty where nothing does
     static_shapes: bool = True  # whether a file with a dimension of open size cannot run there
@@ -95,6 +97,7 @@ TARGETS: dict[str, Target] = {
         "LiteRT for Microcontrollers",
         _TFLM,
         frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool", "int4", "resource"}),
+        per_channel=frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}),
     ),
     "edgetpu": Target(
         "the Edge TPU",
