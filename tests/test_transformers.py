@@ -11,7 +11,7 @@ import pytest
 
 import tfgreen as tg
 from tests import zoo
-from tests.transformers import FAMILIES, length_of, samples
+from tests.transformers import FAMILIES, LONG, length_of, samples
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # masks that T5 drops, random weights that lose in int8
 
@@ -60,8 +60,22 @@ def test_the_file_after_quantization_aware_training_is_as_integer_as_after_post_
     lite = tg.convert(aware, quantization="int8", **length_of(name))
     assert len(lite.content) <= 1.05 * len(after.content)
     floats = {n: w.values.size for n, w in lite.weights.items() if w.values.dtype == np.float32}
-    assert max(floats.values(), default=0) <= (1024 if name == "t5" else 256)  # of T5 the bias by relative position
+    assert max(floats.values(), default=0) <= 256
     assert off(outputs(model, x), outputs(aware, x)) < 0.2 and off(outputs(aware, x), outputs(lite, x)) < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+def test_so_it_is_of_tables_of_positions_and_of_experts(name):
+    keras.utils.set_random_seed(0)
+    model, rng, length = LONG[name](), np.random.default_rng(0), 64
+    x = {t.name: rng.integers(0, 500, (16, length)).astype(t.dtype) for t in model.inputs if "mask" not in t.name}
+    x |= {t.name: np.ones((16, length), t.dtype) for t in model.inputs if "mask" in t.name}
+    after = tg.convert(model, quantization="int8", calibration_data=x, sequence_length=length)
+    aware = tg.quantize(model, calibration_data=x)
+    lite = tg.convert(aware, quantization="int8", sequence_length=length)
+    assert len(lite.content) <= 1.05 * len(after.content)
+    assert all(w.values.size <= 1024 for w in lite.weights.values() if w.values.dtype == np.float32)
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -49,6 +49,14 @@ FAMILIES: Mapping[str, Callable[[], keras.Model]] = {
     "vit": _hub(lambda hub: hub.ViTImageClassifier(hub.ViTBackbone(**_IMAGE, mlp_dim=128), **_SORTS)),
 }
 
+_LARGER = {"vocabulary_size": 500, "num_layers": 2, "hidden_dim": 64, "intermediate_dim": 128}
+_EXPERTS = {**_LARGER, "num_query_heads": 4, "num_key_value_heads": 2, "num_experts": 4, "top_k": 2}
+LONG: Mapping[str, Callable[[], keras.Model]] = {  # of which more than kernels is large
+    "t5": _hub(lambda hub: hub.T5Backbone(**_LARGER, num_heads=8)),
+    "mixtral": _hub(lambda hub: hub.MixtralBackbone(**_EXPERTS)),
+    "gpt_oss": _hub(lambda hub: hub.GptOssBackbone(**_EXPERTS, head_dim=16)),
+}
+
 
 def samples(model: keras.Model, count: int = 16) -> dict[str, np.ndarray]:
     """Inputs at random by name, with masks of different lengths."""
