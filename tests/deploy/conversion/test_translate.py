@@ -79,6 +79,20 @@ def test_the_error_of_a_loop_that_crashes_says_what_to_try(monkeypatch, tmp_path
         translate(export(conversion, tmp_path), tmp_path)
 
 
+def test_samples_that_trained_ranges_do_not_go_with_are_to_be_left_out(monkeypatch, tmp_path):
+    def refuse(folder, settings, samples):
+        raise ConversionError("RuntimeError")
+
+    model, data = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)]), np.ones((16, 8), "float32")
+    quantized = tg.quantize(model, tg.QuantizeConfig(calibration_data=data))
+    monkeypatch.setattr(module, "run_converter", refuse)
+    for samples in (data, None):
+        conversion = read(quantized, ConvertConfig(quantization="int8", calibration_data=samples))
+        with pytest.raises(ConversionError) as caught:
+            translate(export(conversion, tmp_path), tmp_path)
+        assert ("leave calibration_data out" in str(caught.value)) == (samples is not None)
+
+
 def test_words_are_looked_up_before_the_model_with_samples_too():
     words = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3, name="words")
     body = [words, keras.layers.Embedding(5, 4), keras.layers.Flatten(), keras.layers.Dense(1)]

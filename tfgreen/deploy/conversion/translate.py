@@ -41,6 +41,11 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
             hint = f"It runs loops ({', '.join(traced.loops)}), on which int8 calibration fails. Try "
             hint += "quantization='dynamic', or recurrent layers with unroll=True and a fixed number of steps."
             reason = "\n".join([reason, hint, *loops])
+        elif traced.fake_quantized and samples is not None:
+            reason += (
+                "\nIts trained ranges may not go with those found on calibration data: leave calibration_data out, and "
+                "what has no trained range computes in float32."
+            )
         raise conversion.refused(reason) from error
     notes = list(conversion.notes)
     if one_scale:
