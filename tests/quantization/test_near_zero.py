@@ -39,7 +39,7 @@ FORMS = {  # how it is written, and the operations that stay in float32
         lambda x: (x - ops.mean(x, axis=-1, keepdims=True)) / (ops.std(x, axis=-1, keepdims=True) + 1e-3),
         "Add Std TrueDivide",
     ),
-    "logarithm": (lambda x: ops.log(x + 1e-2), "Add Log"),
+    "logarithm": (lambda x: ops.log(x + 1e-2), "Add Dense Log"),
     "entropy": (lambda x: ops.softmax(x) * ops.log(ops.softmax(x) + 1e-7), "Add Log Softmax"),
     "root": (lambda x: ops.sqrt(power(x) + 1e-4), "Add Sqrt Square Sum"),
 }
@@ -110,11 +110,48 @@ def test_what_divides_by_nothing_small_stays_in_integers(form):
     assert not near_zero(graph, {node: inner_operation(node.layer) for node in graph.nodes})
 
 
+HEADS = {  # what makes the numbers is a layer: an activation that is fused, or a layer of its own, or one that moves
+    "log of sigmoid": (lambda x: ops.log(layers.Dense(4, activation="sigmoid")(3 * x)), "Dense Log"),
+    "log of softmax": (lambda x: ops.log(layers.Softmax()(layers.Dense(4)(3 * x))), "Log Softmax"),
+    "one over softplus": (lambda x: 1 / layers.Dense(4, activation="softplus")(x), "Dense TrueDivide"),
+    "power of softplus": (lambda x: (2 * layers.Dense(4, activation="softplus")(x)) ** -0.5, "Dense Multiply Power"),
+    "moved": (
+        lambda x: ops.log2(layers.Reshape((2, 2))(layers.Dense(4, activation="sigmoid")(x))), "Dense Log2 Reshape",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", HEADS)
+def test_a_layer_that_makes_what_is_divided_by_stays_in_float(form):
+    build, names = HEADS[form]
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, build(layers.Dense(6, activation="relu", name="first")(inputs)))
+    graph = LayerGraph(model)
+    found = near_zero(graph, {node: inner_operation(node.layer) for node in graph.nodes})
+    assert sorted({type(node.layer).__name__ for node in found}) == names.split()
+    assert "first" not in {node.path for node in found}
+    x = data()
+    expected, trained = model.predict(x, verbose=0), tg.quantize(model, calibration_data=x)
+    assert decibels(expected, trained.predict(x, verbose=0)) > 20
+    assert decibels(expected, tg.convert(model, quantization="int8", calibration_data=x).predict(x)) > 20
+    file = tg.convert(trained, quantization="int8").predict(x)
+    assert decibels(trained.predict(x, verbose=0), file) > 35
+
+
+def test_what_is_far_from_0_before_a_logarithm_stays_in_integers():
+    inputs = keras.Input((8,))
+    for form in (lambda x: ops.log(x + 1.0), lambda x: ops.log(ops.exp(x)), lambda x: ops.log(ops.sum(x, axis=-1))):
+        graph = LayerGraph(keras.Model(inputs, form(layers.Dense(6, activation="relu")(inputs))))
+        found = near_zero(graph, {node: inner_operation(node.layer) for node in graph.nodes})
+        assert "Dense" not in {type(node.layer).__name__ for node in found}
+
+
 def test_no_gradient_passes_where_all_that_is_normalized_is_rounded_to_zero():
     model = model_of(NORMS["unit normalization"])
     x = data(64)
     x[:8] *= 1e-3  # rounds to 0, and is not
-    trained = tg.quantize(model, calibration_data=x)
+    with pytest.warns(UserWarning, match="is far from .* keep_float="):
+        trained = tg.quantize(model, calibration_data=x)
     assert gradient(trained, x) < 3 * gradient(model, x[8:])
     kernel = trained.layers[1].trainable_variables[0]
     with tf.GradientTape() as tape:

@@ -168,3 +168,55 @@ def test_lost_features_of_an_input_are_said_with_remedies_that_work(form):
 
 def test_features_of_like_size_are_no_loss():
     tg.quantize(reading("raw"), calibration_data=TABLE / [1, 40, 1000])
+
+
+def tower(sizes: tuple[float, float]) -> tuple[keras.Model, list[np.ndarray]]:
+    """One tower for two inputs, which share its ranges."""
+    keras.utils.set_random_seed(0)
+    a, b = keras.Input((16,), name="a"), keras.Input((16,), name="b")
+    shared = keras.Sequential([layers.Dense(24, "relu"), layers.Dense(8)], name="tower")
+    join, rng = layers.Dot(-1, normalize=True), np.random.default_rng(0)
+    x = [(rng.random((200, 16)) * (rng.random((200, 16)) > 0.8) * size).astype("float32") for size in sizes]
+    return keras.Model([a, b], layers.Dense(2)(join([shared(a), shared(b)]))), x
+
+
+def flipped() -> tuple[keras.Model, np.ndarray]:
+    """A small channel, behind a layer of which the file holds nothing."""
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).integers(0, 255, (64, 8, 8, 3)).astype("float32") * [1, 1, 0.001]
+    norm, inputs = layers.Normalization(), keras.Input((8, 8, 3))
+    norm.adapt(x)
+    y = layers.Conv2D(6, 3, activation="relu")(norm(layers.RandomFlip(name="flip")(inputs)))
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(y))), x
+
+
+@pytest.mark.parametrize("make", [lambda: tower((1.0, 0.01)), flipped])
+def test_layers_that_are_advised_bring_a_model_back(make):
+    model, x = make()
+    with pytest.warns(UserWarning, match=r"keep_float=\(.*\)") as caught:
+        far = tg.quantize(model, calibration_data=x)
+    kept = eval(str(caught[0].message).split("keep_float=")[1].rstrip("."))  # noqa: S307 - text of ours
+    expected = model.predict(x, verbose=0)
+    assert np.square(expected - far.predict(x, verbose=0)).mean() > 0.1 * expected.var()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        near = tg.quantize(model, calibration_data=x, keep_float=kept)
+        file = tg.convert(model, quantization="int8", calibration_data=x, keep_float=kept)
+    for got in (near.predict(x, verbose=0), file.predict(x)):
+        assert np.square(expected - got).mean() < 0.02 * expected.var()
+    with pytest.warns(UserWarning, match=r"keep_float=\('" + kept[0]):
+        tg.convert(model, quantization="int8", calibration_data=x)
+
+
+def test_a_small_input_of_few_numbers_is_no_loss_beside_itself():
+    model, x = tower((1.0, 1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        tg.quantize(model, calibration_data=x)
+
+
+def test_few_bits_are_left_to_training():
+    model, x = tower((1.0, 1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        tg.quantize(model, calibration_data=x, weight_bits=2)

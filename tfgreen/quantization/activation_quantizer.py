@@ -17,7 +17,16 @@ from tfgreen.quantization.kernels import (
     run_fused,
     weight_rounding,
 )
-from tfgreen.quantization.lowering import OBSERVED, SIGNED_UNIT, UNIT, Range, lowering_of, without_activation
+from tfgreen.quantization.lowering import (
+    DIVIDES,
+    OBSERVED,
+    SIGNED_UNIT,
+    UNIT,
+    WIDE_FEATURES,
+    Range,
+    lowering_of,
+    without_activation,
+)
 from tfgreen.quantization.op_classes import (
     gives_back_range,
     has_kernel,
@@ -111,7 +120,7 @@ class ActivationQuantizer(ActivationHook):
         axis = normalized_axis(inner_operation(layer)) if training else None
         if axis is not None:
             args = (without_gradient_of_zeros(args[0], axis), *args[1:])
-        if place.keep_float:
+        if place.keep_float or place.reason in (WIDE_FEATURES, DIVIDES):
             return layer(*args, **kwargs)
         if self.output_range is not None and is_concat_like(inner_operation(layer)):
             return self._run_concat_like(layer, self.output_range, args, kwargs, training)

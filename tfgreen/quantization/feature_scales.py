@@ -26,12 +26,14 @@ _ARITHMETIC = frozenset(
     "Add Subtract Multiply Divide TrueDivide Maximum Minimum Square Sqrt Absolute Abs Power Exp Sum Mean Var Std Norm "
     "Softmax Sigmoid Softplus".split()
 )
+_EVEN = ("Exp", "Softmax", "Sigmoid", "Softplus", "Sum", "Mean", "Var", "Std", "Norm")
 
 
 def near_zero(graph: LayerGraph, layer: Mapping[LayerNode, keras.Operation]) -> set[LayerNode]:
     """The nodes that divide by, or take a logarithm or root of, numbers which may round to 0; what makes these of one
-    tensor, such as the sum and the small constant of ``x / (sum(x) + 1e-6)``; and what is multiplied by a reciprocal,
-    which one scale would not fit either, with what passes that on.
+    tensor, such as the sum and the small constant of ``x / (sum(x) + 1e-6)``; the layer that returns the numbers
+    themselves, such as the sigmoid of ``log(sigmoid(x))``; and what is multiplied by a reciprocal, which one scale
+    would not fit either, with what passes that on.
 
     Args:
         layer: The layer or raw operation of each node, bare of wrappers.
@@ -52,7 +54,8 @@ def near_zero(graph: LayerGraph, layer: Mapping[LayerNode, keras.Operation]) -> 
             if len(set(node.producers)) == 1:
                 reciprocals.add(node)
         exponent = _exponent(node) if name == "Power" else None
-        steep = name in (*_QUOTIENTS, *_RECIPROCALS, *_LOGARITHMS)
+        is_power = exponent is not None and exponent < 0
+        steep = is_power or name in (*_QUOTIENTS, *_RECIPROCALS, *_LOGARITHMS)
         if not steep and name != "Sqrt" and not (exponent is not None and exponent < 1):
             continue
         if name in _QUOTIENTS and not _is_symbolic(node, 1, "x2"):
@@ -60,7 +63,8 @@ def near_zero(graph: LayerGraph, layer: Mapping[LayerNode, keras.Operation]) -> 
         before = [*_arithmetic(node.producers[-1], layer)]
         if steep or before:  # a root alone is as steep in the model as it was
             found |= {node, *before}
-        is_power = exponent is not None and exponent < 0
+        if steep and not any(_evens_out(one, layer[one]) for one in before):
+            found.update(_makers(before[-1].producers[0] if before else node.producers[-1], layer))
         if name in _RECIPROCALS or is_power or (name in _QUOTIENTS and not _is_symbolic(node, 0, "x1")):
             reciprocals.add(node)
     return found
@@ -73,6 +77,22 @@ def _arithmetic(node: LayerNode, layer: Mapping[LayerNode, keras.Operation]) -> 
         found.append(node)
         node = node.producers[0]
     return found
+
+
+def _evens_out(node: LayerNode, layer: keras.Operation) -> bool:
+    """Whether numbers that have been rounded to 0 before a step of arithmetic are none after it, or do not matter."""
+    if operation_name(layer) != "Add":
+        return operation_name(layer) in _EVEN
+    numbers = [x for x in keras.tree.flatten((node.arguments, node.named)) if not isinstance(x, keras.KerasTensor)]
+    return any(isinstance(x, (int, float)) and abs(x) >= 1 for x in numbers)
+
+
+def _makers(node: LayerNode, layer: Mapping[LayerNode, keras.Operation]) -> list[LayerNode]:
+    """A node and, as far as it only passes numbers on, those that make them; no input of a model."""
+    if not node.producers:
+        return []
+    before = node.producers if is_pass_through(layer[node]) else ()
+    return [node, *(maker for producer in before for maker in _makers(producer, layer))]
 
 
 def _is_symbolic(node: LayerNode, position: int, name: str) -> bool:
@@ -151,6 +171,7 @@ def lost_features(values: np.ndarray, rounded: np.ndarray) -> list[int]:
         return []
     rows, noise = (x.astype(np.float64).reshape(-1, values.shape[-1]) for x in (values, values - rounded))
     most = np.percentile(np.abs(rows), 90, axis=0)
+    most = np.where(most == 0, np.abs(rows).max(axis=0), most)  # of a feature that is seldom there
     varied = rows.var(axis=0)
     lost = (varied > 0) & ((noise**2).mean(axis=0) > _NOISE * varied) & (most * _SMALLER < most.max())
     return [int(feature) for feature in np.flatnonzero(lost)]

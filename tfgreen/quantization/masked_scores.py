@@ -15,13 +15,14 @@ from tfgreen.model.layer_calls import Around, around_calls, every_operation
 from tfgreen.quantization.op_classes import inner_operation, operation_name
 from tfgreen.typing import Tensors
 
-NEVER = -1e4  # a score that a mask makes, at most; -1e9 and -3e38 are usual
+NEVER = -9e3  # a score that a mask makes, at most, added to another one: -1e4, -1e9 and -3e38 are usual
 _GAP = 0.01  # of it: all other scores are nearer to 0
 
 
 def masked_operations(model: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray]) -> set[str]:
-    """The paths of the operations of a graph with a softmax whose outputs hold -1e9 or the like on the samples, with
-    nothing between that and usual numbers, and of the softmax that reads them. In float32 they tell scores apart.
+    """The paths of the operations of a graph with a softmax, or with an exponential as it is written out, whose outputs
+    hold -1e9 or the like on the samples, with nothing between that and usual numbers, and of the softmax that reads
+    them. In float32 they tell scores apart.
 
     Example:
         >>> from tfgreen.model.call_spec import read_call_spec
@@ -33,7 +34,7 @@ def masked_operations(model: keras.Model, spec: CallSpec, samples: Mapping[str, 
         ['masked', 'softmax']
     """
     nodes = LayerGraph(model).nodes if is_container(model) else ()
-    if not any(_is_softmax(inner_operation(node.layer)) for node in nodes):
+    if not any(_tells_apart(inner_operation(node.layer)) for node in nodes):
         return set()
     found = set[int]()
 
@@ -46,14 +47,15 @@ def masked_operations(model: keras.Model, spec: CallSpec, samples: Mapping[str, 
     with around_calls(every_operation(model), around):
         call_model(model, spec, samples)
     masked = {node for node in nodes if id(node.layer) in found}
-    softmaxes = (node for node in nodes if _is_softmax(inner_operation(node.layer)))
+    softmaxes = (node for node in nodes if _tells_apart(inner_operation(node.layer)))
     return {node.path for node in (*masked, *(node for node in softmaxes if not masked.isdisjoint(node.producers)))}
 
 
-def _is_softmax(layer: keras.Operation) -> bool:
+def _tells_apart(layer: keras.Operation) -> bool:
+    """Whether an operation is a softmax, or the exponential of one that is written out."""
     if isinstance(layer, keras.layers.Activation):  # of a dense layer it reads what that layer makes, not scores
         return layer.activation is keras.activations.softmax
-    return isinstance(layer, keras.layers.Softmax) or operation_name(layer) in ("Softmax", "LogSoftmax")
+    return isinstance(layer, keras.layers.Softmax) or operation_name(layer) in ("Softmax", "LogSoftmax", "Exp")
 
 
 def _holds_masks(values: np.ndarray) -> bool:

@@ -32,11 +32,18 @@ from tfgreen.quantization.masked_scores import masked_operations
 from tfgreen.quantization.op_classes import inner_operation, is_pass_through
 from tfgreen.quantization.opened import opened
 from tfgreen.quantization.placement import Placement, place_activations
-from tfgreen.structure import pack
+from tfgreen.structure import CallSpec, pack
 from tfgreen.techniques.cluster import codebook_of_values
 from tfgreen.techniques.overrides import check_layer_patterns, check_matches, check_without, with_aliases
 from tfgreen.techniques.quantize_config import QuantizeConfig, QuantizeOptions
-from tfgreen.techniques.shared_scales import input_scale_loss, shared_scale_loss
+from tfgreen.techniques.shared_scales import (
+    LOST,
+    Retry,
+    input_scale_loss,
+    layer_loss,
+    output_noise,
+    shared_scale_loss,
+)
 from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import Choice, compress
@@ -102,21 +109,14 @@ def quantize(
         result, samples = rounded(graph, own)
         # A pattern of what is inside a layer has no meaning for the model as it is.
         has_closed = graph is not model and all(fnmatch.filter(_paths(model), pattern) for pattern in patterns)
-        if has_closed and samples and (noise := _noise(model, result, samples)) > _NOISY:
+        spec = read_call_spec(model)
+        if has_closed and samples and (noise := output_noise(model, result, spec, samples)) > LOST:
             closed, _ = rounded(model, config)  # code may hold numbers that no range fits
-            if _noise(model, closed, samples) < noise:
-                return closed
+            if output_noise(model, closed, spec, samples) < noise:
+                graph, own, result = model, config, closed
         if samples:
             _look(graph, own, result, samples)
     return result
-
-
-def _noise(model: keras.Model, result: keras.Model, samples: Mapping[str, np.ndarray]) -> float:
-    """The mean square error of the output that is furthest off, over its variance."""
-    spec = read_call_spec(model)
-    both = (keras.tree.flatten(call_model(one, spec, samples)) for one in (model, result))
-    pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(*both)]
-    return max(float(np.square(a - b).mean() / (a.var() or 1.0)) for a, b in pairs)
 
 
 def rounded(model: keras.Model, config: QuantizeConfig) -> tuple[keras.Model, Mapping[str, np.ndarray]]:
@@ -172,12 +172,30 @@ def _look(model: keras.Model, config: QuantizeConfig, result: keras.Model, sampl
 
     got = call_model(result, spec, samples)
     scales = keras.tree.map_structure(lambda _: None, got)
-    text = input_scale_loss(result, spec, samples, retry)
+    text = input_scale_loss(model, result, spec, samples, retry)
     text = text or shared_scale_loss(model, spec, samples, got, scales, retry)
+    if config.weight_bits == config.activation_bits == 8 and not config.layers:  # of fewer it is training that helps
+        text = text or _far(model, result, spec, samples, retry)
     if text and config.strict:
         raise invalid_state(f"strict=True, but: {text}", "Or leave strict out.")
     if text:
         warnings.warn(text, stacklevel=3)
+
+
+def _far(
+    model: keras.Model, result: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray], retry: Retry
+) -> str:
+    noise = output_noise(model, result, spec, samples) if is_container(model) else 0.0
+    if noise < LOST:
+        return ""
+    text = (
+        f"The quantized model is far from '{model.name}' on the calibration data: the noise is {noise:.0%} of an "
+        "output's variance"
+    )
+    where, kept = layer_loss(model, result, spec, samples, retry)
+    if kept:
+        return f"{text}. Let what loses most compute in float32: keep_float={kept}."
+    return f"{text}, which begins in '{where}'. Training may not bring it back." if where else f"{text}."
 
 
 def _check_fits(config: QuantizeConfig, placements: Mapping[str, Placement]) -> None:
@@ -244,7 +262,6 @@ def _edges(model: keras.Model) -> dict[str, set[str]]:
 
 
 _FEW = 8  # samples that are looked at for masks
-_NOISY = 0.1  # of the variance of an output: more than 8 bits cost
 _MORE_INTEGERS = "a BatchNormalization is fused and each channel has its scale: more integers than it has clusters"
 _SCALE_PER_CHANNEL = "a BatchNormalization is fused, so each channel has its scale: fold it first (tg.fold_batch_norm)"
 

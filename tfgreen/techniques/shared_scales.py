@@ -1,5 +1,5 @@
-"""Say where inputs or outputs of a model lose channels to a scale that they share with larger ones, with a remedy that
-was tried."""
+"""Say what a quantized model loses that no training brings back, with a remedy that was tried: channels of inputs or
+outputs that share a scale with larger ones, or all that some layer makes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tfgreen.errors import TfgreenError, listed
 from tfgreen.model.call_spec import call_model
 from tfgreen.model.graph import LayerGraph, LayerNode, inputs_by_name
 from tfgreen.model.internals import is_container
+from tfgreen.model.layer_calls import Around, around_calls, every_operation
 from tfgreen.model.weights import is_own
 from tfgreen.quantization.activation_quantizer import ranges_of_input
 from tfgreen.quantization.feature_scales import lost_channels, lost_features
@@ -20,6 +21,9 @@ from tfgreen.structure import CallSpec
 from tfgreen.typing import Tensors
 
 _SURE = 0.02  # of the power of a channel, as noise
+LOST = 0.1  # of the variance of an output, as noise: more than 8 bits cost
+_FURTHER = 3  # readers of readers that are tried
+_STEP, _CANDIDATES = 4.0, 3  # times the noise of what a layer takes in; layers that are tried
 
 Retry = Callable[[tuple[str, ...]], keras.Model]
 
@@ -74,31 +78,42 @@ def shared_scale_loss(
 
 
 def input_scale_loss(
-    quantized: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray], retry: Retry
+    model: keras.Model, quantized: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray], retry: Retry
 ) -> str:
     """A sentence on the features of its inputs that a quantized model has lost, and a remedy; "" if there are none.
 
     Args:
+        model: The float model.
         quantized: The model, rounded as its file rounds.
-        spec: What it is called with.
+        spec: What both are called with.
         samples: An array for each input, by name.
         retry: The quantized form in Keras, given the layers to keep in float.
     """
     found = _lost_features(quantized, spec, samples)
     if not found:
         return ""
-    nodes = inputs_by_name(quantized, spec)
-    readers = tuple(dict.fromkeys(path for name in found for path in _readers(nodes[name])))
     which = "; ".join(f"{listed(features)} (last axis) of input '{name}'" for name, features in found.items())
     text = (
         f"Features {which} are lost: they share a scale with features over 20 times as large. Scale each by itself "
         "first, with an adapted keras.layers.Normalization"
     )
-    try:
-        helps = not _lost_features(retry(readers), spec, samples)
-    except TfgreenError:
-        helps = False
-    return f"{text}, or let what reads it compute in float32: keep_float={readers}." if helps else f"{text}."
+    enough = max(LOST, output_noise(model, quantized, spec, samples) / 2)
+
+    def helps(paths: tuple[str, ...]) -> bool:
+        try:
+            better = retry(paths)
+        except TfgreenError:
+            return False
+        return not _lost_features(better, spec, samples) and output_noise(model, better, spec, samples) <= enough
+
+    nodes = inputs_by_name(quantized, spec)
+    reached = list(dict.fromkeys(consumer for name in found for consumer in _readers(nodes[name])))
+    for _ in range(_FURTHER):  # what reads an input may only hand it on, and its reader lose the same
+        paths = tuple(dict.fromkeys(node.path for node in reached))
+        if helps(paths):
+            return f"{text}, or let what reads it compute in float32: keep_float={paths}."
+        reached = list(dict.fromkeys([*reached, *(then for node in reached for then in node.consumers)]))
+    return f"{text}."
 
 
 def _lost_features(
@@ -118,12 +133,87 @@ def _lost_features(
     return found
 
 
-def _readers(node: LayerNode) -> Iterator[str]:
+def _readers(node: LayerNode) -> Iterator[LayerNode]:
     """The layers that take a tensor in, with those that take it from what passes it on."""
     for consumer in node.consumers:
-        yield consumer.path
+        yield consumer
         if is_pass_through(inner_operation(consumer.layer)):
             yield from _readers(consumer)
+
+
+def layer_loss(
+    model: keras.Model, quantized: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray], retry: Retry
+) -> tuple[str, tuple[str, ...]]:
+    """The layer of a quantized model that loses what its outputs lack, "" if none does, and the layers which to keep in
+    float helps; of those that lose much more than what they take in, the first ones.
+
+    Args:
+        model: The float model, of the same graph as ``quantized``.
+        quantized: The model, rounded as its file rounds.
+        spec: What both are called with.
+        samples: An array for each input, by name.
+        retry: The quantized form in Keras, given the layers to keep in float.
+    """
+    expected, got = (_outputs_by_path(one, spec, samples) for one in (model, quantized))
+    at = {path: noise_of(values, got[path]) for path, values in expected.items() if path in got}
+    found = [
+        node
+        for node in LayerGraph(model).nodes
+        if at.get(node.path, 0.0) > max(_STEP * max((at.get(x.path, 0.0) for x in node.producers), default=0), _SURE)
+    ]
+    for node in found[:_CANDIDATES]:
+        makers = [one.path for one in node.producers if not isinstance(one.layer, keras.layers.InputLayer)]
+        readers = [one.path for one in node.consumers]
+        for paths in ([node.path], [*makers, node.path], [*makers, node.path, *readers]):
+            kept = tuple(dict.fromkeys(paths))
+            try:
+                noise = output_noise(model, retry(kept), spec, samples)
+            except TfgreenError:
+                continue
+            if noise < LOST:
+                return node.path, kept
+    return found[0].path if found else "", ()
+
+
+def output_noise(
+    model: keras.Model, quantized: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray]
+) -> float:
+    """The noise of the output that is furthest off, as a share of its variance."""
+    pairs = zip(*(_flat(call_model(one, spec, samples)) for one in (model, quantized)))
+    return max((noise_of(a, b) for a, b in pairs if a.dtype.kind == "f"), default=0.0)
+
+
+def noise_of(expected: np.ndarray, got: np.ndarray) -> float:
+    """The mean square error over the variance, of numbers that are finite in ``expected``; infinite where they are not
+    all in ``got``.
+
+    Example:
+        >>> noise_of(np.array([-1.0, 1.0]), np.array([-0.5, 0.5]))
+        0.25
+    """
+    finite = np.isfinite(expected)
+    a, b = (x[finite].astype(np.float64) for x in (expected, got))
+    if not np.isfinite(b).all():
+        return np.inf
+    return float(np.square(a - b).mean() / (a.var() or 1.0)) if a.size else 0.0
+
+
+def _outputs_by_path(
+    model: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What each layer and operation of a graph returns, in its last call, where that is one tensor of floats."""
+    paths = {id(node.layer): node.path for node in LayerGraph(model).nodes}
+    found: dict[str, np.ndarray] = {}
+
+    def around(operation: keras.Operation, call: Around, /, *args: Tensors, **kwargs: object) -> Tensors:
+        outputs = call(*args, **kwargs)
+        if id(operation) in paths and keras.ops.is_tensor(outputs) and outputs.dtype.is_floating:
+            found[paths[id(operation)]] = keras.ops.convert_to_numpy(outputs)
+        return outputs
+
+    with around_calls(every_operation(model), around):
+        call_model(model, spec, samples)
+    return found
 
 
 def channel_axes(model: keras.Model) -> list[tuple[int, ...]]:

@@ -54,3 +54,10 @@ def test_a_few_numbers_that_jump_are_no_fault_and_many_are():
         got = expected.copy()
         got[:, :count] *= -1
         assert distance(expected, got, 1 / 127).is_far == is_far
+
+
+def test_numbers_that_are_infinite_in_the_file_are_far_and_no_error_of_mathematics():
+    expected = np.linspace(-3, 3, 24).reshape(8, 3)
+    for got in (np.where(expected > 1, np.inf, expected), np.full_like(expected, -np.inf)):
+        assert distance(expected, got, 0.02).is_far
+        assert distance(np.where(expected > 1, np.inf, expected), got, 0.02).is_far

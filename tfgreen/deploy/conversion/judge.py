@@ -33,7 +33,7 @@ from tfgreen.quantization.feature_scales import lost_channels
 from tfgreen.quantization.histogram import Calibration
 from tfgreen.structure import match, pack
 from tfgreen.techniques.quantize import is_quantized
-from tfgreen.techniques.shared_scales import Retry, input_scale_loss, shared_scale_loss
+from tfgreen.techniques.shared_scales import Retry, input_scale_loss, layer_loss, shared_scale_loss
 
 FAR = "The file is far from model"  # how the note begins
 _UNSEEN = "The file was not compared with the model, because its ranges do not say what goes into"
@@ -194,7 +194,7 @@ def _cause(
         )
     placed = lite.quantization == "int8" and is_container(conversion.original) and not is_quantized(conversion.original)
     found = _outlier(conversion) if wide and placed else ""
-    return found or (_lost_features(conversion) if placed else "") or errors.cause
+    return found or (_lost_features(conversion) or _float_layers(conversion) if placed else "") or errors.cause
 
 
 def _lost_features(conversion: Conversion) -> str:
@@ -202,9 +202,20 @@ def _lost_features(conversion: Conversion) -> str:
     samples = _more_samples(conversion)
     retry = _keeping(conversion, samples)
     try:
-        return input_scale_loss(retry(()), conversion.spec, samples, retry)
+        return input_scale_loss(conversion.original, retry(()), conversion.spec, samples, retry)
     except TfgreenError:  # there are no ranges to place
         return ""
+
+
+def _float_layers(conversion: Conversion) -> str:
+    """The layers which to keep in float helps, as a copy of the model shows."""
+    samples = _more_samples(conversion)
+    retry = _keeping(conversion, samples)
+    try:
+        _, kept = layer_loss(conversion.original, retry(()), conversion.spec, samples, retry)
+    except TfgreenError:  # there are no ranges to place
+        return ""
+    return f"Let what loses most compute in float32: keep_float={kept}." if kept else ""
 
 
 def _keeping(conversion: Conversion, samples: Mapping[str, np.ndarray]) -> Retry:

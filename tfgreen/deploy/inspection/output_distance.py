@@ -68,6 +68,7 @@ def scale_of(values: np.ndarray) -> float:
     return ((span if span > _LAST_BITS * largest else largest) or 1.0) / 255
 
 
+@np.errstate(invalid="ignore")  # of infinite numbers
 def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> OutputDistance:
     """Compare an output of the model with that of its file, of shape (samples, ...); without a scale, 1/255 of the
     range is one, or of a constant.
@@ -84,7 +85,7 @@ def distance(expected: np.ndarray, got: np.ndarray, scale: float | None) -> Outp
     if len(expected) == 1:
         deviation = expected - expected.mean()
     signal, noise = (float(np.median((x**2).mean(axis=1))) for x in (deviation, error))
-    sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 < 1 / noise else -math.inf
     constant = got.size > 1 and float(np.ptp(got)) == 0 and math.sqrt(signal) > _FAR_SCALES * scale
     scales = float(np.median(np.abs(error).mean(axis=1))) / scale
     signal_scales = math.inf if (scale == 1 / 256 and not flat) or signal == 0 else math.sqrt(signal) / scale
