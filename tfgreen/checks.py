@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from tfgreen.errors import invalid_type, invalid_value
 
@@ -93,3 +93,16 @@ def _bounds(
     given = [(sign, bound) for sign, bound in parts.items() if bound is not None]
     found = [f"{sign} {bound if isinstance(bound, int) else format(bound, 'g')}" for sign, bound in given]
     return " " + " and ".join(found) if found else ""
+
+
+def check_are_texts(name: str, values: Sequence[object]) -> None:
+    """Raise a TypeError unless each of ``values`` is a str; a layer has a name that is one.
+
+    Example:
+        >>> check_are_texts("keep_float", ("head", "block*"))
+    """
+    for number, value in enumerate(values):
+        if not isinstance(value, str):
+            own = getattr(value, "name", None)
+            fix = f"Give its name: '{own}'." if isinstance(own, str) else ""
+            raise invalid_type(f"{name}[{number}]", expected="a text", received=value, fix=fix)

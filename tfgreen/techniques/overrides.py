@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import keras
 
-from tfgreen.checks import check_instance
+from tfgreen.checks import check_are_texts, check_instance
 from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
 from tfgreen.model.paths import (
     join_path,
@@ -57,8 +57,9 @@ def check_overrides(config: WeightSettings, of_model: Sequence[str] = ()) -> Non
 
 def check_are_patterns(name: str, patterns: Sequence[str], example: str) -> None:
     """Raise a TypeError unless a setting is a tuple or list of patterns."""
-    if not isinstance(patterns, (tuple, list)) or not all(isinstance(pattern, str) for pattern in patterns):
+    if not isinstance(patterns, (tuple, list)):
         raise invalid_type(name, expected=f"a tuple of patterns such as ('{example}',)", received=patterns)
+    check_are_texts(name, patterns)
 
 
 def check_layers(config: LayerSettings, of_model: Sequence[str] = ()) -> None:

@@ -356,6 +356,10 @@ class _Work:
             fix = "Cluster it with tg.cluster first, or leave preserve_clusters out."
             raise invalid_state("The model has no kernel of at most 256 values for preserve_clusters=True.", fix)
         if not self.rounded:
+            if self.config.keep_float or None in self.config.layers.values():
+                raise invalid_state(
+                    "The settings keep all that could be quantized in float.", "Leave some of keep_float out."
+                )
             fix = "tg.summary(model) says why for each layer."
             raise invalid_state("The model has no layer that can be quantized.", fix)
 

@@ -47,7 +47,7 @@ def test_only_modes_with_integer_activations_take_samples_and_a_way_to_calibrate
         with pytest.raises(InvalidValueError, match="calibration_data: expected none with quantization='[a-z]"):
             ConvertConfig(quantization=quantization, calibration_data=np.ones(3))
     if quantization not in ("int8", "int4"):
-        with pytest.raises(InvalidValueError, match="quantization: expected 'int8' or 'int4' with calibration"):
+        with pytest.raises(InvalidValueError, match="quantization: expected 'int8' or 'int4' with calibration='mse'"):
             ConvertConfig(quantization=quantization, calibration="mse")
         with pytest.raises(InvalidValueError, match="output_dtype: expected 'float32' with"):
             ConvertConfig(quantization=quantization, output_dtype="int8")
@@ -59,3 +59,19 @@ def test_lists_become_tuples_and_a_round_trip_keeps_all_but_the_data():
     assert Config.from_dict(config.to_dict()) == config
     with pytest.raises(InvalidTypeError, match="labels: expected a tuple of texts, received str"):
         ConvertConfig(labels="x")
+
+
+class Named:
+    name = "head"
+
+
+def test_a_layer_in_the_place_of_its_name_is_told_what_that_is():
+    with pytest.raises(InvalidTypeError, match=r"keep_float\[1\]: expected a text, received Named. Give .*: 'head'"):
+        ConvertConfig(quantization="int8", keep_float=["a", Named()])
+
+
+def test_what_asks_for_integers_is_named_with_both_ways_out():
+    for setting in ({"keep_float": ["a"]}, {"layers": {"a": "int4"}}, {"calibration": "mse"}):
+        (name,) = setting
+        with pytest.raises(InvalidValueError, match=f"with {name}.*Set quantization='int8', or leave {name}.* out"):
+            ConvertConfig(**setting)

@@ -93,6 +93,16 @@ def test_samples_that_trained_ranges_do_not_go_with_are_to_be_left_out(monkeypat
         assert ("leave calibration_data out" in str(caught.value)) == (samples is not None)
 
 
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_what_makes_float64_of_a_model_is_named(quantization):
+    inputs = keras.Input((4,))
+    scaled = keras.layers.Dense(4)(inputs) / np.sqrt(8.0)
+    model, x = keras.Model(inputs, keras.layers.Softmax(dtype="float64")(scaled)), np.ones((8, 4), "float32")
+    options = {"calibration_data": x} if quantization == "int8" else {}
+    with pytest.raises(ConversionError, match="'true_divide.*' makes float64 numbers.* a Python float"):
+        tg.convert(model, quantization=quantization, **options)
+
+
 def test_words_are_looked_up_before_the_model_with_samples_too():
     words = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3, name="words")
     body = [words, keras.layers.Embedding(5, 4), keras.layers.Flatten(), keras.layers.Dense(1)]

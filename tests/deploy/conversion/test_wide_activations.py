@@ -66,3 +66,27 @@ def test_what_the_quantizer_gets_wrong(compute):
     data = [RNG.normal(size=(64, 8)).astype("float32") for _ in inputs]
     for got, expected in wide(keras.Model(inputs, compute(*inputs)), data)[0]:
         assert np.abs(got - expected).mean() < 0.004 * max(np.ptp(expected), 0.1)
+
+
+STEEP = {
+    "share": lambda x: x / (ops.sum(ops.abs(x), axis=-1, keepdims=True) + 1e-6),
+    "one over": lambda x: x * (1.0 / (ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True)) + 1e-6)),
+    "norm": lambda x: layers.UnitNormalization()(x),
+    "logarithm": lambda x: ops.log(layers.Dense(4, activation="sigmoid")(x)),
+    "softplus": lambda x: 1 / layers.Dense(4, activation="softplus")(x),
+}
+
+
+@pytest.mark.parametrize("form", STEEP)
+@pytest.mark.parametrize("zeros", [slice(0, 0), slice(150, 160)])
+def test_samples_of_zeros_are_divided_by_what_the_model_adds(form, zeros):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, STEEP[form](inputs))
+    x = np.random.default_rng(0).normal(size=(200, 8)).astype("float32")
+    x[zeros] = 0
+    lite = tg.convert(model, quantization="int16x8", calibration_data=x)
+    x[::7] = 0
+    expected, got = model.predict(x, verbose=0), lite.predict(x)
+    assert np.isfinite(got).all()
+    assert np.square(expected - got).mean() < 1e-3 * expected.var()

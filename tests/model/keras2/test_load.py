@@ -312,6 +312,7 @@ def test_files_that_hold_no_model_say_what_was_expected(tmp_path):
     model.save(tmp_path / "whole.keras")
     (tmp_path / "whole.zip").write_bytes((tmp_path / "whole.keras").read_bytes())
     save_h5(model, tmp_path / "whole.h5")
+    (tmp_path / "cut.keras").write_bytes((tmp_path / "whole.keras").read_bytes()[:3000])
     (tmp_path / "cut.h5").write_bytes((tmp_path / "whole.h5").read_bytes()[:3000])
     for name, message in {
         "absent.keras": "no such file",
@@ -324,6 +325,7 @@ def test_files_that_hold_no_model_say_what_was_expected(tmp_path):
         "two.keras": "received one of Keras 2.15.0",
         "whole.zip": "expected the suffix .keras",
         "cut.h5": "damaged",
+        "cut.keras": "a damaged zip archive, which may have been cut short",
     }.items():
         with pytest.raises(FileError, match=message) as caught:
             load_model(tmp_path / name)

@@ -153,6 +153,16 @@ def test_a_table_of_positions_is_rounded_row_by_row_and_a_bias_is_none():
     assert list(chains) == ["embeddings"] and chains["embeddings"].scales.shape == (2, 50)
 
 
+def test_a_row_of_a_table_that_is_shorter_than_a_group_has_one_scale():
+    inputs = keras.Input((10, 16))
+    model = keras.Model(inputs, layers.Dense(4, name="dense")(Sequences(name="sequences")(inputs)))
+    small = tg.quantize_weights(model, bits=4, group_size=32, layers={"dense": None})
+    (chain,) = small.get_layer("sequences").chains
+    assert chain.transforms[-1].scales.shape == (1, 50)
+    with pytest.raises(InvalidValueError, match="divides its 16 inputs"):
+        tg.quantize_weights(model, bits=4, group_size=32)
+
+
 def test_the_remedy_for_a_group_keeps_the_other_settings():
     model = keras.Sequential([keras.Input((64,)), layers.Dense(40, name="a"), layers.Dense(32, name="b")])
     x = np.random.default_rng(0).normal(size=(32, 64))

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Literal, TypedDict, get_args
 
-from tfgreen.checks import check_bool, check_integer, check_option, is_option
+from tfgreen.checks import check_are_texts, check_bool, check_integer, check_option, is_option
 from tfgreen.config import Config, data_field
 from tfgreen.errors import invalid_type, invalid_value
 from tfgreen.quantization.histogram import Calibration
@@ -97,8 +97,9 @@ class ConvertConfig(Config):
             raise invalid_value("sparse_weights", expected="'auto', True or False", received=repr(self.sparse_weights))
         for name in ("keep_float", "labels"):
             value = getattr(self, name)
-            if not isinstance(value, (tuple, list)) or not all(isinstance(item, str) for item in value):
+            if not isinstance(value, (tuple, list)):
                 raise invalid_type(name, expected="a tuple of texts", received=value)
+            check_are_texts(name, value)
             object.__setattr__(self, name, tuple(value))
         if not isinstance(self.layers, Mapping) or not all(isinstance(pattern, str) for pattern in self.layers):
             raise invalid_type("layers", expected="a dict of name pattern -> quantization", received=self.layers)
@@ -136,8 +137,10 @@ class ConvertConfig(Config):
             fix = "Only 'int8', 'int16x8' and 'int4' store weights as integers of trained or calibrated scales."
             raise invalid_value("weight_scales", expected=f"'float32' {given}", received="'bfloat16'", fix=fix)
         if self.places_ranges and self.quantization not in ("int8", "int4"):
-            expected = "'int8' or 'int4' with calibration='percentile' or 'mse', keep_float or layers"
-            raise invalid_value("quantization", expected=expected, received=repr(self.quantization))
+            calibrated = f"calibration='{self.calibration}'"
+            asks = "keep_float" if self.keep_float else "layers" if self.layers else calibrated
+            fix, received = f"Set quantization='int8', or leave {asks} out.", repr(self.quantization)
+            raise invalid_value("quantization", expected=f"'int8' or 'int4' with {asks}", received=received, fix=fix)
 
     def mode_of(self, path: str) -> Quantization:
         """The quantization asked for the layer of a path.

@@ -10,6 +10,8 @@ from pathlib import Path
 from tfgreen.deploy.conversion.converter import ConverterSettings, run_converter, run_in_worker
 from tfgreen.deploy.conversion.record import Conversion
 from tfgreen.errors import ConversionError, invalid_value
+from tfgreen.model.graph import LayerGraph
+from tfgreen.model.internals import is_container
 
 _CALL = re.compile(r"\bcall\.(\d+)/")  # the scope of a layer call, see export.py
 _UNPREPARED = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
@@ -35,7 +37,7 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
     try:
         (run_in_worker if crashes else run_converter)(folder, settings, samples)
     except ConversionError as error:
-        reason = reason_by_layer(str(error), traced.calls)
+        reason = _of_doubles(conversion) or reason_by_layer(str(error), traced.calls)
         if crashes:
             loops = [note for note in conversion.notes if note.startswith("Recurrent layers")]
             hint = f"It runs loops ({', '.join(traced.loops)}), on which int8 calibration fails. Try "
@@ -56,6 +58,18 @@ def translate(conversion: Conversion, folder: Path) -> Conversion:
             "quantization='int8' for a file that computes in integers, or tg.strip(model) for one without ranges."
         )
     return dataclasses.replace(conversion, notes=tuple(notes))
+
+
+def _of_doubles(conversion: Conversion) -> str:
+    """What makes float64 of other numbers in a graph, which LiteRT does not compute with; "" where nothing does."""
+    for node in LayerGraph(conversion.original).nodes if is_container(conversion.original) else ():
+        taken = {dtype for producer in node.producers for dtype in producer.output_dtypes}
+        if "float64" in node.output_dtypes and "float64" not in taken:
+            return (
+                f"'{node.path}' makes float64 numbers, which LiteRT does not compute with. A number of NumPy's does "
+                "that, as in x / np.sqrt(8.0): make it a Python float, x / float(np.sqrt(8.0))."
+            )
+    return ""
 
 
 def _check_ranges(conversion: Conversion) -> None:

@@ -84,7 +84,14 @@ def load_model(
             return _load_h5(file, objects, safe_mode)
         if zipfile.is_zipfile(file):
             return _load_keras(file, objects, safe_mode)
-    raise FileError(f"{file}: {_EXPECTED}, received a file that is neither a zip archive nor HDF5.")
+    raise FileError(f"{file}: {_EXPECTED}, received {_kind(file)}.")
+
+
+def _kind(file: Path) -> str:
+    with open(file, "rb") as opened:
+        if opened.read(4) == b"PK\x03\x04":  # the end of a zip archive says what is in it
+            return "a damaged zip archive, which may have been cut short: copy or save it again"
+    return "a file that is neither a zip archive nor HDF5"
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:

@@ -51,7 +51,7 @@ class QuantizeWeightsConfig(Config):
     Attributes:
         bits: 8 or 4, of each weight: integers from -127 to 127 or -7 to 7.
         group_size: How many inputs of an output share a scale (32 is usual for 4 bits), which must divide the inputs of
-            every kernel; None for one scale for each output.
+            every kernel; None for one scale for each output. A row of a table that is shorter has one scale.
         method: ``"rtn"``, round to nearest. Two look at ``calibration_data``: ``"gptq"`` (weights make up for what the
             rounding of others changes) and ``"awq"`` (inputs that are large get finer weights). They hold for dense
             layers, EinsumDense, attention and convolutions; others, such as embeddings, are rounded to nearest, which
@@ -161,11 +161,14 @@ def quantize_weights(
             if rows.shape[0] == 1:
                 reasons[weight] = Reasons.ONE_INPUT
                 continue
-            _check_group(subject, holder_of(path, weight), rows.shape[0], chosen)
+            group_size = chosen.group_size
+            if axes == (0,) and group_size is not None and rows.shape[0] < group_size:  # a row of a table
+                group_size = None
+            _check_group(subject, holder_of(path, weight), rows.shape[0], group_size, chosen)
             clustered = any(isinstance(transform, Codebook) for transform in before.transforms)
             method: Method = "rtn" if clustered or (path, weight) not in known else chosen.method
             note = "" if method == chosen.method else Reasons.NEAREST.format(method=chosen.method)
-            rounding = IntegerWeights(chosen.bits, rows.axes, chosen.group_size, method == "awq", note)
+            rounding = IntegerWeights(chosen.bits, rows.axes, group_size, method == "awq", note)
             rounding.build(value.shape)
             rounding.start_from(np.asarray(rows.matrix(value)))
             methods[path, weight] = method
@@ -201,8 +204,9 @@ def _batches(model: keras.Model, config: QuantizeWeightsConfig) -> list[dict[str
     return list(sample_batches(config.calibration_data, read_call_spec(model)))
 
 
-def _check_group(subject: str, path: str, inputs: int, chosen: QuantizeWeightsConfig) -> None:
-    group_size = chosen.group_size
+def _check_group(
+    subject: str, path: str, inputs: int, group_size: int | None, chosen: QuantizeWeightsConfig
+) -> None:
     if group_size is not None and inputs % group_size:
         divisors = [size for size in range(2, inputs + 1) if inputs % size == 0]
         near = min(divisors, key=lambda size: abs(size - group_size)) if divisors else None
