@@ -167,7 +167,7 @@ def test_a_block_that_loses_by_being_opened_is_left_closed(monkeypatch):
     expected = model.predict(x, verbose=0)
     noise = []
     for limit in (1e9, 0.1):
-        monkeypatch.setattr("tfgreen.techniques.quantize._NOISY", limit)
+        monkeypatch.setattr("tfgreen.techniques.quantize.LOST", limit)
         got = tg.quantize(model, calibration_data=x).predict(x, verbose=0)
         noise.append(np.square(expected - got).mean() / expected.var())
     assert noise[0] > 0.1 and noise[1] < 0.02

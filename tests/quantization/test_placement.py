@@ -153,10 +153,10 @@ CASES = {
     ),
     "x / y": (
         lambda x: conv("after")(conv("a")(x) / conv("b")(x)),
-        {"a": "in0 out", "b": "in0 out", "true_divide": "", "after": "in0 out"},
+        {"a": "in0 out", "b": "", "true_divide": "", "after": "in0 out"},
     ),
     "x / 2": (lambda x: conv("conv")(x) / 2.0, {"conv": "in0 out", "true_divide": "out"}),
-    "1 / x": (lambda x: 1.0 / conv("conv")(x), {"conv": "in0 out", "true_divide": ""}),
+    "1 / x": (lambda x: 1.0 / conv("conv")(x), {"conv": "", "true_divide": ""}),
     "separable, norm, relu": (
         lambda x: layers.ReLU(name="relu")(norm()(layers.SeparableConv2D(4, 3, name="conv")(x))),
         {"conv": "in0 1x fused", "norm": "fused", "relu": "out"},

@@ -67,5 +67,5 @@ def test_patterns_mean_layers_inside_blocks_by_attributes_and_by_names(verb):
 
 def test_a_pattern_of_the_insides_keeps_a_block_open(monkeypatch):
     """What is noisy is tried closed too, where no pattern means what is inside."""
-    monkeypatch.setattr("tfgreen.techniques.quantize._NOISY", 0.0)
+    monkeypatch.setattr("tfgreen.techniques.quantize.LOST", 0.0)
     assert "block/down" in compressed(VERBS["quantize"]({"block/up": None}))

@@ -70,7 +70,7 @@ def integer_scales(rows: np.ndarray) -> np.ndarray | None:
 
     Example:
         >>> integer_scales(np.array([[-127, 3, 64], [0, 5, 1]]) * [[0.5], [0.25]])
-        array([0.5       , 0.00984252], dtype=float32)
+        array([0.5 , 0.01], dtype=float32)
     """
     scales = np.ones(len(rows))
     for row, numbers in enumerate(rows):
