@@ -361,3 +361,13 @@ def test_training_that_diverges_is_named():
         model.fit(
             zoo.sample("functional"), zoo.targets("functional"), epochs=5, verbose=0, callbacks=[tg.UpdateCompression()]
         )
+
+
+def test_clusters_of_what_is_rounded_by_channel_are_said_to_become_more_values():
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(32, name="wide"), keras.layers.Dense(32)])
+    x = np.random.default_rng(0).normal(size=(64, 10)).astype("float32")
+    with pytest.warns(UserWarning, match=r"\['wide', 'dense.*'\] are quantized with a scale for each.*cluster the"):
+        late = tg.cluster(tg.quantize(model, calibration_data=x), number_of_clusters=8)
+    first = tg.quantize(tg.cluster(model, number_of_clusters=8), calibration_data=x)
+    values = [len(np.unique(tg.strip(one).get_layer("wide").kernel)) for one in (late, first)]
+    assert values[0] > 8 >= values[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, get_args
 
@@ -16,8 +17,8 @@ import numpy as np
 
 from tfgreen.checks import check_bool, check_integer, check_option
 from tfgreen.config import Config, resolve_config
-from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject
-from tfgreen.model.paths import check_built_model, weights_by_path
+from tfgreen.errors import invalid_state, invalid_type, invalid_value, layer_subject, listed
+from tfgreen.model.paths import check_built_model, walk, weights_by_path
 from tfgreen.model.weights import Reasons, quantizable_weights
 from tfgreen.techniques.fold_batch_norm import check_plain, fold_batch_norm
 from tfgreen.techniques.overrides import (
@@ -31,6 +32,7 @@ from tfgreen.transforms.base import Chain, TensorTransform
 from tfgreen.transforms.codebook import Aggregation, Assignment, Codebook
 from tfgreen.transforms.compress import Choice, compress
 from tfgreen.transforms.compressed import has_transform
+from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.transforms.kmeans import Initialization, Initializer, distinct
 from tfgreen.transforms.lora import merged_value
 from tfgreen.transforms.mask import Mask
@@ -178,7 +180,20 @@ def cluster(model: keras.Model, config: ClusterConfig | None = None, **options: 
             f"model '{model.name}' has no weight that can be clustered.",
             f"Each has no more than {config.number_of_clusters} weights or values, is left out, or is no kernel.",
         )
+    rounded = [path for path, layer in walk(result) if any(map(_is_rounded_by_channel, getattr(layer, "chains", ())))]
+    if rounded:
+        warnings.warn(
+            f"Layers {listed(rounded)} are quantized with a scale for each channel, which makes more values of their "
+            "clusters: cluster the model first, and quantize it then.",
+            stacklevel=2,
+        )
     return result
+
+
+def _is_rounded_by_channel(chain: Chain) -> bool:
+    """Whether what all channels of a weight share is rounded to a scale of each."""
+    shared = any(isinstance(item, Codebook) and not item.channel_axes for item in chain.transforms)
+    return shared and any(isinstance(item, FakeQuant) and item.axes for item in chain.transforms)
 
 
 def codebooks_of(path: str, layer: keras.Layer, chains: Mapping[str, Chain], config: ClusterConfig) -> Choice:
