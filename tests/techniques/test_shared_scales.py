@@ -220,3 +220,14 @@ def test_few_bits_are_left_to_training():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         tg.quantize(model, calibration_data=x, weight_bits=2)
+
+
+def test_outputs_that_hardly_vary_are_not_called_far():
+    keras.utils.set_random_seed(0)
+    small = keras.initializers.RandomNormal(stddev=1e-4)
+    model = keras.Sequential([keras.Input((16,)), layers.Dense(4, "softmax", kernel_initializer=small)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        quantized = tg.quantize(model, calibration_data=X)
+    expected = model.predict(X, verbose=0)
+    assert np.square(expected - quantized.predict(X, verbose=0)).mean() > 0.1 * expected.var()
