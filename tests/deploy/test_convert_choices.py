@@ -280,7 +280,7 @@ def test_batches_that_do_not_fit_are_named():
 def test_settings_are_checked(options, message):
     with pytest.raises((InvalidValueError, InvalidTypeError), match=message):
         int8(DATA, **options)
-    with pytest.raises(InvalidValueError, match="'int8' or 'int4' with calibration"):
+    with pytest.raises(InvalidValueError, match="'int8' or 'int4' with keep_float"):
         ConvertConfig(quantization="float16", keep_float=("out",))
 
 

@@ -14,8 +14,9 @@ from tfgreen.model.graph import LayerGraph, LayerNode, inputs_by_name
 from tfgreen.model.internals import is_container
 from tfgreen.model.layer_calls import Around, around_calls, every_operation
 from tfgreen.model.weights import is_own
-from tfgreen.quantization.activation_quantizer import ranges_of_input
+from tfgreen.quantization.activation_quantizer import ActivationQuantizer, ranges_of_input
 from tfgreen.quantization.feature_scales import lost_channels, lost_features
+from tfgreen.quantization.lowering import UNIT
 from tfgreen.quantization.op_classes import inner_operation, is_concat_like, is_identity, is_pass_through
 from tfgreen.structure import CallSpec
 from tfgreen.typing import Tensors
@@ -180,13 +181,23 @@ def output_noise(
     model: keras.Model, quantized: keras.Model, spec: CallSpec, samples: Mapping[str, np.ndarray]
 ) -> float:
     """The noise of the output that is furthest off, as a share of its variance."""
-    pairs = zip(*(_flat(call_model(one, spec, samples)) for one in (model, quantized)))
-    return max((noise_of(a, b) for a, b in pairs if a.dtype.kind == "f"), default=0.0)
+    pairs = [*zip(*(_flat(call_model(one, spec, samples)) for one in (model, quantized)))]
+    nodes = LayerGraph(quantized).outputs if is_container(quantized) else [None] * len(pairs)
+    scales = [1 / 256 if node is not None and _is_share(node) else None for node in nodes]
+    noise = (noise_of(a, b, scale) for (a, b), scale in zip(pairs, scales) if a.dtype.kind == "f")
+    return max(noise, default=0.0)
 
 
-def noise_of(expected: np.ndarray, got: np.ndarray) -> float:
+def _is_share(node: LayerNode) -> bool:
+    """Whether an output of a quantized model is rounded as a softmax or sigmoid is, in 256 steps up to 1."""
+    hook = getattr(_passed(node)[-1].layer, "activations", None)
+    return isinstance(hook, ActivationQuantizer) and hook.placement.output == UNIT
+
+
+def noise_of(expected: np.ndarray, got: np.ndarray, scale: float | None = None) -> float:
     """The mean square error over the variance, of numbers that are finite in ``expected``; infinite where they are not
-    all in ``got``. What hardly varies, as the outputs of an untrained model, counts as varying by a few scales.
+    all in ``got``. What hardly varies, as the outputs of an untrained model, counts as varying by a few scales, by
+    default 1/255 of the largest number.
 
     Example:
         >>> noise_of(np.array([-1.0, 1.0]), np.array([-0.5, 0.5]))
@@ -198,8 +209,7 @@ def noise_of(expected: np.ndarray, got: np.ndarray) -> float:
         return np.inf
     if not a.size:
         return 0.0
-    shares = expected.ndim > 1 and a.min() >= 0 and np.allclose(expected.sum(axis=-1), 1, rtol=0, atol=1e-3)
-    scale = 1 / 256 if shares else float(np.abs(a).max()) / 255
+    scale = scale or float(np.abs(a).max()) / 255
     return float(np.square(a - b).mean() / (max(a.var(), (_FEW_SCALES * scale) ** 2) or 1.0))
 
 
