@@ -57,7 +57,7 @@ class ConvertConfig(Config):
             float32 and 75 % in float16, and the file loads and runs here. True: each kernel that is smaller so. False:
             never.
         weight_scales: What the scales of integer weights are rounded to, where each channel has one: ``"float32"``, or
-            ``"bfloat16"``, so that they compress. A file of few weights for each channel is then 3 to 4 % smaller after
+            ``"bfloat16"``, so that they compress. A file of few weights for each channel is then 2 to 4 % smaller after
             gzip; what a channel returns changes by up to 0.4 %, less than a step of its int8 outputs.
         labels: Names of the classes, stored in the file's metadata.
         input_dtype: What the file's inputs store: ``"float32"``, or ``"int8"`` with ``quantization="int8"``.
