@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, TensorT
+from ai_edge_litert.schema_py_generated import ModelT, TensorT
 
-from tfgreen.deploy.tflite.flatbuffer import constant, opcode_of, text_of
+from tfgreen.deploy.storage.narrow_weights import filled_from, float_constants
 
 _SMALL = 1024  # numbers below which a constant is not worth an operator
 _LARGEST = 127  # of the integers
@@ -27,18 +27,16 @@ def store_constants(model: ModelT) -> int:
     """
     stored: dict[int, TensorT | None] = {}
     for graph in model.subgraphs:
-        read = {int(place) for operator in graph.operators or [] for place in operator.inputs}
         found = []
-        for place in sorted(read.difference(map(int, graph.outputs), (-1,))):
-            tensor = graph.tensors[place]
-            values = constant(model, tensor)
-            if values is None or values.dtype != np.float32 or values.size < _SMALL:
+        for place, values in float_constants(model, graph):
+            if values.size < _SMALL:
                 continue
-            if tensor.buffer not in stored:
-                stored[tensor.buffer] = _integers(model, values)
-            integers = stored[tensor.buffer]
+            buffer = graph.tensors[place].buffer
+            if buffer not in stored:
+                stored[buffer] = _integers(model, values)
+            integers = stored[buffer]
             if integers is not None:
-                found.append(_dequantized(model, graph, place, integers))
+                found.append(filled_from(model, graph, place, schema.TensorT(**vars(integers)), version=6))
         graph.operators = [*found, *(graph.operators or [])]
     return sum(integers is not None for integers in stored.values())
 
@@ -98,15 +96,3 @@ def _scale_of(numbers: np.ndarray) -> float | None:
 def _are_multiples(numbers: np.ndarray, scales: np.ndarray | float) -> np.ndarray:
     quotients = numbers / scales
     return np.asarray((np.abs(quotients - np.round(quotients)) < _NEAR).all(axis=-1))
-
-
-def _dequantized(model: ModelT, graph: SubGraphT, place: int, integers: TensorT) -> OperatorT:
-    """The operator that fills a tensor which was a constant."""
-    tensor = graph.tensors[place]
-    graph.tensors.append(schema.TensorT(**{**vars(integers), "name": tensor.name}))
-    tensor.buffer, tensor.name = 0, f"{text_of(tensor.name)}_float32".encode()
-    ends = {"inputs": np.array([len(graph.tensors) - 1], np.int32), "outputs": np.array([place], np.int32)}
-    return OperatorT(
-        opcodeIndex=opcode_of(model, schema.BuiltinOperator.DEQUANTIZE, version=6),
-        builtinOptionsType=schema.BuiltinOptions.DequantizeOptions, builtinOptions=schema.DequantizeOptionsT(), **ends,
-    )

@@ -84,19 +84,46 @@ def store_float16(model: ModelT) -> set[int]:
     stored: dict[int, int] = {}
     kept = set[int]()
     for graph in model.subgraphs:
-        read = {int(place) for operator in graph.operators or [] for place in operator.inputs}
         found = []
-        for place in sorted(read.difference(map(int, graph.outputs), (-1,))):
+        for place, values in float_constants(model, graph):
             tensor = graph.tensors[place]
-            values = constant(model, tensor)
-            if values is None or values.dtype != np.float32 or _is_small(values):
+            if _is_small(values):
                 continue
             if _fits(values):
-                found.append(_stored(model, graph, tensor, values, stored))
+                if tensor.buffer not in stored:
+                    stored[tensor.buffer] = len(model.buffers)
+                    model.buffers.append(schema.BufferT(values.astype(np.float16).reshape(-1).view(np.uint8)))
+                halves = {"type": schema.TensorType.FLOAT16, "buffer": stored[tensor.buffer]}
+                found.append(filled_from(model, graph, place, schema.TensorT(**{**vars(tensor), **halves}), version=3))
             elif graph is model.subgraphs[0]:
                 kept.add(place)
         graph.operators = [*found, *(graph.operators or [])]
     return kept
+
+
+def float_constants(model: ModelT, graph: SubGraphT) -> list[tuple[int, np.ndarray]]:
+    """The places and values of the float32 constants that operators read."""
+    read = {int(place) for operator in graph.operators or [] for place in operator.inputs}
+    places = sorted(read.difference(map(int, graph.outputs), (-1,)))
+    pairs = [(place, constant(model, graph.tensors[place])) for place in places]
+    return [(place, values) for place, values in pairs if values is not None and values.dtype == np.float32]
+
+
+def filled_from(model: ModelT, graph: SubGraphT, place: int, narrow: TensorT, version: int) -> OperatorT:
+    """The operator that fills a tensor which was a constant from a narrow one, which is added and gets its name.
+
+    Args:
+        version: Of DEQUANTIZE, which takes more dtypes from one to the next.
+    """
+    tensor = graph.tensors[place]
+    narrow.name = tensor.name
+    graph.tensors.append(narrow)
+    tensor.buffer, tensor.name = 0, f"{text_of(tensor.name)}_float32".encode()
+    ends = {"inputs": np.array([len(graph.tensors) - 1], np.int32), "outputs": np.array([place], np.int32)}
+    return OperatorT(
+        opcodeIndex=opcode_of(model, schema.BuiltinOperator.DEQUANTIZE, version=version),
+        builtinOptionsType=schema.BuiltinOptions.DequantizeOptions, builtinOptions=schema.DequantizeOptionsT(), **ends,
+    )
 
 
 def _is_small(values: np.ndarray) -> bool:
@@ -106,22 +133,3 @@ def _is_small(values: np.ndarray) -> bool:
 def _fits(values: np.ndarray) -> bool:
     largest = float(np.abs(values).max())
     return largest == 0 or _LEAST <= largest <= _MOST
-
-
-def _stored(
-    model: ModelT, graph: SubGraphT, tensor: TensorT, values: np.ndarray, stored: dict[int, int]
-) -> OperatorT:
-    """The operator that fills a tensor which was a constant; ``stored`` maps buffers to those of float16."""
-    if tensor.buffer not in stored:
-        stored[tensor.buffer] = len(model.buffers)
-        model.buffers.append(schema.BufferT(values.astype(np.float16).reshape(-1).view(np.uint8)))
-    half = schema.TensorT(**{**vars(tensor), "type": schema.TensorType.FLOAT16, "buffer": stored[tensor.buffer]})
-    tensor.buffer, tensor.name = 0, f"{text_of(tensor.name)}_float32".encode()
-    graph.tensors.append(half)
-    places = len(graph.tensors) - 1, next(i for i, other in enumerate(graph.tensors) if other is tensor)
-    opcode = opcode_of(model, schema.BuiltinOperator.DEQUANTIZE, version=3)
-    ends = {"inputs": np.array(places[:1], np.int32), "outputs": np.array(places[1:], np.int32)}
-    return OperatorT(
-        opcodeIndex=opcode, builtinOptionsType=schema.BuiltinOptions.DequantizeOptions,
-        builtinOptions=schema.DequantizeOptionsT(), **ends,
-    )
