@@ -63,7 +63,8 @@ class PruneConfig(Config):
             whatever the sparsity); ``"taylor"`` (first-order change of ``loss`` on ``x, y``); ``"random"``. Two prune
             at once, without training, layer by layer on ``calibration_data``: ``"wanda"`` (magnitude times the norm of
             what the weight multiplies, compared within each output) and ``"sparsegpt"`` (dense layers, EinsumDense,
-            attention and convolutions: the weights that stay are changed so that each layer returns what it did).
+            attention and convolutions: the weights that stay are changed so that each layer returns what it did, by
+            least squares once its zeros are chosen).
         scope: What competes: ``"layer"`` by layer, ``"global"`` over the model, or by layer with sparsities shared out
             by Erdos-Renyi-Kernel (``"erk"``: more of small layers stays). Layers of an override compete by themselves.
         block_size: ``(rows, columns)`` of blocks that are zero as a whole. A kernel is seen as a matrix of

@@ -1,7 +1,8 @@
 """Prune at once: masks that are set, and weights that make up for them, from calibration data before any training.
 
 References: M. Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", 2023, arXiv:2306.11695
-(Wanda: ``|w| * ||x||``, compared within each output); SparseGPT is in ``sparsegpt.py``.
+(Wanda: ``|w| * ||x||``, compared within each output); SparseGPT is in ``sparsegpt.py``, the
+last change of the weights that it leaves in ``weight_update.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tfgreen.transforms.one_shot.input_statistics import Measure, input_grams, i
 from tfgreen.transforms.one_shot.kernel_rows import KernelRows
 from tfgreen.transforms.one_shot.layer_by_layer import LayerByLayer
 from tfgreen.transforms.one_shot.sparsegpt import sparsegpt
+from tfgreen.transforms.one_shot.weight_update import update_kept
 from tfgreen.transforms.selection import keep_largest_of_each, keep_m_by_n
 
 # Criterion -> what it measures of the inputs of a weight.
@@ -69,6 +71,8 @@ def _sparsegpt(
     """What is kept; the weight is changed, under an adapter so that with its product it is as found."""
     value = np.asarray(weight.value)
     run = value.shape[mask.input_axis]
-    matrix, kept = sparsegpt(rows.matrix(value), gram, sparsity, mask.m_by_n, run)
+    dense = rows.matrix(value)
+    pruned, kept = sparsegpt(dense, gram, sparsity, mask.m_by_n, run)
+    matrix = update_kept(dense, pruned, kept, gram)
     weight.variable.assign(np.asarray(weight.variable) + (rows.as_kernel(matrix) - value))
     return rows.as_kernel(kept)

@@ -67,12 +67,17 @@ def sparsegpt(
 
 def inverse_factor(gram: np.ndarray, damping: float) -> np.ndarray:
     """The upper triangular ``U`` with ``U.T @ U`` the inverse of the damped matrix."""
-    damped = np.array(gram, np.float64)
-    diagonal = np.einsum("ii->i", damped)
+    upper = np.linalg.cholesky(damped(gram, damping)[::-1, ::-1])[::-1, ::-1]  # upper @ upper.T is the damped matrix
+    return np.triu(np.linalg.inv(upper))
+
+
+def damped(gram: np.ndarray, damping: float) -> np.ndarray:
+    """The matrix in float64 with a share of its mean diagonal added to the diagonal, where that is 0 after it is 1."""
+    result = np.array(gram, np.float64)
+    diagonal = np.einsum("ii->i", result)
     diagonal[diagonal == 0] = 1.0
     diagonal += damping * diagonal.mean()
-    upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]  # upper @ upper.T is the damped matrix
-    return np.triu(np.linalg.inv(upper))
+    return result
 
 
 def _blocks(rows: int, m_by_n: tuple[int, int] | None, run: int | None) -> Iterator[list[slice]]:
