@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,14 @@ def test_every_module_has_a_test_file(path):
     folder = Path(__file__).parent / path.parent.relative_to(PACKAGE)
     files = [*folder.glob(f"test_{path.stem}.py"), *folder.glob(f"test_{path.stem}_*.py")]
     assert files, f"{folder.relative_to(PACKAGE.parent)}/test_{path.stem}.py is missing"
+
+
+def test_the_top_level_is_fixed():
+    root = PACKAGE.parent
+    listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    files = [line for line in listed.stdout.splitlines() if (root / line).exists()]
+    folders = {"tfgreen", "tests", "notebooks", "scripts", ".ci"}
+    assert {file.split("/")[0] for file in files} <= {*folders, "setup.cfg", "setup.py", "README.md", ".gitignore"}
+    assert all((root / file).stat().st_size < 2**20 for file in files)
