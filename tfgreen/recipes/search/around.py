@@ -19,6 +19,10 @@ _OTHERS: Mapping[str, Mapping[str, Callable[[Any], list[Any]]]] = {
         "target_parameters": lambda parameters: [0.3, 0.45, 0.6, 0.75, 0.9],
         "ratio": lambda ratio: [0.2, 0.4, 0.6],
     },
+    "mask_channels": {
+        "target_macs": lambda macs: [0.3, 0.45, 0.6, 0.75, 0.9],
+        "target_parameters": lambda parameters: [0.3, 0.45, 0.6, 0.75, 0.9],
+    },
     "prune": {"sparsity": lambda sparsity: [0.3, 0.5, 0.65, 0.8, 0.9]},
     "quantize": {"weight_bits": lambda bits: [4, 5, 6, 8]},
     "cluster": {"number_of_clusters": lambda number: [8, 16, 32, 64]},

@@ -10,7 +10,7 @@ from tfgreen.recipes.search.problem import Stage
 from tfgreen.tables import RowResult, plain
 from tfgreen.typing import PlainDict
 
-# It went through all stages; another was better at the same stage; it broke a bound that needs no training; it raised.
+# It went through all stages; others promised more; it broke a bound that needs no training; it raised.
 Outcome = Literal["finished", "dropped", "infeasible", "failed"]
 
 
@@ -21,13 +21,14 @@ class Candidate(RowResult):
     Attributes:
         number: That of the trial in the study.
         settings: Name of the setting -> its value.
-        outcome: ``"finished"``: measured at all stages. ``"dropped"``: another candidate was as good in every objective
-            at the same stage, and far better in the metric. ``"infeasible"``: it broke a bound before any training.
+        outcome: ``"finished"``: measured at all stages. ``"dropped"``: others promised more, so that it was not
+            trained further. ``"infeasible"``: it broke a bound before any training.
             ``"failed"``: it could not be measured.
         reason: The outcome in words, "" for finished ones.
         stages: What it came to, stage by stage.
         violations: Bound -> by how much of its limit the candidate is beyond it; 0 or less where it holds.
         draw: What the settings are in the study.
+        last_trial: The number of its last trial there.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Candidate(RowResult):
     stages: tuple[Stage, ...]
     violations: Mapping[str, float]
     draw: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    last_trial: int = dataclasses.field(default=-1, repr=False)
 
     @property
     def figures(self) -> Mapping[str, float]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from optuna.trial import Trial
 
 from tfgreen.energy.meter import EnergyMeter
 from tfgreen.errors import TfgreenError
-from tfgreen.recipes.search.candidate import Candidate, Outcome
+from tfgreen.recipes.search.candidate import Outcome
 from tfgreen.recipes.search.problem import Problem, Stage
-from tfgreen.recipes.search.spending import Spending
+from tfgreen.recipes.search.spending import Spending, expected
 from tfgreen.recipes.search.study import Study
 from tfgreen.reports.quantities import quantity
 from tfgreen.typing import PlainDict
 
 _WAIT = 0.5  # seconds, while other processes try the last candidates
-_IN_VAIN = 5  # draws in turn that were known already, after which none is left
 
 Say = Callable[[str], None]
 
@@ -29,32 +28,40 @@ def explore(
 ) -> str:
     """Try candidates until the study holds ``trials``, by this process and others; return why it ended before, or "".
 
-    A candidate ends at a stage, and is not trained further, if it breaks a bound whose figure training does not change,
-    or if another that is within these bounds outclasses it by the figures of both at that stage. ``budget``, as
-    :meth:`Spending.spent` takes it, is that of all processes together; it is looked at after each stage, and what it
-    interrupts is put in line again.
+    Each step takes a candidate one stage further, the one that :func:`choose` names; those to start with go through all
+    stages at once. A candidate ends where it breaks a bound whose figure training does not change. ``budget``, as
+    :meth:`Spending.spent` takes it, is that of all processes together; no step is begun
+    that goes beyond it, as far as those before tell, and what it interrupts is put in line again.
     """
-    in_vain = 0
     while True:
         study.revive()
-        tried, running = len(study.candidates()), study.running()
-        if tried >= trials:
-            return ""
-        spent = Spending.of(study.stages()).spent(budget)
-        if spent:
-            return spent
-        left = trials - tried - running
-        if in_vain >= _IN_VAIN or tried + running >= problem.space.size:
-            left = 0
-            if not running and not study.is_waiting():
-                return f"{'All' if tried >= problem.space.size else 'Nearly all'} candidates of the space are tried."
-        if left <= 0 and not study.is_waiting():
+        stages, refused = study.stages(), list[str]()
+        spending = Spending.of(stages)
+        if spending.spent(budget):
+            return spending.spent(budget)
+
+        def fits(settings: PlainDict, stage: int) -> bool:
+            why = spending.too_much(expected(stages, problem.epochs(settings, stage)), budget)
+            refused.extend([why] if why else [])
+            return not why
+
+        if not study.is_waiting() and not study.put_in_line(trials, fits):
+            if not study.running():
+                return _ended(problem, len(study.candidates()), trials, refused)
             time.sleep(_WAIT)
             continue
         trial = study.ask(trials)
-        in_vain = in_vain + 1 if trial is None else 0
         if trial is not None:
             _Trying(problem, study, trial, region, say).run(budget)
+
+
+def _ended(problem: Problem, tried: int, trials: int, refused: Sequence[str]) -> str:
+    """Why there is nothing left to do, or "" if as many were tried as were asked for."""
+    if refused:
+        return refused[0]
+    if tried >= trials:
+        return ""
+    return f"{'All' if tried >= problem.space.size else 'Nearly all'} candidates of the space are tried."
 
 
 class _Trying:
@@ -63,7 +70,7 @@ class _Trying:
     def __init__(self, problem: Problem, study: Study, trial: Trial, region: str | None, say: Say) -> None:
         self.problem, self.study, self.trial, self.region, self.say = problem, study, trial, region, say
         self.settings: PlainDict = problem.space.settings(trial.params)
-        self.stages: list[Stage] = []
+        self.earlier, self.stages = study.earlier_stages(trial), list[Stage]()
 
     def run(self, budget: Mapping[str, float]) -> None:
         """Go through the stages and tell the study how it ended."""
@@ -82,7 +89,7 @@ class _Trying:
     def _outcome(self, budget: Mapping[str, float]) -> tuple[Outcome | None, str]:
         if self.study.lost_too_often(self.trial):
             return "failed", "one process after another ended on it"
-        for number in range(self.problem.stages):
+        for number in range(len(self.earlier), self.problem.stages):
             try:
                 self.stages.append(self._measured(number))
             except TfgreenError as error:
@@ -93,9 +100,8 @@ class _Trying:
                 return "infeasible", broken
             if number == self.problem.stages - 1:
                 break
-            rival = None if self.trial.user_attrs.get("start") else self._rival(number)
-            if rival is not None:
-                return "dropped", f"candidate {rival.number + 1} is far better at stage {number + 1}"
+            if not self.trial.user_attrs.get("start"):
+                return "dropped", "others promise more"
             if Spending.of(self.study.stages()).spent(budget):
                 return None, ""
         return "finished", ""
@@ -115,12 +121,3 @@ class _Trying:
         figures = self.stages[-1].figures
         broken = [bound for bound in self.problem.bounds if not bound.trained and bound.violation(figures) > 0]
         return ", ".join(f"{bound.name} is {quantity(figures[bound.figure], bound.unit)}" for bound in broken)
-
-    def _rival(self, number: int) -> Candidate | None:
-        """A candidate that dominates it at this stage."""
-        figures = self.stages[number].figures
-        for other in self.study.candidates():
-            if other.outcome in ("finished", "dropped") and len(other.stages) > number:
-                if self.problem.outclasses(other.stages[number].figures, figures):
-                    return other
-        return None

@@ -58,8 +58,8 @@ class Problem:
 
     ``evaluate`` measures a candidate at a stage, from the first, which trains nothing, to the last of so many
     ``stages``, and raises a TfgreenError for one that cannot be. ``epochs`` says for how long it trains then; ``start``
-    holds the candidates to be tried first, which go through all stages. ``reference`` is the first objective, the
-    metric, of the model as it is.
+    holds the candidates to be tried first, which go through all stages. ``reference`` are the figures of the model as
+    it is.
     """
 
     space: Space
@@ -69,7 +69,7 @@ class Problem:
     stages: int = 1
     start: tuple[PlainDict, ...] = ()
     epochs: Callable[[PlainDict, int], int] = lambda settings, stage: 0
-    reference: float | None = None
+    reference: Mapping[str, float] | None = None
 
     def costs(self, figures: Mapping[str, float]) -> np.ndarray:
         """The objectives of a candidate, to be minimized."""
@@ -80,19 +80,6 @@ class Problem:
         costs, others = self.costs(one), self.costs(other)
         exact = [objective.digits is None for objective in self.objectives]
         return bool(np.all(costs <= others) and np.any(costs[exact] < others[exact]))
-
-    def outclasses(self, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-        """Whether a candidate is so much better than another at the same stage that more training will not change it.
-
-        It is as good in every objective, and of the metric of the model as it is, it lacks at most half as much, and a
-        hundredth less. (To drop whatever is dominated loses many of the best: training turns small differences round.)
-        """
-        if self.reference is None:
-            return self.is_better(one, other)
-        costs, others = self.costs(one), self.costs(other)
-        whole = self.objectives[0].cost({self.objectives[0].name: self.reference})
-        lacks, lack = costs[0] - whole, others[0] - whole
-        return bool(np.all(costs <= others) and lacks <= lack / 2 and lacks < lack - abs(whole) / 100)
 
     def violations(self, figures: Mapping[str, float], trained: bool = True) -> dict[str, float]:
         """By how much each bound is violated; without those of figures that training changes unless it is done."""

@@ -76,9 +76,10 @@ def search(
     """Find the settings of a recipe that are best for a model under a budget.
 
     A candidate is made without any training first: one that breaks a bound of size, time, memory or energy goes no
-    further. Then its trainings are cut to 1 epoch, to 3, and not at all; at each stage one is dropped if another is as
-    good in every objective and lacks at most half as much of the model's metric. The settings come from Optuna's TPE.
-    Candidates share the steps that are equal at their beginning.
+    further. Then its trainings are cut to 1 epoch, to 3, and not at all. Each step of the search is a stage of one
+    candidate, new or not: of that from which the front of accuracy, size and time can expect most, by a forecast of
+    what each will come to (Gaussian processes over the settings and the stages before). That a candidate was dropped
+    means that others promised more to the end. Candidates share the steps that are equal at their beginning.
 
     Several processes, on several machines with a database as ``storage``, share a search: start the same call in each.
     What a process was trying that is killed is tried again, and the same call goes on with a search that ended. One
@@ -96,8 +97,8 @@ def search(
             other learning rates, steps left out. Its own settings, or the first options, are tried first.
         output: The folder of the search.
         budget: Bounds, in place of those of the recipe; its fields may be given as keyword arguments, too.
-            ``max_hours``, ``max_kwh`` and ``max_co2`` are those of the whole search, of all processes together; they
-            are looked at after each stage.
+            ``max_hours``, ``max_kwh`` and ``max_co2`` are those of the whole search, of all processes together; no
+            stage is begun that is expected to go beyond them. (The front is measured after that.)
         trials: Candidates to try, by all processes together.
         storage: Where the study is kept: None for the file ``study.journal`` in the folder, the path of another, or
             the URL of a database (``"postgresql://user@host/studies"``).
@@ -161,7 +162,7 @@ def search(
         problem = Problem(
             space=space, objectives=tuple(_objective(name, higher) for name in names), evaluate=evaluation,
             bounds=bounds_of(of_files, base, task.metric), stages=len(stages) + 1, start=(start,),
-            epochs=evaluation.epochs, reference=base["metric"] if names[0] == "metric" else None,
+            epochs=evaluation.epochs, reference=base,
         )  # fmt: skip
         key = hash_of(known, task.recipe.to_dict(), names, list(stages))
         study = Study(problem, f"{task.recipe.name}-{key[:12]}", storage=storage or folder / "study.journal", seed=seed)

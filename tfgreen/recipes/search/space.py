@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import numbers
 from collections.abc import Mapping
@@ -22,13 +23,13 @@ class Place:
     parent: str = ""
     option: int = 0
 
-    @property
+    @functools.cached_property
     def options(self) -> tuple[Any, ...]:
         """Those of a choice, numbers in their order: a sampler then learns that what is near is alike."""
         options = self.open.options if isinstance(self.open, Choice) else ()
         return tuple(sorted(options)) if self.is_ordered else options
 
-    @property
+    @functools.cached_property
     def is_ordered(self) -> bool:
         """Whether it is a choice of numbers."""
         options = self.open.options if isinstance(self.open, Choice) else ()
@@ -57,19 +58,20 @@ class Space:
             for number, value in enumerate(self.places[name].options):
                 self._add(dict(open_places(value, path)), name, number)
 
+    def chosen(self, draw: Mapping[str, Any]) -> list[str]:
+        """The names that a draw needs, outer ones before inner ones."""
+        found: list[str] = []
+        for name, place in self.places.items():
+            if not place.parent or (place.parent in found and int(draw[place.parent]) == place.option):
+                found.append(name)
+        return found
+
     def settings(self, draw: Mapping[str, Any]) -> PlainDict:
         """The candidate that a draw means: name -> value, of what is needed, outer settings before inner ones."""
-        found: PlainDict = {}
-        chosen: dict[str, int] = {}
-        for name, place in self.places.items():
-            if place.parent and chosen.get(place.parent) != place.option:
-                continue
-            if isinstance(place.open, Choice):
-                chosen[name] = int(draw[name])
-                found[name] = place.options[chosen[name]]
-            else:
-                found[name] = draw[name]
-        return found
+        return {
+            name: self.places[name].options[int(draw[name])] if self.places[name].options else draw[name]
+            for name in self.chosen(draw)
+        }
 
     def shown(self, draw: Mapping[str, Any]) -> PlainDict:
         """The candidate that a draw means, without options of which other settings say more."""

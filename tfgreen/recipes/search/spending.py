@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from tfgreen.recipes.search.problem import Stage
 from tfgreen.reports.quantities import quantity
@@ -31,15 +33,41 @@ class Spending:
 
     def spent(self, most: Mapping[str, float]) -> str:
         """Which of ``max_hours``, ``max_kwh``, ``max_co2`` and ``max_epochs`` is reached, in a sentence; or ""."""
-        used = {
-            "max_hours": (self.hours, "h"), "max_kwh": (self.kwh, "kWh"), "max_co2": (self.co2e_kg, "kg"),
-            "max_epochs": (self.epochs, "epochs"),
-        }  # fmt: skip
         for name, limit in most.items():
-            value, unit = used[name]
+            value, unit = self._used(name)
             if value is not None and value >= limit:
                 return f"{name} of the search, {quantity(limit, unit)}, is spent: it used {quantity(value, unit)}."
         return ""
+
+    def too_much(self, more: Spending, most: Mapping[str, float]) -> str:
+        """Which of the limits ``more`` would go beyond, in a sentence; or ""."""
+        for name, limit in most.items():
+            (value, unit), ahead = self._used(name), more._used(name)[0]
+            if value is not None and ahead is not None and value + ahead > limit:
+                told = f"it used {quantity(value, unit)}, and the next step takes about {quantity(ahead, unit)}"
+                return f"{name} of the search, {quantity(limit, unit)}, leaves too little: {told}."
+        return ""
+
+    def _used(self, name: str) -> tuple[float | None, str]:
+        return {
+            "max_hours": (self.hours, "h"), "max_kwh": (self.kwh, "kWh"), "max_co2": (self.co2e_kg, "kg"),
+            "max_epochs": (float(self.epochs), "epochs"),
+        }[name]  # fmt: skip
+
+
+def expected(stages: Sequence[Stage], epochs: int) -> Spending:
+    """What a stage of so many epochs will cost, from what others did: so much in any case, and so much an epoch."""
+
+    def cost(of: Callable[[Stage], float | None]) -> float | None:
+        known = [(stage.epochs, value) for stage in stages if (value := of(stage)) is not None]
+        if not known:
+            return None
+        fixed = float(np.median([value for count, value in known if not count] or [0.0]))
+        each = [max(0.0, value - fixed) / count for count, value in known if count]
+        return fixed + epochs * float(np.median(each or [0.0]))
+
+    hours = cost(lambda stage: (stage.end - stage.begin) / 3600) or 0.0
+    return Spending(hours, cost(lambda stage: stage.kwh), cost(lambda stage: stage.co2e_kg), epochs)
 
 
 def _total(values: Sequence[float | None]) -> float | None:

@@ -1,7 +1,9 @@
 """Study: the trials of one search, which any number of processes share, in a storage of Optuna's.
 
-A trial that runs bears the name of its process and a count that the process raises every few seconds. A trial whose
-process is gone, or whose count stands still, is taken back and put in line again: no candidate is lost.
+A trial is a candidate on its way through one stage or more. To go on with one that was dropped is a trial of its own,
+which bears the number of the trial ``before`` it. A trial that runs bears the name of its process and a count that the
+process raises every few seconds. A trial whose process is gone, or whose count stands still, is taken back and put in
+line again: no candidate is lost.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import optuna
 import psutil
@@ -19,7 +21,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tfgreen.recipes.search.candidate import Candidate, Outcome
 from tfgreen.recipes.search.problem import Problem, Stage, stages_of
-from tfgreen.recipes.search.sampler import Sampler, distributions, is_taken
+from tfgreen.recipes.search.sampling.choose import choose
+from tfgreen.recipes.search.sampling.draws import distributions
 from tfgreen.recipes.search.storage import open_storage
 from tfgreen.tables import plain
 from tfgreen.typing import FilePath, PlainDict
@@ -35,12 +38,11 @@ class Study:
         FileError: The storage cannot be opened.
     """
 
-    def __init__(
-        self, problem: Problem, name: str, *, storage: FilePath | None = None, seed: int = 0, random: bool = False
-    ) -> None:
-        self._space, self._distributions = problem.space, distributions(problem.space)
+    def __init__(self, problem: Problem, name: str, *, storage: FilePath | None = None, seed: int = 0) -> None:
+        self._problem, self._space, self._seed = problem, problem.space, seed
+        self._distributions = distributions(problem.space)
         directions = [optuna.study.StudyDirection.MINIMIZE] * len(problem.objectives)
-        sampler = Sampler(problem.space, seed, random=random)
+        sampler = optuna.samplers.RandomSampler(seed)  # never asked: all trials are put in line
         where = open_storage(storage)
         with _quiet():
             try:
@@ -56,13 +58,15 @@ class Study:
         self._seen: dict[int, tuple[object, float]] = {}
 
     def candidates(self) -> list[Candidate]:
-        """What has been tried to its end, by any process, in the order of their trials."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-        return [self._candidate(trial) for trial in trials if "outcome" in trial.user_attrs]
+        """What has been tried, by any process, in the order of their first trials, each as far as it came."""
+        trials = self._study.get_trials(deepcopy=False)
+        found = {trial.number: self._candidate(trial, trials) for trial in trials if "outcome" in trial.user_attrs}
+        return sorted({one.number: one for one in found.values()}.values(), key=lambda one: one.number)
 
-    def running(self) -> int:
-        """How many candidates are being tried now."""
-        return len(self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    def running(self) -> list[PlainDict]:
+        """The draws of candidates that are being tried now."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial.params for trial in running if self._space.covers(trial.params)]
 
     def stages(self) -> list[Stage]:
         """What all stages came to and cost, those of candidates that are being tried or were put in line again too."""
@@ -73,20 +77,39 @@ class Study:
         """Whether a candidate is in line."""
         return bool(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
+    def put_in_line(
+        self, trials: int, fits: Callable[[PlainDict, int], bool] = lambda settings, stage: True
+    ) -> bool:
+        """Put in line what :func:`choose` names, of so many candidates in all; False if that is nothing."""
+        step = choose(self._problem, self.candidates(), self.running(), trials, self._seed, fits)
+        if step is None:
+            return False
+        before = {} if step.candidate is None else {"before": step.candidate.last_trial}
+        self._study.enqueue_trial(step.draw, user_attrs=before)
+        return True
+
     def ask(self, most: int) -> Trial | None:
-        """A trial of this process; None where there are as many as ``most`` already, or it would be another's again."""
+        """The trial that is first in line, as this process's; None if another process does or did the same, or there
+        are as many candidates as ``most`` already."""
         with _quiet():
             trial = self._study.ask(self._distributions)
         trial.set_user_attr("owner", self._me)
-        settings = self._space.settings(trial.params)
         trials = self._study.get_trials(deepcopy=False)
-        others = [one for one in trials if one.number != trial.number and is_taken(one)]
+        others = [one for one in trials if one.number != trial.number and _is_taken(one)]
         earlier = [one for one in others if one.number < trial.number or one.state != TrialState.RUNNING]
-        tried = [self._space.settings(one.params) for one in earlier if self._space.covers(one.params)]
-        if len(earlier) >= most or settings in tried:
+        before = trial.user_attrs.get("before")
+        settings = self._space.settings(trial.params)
+        covered = [one for one in earlier if self._space.covers(one.params)]
+        same = [one for one in covered if self._space.settings(one.params) == settings]
+        done = any(one.user_attrs.get("before") == before for one in same)
+        if done or (before is None and len([one for one in earlier if "before" not in one.user_attrs]) >= most):
             self._study.tell(trial, state=TrialState.FAIL)
             return None
         return trial
+
+    def earlier_stages(self, trial: Trial) -> list[Stage]:
+        """What the candidate of a trial came to in the trials before it."""
+        return self._earlier(trial.user_attrs, self._study.get_trials(deepcopy=False))
 
     @contextlib.contextmanager
     def beating(self, trial: Trial) -> Iterator[None]:
@@ -145,19 +168,29 @@ class Study:
             return
         if self._space.covers(params):
             lost = attributes.get("lost", 0) + died
-            kept = {"lost": lost, "start": attributes.get("start", False)}
-            self._study.enqueue_trial(params, user_attrs=kept)
+            kept: PlainDict = {name: attributes[name] for name in ("start", "before") if name in attributes}
+            self._study.enqueue_trial(params, user_attrs={**kept, "lost": lost})
 
     def lost_too_often(self, trial: Trial) -> bool:
         """Whether one process after another has ended on this candidate."""
         return trial.user_attrs.get("lost", 0) >= _LIVES
 
-    def _candidate(self, trial: FrozenTrial) -> Candidate:
-        kept = trial.user_attrs
+    def _candidate(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Candidate:
+        kept, first = trial.user_attrs, trial
+        while "before" in first.user_attrs:
+            first = trials[first.user_attrs["before"]]
         return Candidate(
-            trial.number, self._space.shown(trial.params), kept["outcome"], kept["reason"],
-            stages_of(kept.get("stages")), kept["violations"], trial.params,
+            first.number, self._space.shown(trial.params), kept["outcome"], kept["reason"],
+            (*self._earlier(kept, trials), *stages_of(kept.get("stages"))), kept["violations"], trial.params,
+            trial.number,
         )  # fmt: skip
+
+    def _earlier(self, attributes: PlainDict, trials: Sequence[FrozenTrial]) -> list[Stage]:
+        found: list[Stage] = []
+        while "before" in attributes:
+            attributes = trials[attributes["before"]].user_attrs
+            found = [*stages_of(attributes.get("stages")), *found]
+        return found
 
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get("owner")
@@ -169,6 +202,11 @@ class Study:
         if self._seen.get(trial.number, (None, 0.0))[0] != beat:
             self._seen[trial.number] = beat, now
         return now - self._seen[trial.number][1] > STALE
+
+
+def _is_taken(trial: FrozenTrial) -> bool:
+    """Whether a trial has been carried out or is being so, and not put back."""
+    return trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or "outcome" in trial.user_attrs
 
 
 def _since(process: int) -> float | None:

@@ -1,4 +1,4 @@
-"""How candidates are drawn."""
+"""How candidates are drawn, and where they lie."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from tests.recipes.search.problems import problem
 from tfgreen.recipes.recipe.choices import Choice, Range
-from tfgreen.recipes.search.explore import explore
-from tfgreen.recipes.search.problem import Objective, Problem
-from tfgreen.recipes.search.sampler import distributions, value_at
+from tfgreen.recipes.search.sampling.draws import coordinates, distributions, random_draw, spread_draw, value_at
 from tfgreen.recipes.search.space import Space
-from tfgreen.recipes.search.study import Study
 
 SPACE = {
     "ordered": Choice((3, 1, 2)), "named": Choice(("a", None)), "share": Range(0.0, 1.0), "count": Range(2, 8, step=2),
@@ -40,16 +36,25 @@ def test_shares_go_evenly_through_a_distribution(name):
         assert np.isclose(np.median(values), 1e-3, rtol=0.05)
 
 
-def test_the_first_draws_are_spread_over_each_range():
-    study = Study(problem(), "study")
-    widths = sorted(study.ask(99).params["width"] for _ in range(8))
-    assert [int((width - 0.1) / 0.9 * 8) for width in widths] == list(range(8))
+def test_spread_draws_take_every_part_of_each_range_in_turn():
+    space = Space({"width": Range(0.1, 1.0), "count": Range(1, 8)})
+    draws = [spread_draw(space, 3, number, 8) for number in range(8)]
+    assert sorted(int((draw["width"] - 0.1) / 0.9 * 8) for draw in draws) == list(range(8))
+    assert sorted(draw["count"] for draw in draws) == list(range(1, 9))
+    assert draws == [spread_draw(space, 3, number, 8) for number in range(8)]
 
 
-def test_no_candidate_is_drawn_twice_while_there_are_others():
-    of = Problem(
-        space=Space({"x": Range(1, 30)}), objectives=(Objective("x"),), evaluate=lambda settings, stage: dict(settings)
-    )
-    study = Study(of, "study")
-    assert explore(of, study, trials=40, budget={}) == "All candidates of the space are tried."
-    assert sorted(one.settings["x"] for one in study.candidates()) == list(range(1, 31))
+def test_coordinates_are_shares_and_what_is_not_needed_is_alike():
+    space = Space({"rate": Range(1e-4, 1e-2, log=True), "step": Choice(({"bits": Choice((8, 2, 4))}, None))})
+    bits = next(name for name in space.places if "bits" in name)
+    point = coordinates(space, {"rate": 1e-3, "step": 0, bits: 2})
+    assert np.allclose(point, [0.5, 1, 0, 1])
+    without = [coordinates(space, {"rate": 1e-3, "step": 1, bits: number}) for number in range(3)]
+    assert np.allclose(without, [0.5, 0, 1, 0.5])
+
+
+def test_random_draws_are_candidates():
+    space, rng = Space(SPACE), np.random.default_rng(0)
+    for _ in range(50):
+        draw = random_draw(space, rng)
+        assert space.covers(draw) and all(0 <= share <= 1 for share in coordinates(space, draw))

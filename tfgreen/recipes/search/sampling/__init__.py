@@ -1,0 +1,1 @@
+"""Which candidate a search tries next, and how far."""
