@@ -152,6 +152,68 @@ def test_a_config_of_the_users_own_acts(by, tmp_path):
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), quantized.predict(X, verbose=0))
 
 
+class WithoutOutput(Mine):
+    """As in TFMOT's guide: skip quantizing the activation."""
+
+    def get_weights_and_quantizers(self, layer):
+        return [(layer.kernel, q.LastValueQuantizer(8, True, True, False))]
+
+    def get_activations_and_quantizers(self, layer):
+        return []
+
+
+class NoOp(WithoutOutput):
+    def get_weights_and_quantizers(self, layer):
+        return []
+
+
+def marked(config: qk.QuantizeConfig, model: keras.Model) -> keras.Model:
+    def mark(layer: keras.Layer) -> keras.Layer:
+        return qk.quantize_annotate_layer(layer, config if layer.name == "head" else None)
+
+    return qk.quantize_apply(keras.models.clone_model(model, clone_function=mark))
+
+
+def test_an_output_without_quantizer_is_rounded_by_the_file_alone(tmp_path):
+    quantized = fitted(marked(keras.saving.register_keras_serializable("test_quantize")(WithoutOutput)(), net()))
+    outputs = quantized.predict(X, verbose=0)
+    assert len(np.unique(outputs)) > 240 > len(np.unique(fitted(qk.quantize_model(net())).predict(X, verbose=0)))
+    lite = check_file(quantized)
+    assert lite.operators["FULLY_CONNECTED"] == 1 and len(np.unique(lite.predict(X))) < 240
+    quantized.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras").predict(X, verbose=0), outputs)
+
+
+def test_a_layer_whose_config_quantizes_nothing_stays_float():
+    quantized = fitted(marked(NoOp(), net()))
+    assert not getattr(quantized.get_layer("head"), "chains", [])
+    lite = check_file(quantized)
+    assert "head" in " ".join(lite.notes) and lite.operators["FULLY_CONNECTED"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "returned", "told"),
+    [
+        ("get_weights_and_quantizers", lambda layer: [("kernel", q.LastValueQuantizer(8, True, True, False))],
+         r"'head' \(Dense\), get_weights_and_quantizers\(\): expected variables of it: \['kernel', 'bias'\]"),
+        ("get_weights_and_quantizers", lambda layer: [(layer.kernel, "int8")], "instance of a Quantizer"),
+        ("get_weights_and_quantizers", lambda layer: [(layer.kernel, q.LastValueQuantizer)], "instance of a Quantizer"),
+        ("get_weights_and_quantizers", lambda layer: [layer.kernel], "pairs"),
+        ("get_activations_and_quantizers", lambda layer: [layer.activation], "pairs"),
+        ("get_output_quantizers", lambda layer: ["int8"], "get_output_quantizers.*instances of a Quantizer"),
+    ],
+)  # fmt: skip
+def test_what_a_config_cannot_mean_is_named(method, returned, told):
+    config = type("Odd", (Mine,), {method: lambda self, layer: returned(layer)})()
+    with pytest.raises(ValueError, match=told):
+        marked(config, net())
+
+
+def test_a_scheme_in_the_place_of_the_prefix_is_refused():
+    with pytest.raises(TypeError, match="quantized_layer_name_prefix: expected a str.*quantize_apply"):
+        qk.quantize_model(net(), qk.default_8bit.Default8BitQuantizeScheme())
+
+
 def test_a_quantizer_that_litert_cannot_store_rounds_all_the_same():
     class Asymmetric(Mine):
         def get_weights_and_quantizers(self, layer):
@@ -205,6 +267,9 @@ def test_zeros_and_clusters_are_kept_without_a_callback():
 def test_wrappers_are_known_and_not_made_by_hand():
     assert isinstance(qk.quantize_model(net()).get_layer("head"), qk.QuantizeWrapper)
     assert not isinstance(layers.Dense(3), qk.QuantizeWrapper)
+    pruned = tfmot.sparsity.keras.prune_low_magnitude(net())
+    clustered = tfmot.clustering.keras.cluster_weights(net(), 4)
+    assert not any(isinstance(layer, qk.QuantizeWrapperV2) for layer in [*pruned.layers, *clustered.layers])
     with pytest.raises(ValueError, match="QuantizeWrapperV2 of TFMOT has no counterpart.*quantize_annotate_layer"):
         qk.QuantizeWrapperV2(layers.Dense(3), None)
 

@@ -8,7 +8,15 @@ import pytest
 import tensorflow as tf
 
 from tfgreen.compat.quantization.keras import quantizers as q
-from tfgreen.compat.ranges import AllValuesRange, FirstBatchRange, GivenRange, NamedWeights, QuantizerRange, as_range
+from tfgreen.compat.ranges import (
+    AllValuesRange,
+    FileRange,
+    FirstBatchRange,
+    GivenRange,
+    NamedWeights,
+    QuantizerRange,
+    as_range,
+)
 from tfgreen.quantization.ranges import FixedRange
 from tfgreen.transforms.exporting import exporting
 
@@ -84,3 +92,12 @@ def test_weights_are_added_by_name_first_as_in_keras_2():
     layer = keras.layers.Layer(name="mine")
     variable = NamedWeights(layer).add_weight("x_min", (2,), initializer="ones")
     assert (variable.name, tuple(variable.shape), NamedWeights(layer).name) == ("x_min", (2,), "mine")
+
+
+def test_the_range_of_a_file_alone_leaves_the_model_alone():
+    range_ = built(FileRange())
+    range_.follow(X)
+    np.testing.assert_array_equal(range_(X, training=True), X)
+    with exporting():
+        np.testing.assert_allclose(range_(X), [-1.0, 0.12, 1.55], atol=1e-6)
+    assert type(FileRange.from_config({"name": "input_0"})) is FirstBatchRange

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 
@@ -19,13 +21,13 @@ from tfgreen.compat.quantize_config import (
     QuantizeScheme,
     check_own_layout,
 )
-from tfgreen.compat.quantizers import RangeQuantizer
-from tfgreen.compat.ranges import FirstBatchRange, as_range
+from tfgreen.compat.quantizers import Quantizer, RangeQuantizer
+from tfgreen.compat.ranges import FileRange, FirstBatchRange, as_range
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import raise_answer, tell_difference
 from tfgreen.compat.weights import QuantizedWeight, Unrounded
 from tfgreen.compat.wrappers.quantized import Quantized
-from tfgreen.errors import InvalidValueError
+from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
 from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.paths import replaceable_layers, weights_by_path
 from tfgreen.model.rebuild import rebuild
@@ -47,12 +49,12 @@ _DIFFERENCE = (
 )
 
 
-class _OfCompressed(type):
+class _OfQuantized(type):
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, Compressed)
+        return isinstance(instance, Quantized)
 
 
-class QuantizeWrapper(Answered, metaclass=_OfCompressed):
+class QuantizeWrapper(Answered, metaclass=_OfQuantized):
     """The class of layers that are quantized, for ``isinstance``; it cannot be made."""
 
     way = (
@@ -91,6 +93,10 @@ def quantize_model(
         1
     """
     check_quantizable("to_quantize", to_quantize)
+    if not isinstance(quantized_layer_name_prefix, str):
+        fix = "Pass a scheme to quantize_apply(quantize_annotate_model(model), scheme)."
+        name, given = "quantized_layer_name_prefix", quantized_layer_name_prefix
+        raise invalid_type(name, expected="a str", received=given, fix=fix)
     return quantize_apply(quantize_annotate_model(to_quantize), calibration_data=calibration_data)
 
 
@@ -127,14 +133,19 @@ def quantize_apply(
     plain = rebuild(model, lambda path, layer: layer.layer if isinstance(layer, QuantizeAnnotate) else layer)
     paths = place_activations(plain, lambda path: False)
     kept = [path for path in paths if path not in marked] if len(marked) < len(layers) else []
-    own = {path: config for path, config in _configs(plain, marked, scheme).items() if path not in kept}
+    bare, configs = dict(replaceable_layers(plain)), _configs(plain, marked, scheme)
+    parts = {path: _Quantizers.of(path, bare[path], config) for path, config in configs.items() if path not in kept}
+    kept += [path for path, found in parts.items() if found.is_empty]  # as TFMOT's NoOpQuantizeConfig says
+    own = {path: config for path, config in configs.items() if path not in kept}
     settings = _settings(scheme.settings(), calibration_data)
-    bare = dict(replaceable_layers(plain))
-    overrides = {glob.escape(path): _override(config, bare[path], settings) for path, config in own.items()}
+    overrides = {glob.escape(path): _override(parts[path], bare[path], settings) for path in own}
     result = quantize(plain, settings, keep_float=tuple(map(glob.escape, kept)), layers=overrides)
     if own:
         places = place_activations(plain, lambda path: path in kept)
-        result = compress(result, lambda path, layer, chains: _own_weights(layer, own.get(path), places.get(path)))
+        result = compress(
+            result, lambda path, layer, chains: _own_weights(layer, parts[path], places.get(path)) if path in own
+            else Choice()
+        )
     return _with_configs(without_callback(result), own, scheme)
 
 
@@ -176,24 +187,53 @@ def _configs(
     return found
 
 
-def _override(config: QuantizeConfig, layer: keras.Layer, settings: Settings) -> Settings:
-    outputs = [
-        *(config.get_output_quantizers(layer) or ()),
-        *(quantizer for _, quantizer in config.get_activations_and_quantizers(layer) or ()),
-    ]
-    ranges = as_range(outputs[0]) if outputs else settings.ranges
+@dataclasses.dataclass(frozen=True)
+class _Quantizers:
+    """What a config of the user's says of a layer: a quantizer for each path of a weight, and those of its output."""
+
+    weights: Mapping[str, Quantizer]
+    outputs: Sequence[Quantizer]
+
+    @classmethod
+    def of(cls, path: str, layer: keras.Layer, config: QuantizeConfig) -> _Quantizers:
+        """Read the config of a bare layer that is built; a ValueError says what cannot be read."""
+        where, paths = layer_subject(path, layer), {id(v): name for name, v in weights_by_path(layer).items()}
+
+        def pairs(method: str) -> list[tuple[Any, Quantizer]]:
+            found = getattr(config, method)(layer) or ()
+            if not all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Quantizer) for item in found):
+                subject, expected = f"{where}, {method}()", "pairs (what is quantized, instance of a Quantizer)"
+                raise invalid_value(subject, expected=expected, received=found)
+            return list(found)
+
+        weights = {}
+        for variable, quantizer in pairs("get_weights_and_quantizers"):
+            if id(variable) not in paths:
+                subject, expected = f"{where}, get_weights_and_quantizers()", f"variables of it: {list(paths.values())}"
+                raise invalid_value(subject, expected=expected, received=variable, fix="Return layer.kernel.")
+            weights[paths[id(variable)]] = quantizer
+        outputs = list(config.get_output_quantizers(layer) or ())
+        if not all(isinstance(quantizer, Quantizer) for quantizer in outputs):
+            subject = f"{where}, get_output_quantizers()"
+            raise invalid_value(subject, expected="instances of a Quantizer", received=outputs)
+        return cls(weights, [*outputs, *(quantizer for _, quantizer in pairs("get_activations_and_quantizers"))])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of the layer is quantized."""
+        return not self.weights and not self.outputs
+
+
+def _override(found: _Quantizers, layer: keras.Layer, settings: Settings) -> Settings:
+    ranges = as_range(found.outputs[0]) if found.outputs else FileRange()
     transform = Unrounded() if quantizable_weights(layer) else None
     return Settings(ranges=ranges, weight_transform=transform, preserve_sparsity=settings.preserve_sparsity)
 
 
-def _own_weights(layer: keras.Layer, config: QuantizeConfig | None, place: Placement | None) -> Choice:
-    if config is None:
-        return Choice()
-    paths = {id(variable): path for path, variable in weights_by_path(layer).items()}
+def _own_weights(layer: keras.Layer, quantizers: _Quantizers, place: Placement | None) -> Choice:
     channels, fused = quantizable_weights(layer), place is not None and place.fused
     found: dict[str, list[TensorTransform]] = {}
-    for variable, quantizer in config.get_weights_and_quantizers(layer) or ():
-        path = paths[id(variable)]
+    for path, quantizer in quantizers.weights.items():
         if isinstance(quantizer, RangeQuantizer) and quantizer.fits_weights and path in channels:
             axes = channels[path] if quantizer.per_axis else ()
             found[path] = [FakeQuant(quantizer.num_bits, axes, marks_scale=not fused)]

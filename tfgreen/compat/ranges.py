@@ -123,6 +123,25 @@ def _plain_or(make: Any, config: PlainDict) -> ActivationRange:
     return make(**config)
 
 
+@keras.saving.register_keras_serializable(package="tfgreen")
+class FileRange(AllValuesRange):
+    """The range of an output to which a config gives no quantizer: the model passes it on, the file rounds it.
+
+    It holds all that training has seen, as the model gives nothing up at its ends.
+
+    What the layer takes in is not its config's to say: there a plain range stands.
+    """
+
+    only_in_file = True
+
+    def round(self, x: Tensor, training: bool = False) -> Tensor:
+        return super().round(x, training) if is_exporting() else x
+
+    @classmethod
+    def from_config(cls, config: PlainDict) -> ActivationRange:
+        return _plain_or(cls, config)
+
+
 class NamedWeights:
     """What a quantizer gets as the layer to add its weights to: TFMOT's ``add_weight`` takes the name first."""
 

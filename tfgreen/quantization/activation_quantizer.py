@@ -105,6 +105,11 @@ class ActivationQuantizer(ActivationHook):
     def freezes(self) -> bool:
         return self.freeze_after is not None
 
+    @property
+    def _rounds_to(self) -> ActivationRange | None:
+        """The range of the output, unless only the file rounds to it."""
+        return None if self.output_range is None or self.output_range.only_in_file else self.output_range
+
     def frozen(self) -> Tensor:
         """A bool tensor: whether ranges stay as they are by now."""
         return self.step >= self.freeze_after
@@ -151,20 +156,20 @@ class ActivationQuantizer(ActivationHook):
         # LiteRT's kernels round some things by themselves, too finely to matter for training.
         if lowering.activate is not None and not place.fused and has_kernel(layer):
             x = without_activation(layer, lambda: layer(*args, **kwargs))
-            target = self.inside_ranges[0] if self.inside_ranges else self.output_range
+            target = self.inside_ranges[0] if self.inside_ranges else self._rounds_to
             x = round_in_accumulator(x, compressed, range_before(compressed), target)
             return lowering.activate(layer, quantize, x)
         outputs = run(layer, quantize, args, kwargs) if run is not None else layer(*args, **kwargs)
         if place.averaging:
             source = range_before(compressed)
             return outputs if source is None or source.bits != 8 else round_average(outputs, *source.ends())
-        if isinstance(operation, keras.layers.LeakyReLU) and self.output_range is not None:
+        if isinstance(operation, keras.layers.LeakyReLU) and self._rounds_to is not None:
             source = range_before(compressed)
             if source is not None and source.bits == 8:
-                return round_leaky_relu(args[0], operation.negative_slope, source.ends(), self.output_range.ends())
+                return round_leaky_relu(args[0], operation.negative_slope, source.ends(), self._rounds_to.ends())
         kernel = fused_kernel(compressed) if place.fused else None
         if kernel is not None and isinstance(layer, keras.layers.BatchNormalization):
-            return round_in_accumulator(outputs, kernel, range_before(kernel), self.output_range, layer)
+            return round_in_accumulator(outputs, kernel, range_before(kernel), self._rounds_to, layer)
         return outputs
 
     def _run_concat_like(
@@ -248,7 +253,7 @@ def range_before(compressed: Compressed) -> ActivationRange | None:
     if isinstance(hook, ActivationQuantizer) and hook.input_ranges:
         found = {*hook.input_ranges[:1]}
     source = found.pop() if len(found) == 1 else None
-    return source if source is not None and source.recorder is None else None
+    return source if source is not None and source.recorder is None and not source.only_in_file else None
 
 
 def ranges_of_consumer(node: LayerNode, consumer: LayerNode) -> list[ActivationRange]:

@@ -44,6 +44,7 @@ class ActivationRange(keras.layers.Layer):
 
     only_rounds = True  # who reads what a model ends in looks through it, see tfgreen/model/capture.py
     needs_data = True  # whether it starts from calibration data
+    only_in_file = False  # whether the file rounds to it, and the model does not
 
     def __init__(self, bits: int = 8, symmetric: bool = False, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
