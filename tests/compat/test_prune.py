@@ -136,8 +136,11 @@ def test_summaries_are_written(tmp_path):
     model = sparsity.prune_low_magnitude(net())
     fitted(model, callbacks=[sparsity.UpdatePruningStep(), sparsity.PruningSummaries(log_dir=str(tmp_path / "logs"))])
     assert list((tmp_path / "logs").iterdir())
-    with pytest.raises(ValueError, match="`log_dir` must be a non-empty string"):
+    with pytest.raises(ValueError, match="folder"):
         sparsity.PruningSummaries(log_dir="")
+    with pytest.raises(TypeError, match="update_freg.*argument of PruningSummaries"):
+        sparsity.PruningSummaries(tmp_path, update_freg="epoch")
+    assert sparsity.PruningSummaries(tmp_path, histogram_freq=1) is not None
 
 
 class Subclassed(keras.Model):
@@ -214,3 +217,33 @@ def test_a_subclassed_model_that_is_built_is_pruned_as_a_whole():
     pruned = fitted(sparsity.prune_low_magnitude(model), callbacks=[sparsity.UpdatePruningStep()])
     assert isinstance(pruned.compressed, Compressed)
     assert zeros(sparsity.strip_pruning(pruned).first) == 0.5
+
+
+class OnlyDense(sparsity.PruningPolicy):
+    """As in TFMOT's guide."""
+
+    def allow_pruning(self, layer):
+        return isinstance(layer, keras.layers.Dense)
+
+    def ensure_model_supports_pruning(self, model):
+        """All are."""
+
+
+def test_a_policy_holds_for_a_model_without_weights_too():
+    stack = [keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(4)]
+    pruned = sparsity.prune_low_magnitude(keras.Sequential(stack), pruning_policy=OnlyDense())
+    assert [type(layer).__name__ for layer in pruned.layers] == ["Conv2D", "Flatten", "PruneLowMagnitude"]
+
+
+@pytest.mark.parametrize("policy", ["xnnpack", OnlyDense, lambda layer: True], ids=["name", "class", "function"])
+def test_what_is_no_policy_is_refused(policy):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    with pytest.raises(TypeError, match="pruning_policy: expected an instance of a PruningPolicy"):
+        sparsity.prune_low_magnitude(model, pruning_policy=policy)
+
+
+@pytest.mark.parametrize("m_by_n", [(5, 4), (4, 4), (0, 4)])
+def test_a_pattern_that_leaves_nothing_or_takes_nothing_is_named(m_by_n):
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    with pytest.raises(ValueError, match=r"sparsity_m_by_n: expected \(m, n\)"):
+        sparsity.prune_low_magnitude(model, sparsity_m_by_n=m_by_n)

@@ -13,7 +13,8 @@ from tfgreen.compat.clusterable import METHODS, CentroidInitialization
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
 from tfgreen.compat.wrappers.clustered import ClusterWeights, codebooks
-from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt, stripped
+from tfgreen.compat.wrappers.strip import stripped
+from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.paths import check_built_model
 from tfgreen.reports.training_board import TrainingBoard
@@ -146,6 +147,9 @@ def cluster_scope() -> contextlib.AbstractContextManager[None]:
 
 
 def strip_clustering(model: L) -> L:
-    """Return a copy of a model, or the layer in a wrapper, with the shared values as weights."""
-    result: L = stripped(model)
+    """Return a copy of a model, or the layer in a wrapper, with the shared values as weights.
+
+    What else a model has stays: masks, and the ranges of one that is trained to be quantized.
+    """
+    result: L = stripped(model, Codebook)
     return result

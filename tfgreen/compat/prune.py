@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import inspect
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,8 +16,10 @@ from tfgreen.compat.pruning_bases import PruningPolicy
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
 from tfgreen.compat.wrappers.pruned import PruneLowMagnitude
-from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt, stripped
-from tfgreen.errors import InvalidValueError
+from tfgreen.compat.wrappers.strip import stripped
+from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt
+from tfgreen.config import check_options
+from tfgreen.errors import InvalidValueError, invalid_type, invalid_value
 from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.reports.training_board import TrainingBoard
 from tfgreen.techniques.prune import PruneConfig, masks_of
@@ -23,7 +27,7 @@ from tfgreen.training.callbacks import UpdateCompression
 from tfgreen.training.schedules import ConstantSparsity, ScheduleLike, as_schedule
 from tfgreen.transforms.base import ActivationHook, Chain
 from tfgreen.transforms.compress import Choice, compress
-from tfgreen.transforms.compressed import has_transform
+from tfgreen.transforms.compressed import compressed_layers, has_transform
 from tfgreen.transforms.mask import Mask
 from tfgreen.transforms.selection import Pooling
 from tfgreen.typing import FilePath, PlainDict
@@ -92,6 +96,9 @@ def _config(
 ) -> PruneConfig:
     if m_by_n is not None and [type(number) for number in m_by_n] != [int, int]:
         raise InvalidValueError(f"sparsity_m_by_n must be a tuple or list of 2 integers, received: {m_by_n!r}.")
+    if m_by_n is not None and not 1 <= m_by_n[0] < m_by_n[1]:
+        expected = "(m, n): m zeros in every n weights, 1 <= m < n"
+        raise invalid_value("sparsity_m_by_n", expected=expected, received=m_by_n)
     goal = as_schedule(schedule).goal
     if m_by_n is not None and goal is not None and goal[1] < m_by_n[0] / m_by_n[1]:
         schedule = ConstantSparsity(m_by_n[0] / m_by_n[1], 0)  # TFMOT goes by no schedule here; this one is too low
@@ -100,9 +107,17 @@ def _config(
 
 def _prune_model(model: keras.Model, config: PruneConfig, policy: PruningPolicy | None) -> keras.Model:
     if policy is not None:
+        if isinstance(policy, type) or not hasattr(policy, "ensure_model_supports_pruning"):
+            fix = "Pass an instance: pruning_policy=tfmot.sparsity.keras.PruneForLatencyOnXNNPack()."
+            expected = "an instance of a PruningPolicy"
+            raise invalid_type("pruning_policy", expected=expected, received=policy, fix=fix)
         policy.ensure_model_supports_pruning(model)
     if is_unbuilt(model):
-        return on_unbuilt(model, lambda layer: PruneLowMagnitude(layer, config=config), _TAKES)
+        def of_layer(layer: keras.Layer) -> keras.Layer:
+            refused = policy is not None and not policy.allow_pruning(layer)
+            return layer if refused else PruneLowMagnitude(layer, config=config)
+
+        return on_unbuilt(model, of_layer, _TAKES)
     check_built_model(model)
     refused = [] if policy is None else [p for p, layer in replaceable_layers(model) if not policy.allow_pruning(layer)]
     numbers = itertools.count(1)
@@ -111,7 +126,10 @@ def _prune_model(model: keras.Model, config: PruneConfig, policy: PruningPolicy 
         pruned = any(isinstance(transform, Mask) for chain in chains.values() for transform in chain.transforms)
         if pruned or path in refused:
             return Choice(reason="" if pruned else "the pruning policy does not allow it")
-        return masks_of(path, layer, config, numbers)
+        choice = masks_of(path, layer, config, numbers)
+        held = [f"{inner}/" for inner, _ in compressed_layers(layer)]  # by a class of the user's: pruned already
+        own = {name: item for name, item in choice.transforms.items() if not name.startswith(tuple(held))}
+        return dataclasses.replace(choice, transforms=own)
 
     def wrap(layer: keras.Layer, chains: Sequence[Chain], activations: ActivationHook | None) -> PruneLowMagnitude:
         return PruneLowMagnitude.of_model(layer, chains, activations, config)
@@ -179,8 +197,8 @@ class PruningSummaries(TrainingBoard):
     """
 
     def __init__(self, log_dir: FilePath, update_freq: str | int = "epoch", **kwargs: object) -> None:
-        if not isinstance(log_dir, str) or not log_dir:
-            raise InvalidValueError(f"`log_dir` must be a non-empty string. You passed `log_dir`={log_dir}.")
+        known = inspect.signature(keras.callbacks.TensorBoard).parameters
+        check_options(kwargs, list(known), "argument of PruningSummaries")
         super().__init__(log_dir)
 
 
@@ -190,6 +208,9 @@ def prune_scope() -> contextlib.AbstractContextManager[None]:
 
 
 def strip_pruning(model: L) -> L:
-    """Return a copy of a model, or the layer in a wrapper, with the masks applied to the weights and taken off."""
-    result: L = stripped(model)
+    """Return a copy of a model, or the layer in a wrapper, with the masks applied to the weights and taken off.
+
+    What else a model has stays: shared values, and the ranges of one that is trained to be quantized.
+    """
+    result: L = stripped(model, Mask)
     return result

@@ -27,6 +27,7 @@ from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import raise_answer, tell_difference
 from tfgreen.compat.weights import QuantizedWeight, Unrounded
 from tfgreen.compat.wrappers.quantized import Quantized
+from tfgreen.compat.wrappers.strip import stripped
 from tfgreen.errors import InvalidValueError, invalid_type, invalid_value, layer_subject
 from tfgreen.model.batch_norm import fuse_training
 from tfgreen.model.paths import replaceable_layers, weights_by_path
@@ -35,10 +36,10 @@ from tfgreen.model.weights import quantizable_weights
 from tfgreen.quantization.placement import Placement, place_activations
 from tfgreen.techniques.quantize import quantize
 from tfgreen.techniques.quantize_config import QuantizeConfig as Settings
-from tfgreen.transforms.base import Chain, TensorTransform
+from tfgreen.transforms.base import TensorTransform
 from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import Choice, compress
-from tfgreen.transforms.compressed import Compressed, unproject
+from tfgreen.transforms.compressed import Compressed
 from tfgreen.transforms.fake_quant import FakeQuant
 from tfgreen.typing import PlainDict, Samples
 
@@ -265,22 +266,8 @@ def strip_clustering_cqat(to_strip: keras.Model) -> keras.Model:
         TypeError: It is of Keras 2.
     """
     check_quantizable("to_strip", to_strip)
-
-    def without_codebooks(path: str, layer: keras.Layer) -> keras.Layer:
-        if not any(isinstance(item, Codebook) for chain in getattr(layer, "chains", ()) for item in chain.transforms):
-            return layer
-        chains = []
-        for weight in layer.chained:
-            value, rest = weight.value, list(weight.chain.transforms)
-            while any(isinstance(item, Codebook) for item in rest):
-                value = rest.pop(0).apply(value)
-            weight.variable.assign(value)
-            unproject(weight.variable)
-            chains += [Chain(weight.chain.weight, rest)] if rest else []
-        config = getattr(layer, "_quantize_config", None)
-        return Quantized(layer.layer, chains, layer.activations, layer.reasons, name=layer.name, quantize_config=config)
-
-    return rebuild(to_strip, without_codebooks)
+    result: keras.Model = stripped(to_strip, Codebook)
+    return result
 
 
 def fix_input_output_range(

@@ -42,17 +42,18 @@ def strip(model: keras.Model) -> keras.Model:
         warnings.warn(f"{text} The stripped model keeps what they hold.", stacklevel=2)
     baked: set[int] = set()
 
-    def bake(path: str, layer: keras.Layer) -> keras.Layer:
+    def bake(path: str, layer: keras.Layer) -> keras.Operation:
         compressed = compressed_in(layer)
-        if compressed is not None:
-            return compressed.bake(baked)
-        held = [sub for _, sub in compressed_layers(layer)]  # by a class of the user's, which wrapped layers itself
+        bare = layer if compressed is None else compressed.bake(baked)
+        if not isinstance(bare, keras.Layer):
+            return bare
+        held = [sub for _, sub in compressed_layers(bare)]  # by a class of the user's, which wrapped layers itself
         if not held:
-            return layer
+            return bare
         copies = Copies()
         for sub in held:
             copies.put(sub, sub.bake(baked))
-        return copies.of(layer)
+        return copies.of(bare)
 
     return rebuild(model, bake)
 

@@ -16,9 +16,9 @@ qk = tfmot.quantization.keras
 X = np.random.default_rng(0).normal(size=(32, 10)).astype("float32")
 
 
-class Nothing(qk.QuantizeConfig):
+class OnlyKernel(qk.QuantizeConfig):
     def get_weights_and_quantizers(self, layer):
-        return []
+        return [(layer.kernel, qk.quantizers.LastValueQuantizer(8, True, True, False))]
 
     def get_activations_and_quantizers(self, layer):
         return []
@@ -42,7 +42,7 @@ def annotated(config: object = None) -> keras.Model:
 
 
 def test_a_config_of_the_users_is_kept_through_a_file(tmp_path):
-    given = Nothing()
+    given = OnlyKernel()
     model = qk.quantize_apply(annotated(given))
     layer = model.get_layer("marked")
     assert isinstance(layer, Quantized) and layer.quantize_config is given
@@ -52,9 +52,9 @@ def test_a_config_of_the_users_is_kept_through_a_file(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
     loaded.save(tmp_path / "again.keras")  # its class is not asked for
-    with qk.quantize_scope({"Nothing": Nothing}):
+    with qk.quantize_scope({"OnlyKernel": OnlyKernel}):
         loaded = keras.saving.load_model(tmp_path / "again.keras")
-        assert isinstance(loaded.get_layer("marked").quantize_config, Nothing)
+        assert isinstance(loaded.get_layer("marked").quantize_config, OnlyKernel)
 
 
 def test_other_layers_have_that_of_the_scheme():

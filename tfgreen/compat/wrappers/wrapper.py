@@ -15,7 +15,6 @@ from tfgreen.errors import InvalidValueError, invalid_state, layer_subject
 from tfgreen.model.copy import Copies
 from tfgreen.model.internals import is_container
 from tfgreen.model.paths import check_no_keras2, join_path
-from tfgreen.techniques.strip import strip
 from tfgreen.transforms.base import ActivationHook, Chain
 from tfgreen.transforms.compress import Choice
 from tfgreen.transforms.compressed import Compressed
@@ -80,7 +79,7 @@ class Wrapper(Compressed):
         if getattr(self, "config", None) is not None and not self.chains:
             if not tf.executing_eagerly():
                 sentence = f"{layer_subject(self.name, self.layer)} gets its weights only when training begins."
-                fix = "Begin the model with a keras.Input, or call it on a batch before fit: model(x[:1])."
+                fix = "Begin the model with a keras.Input, or make it anew and call it before fit: model(x[:1])."
                 raise invalid_state(sentence, fix)
             choice = self.choose()
             self.chains = [Chain(weight, transforms) for weight, transforms in choice.transforms.items()]
@@ -152,16 +151,3 @@ def on_unbuilt(model: keras.Model, of_layer: Each, takes: str) -> keras.Model:
         return on_unbuilt(nested, of_layer, takes)
 
     return keras.Sequential([on_any(layer, of_layer, of_nested, takes) for layer in model.layers], name=model.name)
-
-
-def stripped(value: Any) -> Any:
-    """A stripped copy of a model, built or not, or the layer inside a wrapper."""
-    check_no_keras2("model", value)
-    if isinstance(value, Compressed):
-        return value.bake(set()) if value.built else value.layer
-    if not isinstance(value, keras.Model):
-        raise InvalidValueError(f"Expected model to be a `keras.Model` instance but got:  {type(value).__name__}")
-    if not value.built and isinstance(value, keras.Sequential):
-        layers = [stripped(layer) if isinstance(layer, (Compressed, keras.Model)) else layer for layer in value.layers]
-        return keras.Sequential(layers, name=value.name)
-    return strip(value)
