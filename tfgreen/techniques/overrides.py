@@ -163,7 +163,12 @@ def weights_to_compress(path: str, layer: keras.Layer, config: W, method: str) -
     table, weights = compressible_weights(layer), weights_by_path(layer)
     listed = set(table)
     if hasattr(layer, method):
-        variables = {id(item[1] if isinstance(item, tuple) else item) for item in getattr(layer, method)()}
+        returned = [item[1] if isinstance(item, tuple) else item for item in getattr(layer, method)()]
+        odd = [item for item in returned if not isinstance(item, keras.Variable)]
+        if odd:
+            expected = "variables of the layer, as [self.kernel]"
+            raise invalid_type(f"{layer_subject(path, layer)}, {method}()", expected=expected, received=odd[0])
+        variables = set(map(id, returned))
         listed = {weight for weight, variable in weights.items() if id(variable) in variables}
     found = {}
     own = {id(variable) for adapter in adapters(layer).values() for variable in (adapter.a, adapter.b)}

@@ -59,6 +59,16 @@ def test_masks_and_centroids_are_baked_into_the_weights_they_belong_to():
             ("outer/pulling_indices_kernel:0", np.zeros((2, 2))),
         ]
         np.testing.assert_array_equal(baked(arrays, {"outer": "head"})[0][1], expected[name])
+        # Cluster-preserving quantization names no weight, and keeps the number of each shared value.
+        numbers = np.array([[0, 1], [1, 0]])
+        arrays = [
+            ("head/bias:0", np.zeros(2)), ("head/kernel:0", kernel), ("outer/cluster_centroids_tf:0", table),
+            ("outer/ori_weights_vars_tf:0", kernel), ("outer/pulling_indices_tf:0", numbers),
+            ("outer/kernel_min:0", np.zeros(())),
+        ]
+        found = baked(arrays, {"outer": "head"})
+        assert [name for name, _ in found] == ["head/bias:0", "head/kernel:0"]
+        np.testing.assert_array_equal(found[1][1], expected[name])
 
 
 def test_weights_of_a_layer_that_was_wrapped_without_any_are_in_the_place_of_the_wrappers():
@@ -93,6 +103,9 @@ made = {
     "clustered": tfmot.clustering.keras.cluster_weights(net(), 3),
     "quantized": tfmot.quantization.keras.quantize_model(net()),
 }
+combine, qk = tfmot.experimental.combine, tfmot.quantization.keras
+shared = qk.quantize_annotate_model(tfmot.clustering.keras.strip_clustering(made["clustered"]))
+made["cqat"] = qk.quantize_apply(shared, combine.Default8BitClusterPreserveQuantizeScheme())
 for name, model in made.items():
     model.compile("adam", "mse")
     callbacks = [tfmot.sparsity.keras.UpdatePruningStep()] if name == "pruned" else []
@@ -107,10 +120,10 @@ np.save(f"{sys.argv[1]}/x.npy", x)
 def test_what_tfmot_saves_predicts_the_same(tmp_path):
     subprocess.run([sys.executable, "-W", "ignore", "-c", CODE, str(tmp_path)], check=True, capture_output=True)
     x = np.load(tmp_path / "x.npy")
-    for name, tolerance in (("pruned", 1e-5), ("clustered", 1e-5), ("quantized", 0.2)):  # float for 8 bits
+    for name, tolerance in (("pruned", 1e-5), ("clustered", 1e-5), ("quantized", 0.2), ("cqat", 0.2)):  # float for 8 bits
         with pytest.warns(UserWarning, match="TFMOT has wrapped layers of this model"):
             model = tg.load_model(tmp_path / f"{name}.h5")
         np.testing.assert_allclose(model.predict(x, verbose=0), np.load(tmp_path / f"{name}.npy"), atol=tolerance)
         kernel = keras.ops.convert_to_numpy(model.get_layer("head").kernel)
         assert name != "pruned" or (kernel == 0).mean() == 0.5
-        assert name != "clustered" or len(np.unique(kernel)) == 3
+        assert name not in ("clustered", "cqat") or len(np.unique(kernel)) == 3

@@ -68,11 +68,21 @@ def baked(arrays: list[tuple[str, np.ndarray]], wrapped: Mapping[str, str]) -> l
             place = next(n for n in inside if n not in used and result[n][1].shape == array.shape)
             used.add(place)
             result[place] = (result[place][0], result[place][1] * array)
+        elif leaf == "cluster_centroids_tf":  # of a cluster-preserving scheme, which says by numbers what is shared
+            numbers = next(found for other, name, found in own if (other, name) == (scope, "pulling_indices_tf"))
+            place = next(n for n in inside if result[n][1].shape == numbers.shape)
+            result[place] = (result[place][0], _taken(array, numbers.astype(int)))
         elif leaf.startswith("cluster_centroids_"):
             weight = leaf.removeprefix("cluster_centroids_")
             place = next(n for n in inside if re.search(rf"/{re.escape(weight)}(:0)?$", result[n][0]))
             result[place] = (result[place][0], _nearest(result[place][1], array))
     return result
+
+
+def _taken(centroids: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    if centroids.ndim == 1:
+        return centroids[numbers]
+    return np.stack([values[numbers[..., channel]] for channel, values in enumerate(centroids)], axis=-1)
 
 
 def _nearest(weight: np.ndarray, centroids: np.ndarray) -> np.ndarray:
