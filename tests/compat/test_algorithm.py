@@ -73,6 +73,12 @@ def test_the_gradient_goes_to_the_weights_and_their_centroids(how):
         Algorithm([1, 2, 3])
 
 
+def test_the_aggregation_may_be_its_text_and_nothing_else():
+    assert Algorithm(tf.constant([0.0]), "GradientAggregation.AVG").cluster_gradient_aggregation.name == "AVG"
+    with pytest.raises(ValueError, match="expected 'GradientAggregation.SUM' or 'GradientAggregation.AVG'"):
+        Algorithm(tf.constant([0.0]), "AVG")
+
+
 def test_an_algorithm_of_the_users_own_assigns_the_weights_and_is_loaded(tmp_path):
     model = keras.Sequential([keras.Input((8,)), Mine()])
     clustered = clustering.keras.cluster_weights(model, 3)

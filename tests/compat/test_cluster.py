@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -119,6 +121,27 @@ def test_summaries_are_written(tmp_path):
     clustered.compile("sgd", "mse")
     clustered.fit(X, Y, verbose=0, callbacks=[clustering.ClusteringSummaries(log_dir=str(tmp_path / "logs"))])
     assert list((tmp_path / "logs").iterdir())
+
+
+def test_summaries_take_paths_and_the_arguments_of_tensorboard_only(tmp_path):
+    clustering.ClusteringSummaries(tmp_path, cluster_update_freq="batch", update_freq=3, histogram_freq=1)
+    with pytest.raises(TypeError, match="'update_freg' is no argument of ClusteringSummaries.*'update_freq'"):
+        clustering.ClusteringSummaries(tmp_path, update_freg="epoch")
+    with pytest.raises(TypeError, match="the path of a folder, received int"):
+        clustering.ClusteringSummaries(3)
+
+
+@pytest.mark.parametrize("how", [*GradientAggregation, "GradientAggregation.SUM", "GradientAggregation.AVG"])
+def test_gradients_are_aggregated_as_asked(how):
+    layer = clustering.cluster_weights(net(), 4, cluster_gradient_aggregation=how).layers[0]
+    assert layer.cluster_gradient_aggregation is GradientAggregation(how)
+
+
+@pytest.mark.parametrize("how", ["AVG", "avg", 3, None, []], ids=str)
+def test_another_aggregation_is_refused_with_the_choices(how):
+    text = "cluster_gradient_aggregation: expected 'GradientAggregation.SUM' or 'GradientAggregation.AVG', received "
+    with pytest.raises(ValueError, match=re.escape(f"{text}{how!r}.")):
+        clustering.cluster_weights(net(), 4, cluster_gradient_aggregation=how)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ codebook, inside the graph; the one of ``tg.cluster`` does it between batches, w
 from __future__ import annotations
 
 import enum
+from typing import NoReturn
 
 import keras
 import tensorflow as tf
@@ -27,13 +28,19 @@ class GradientAggregation(str, enum.Enum):
     SUM = "GradientAggregation.SUM"
     AVG = "GradientAggregation.AVG"
 
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        expected = " or ".join(f"'{member.value}'" for member in cls)
+        raise invalid_value("cluster_gradient_aggregation", expected=expected, received=repr(value))
+
 
 class ClusteringAlgorithm:
     """Which centroid each weight takes. A subclass overrides ``get_pulling_indices``, ``get_clustered_weight`` or both.
 
     Args:
         clusters_centroids: A tensor or variable of shape (clusters,).
-        cluster_gradient_aggregation: How the gradient of a centroid is made of those of its weights.
+        cluster_gradient_aggregation: How the gradient of a centroid is made of those of its weights:
+            ``"GradientAggregation.SUM"`` or ``"GradientAggregation.AVG"``.
         data_format: That of the layer.
 
     Example:
@@ -46,13 +53,13 @@ class ClusteringAlgorithm:
     def __init__(
         self,
         clusters_centroids: Tensor,
-        cluster_gradient_aggregation: GradientAggregation = GradientAggregation.SUM,
+        cluster_gradient_aggregation: GradientAggregation | str = GradientAggregation.SUM,
         data_format: str | None = None,
     ) -> None:
         if not tf.is_tensor(clusters_centroids):
             raise InvalidValueError("clusters_centroids should be a tf.Variable.")
         self.cluster_centroids = clusters_centroids
-        self.cluster_gradient_aggregation = cluster_gradient_aggregation
+        self.cluster_gradient_aggregation = GradientAggregation(cluster_gradient_aggregation)
         self.data_format = data_format
 
     def get_config(self) -> PlainDict:

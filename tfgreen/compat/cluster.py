@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 
+from tfgreen.compat.algorithm import GradientAggregation
 from tfgreen.compat.clusterable import METHODS, CentroidInitialization
 from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
 from tfgreen.compat.wrappers.clustered import ClusterWeights, codebooks
 from tfgreen.compat.wrappers.strip import stripped
 from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt
+from tfgreen.config import check_options
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.paths import check_built_model
 from tfgreen.reports.training_board import TrainingBoard
@@ -24,6 +27,7 @@ from tfgreen.transforms.codebook import Codebook
 from tfgreen.transforms.compress import compress
 from tfgreen.transforms.compressed import has_transform
 from tfgreen.transforms.kmeans import Initialization
+from tfgreen.typing import FilePath
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
         preserve_sparsity: bool
         cluster_per_channel: bool
-        cluster_gradient_aggregation: object
+        cluster_gradient_aggregation: GradientAggregation | str
         name: str
 
 
@@ -61,8 +65,9 @@ def cluster_weights(
         to_cluster: A model, built or not, a layer or a list of layers. What has weights is copied.
         number_of_clusters: How many values a kernel may hold, at least 2, or 3 where one of them is zero.
         cluster_centroids_init: How they are chosen.
-        kwargs: ``preserve_sparsity``, ``cluster_per_channel``, ``cluster_gradient_aggregation``, and arguments of the
-            wrapper's layer (``name``), where one layer is given.
+        kwargs: ``preserve_sparsity``, ``cluster_per_channel``, ``cluster_gradient_aggregation``
+            (``"GradientAggregation.SUM"`` or ``"GradientAggregation.AVG"``), and arguments of the wrapper's layer
+            (``name``), where one layer is given.
 
     Raises:
         ValueError: It is nothing of the kind, a subclassed model without weights, or an argument is out of range.
@@ -84,11 +89,11 @@ def cluster_weights(
     check_keywords("cluster_weights", cluster_weights, kwargs, names)
     zero = bool(own.pop("preserve_sparsity", False))
     per_channel = bool(own.pop("cluster_per_channel", False))
-    average = str(getattr(own.get("cluster_gradient_aggregation"), "value", "")).endswith("AVG")
-    own.pop("cluster_gradient_aggregation", None)
+    how = GradientAggregation(own.pop("cluster_gradient_aggregation", GradientAggregation.SUM))
     config = ClusterConfig(
         number_of_clusters=_checked(number_of_clusters, zero), centroids_init=_method(cluster_centroids_init),
-        preserve_sparsity=zero, per_channel=per_channel, gradient_aggregation="average" if average else "sum",
+        preserve_sparsity=zero, per_channel=per_channel,
+        gradient_aggregation="average" if how is GradientAggregation.AVG else "sum",
     )
 
     def of_layer(layer: keras.Layer) -> keras.Layer:
@@ -135,9 +140,14 @@ class ClusteringSummaries(TrainingBoard):
         log_dir: Folder for the event files.
         cluster_update_freq: ``"epoch"``; what else TFMOT takes is written once per epoch too.
         kwargs: Arguments of ``keras.callbacks.TensorBoard``, of which there is no need.
+
+    Raises:
+        TypeError, ValueError: ``log_dir`` is no path, or an argument is unknown.
     """
 
-    def __init__(self, log_dir: str = "logs", cluster_update_freq: str | int = "epoch", **kwargs: object) -> None:
+    def __init__(self, log_dir: FilePath = "logs", cluster_update_freq: str | int = "epoch", **kwargs: object) -> None:
+        of_keras = [name for name in inspect.signature(keras.callbacks.TensorBoard).parameters if name != "log_dir"]
+        check_options(kwargs, ["log_dir", "cluster_update_freq", *of_keras], "argument of ClusteringSummaries")
         super().__init__(log_dir)
 
 
