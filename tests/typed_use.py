@@ -179,4 +179,12 @@ def federate(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
 
 def come_from_tfmot(model: keras.Model) -> keras.Model:
     pruned = tg.compat.sparsity.keras.prune_low_magnitude(model)
+    quantization = tg.compat.quantization.keras
+    transforms = quantization.experimental.default_n_bit.default_n_bit_transforms
+    print(transforms.InputLayerQuantize, quantization.graph_transformations.transforms.LayerNode)
+    print(tg.compat.experimental.combine.strip_clustering_cqat, tg.compat.version)
+    print(tg.compat.sparcity)  # type: ignore[attr-defined]
+    print(tg.compat.clustering.keras.cluster_weight)  # type: ignore[attr-defined]
+    print(transforms.InputLayerQuantise, quantization.quantizers.Quantiser)  # type: ignore[attr-defined]
+    tg.compat.sparsity.keras.prune_low_magnitute(model)  # type: ignore[attr-defined]
     return tg.compat.sparsity.keras.strip_pruning(pruned)

@@ -38,12 +38,14 @@ _MODULES = {
 __all__ = ["__version__", *_MODULES]
 
 
-def __getattr__(name: str) -> object:
-    # On first use, so that an import of tfgreen.compat imports neither Keras nor TensorFlow.
-    if name not in _MODULES:
-        raise unknown_name(__name__, name, __all__)
-    value = globals()[name] = importlib.import_module(_MODULES[name])
-    return value
+if not TYPE_CHECKING:  # for which a module with __getattr__ would have every name
+
+    def __getattr__(name: str) -> object:
+        # On first use, so that an import of tfgreen.compat imports neither Keras nor TensorFlow.
+        if name not in _MODULES:
+            raise unknown_name(__name__, name, __all__)
+        value = globals()[name] = importlib.import_module(_MODULES[name])
+        return value
 
 
 def __dir__() -> list[str]:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import NoReturn
 
-_PRIVATE = "TFMOT's modules below 'python' are private; every public name is in scripts/tfmot_table.md."
+_PRUNED = "For isinstance, take PruneLowMagnitude from tfgreen.compat.wrappers.pruned."
+_NO_OP = (
+    "For NoOpQuantizeConfig, leave the layer without annotation: it stays in float; or write a "
+    "tfmot.quantization.keras.QuantizeConfig whose lists are empty: its weights train without rounding."
+)
+PRIVATE = (
+    "TFMOT's modules below 'python' are private; every public name is in scripts/tfmot_table.md. "
+    f"{_PRUNED} {_NO_OP} Both are in scripts/docs/guides/tfmot.md."
+)
 _PRUNING = "tf.contrib.model_pruning was of TensorFlow 1: call tfmot.sparsity.keras.prune_low_magnitude(model)."
 _QUANTIZE = "tf.contrib.quantize was of TensorFlow 1: call tfmot.quantization.keras.quantize_model(model)."
 _WAYS = {
-    "python": _PRIVATE,
-    "core": _PRIVATE,
+    "python": PRIVATE,
+    "core": PRIVATE,
+    **dict.fromkeys(("pruning_wrapper", "PruneLowMagnitude"), _PRUNED),
+    **dict.fromkeys(("default_8bit_quantize_configs", "NoOpQuantizeConfig"), _NO_OP),
     "contrib": f"{_PRUNING} {_QUANTIZE}",
     **dict.fromkeys(("model_pruning", "apply_mask", "get_pruning_hparams", "MaskedConv2d", "Pruning"), _PRUNING),
     **dict.fromkeys(("create_training_graph", "create_eval_graph", "experimental_create_training_graph"), _QUANTIZE),
@@ -31,10 +43,15 @@ def unknown_name(module: str, name: str, names: Iterable[str]) -> AttributeError
     return AttributeError(f"module '{module}' has no attribute '{name}'. {fix}")
 
 
-def unknown_names(module: str) -> Callable[[str], object]:
-    """The ``__getattr__`` of a module, which is called for the names that it has not."""
+def answer_unknown_names(package: str) -> None:
+    """Let a package of ``tfgreen.compat`` and all below it, which it has imported, answer the names that they have not.
 
-    def missing(name: str) -> object:
-        raise unknown_name(module, name, vars(sys.modules[module]))
+    Their ``__getattr__`` is not written in them: a type checker would take every name for one that they have.
+    """
+    for path, module in list(sys.modules.items()):
+        if path == package or path.startswith(f"{package}."):
+            vars(module).setdefault("__getattr__", functools.partial(_missing, path))
 
-    return missing
+
+def _missing(path: str, name: str) -> NoReturn:
+    raise unknown_name(path, name, vars(sys.modules[path]))

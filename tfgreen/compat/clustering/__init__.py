@@ -1,6 +1,6 @@
 """TFMOT's ``clustering``."""
 
 from tfgreen.compat.clustering import keras as keras
-from tfgreen.compat.unknown import unknown_names as _unknown_names
+from tfgreen.compat.unknown import answer_unknown_names as _answer_unknown_names
 
-__getattr__ = _unknown_names(__name__)
+_answer_unknown_names(__name__)

@@ -9,6 +9,3 @@ from tfgreen.compat.clusterable import CentroidInitialization as CentroidInitial
 from tfgreen.compat.clusterable import ClusterableLayer as ClusterableLayer
 from tfgreen.compat.clustering.keras import clusterable_layer as clusterable_layer
 from tfgreen.compat.clustering.keras import experimental as experimental
-from tfgreen.compat.unknown import unknown_names as _unknown_names
-
-__getattr__ = _unknown_names(__name__)

@@ -18,6 +18,3 @@ from tfgreen.compat.quantize_config import QuantizeConfig as QuantizeConfig
 from tfgreen.compat.quantize_config import QuantizeLayoutTransform as QuantizeLayoutTransform
 from tfgreen.compat.quantize_config import QuantizeRegistry as QuantizeRegistry
 from tfgreen.compat.quantize_config import QuantizeScheme as QuantizeScheme
-from tfgreen.compat.unknown import unknown_names as _unknown_names
-
-__getattr__ = _unknown_names(__name__)

@@ -9,8 +9,5 @@ from tfgreen.compat.pruning_bases import PrunableLayer as PrunableLayer
 from tfgreen.compat.pruning_bases import PruneForLatencyOnXNNPack as PruneForLatencyOnXNNPack
 from tfgreen.compat.pruning_bases import PruningPolicy as PruningPolicy
 from tfgreen.compat.pruning_bases import PruningSchedule as PruningSchedule
-from tfgreen.compat.unknown import unknown_names as _unknown_names
 from tfgreen.training.schedules import ConstantSparsity as ConstantSparsity
 from tfgreen.training.schedules import PolynomialDecay as PolynomialDecay
-
-__getattr__ = _unknown_names(__name__)

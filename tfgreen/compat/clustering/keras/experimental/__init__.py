@@ -2,6 +2,3 @@
 
 from tfgreen.compat import cluster as cluster  # of TFMOT's private path, which its PCQAT tutorial imports
 from tfgreen.compat.cluster import cluster_weights as cluster_weights
-from tfgreen.compat.unknown import unknown_names as _unknown_names
-
-__getattr__ = _unknown_names(__name__)

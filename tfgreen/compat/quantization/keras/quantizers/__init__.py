@@ -5,6 +5,3 @@ from tfgreen.compat.quantizers import FixedQuantizer as FixedQuantizer
 from tfgreen.compat.quantizers import LastValueQuantizer as LastValueQuantizer
 from tfgreen.compat.quantizers import MovingAverageQuantizer as MovingAverageQuantizer
 from tfgreen.compat.quantizers import Quantizer as Quantizer
-from tfgreen.compat.unknown import unknown_names as _unknown_names
-
-__getattr__ = _unknown_names(__name__)
