@@ -3,8 +3,8 @@
     python scripts/tfmot_table.py
 
 The names and their arguments are read off the installed TFMOT. "present": the name is there, takes the arguments of
-TFMOT's and does its work. "answered": it raises, and says what there is instead. "not": it is missing, or lacks an
-argument that the row names.
+TFMOT's and does its work. "answered": it raises when it is made, called or applied, and says what there is instead.
+"not": it is missing, or lacks an argument that the row names.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def table() -> str:
     share = (counts["present"] + counts["answered"]) / len(states)
     lines = [
         f"Made by `scripts/tfmot_table.py` with TFMOT {version('tensorflow-model-optimization')}. A name that is "
-        "*present* does its work; one that is *answered* raises, and says what there is instead.",
+        "*present* does its work; one that is *answered* raises when it is made, called or applied, and says what "
+        "there is instead.",
         "",
         f"{len(states)} names: {counts['present']} present, {counts['answered']} answered, {counts['not']} not "
         f"({share:.1%} present or answered).",

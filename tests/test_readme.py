@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import keras
 
 import tfgreen as tg
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README_FILE = Path(__file__).parents[1] / "README.md"
+README = README_FILE.read_text()
 
 
 def test_every_name_in_the_readme_exists():
@@ -24,3 +26,12 @@ def test_every_name_in_the_readme_exists():
 def test_every_verb_is_in_the_readme():
     verbs = [name for name in tg.__all__ if name[0].islower() and callable(getattr(tg, name))]
     assert not [name for name in verbs if f"tg.{name}(" not in README and name != "load_litert"]
+
+
+def test_every_dependency_is_in_the_readme():
+    settings = configparser.ConfigParser()
+    settings.read(README_FILE.with_name("setup.cfg"))
+    needed = re.findall(r"^[\w-]+", settings["options"]["install_requires"].strip(), re.MULTILINE)
+    table = README.partition("## What it stands on")[2].partition("\n## ")[0]
+    named = {name for cell in re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE) for name in cell.split(", ")}
+    assert len(needed) > 5 and named - {"dependency"} == set(needed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_links_of_the_files_themselves_lead_somewhere(script):
         for target in script.LINK.findall(path.read_text()):
             file = target[1].partition("#")[0]
             assert "://" in file or (path.parent / file).exists(), f"{path.name}: {target[1]}"
+
+
+@pytest.mark.parametrize("name", ["energy", "tfmot", "train"])
+def test_the_first_example_of_a_guide_runs_as_it_is_pasted(script, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (script.DOCS / "guides" / f"{name}.md").read_text()
+    example = text.partition("```python\n")[2].partition("```")[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(example, {})
 
 
 def test_broken_links_and_anchors_are_found(script, tmp_path):
