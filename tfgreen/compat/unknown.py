@@ -10,8 +10,8 @@ from typing import NoReturn
 
 _PRUNED = "For isinstance, take PruneLowMagnitude from tfgreen.compat.wrappers.pruned."
 _NO_OP = (
-    "For NoOpQuantizeConfig, leave the layer without annotation: it stays in float; or write a "
-    "tfmot.quantization.keras.QuantizeConfig whose lists are empty: its weights train without rounding."
+    "For NoOpQuantizeConfig, leave the layer without annotation, or write a tfmot.quantization.keras.QuantizeConfig "
+    "whose lists are empty: the layer stays in float."
 )
 PRIVATE = (
     "TFMOT's modules below 'python' are private; every public name is in scripts/tfmot_table.md. "

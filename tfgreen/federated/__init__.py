@@ -45,12 +45,14 @@ _PUBLIC = {
 __all__ = list(_PUBLIC)
 
 
-def __getattr__(name: str) -> object:
-    # On first use, so that the codec, which is NumPy only, does not import Keras.
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'tfgreen.federated' has no attribute '{name}'")
-    value = globals()[name] = getattr(importlib.import_module(_PUBLIC[name]), name)
-    return value
+if not TYPE_CHECKING:  # for which a module with __getattr__ would have every name
+
+    def __getattr__(name: str) -> object:
+        # On first use, so that the codec, which is NumPy only, does not import Keras.
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'tfgreen.federated' has no attribute '{name}'")
+        value = globals()[name] = getattr(importlib.import_module(_PUBLIC[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:
