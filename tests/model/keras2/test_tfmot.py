@@ -120,7 +120,7 @@ np.save(f"{sys.argv[1]}/x.npy", x)
 def test_what_tfmot_saves_predicts_the_same(tmp_path):
     subprocess.run([sys.executable, "-W", "ignore", "-c", CODE, str(tmp_path)], check=True, capture_output=True)
     x = np.load(tmp_path / "x.npy")
-    for name, tolerance in (("pruned", 1e-5), ("clustered", 1e-5), ("quantized", 0.2), ("cqat", 0.2)):  # float for 8 bits
+    for name, tolerance in (("pruned", 1e-5), ("clustered", 1e-5), ("quantized", 0.2), ("cqat", 0.2)):  # of 8 bits
         with pytest.warns(UserWarning, match="TFMOT has wrapped layers of this model"):
             model = tg.load_model(tmp_path / f"{name}.h5")
         np.testing.assert_allclose(model.predict(x, verbose=0), np.load(tmp_path / f"{name}.npy"), atol=tolerance)
