@@ -84,7 +84,9 @@ class _Trying:
             violations = {} if failed else self.problem.violations(figures, trained=outcome != "infeasible")
             costs = None if failed else self.problem.costs(figures).tolist()
             self.study.finish(self.trial, outcome, reason, costs, violations)
-        self.say(f"candidate {self.trial.number + 1}: {outcome}{f', {reason}' if reason else ''}")
+        told = "measured" if outcome == "dropped" else f"{outcome}, {reason}" if reason else outcome  # it may go on yet
+        stage = f"stage {len(self.earlier) + len(self.stages)} of {self.problem.stages}"
+        self.say(f"candidate {self.study.number_of(self.trial) + 1}, {stage}: {told}")
 
     def _outcome(self, budget: Mapping[str, float]) -> tuple[Outcome | None, str]:
         if self.study.lost_too_often(self.trial):

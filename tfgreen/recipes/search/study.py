@@ -111,6 +111,14 @@ class Study:
         """What the candidate of a trial came to in the trials before it."""
         return self._earlier(trial.user_attrs, self._study.get_trials(deepcopy=False))
 
+    def number_of(self, trial: Trial | FrozenTrial) -> int:
+        """The number of a trial's candidate: that of its first trial."""
+        trials, number, attributes = self._study.get_trials(deepcopy=False), trial.number, trial.user_attrs
+        while "before" in attributes:
+            number = attributes["before"]
+            attributes = trials[number].user_attrs
+        return number
+
     @contextlib.contextmanager
     def beating(self, trial: Trial) -> Iterator[None]:
         """Show in the study that the trial goes on; if this block raises, it is put in line again.
@@ -176,11 +184,9 @@ class Study:
         return trial.user_attrs.get("lost", 0) >= _LIVES
 
     def _candidate(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Candidate:
-        kept, first = trial.user_attrs, trial
-        while "before" in first.user_attrs:
-            first = trials[first.user_attrs["before"]]
+        kept = trial.user_attrs
         return Candidate(
-            first.number, self._space.shown(trial.params), kept["outcome"], kept["reason"],
+            self.number_of(trial), self._space.shown(trial.params), kept["outcome"], kept["reason"],
             (*self._earlier(kept, trials), *stages_of(kept.get("stages"))), kept["violations"], trial.params,
             trial.number,
         )  # fmt: skip
