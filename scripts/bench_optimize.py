@@ -115,7 +115,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     report = json.loads((folder / "report.json").read_text())
     keys = ("name", "metric", "size_bytes", "gzip_bytes", "nonzero_bytes", "sparsity", "verified")
     variants = [{key: variant[key] for key in keys} for variant in report["variants"]]
-    curves = [curve for curve in report["curves"] if "energy" not in curve["title"]]
+    curves = [curve for curve in report["curves"] if "energy" not in curve["y_label"]]
     return {"variants": variants, "curves": curves, "file": (folder / "model.tflite").read_bytes()}
 
 
