@@ -41,7 +41,7 @@ def test_no_candidate_is_trained_beyond_what_it_deserves():
         if one.outcome == "dropped":
             assert len(one.stages) < 3 and one.reason == "others promise more"
     finished = [one for one in tried if one.outcome == "finished"]
-    assert len({one.number for one in tried}) == 25
+    assert [one.number for one in tried] == list(range(25))
     assert all(len(one.stages) == 3 for one in finished)
     assert all(one.figures["accuracy"] >= 0.9 for one in front_of(of, tried))
 
@@ -111,7 +111,7 @@ def test_a_spent_budget_ends_the_search_and_more_of_it_goes_on(tmp_path):
     of = problem(bounds=(DROP,))
     study = Study(of, "study", storage=tmp_path / "journal")
     why = explore(of, study, trials=20, budget={"max_epochs": 9})
-    assert why.startswith("max_epochs of the search, 9 epochs, ")
+    assert why.startswith("max_trainings of the search, 9 epochs, ")
     assert 6 < sum(stage.epochs for stage in study.stages()) <= 9
     why, tried = searched(of, 20, {"max_epochs": 100}, storage=tmp_path / "journal")
     assert why == "" and len(tried) == 20

@@ -126,3 +126,28 @@ def test_where_no_candidate_can_be_made_the_reason_is_told(model, tmp_path):
     recipe = [{"prune_channels": {"keep": {"choice": [["no"], ["none"]]}}}, "convert"]
     with pytest.raises(InvalidValueError, match="No candidate could be made: "):
         search(model, points(), recipe, output=tmp_path / "out", **{**FAST, "trials": 2})
+
+
+@pytest.mark.slow
+def test_what_another_model_came_to_in_a_folder_is_not_taken_for_this_ones(model, tmp_path):
+    other = keras.models.clone_model(model)
+    other.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    recipe = [{"convert": {"quantization": {"choice": ["float16", "float32"]}}}]
+    options = {"output": tmp_path / "out", "stages": (), "trials": 2, "objectives": ("metric", "size_bytes")}
+    first = search(model, points(), recipe, **options)
+    search(other, points(), recipe, **options)
+    again = search(model, points(), recipe, **options)
+    assert [point.variant.metric for point in again.front] == [point.variant.metric for point in first.front]
+
+
+@pytest.mark.slow
+def test_a_search_that_ends_before_a_candidate_does_says_so(model, tmp_path):
+    with pytest.raises(InvalidValueError, match="No candidate was tried to its end.*max_hours of the search"):
+        search(model, points(), RECIPE, output=tmp_path / "out", max_hours=1e-6, **FAST)
+
+
+@pytest.mark.slow
+def test_nothing_is_trained_for_a_candidate_that_breaks_a_bound_untrained(model, tmp_path):
+    result = search(model, points(), RECIPE, output=tmp_path / "out", max_size=10, **FAST)
+    assert not result.front and result.binding == "max_size" and result.spending.epochs == 0
+    assert not list((tmp_path / "out" / ".steps").rglob("*-train-*"))

@@ -19,7 +19,7 @@ def test_the_first_limit_that_is_reached_ends_the_search():
     used = Spending(1.0, 0.5, None, 30)
     assert used.spent({"max_hours": 2.0, "max_kwh": 1.0, "max_co2": 1.0}) == ""
     assert used.spent({"max_kwh": 0.5}) == "max_kwh of the search, 500 Wh, is spent: it used 500 Wh."
-    assert "30 epochs" in used.spent({"max_epochs": 30})
+    assert used.spent({"max_epochs": 30}) == "max_trainings of the search, 30 epochs, is spent: it used 30 epochs."
 
 
 def test_what_is_not_known_of_one_stage_is_not_known_of_all():

@@ -19,7 +19,7 @@ class Candidate(RowResult):
     """Settings that were tried.
 
     Attributes:
-        number: That of the trial in the study.
+        number: In the order of their first trials, from 0.
         settings: Name of the setting -> its value.
         outcome: ``"finished"``: measured at all stages. ``"dropped"``: others promised more, so that it was not
             trained further. ``"infeasible"``: it broke a bound before any training.

@@ -38,20 +38,24 @@ def conclude(
         ValueError: No candidate could be made at all.
     """
     known = [one for one in candidates if one.outcome != "failed"]
-    if not known:
-        why = candidates[0].reason if candidates else ended
-        raise invalid_state(f"No candidate could be made: {why}", "Change the recipe or the budget of the search.")
+    if candidates and not known:
+        why = candidates[0].reason.rstrip(".")
+        raise invalid_state(f"No candidate could be made: {why}.", "Change the recipe or the budget of the search.")
+    if not any(one.outcome in ("finished", "infeasible") for one in known):
+        fix = "Give the search more; the same call goes on with it."
+        raise invalid_state(f"No candidate was tried to its end. {ended}", fix)
     front, closest = front_of(problem, known), closest_of(problem, known)
     binding = "" if front else binding_of(problem, known)
     shown = front or [closest[binding]]
-    exports = {_name(one): evaluation.export(problem.space.settings(one.draw)) for one in shown}
+    last = {_name(one): len(one.stages) - 1 for one in shown}  # what was judged: no more is trained for it now
+    exports = {_name(one): evaluation.export(problem.space.settings(one.draw), last[_name(one)]) for one in shown}
     task = evaluation.task
     split = measured_on(task)
     metric = task.metric if split.has_targets else None
     joules = any(step.name == "energy" for step in task.recipe.steps) or "energy" in known[0].figures
     exports = {"float32": original, **exports}
     variants = measure_variants(exports, split, metric, region=task.region, joules=joules)
-    recipes = {_name(one): evaluation.recipe(problem.space.settings(one.draw)) for one in shown}
+    recipes = {_name(one): evaluation.recipe(problem.space.settings(one.draw), last[_name(one)]) for one in shown}
     best = best_of(problem, front)
     chosen = variants[1 + shown.index(best or shown[0])]
     points = [
@@ -84,7 +88,7 @@ def _name(candidate: Candidate) -> str:
 
 def trainings_worth(candidates: Sequence[Candidate], spending: Spending) -> float | None:
     """The epochs of a search as a number of whole trainings."""
-    whole = [one.stages[-1].epochs for one in candidates if one.outcome == "finished"]
+    whole = [max(stage.epochs for stage in one.stages) for one in candidates if one.outcome == "finished"]
     return spending.epochs * len(whole) / sum(whole) if any(whole) else None
 
 
@@ -92,7 +96,7 @@ def improvement(problem: Problem, candidates: Sequence[Candidate], front: Sequen
     """Whether the front holds a candidate that dominates that which was tried first, the recipe as it is."""
     start = [problem.space.draw(settings) for settings in problem.start]
     own = next((one for one in candidates if dict(one.draw) in start and one.figures), None)
-    if own is None:
+    if own is None or len(candidates) < 2 or not front:
         return ""
     better = [one for one in front if problem.is_better(one.figures, own.figures)]
     if better:

@@ -89,14 +89,16 @@ class Evaluation:
         return cut_short(picked(self.task.recipe, self._space, settings), self._stages[stage])
 
     def epochs(self, settings: Mapping[str, Any], stage: int) -> int:
-        """How many epochs a candidate trains at a stage."""
-        return epochs_of(self.recipe(settings, stage))
+        """How many epochs a candidate trains at a stage: none if the stage before was no shorter, and is taken over."""
+        recipe = self.recipe(settings, stage)
+        same = stage > 0 and recipe.to_dict() == self.recipe(settings, stage - 1).to_dict()
+        return 0 if same else epochs_of(recipe)
 
-    def export(self, settings: Mapping[str, Any]) -> Export:
-        """The last file of a candidate, and its model: as it was kept, or made again."""
+    def export(self, settings: Mapping[str, Any], stage: int = -1) -> Export:
+        """The file of a candidate at a stage, and its model: the last as it was kept, or made again."""
         place = self._place(settings)
-        if not place.is_dir():
-            return self._export(settings, -1)
+        if stage not in (-1, len(self._stages) - 1) or not place.is_dir():
+            return self._export(settings, stage)
         return Export(load_kept(place / "model.keras", self.task), load_litert(place / "model.tflite"))
 
     def _export(self, settings: Mapping[str, Any], stage: int) -> Export:

@@ -55,13 +55,14 @@ def closest_of(problem: Problem, candidates: Sequence[Candidate]) -> dict[str, C
     for bound in problem.bounds:
         judged = [one for one in candidates if bound.name in one.violations]
         if judged:
-            found[bound.name] = min(judged, key=lambda one: _others_first(one.violations, bound.name))
+            found[bound.name] = min(judged, key=lambda one: _others_first(problem, one.violations, bound.name))
     return found
 
 
-def _others_first(violations: Mapping[str, float], name: str) -> tuple[float, float]:
+def _others_first(problem: Problem, violations: Mapping[str, float], name: str) -> tuple[bool, float, float]:
+    is_partly_judged = len(violations) < len(problem.bounds)  # so that nobody knows what it keeps
     others = sum(max(0.0, violation) for other, violation in violations.items() if other != name)
-    return others, violations[name]
+    return is_partly_judged, others, violations[name]
 
 
 def binding_of(problem: Problem, candidates: Sequence[Candidate]) -> str:

@@ -124,6 +124,8 @@ class SearchResult(TableResult):
         if paid is not None:
             after = "" if paid.inferences is None else f", after {paid.inferences:,.0f} inferences"
             told.append(f"Break-even of the search: {paid.verdict}{after}.")
+        if self.best is not None and not self.holds:
+            told.insert(0, self.report.verdict.sentence)
         if self.best is None:
             told.insert(0, f"{self._headline().capitalize()}.")
             told += [

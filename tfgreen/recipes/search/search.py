@@ -157,14 +157,14 @@ def search(
             original = Export(model, convert(model))
             names, base = _base(original, task, objectives)
         known = identity(task)
-        kept = folder / ".candidates"
+        key = hash_of(known, task.recipe.to_dict(), names, list(stages))
+        kept = folder / ".candidates" / key[:12]  # what another model, other data or another seed came to is not this
         evaluation = Evaluation(task, space, (*stages, None), list(base), _carried_out(store, known), kept)
         problem = Problem(
             space=space, objectives=tuple(_objective(name, higher) for name in names), evaluate=evaluation,
             bounds=bounds_of(of_files, base, task.metric), stages=len(stages) + 1, start=(start,),
             epochs=evaluation.epochs, reference=base,
         )  # fmt: skip
-        key = hash_of(known, task.recipe.to_dict(), names, list(stages))
         study = Study(problem, f"{task.recipe.name}-{key[:12]}", storage=storage or folder / "study.journal", seed=seed)
         with progress.step(f"search among {_count(space)}") as say:
             ended = explore(

@@ -36,7 +36,8 @@ class Spending:
         for name, limit in most.items():
             value, unit = self._used(name)
             if value is not None and value >= limit:
-                return f"{name} of the search, {quantity(limit, unit)}, is spent: it used {quantity(value, unit)}."
+                told = f"is spent: it used {quantity(value, unit)}"
+                return f"{_told(name)} of the search, {quantity(limit, unit)}, {told}."
         return ""
 
     def too_much(self, more: Spending, most: Mapping[str, float]) -> str:
@@ -45,7 +46,7 @@ class Spending:
             (value, unit), ahead = self._used(name), more._used(name)[0]
             if value is not None and ahead is not None and value + ahead > limit:
                 told = f"it used {quantity(value, unit)}, and the next step takes about {quantity(ahead, unit)}"
-                return f"{name} of the search, {quantity(limit, unit)}, leaves too little: {told}."
+                return f"{_told(name)} of the search, {quantity(limit, unit)}, leaves too little: {told}."
         return ""
 
     def _used(self, name: str) -> tuple[float | None, str]:
@@ -53,6 +54,10 @@ class Spending:
             "max_hours": (self.hours, "h"), "max_kwh": (self.kwh, "kWh"), "max_co2": (self.co2e_kg, "kg"),
             "max_epochs": (float(self.epochs), "epochs"),
         }[name]  # fmt: skip
+
+
+def _told(name: str) -> str:
+    return "max_trainings" if name == "max_epochs" else name  # which users give, as a number of trainings
 
 
 def expected(stages: Sequence[Stage], epochs: int) -> Spending:

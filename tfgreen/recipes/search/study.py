@@ -112,12 +112,12 @@ class Study:
         return self._earlier(trial.user_attrs, self._study.get_trials(deepcopy=False))
 
     def number_of(self, trial: Trial | FrozenTrial) -> int:
-        """The number of a trial's candidate: that of its first trial."""
-        trials, number, attributes = self._study.get_trials(deepcopy=False), trial.number, trial.user_attrs
+        """The number of a trial's candidate, from 0: its place among those that were tried or are being tried."""
+        trials, first, attributes = self._study.get_trials(deepcopy=False), trial.number, trial.user_attrs
         while "before" in attributes:
-            number = attributes["before"]
-            attributes = trials[number].user_attrs
-        return number
+            first = attributes["before"]
+            attributes = trials[first].user_attrs
+        return sum(_is_taken(one) and "before" not in one.user_attrs for one in trials[:first])
 
     @contextlib.contextmanager
     def beating(self, trial: Trial) -> Iterator[None]:
