@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,8 +15,7 @@ from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
 from tfgreen.compat.wrappers.clustered import ClusterWeights, codebooks
 from tfgreen.compat.wrappers.strip import stripped
-from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt
-from tfgreen.config import check_options
+from tfgreen.compat.wrappers.wrapper import check_board_keywords, check_keywords, is_unbuilt, on_any, on_unbuilt
 from tfgreen.errors import InvalidValueError
 from tfgreen.model.paths import check_built_model
 from tfgreen.reports.training_board import TrainingBoard
@@ -146,8 +144,7 @@ class ClusteringSummaries(TrainingBoard):
     """
 
     def __init__(self, log_dir: FilePath = "logs", cluster_update_freq: str | int = "epoch", **kwargs: object) -> None:
-        of_keras = [name for name in inspect.signature(keras.callbacks.TensorBoard).parameters if name != "log_dir"]
-        check_options(kwargs, ["log_dir", "cluster_update_freq", *of_keras], "argument of ClusteringSummaries")
+        check_board_keywords("ClusteringSummaries", kwargs, ("log_dir", "cluster_update_freq"))
         super().__init__(log_dir)
 
 

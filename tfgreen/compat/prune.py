@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,7 @@ from tfgreen.compat.saved import wrapped_by_tfmot
 from tfgreen.compat.told import tell_difference
 from tfgreen.compat.wrappers.pruned import PruneLowMagnitude
 from tfgreen.compat.wrappers.strip import stripped
-from tfgreen.compat.wrappers.wrapper import check_keywords, is_unbuilt, on_any, on_unbuilt
-from tfgreen.config import check_options
+from tfgreen.compat.wrappers.wrapper import check_board_keywords, check_keywords, is_unbuilt, on_any, on_unbuilt
 from tfgreen.errors import InvalidValueError, invalid_type, invalid_value
 from tfgreen.model.paths import check_built_model, replaceable_layers
 from tfgreen.reports.training_board import TrainingBoard
@@ -197,8 +195,7 @@ class PruningSummaries(TrainingBoard):
     """
 
     def __init__(self, log_dir: FilePath, update_freq: str | int = "epoch", **kwargs: object) -> None:
-        known = inspect.signature(keras.callbacks.TensorBoard).parameters
-        check_options(kwargs, list(known), "argument of PruningSummaries")
+        check_board_keywords("PruningSummaries", kwargs, ("log_dir", "update_freq"))
         super().__init__(log_dir)
 
 

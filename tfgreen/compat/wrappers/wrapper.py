@@ -118,6 +118,12 @@ def check_keywords(
     check_options([each for each in given if each not in _OF_ANY_LAYER], [*parameters, *own], f"argument of {name}")
 
 
+def check_board_keywords(name: str, given: Mapping[str, object], own: Sequence[str]) -> None:
+    """Refuse keyword arguments that neither a callback for TensorBoard (``own``) nor Keras's has."""
+    of_keras = inspect.signature(keras.callbacks.TensorBoard).parameters
+    check_options(given, [*own, *(each for each in of_keras if each not in own)], f"argument of {name}")
+
+
 Each = Callable[[keras.Layer], keras.Layer]
 
 
