@@ -30,15 +30,16 @@ def explore(
 
     Each step takes a candidate one stage further, the one that :func:`choose` names; those to start with go through all
     stages at once. A candidate ends where it breaks a bound whose figure training does not change. ``budget``, as
-    :meth:`Spending.spent` takes it, is that of all processes together; no step is begun
-    that goes beyond it, as far as those before tell, and what it interrupts is put in line again.
+    :meth:`Spending.spent` takes it, is that of all processes together; no step is begun that goes beyond it, as far as
+    those before tell, and what it interrupts is put in line again.
     """
     while True:
         study.revive()
         stages, refused = study.stages(), list[str]()
         spending = Spending.of(stages)
-        if spending.spent(budget):
-            return spending.spent(budget)
+        spent = spending.spent(budget)
+        if spent:
+            return spent
 
         def fits(settings: PlainDict, stage: int) -> bool:
             why = spending.too_much(expected(stages, problem.epochs(settings, stage)), budget)

@@ -60,8 +60,9 @@ class Study:
     def candidates(self) -> list[Candidate]:
         """What has been tried, by any process, in the order of their first trials, each as far as it came."""
         trials = self._study.get_trials(deepcopy=False)
-        found = {trial.number: self._candidate(trial, trials) for trial in trials if "outcome" in trial.user_attrs}
-        return sorted({one.number: one for one in found.values()}.values(), key=lambda one: one.number)
+        found = [self._candidate(trial, trials) for trial in trials if "outcome" in trial.user_attrs]
+        last = {one.number: one for one in found}
+        return [last[number] for number in sorted(last)]
 
     def running(self) -> list[PlainDict]:
         """The draws of candidates that are being tried now."""
@@ -111,13 +112,9 @@ class Study:
         """What the candidate of a trial came to in the trials before it."""
         return self._earlier(trial.user_attrs, self._study.get_trials(deepcopy=False))
 
-    def number_of(self, trial: Trial | FrozenTrial) -> int:
+    def number_of(self, trial: Trial) -> int:
         """The number of a trial's candidate, from 0: its place among those that were tried or are being tried."""
-        trials, first, attributes = self._study.get_trials(deepcopy=False), trial.number, trial.user_attrs
-        while "before" in attributes:
-            first = attributes["before"]
-            attributes = trials[first].user_attrs
-        return sum(_is_taken(one) and "before" not in one.user_attrs for one in trials[:first])
+        return _number_of(trial, self._study.get_trials(deepcopy=False))
 
     @contextlib.contextmanager
     def beating(self, trial: Trial) -> Iterator[None]:
@@ -186,7 +183,7 @@ class Study:
     def _candidate(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Candidate:
         kept = trial.user_attrs
         return Candidate(
-            self.number_of(trial), self._space.shown(trial.params), kept["outcome"], kept["reason"],
+            _number_of(trial, trials), self._space.shown(trial.params), kept["outcome"], kept["reason"],
             (*self._earlier(kept, trials), *stages_of(kept.get("stages"))), kept["violations"], trial.params,
             trial.number,
         )  # fmt: skip
@@ -213,6 +210,14 @@ class Study:
 def _is_taken(trial: FrozenTrial) -> bool:
     """Whether a trial has been carried out or is being so, and not put back."""
     return trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or "outcome" in trial.user_attrs
+
+
+def _number_of(trial: Trial | FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    first, attributes = trial.number, trial.user_attrs
+    while "before" in attributes:
+        first = attributes["before"]
+        attributes = trials[first].user_attrs
+    return sum(_is_taken(one) and "before" not in one.user_attrs for one in trials[:first])
 
 
 def _since(process: int) -> float | None:
